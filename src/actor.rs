@@ -1,0 +1,99 @@
+//! The actors, and the message diagram.
+//!
+//! ```text
+//! host ── Append ──▶ SessionActor ── Persist ──▶ PersistActor   own thread, one connection, one transaction a group
+//!                      ▲   │  ▲ └─ checks, recovery ─▶ reader threads, blob threads
+//!                      │   │  └──── Persisted ◀─────────┘       after COMMIT
+//!                      │   └ fold, publish the view, serve subscribers, reply
+//! host ── PutBlob ──▶ BlobActor                                 own thread, blob threads
+//! ```
+//!
+//! Actors are thin: what they do lives in plain types ([`session_state`], [`group`], [`subscription`]) that are tested
+//! without actix.
+//!
+//! What actix does not promise, and what is done about it:
+//! - A panic in a handler ends a supervised actor for good: handlers of foldlog guard what may panic.
+//! - A restart keeps the object and cancels its futures: every reply comes as a message or over a channel of our own, and
+//!   recovery resets each field.
+//! - A mailbox is no memory bound, and a full one reorders `send`: work in flight is counted, and sent with `do_send`.
+//! - A dropped `send` future cancels silently: appends do not use it.
+
+pub(crate) mod blob;
+pub(crate) mod entry;
+pub(crate) mod group;
+pub(crate) mod host_thread;
+pub(crate) mod persist;
+pub(crate) mod recovery;
+pub(crate) mod session;
+pub(crate) mod session_state;
+pub(crate) mod stamper;
+pub(crate) mod subscription;
+pub(crate) mod workers;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use actix::prelude::*;
+
+use crate::blob::BlobStore;
+use crate::config::StoreConfig;
+use crate::error::{Error, ErrorKind};
+use persist::PersistActor;
+use workers::Readers;
+
+/// Tells an actor to restart: it stops, and its supervisor brings it back.
+///
+/// A [`SessionActor`](crate::SessionActor) recovers from the log and answers what was in flight by what the log holds; a
+/// [`PersistActor`](crate::PersistActor) opens its connection again and goes on with what waits; a
+/// [`BlobActor`](crate::BlobActor) looks at its directory again. No acknowledged event is lost, and no address changes.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Restart;
+
+/// What every session of a store shares.
+pub(crate) struct Services {
+    pub(crate) config: StoreConfig,
+    pub(crate) persist: Addr<PersistActor>,
+    pub(crate) blob: Addr<blob::BlobActor>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) readers: Readers,
+    pub(crate) arbiters: Vec<ArbiterHandle>,
+    next_arbiter: AtomicUsize,
+    closed: AtomicBool,
+}
+
+impl Services {
+    pub(crate) fn new(
+        config: StoreConfig,
+        persist: Addr<PersistActor>,
+        blob: Addr<blob::BlobActor>,
+        blobs: Arc<dyn BlobStore>,
+        readers: Readers,
+        arbiters: Vec<ArbiterHandle>,
+    ) -> Self {
+        Self {
+            config,
+            persist,
+            blob,
+            blobs,
+            readers,
+            arbiters,
+            next_arbiter: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The arbiter for the next session actor: one after the other.
+    pub(crate) fn arbiter(&self) -> Option<&ArbiterHandle> {
+        let turn = self.next_arbiter.fetch_add(1, Ordering::Relaxed);
+        self.arbiters.get(turn.checked_rem(self.arbiters.len())?)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::SeqCst) { Err(ErrorKind::StoreClosed.into()) } else { Ok(()) }
+    }
+
+    pub(crate) fn mark_closed(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,252 @@
+//! A session's place in the registry: what outlives its actor, and what handles find it by.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use actix::prelude::*;
+use arc_swap::ArcSwap;
+
+use super::Services;
+use super::recovery::Condition;
+use super::session::{Accept, SessionActor};
+use super::session_state::{SessionState, Task};
+use super::workers::lock;
+use crate::append::Appended;
+use crate::append::{Append, Receipt, Request, answered};
+use crate::error::{Error, ErrorKind};
+use crate::event_log::{Epoch, LogMeta};
+use crate::id::SessionId;
+use crate::model::{SessionModel, Turns, View};
+
+/// One thing in flight, counted until dropped.
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+pub(crate) struct Entry<M: SessionModel> {
+    pub(crate) id: SessionId,
+    pub(crate) log: LogMeta,
+    pub(crate) services: Arc<Services>,
+    pub(crate) state: Mutex<SessionState<M>>,
+    /// The view and the condition as last published: read without asking anyone.
+    view: ArcSwap<View<M>>,
+    condition: ArcSwap<Condition>,
+    address: RwLock<Address<M>>,
+    in_flight: Arc<AtomicUsize>,
+    turn_taken: AtomicBool,
+    context: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+enum Address<M: SessionModel> {
+    Live(Addr<SessionActor<M>>),
+    /// Not started yet.
+    None,
+    Closed,
+}
+
+impl<M: SessionModel> Entry<M> {
+    /// `owned` is there for a session that was made this moment.
+    pub(crate) fn start(
+        id: SessionId,
+        log: LogMeta,
+        owned: Option<Epoch>,
+        services: &Arc<Services>,
+    ) -> Result<Arc<Self>, Error> {
+        let state = SessionState::new(id.clone(), log, owned, services.config.append_keys_max);
+        let entry = Arc::new(Self {
+            id,
+            log,
+            services: Arc::clone(services),
+            view: ArcSwap::new(Arc::clone(state.view())),
+            condition: ArcSwap::default(),
+            state: Mutex::new(state),
+            address: RwLock::new(Address::None),
+            in_flight: Arc::default(),
+            turn_taken: AtomicBool::new(false),
+            context: Mutex::default(),
+        });
+        entry.address()?;
+        Ok(entry)
+    }
+
+    pub(crate) fn view(&self) -> Arc<View<M>> {
+        self.view.load_full()
+    }
+
+    pub(crate) fn condition(&self) -> Arc<Condition> {
+        self.condition.load_full()
+    }
+
+    /// Makes the state's view the one that everybody reads.
+    pub(crate) fn publish(&self, state: &SessionState<M>) {
+        if !Arc::ptr_eq(&self.view.load(), state.view()) {
+            self.view.store(Arc::clone(state.view()));
+        }
+        if **self.condition.load() != *state.condition() {
+            self.condition.store(Arc::new(state.condition().clone()));
+        }
+    }
+
+    /// The live actor. One whose arbiter has died is started anew on another, and recovers.
+    pub(crate) fn address(self: &Arc<Self>) -> Result<Addr<SessionActor<M>>, Error> {
+        if let Address::Live(address) = &*self.address.read().unwrap_or_else(PoisonError::into_inner)
+            && address.connected()
+        {
+            return Ok(address.clone());
+        }
+        let mut slot = self.address.write().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Address::Closed => return Err(self.closed()),
+            Address::Live(address) if address.connected() => return Ok(address.clone()),
+            Address::Live(_) | Address::None => {}
+        }
+        for _ in 0..self.services.arbiters.len() {
+            let Some(arbiter) = self.services.arbiter() else { break };
+            let entry = Arc::clone(self);
+            let address = Supervisor::start_in_arbiter(arbiter, move |_| SessionActor::new(entry));
+            if address.connected() {
+                *slot = Address::Live(address.clone());
+                return Ok(address);
+            }
+        }
+        drop(slot);
+        // Nobody can answer what is in flight any more.
+        lock(&self.state).abandon();
+        let reason = "the arbiters for its sessions have stopped".to_owned();
+        Err(ErrorKind::Unavailable { reason }.into())
+    }
+
+    fn closed(&self) -> Error {
+        match self.services.check_open() {
+            Err(error) => error,
+            Ok(()) => ErrorKind::SessionClosed { session: self.id.clone() }.into(),
+        }
+    }
+
+    /// Hands the session a task, which takes its place in the session's order now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the order of the calls is the order of the log; callers are counted"
+    )]
+    pub(crate) fn tell(self: &Arc<Self>, task: Task<M>) -> Result<(), Error> {
+        if let Address::Live(address) = &*self.address.read().unwrap_or_else(PoisonError::into_inner)
+            && address.connected()
+        {
+            address.do_send(Accept(task));
+            return Ok(());
+        }
+        self.address()?.do_send(Accept(task));
+        Ok(())
+    }
+
+    /// Lets go of the actor: it ends once nobody else holds its address.
+    pub(crate) fn mark_closed(&self) {
+        *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed;
+    }
+
+    /// Counts one more thing in flight.
+    pub(crate) fn enter(&self) -> Result<InFlight, Error> {
+        let limit = self.services.config.session_in_flight_max;
+        let count = InFlight(Arc::clone(&self.in_flight));
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= limit {
+            drop(count);
+            return Err(ErrorKind::Busy { what: "queue of appends in flight", limit: limit as u64 }.into());
+        }
+        Ok(count)
+    }
+
+    /// Checks an append as far as the caller's thread can.
+    pub(crate) fn admit(&self, append: Append<M>) -> Result<Admitted<M>, Error> {
+        self.services.check_open()?;
+        let limit = self.services.config.batch_events_max;
+        if append.bodies.len() > limit {
+            let (size, limit) = (append.bodies.len() as u64, limit as u64);
+            return Err(ErrorKind::TooLarge { what: "batch in events", size, limit }.into());
+        }
+        for body in &append.bodies {
+            M::check(body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
+        }
+        if append.bodies.is_empty() {
+            let head = self.view().head();
+            let nothing = Appended { events: Vec::new(), head, repeated: false };
+            return Ok(Admitted { task: None, receipt: answered(self.id.clone(), nothing) });
+        }
+        let (request, receipt) = Request::new(append, self.id.clone(), self.enter()?);
+        Ok(Admitted { task: Some(Task::Append(request)), receipt })
+    }
+
+    /// Takes the turn, if the session still has turns to take.
+    pub(crate) fn take_turn(self: &Arc<Self>) -> Result<TurnGuard<M>, Error> {
+        self.check_turns()?;
+        if self.turn_taken.swap(true, Ordering::AcqRel) {
+            return Err(ErrorKind::TurnInFlight { session: self.id.clone() }.into());
+        }
+        let guard = TurnGuard(Arc::clone(self));
+        // Once more: the session may have stopped while the last turn was on.
+        self.check_turns()?;
+        Ok(guard)
+    }
+
+    /// Takes the turn whatever the model says of the session: to stop it, for example.
+    pub(crate) fn take_turn_unchecked(self: &Arc<Self>) -> Option<TurnGuard<M>> {
+        let taken = self.turn_taken.swap(true, Ordering::AcqRel);
+        (!taken).then(|| TurnGuard(Arc::clone(self)))
+    }
+
+    fn check_turns(&self) -> Result<(), Error> {
+        self.services.check_open()?;
+        let Turns { stopped, started } = M::turns(&self.view());
+        let session = self.id.clone();
+        match self.services.config.session_turns_max {
+            _ if stopped => Err(ErrorKind::SessionStopped { session }.into()),
+            Some(limit) if started >= limit => Err(ErrorKind::TurnLimit { session, turns: started, limit }.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn context<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let context = lock(&self.context).get(&TypeId::of::<T>()).cloned();
+        context.and_then(|context| context.downcast().ok())
+    }
+
+    pub(crate) fn context_or_insert_with<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        if let Some(context) = self.context() {
+            return context;
+        }
+        // Made without the lock, since it is the host's code; the first to put it there wins.
+        let made: Arc<dyn Any + Send + Sync> = Arc::new(make());
+        let context = Arc::clone(lock(&self.context).entry(TypeId::of::<T>()).or_insert(made));
+        match context.downcast() {
+            Ok(context) => context,
+            Err(_) => unreachable!("the map is keyed by the type of its values"),
+        }
+    }
+}
+
+/// An append that may go to the session.
+pub(crate) struct Admitted<M: SessionModel> {
+    /// `None` for an empty batch.
+    pub(crate) task: Option<Task<M>>,
+    pub(crate) receipt: Receipt<M>,
+}
+
+/// The right to run a session's turn. One at a time; given back when dropped.
+pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
+
+impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("TurnGuard").field(&self.0.id).finish()
+    }
+}
+
+impl<M: SessionModel> Drop for TurnGuard<M> {
+    fn drop(&mut self) {
+        self.0.turn_taken.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,257 @@
+//! Group commit: everything that waits becomes one transaction. Plain and synchronous; the persist actor only drives it.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::codec::Chain;
+use crate::event_log::{CommitError, EventLog, LogError, LogKey, LogMedium, Refusal, Write, Written};
+use crate::id::EventId;
+
+/// A write that waits for its commit, and who waits for it.
+pub(crate) struct Pending {
+    pub(crate) write: Write,
+    /// Which life of the session's actor sent it. A fence of a later life refuses it.
+    pub(crate) incarnation: u64,
+    pub(crate) reply: Reply,
+}
+
+pub(crate) type Reply = Box<dyn FnOnce(Result<Written, PersistError>) + Send>;
+
+/// Why a write was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PersistError {
+    /// Left out of a group that was committed.
+    #[error("refused")]
+    Refused(Refusal),
+    /// Nothing of it is in the log.
+    #[error("{0}")]
+    NotWritten(LogError),
+    /// The session was recovered since: nothing of it is in the log.
+    #[error("the session was recovered since")]
+    Fenced,
+    /// COMMIT failed, and the log cannot be read.
+    #[error("{0}")]
+    Unknown(String),
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// What is left to do after a flush.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Idle,
+    /// More is waiting.
+    Flush,
+    /// Another process holds the database's lock: the group waits, nothing is lost.
+    Retry,
+}
+
+pub(crate) struct GroupWriter {
+    medium: Arc<dyn LogMedium>,
+    /// `None` after a failure, until the next flush opens it again.
+    log: Option<Box<dyn EventLog>>,
+    pending: VecDeque<Pending>,
+    incarnations: HashMap<LogKey, u64>,
+    limits: GroupLimits,
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupLimits {
+    pub(crate) events_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+impl GroupWriter {
+    pub(crate) fn open(medium: Arc<dyn LogMedium>, limits: GroupLimits) -> Result<Self, LogError> {
+        let log = Some(medium.writer()?);
+        Ok(Self { medium, log, pending: VecDeque::new(), incarnations: HashMap::new(), limits, closed: false })
+    }
+
+    /// Queues a write. It is answered by a later flush.
+    pub(crate) fn push(&mut self, pending: Pending) {
+        if self.closed {
+            return (pending.reply)(Err(PersistError::Closed));
+        }
+        match &pending.write {
+            Write::Fence { log, .. } => {
+                self.incarnations.insert(log.key, pending.incarnation);
+            }
+            Write::Append { log, .. } => {
+                if self.incarnations.get(log).is_some_and(|latest| pending.incarnation < *latest) {
+                    return (pending.reply)(Err(PersistError::Fenced));
+                }
+            }
+            Write::Register { .. } | Write::Release { .. } => {}
+        }
+        self.pending.push_back(pending);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Drops the connection: the next flush opens another and reads the heads again.
+    pub(crate) fn reset(&mut self) {
+        self.log = None;
+    }
+
+    /// Commits one group and answers everyone in it.
+    pub(crate) fn flush(&mut self) -> Next {
+        let (writes, waiting) = self.take_group();
+        if writes.is_empty() {
+            return Next::Idle;
+        }
+        let mut log = match self.reopened() {
+            Ok(log) => log,
+            Err(LogError::Busy) => return self.put_back(writes, waiting),
+            Err(error) => {
+                log::error!("the event log cannot be opened: {error}");
+                answer_all(waiting, || PersistError::NotWritten(again(&error)));
+                return self.next();
+            }
+        };
+        let committed = catch_unwind(AssertUnwindSafe(|| log.commit(&writes)))
+            .unwrap_or_else(|_| Err(CommitError::Unknown(LogError::Io("the commit panicked".to_owned()))));
+        match committed {
+            Ok(answers) => {
+                for ((_, reply), answer) in waiting.into_iter().zip(answers) {
+                    reply(answer.map_err(PersistError::Refused));
+                }
+                match log.maintain() {
+                    Ok(()) => self.log = Some(log),
+                    Err(LogError::Busy) => self.log = Some(log),
+                    Err(error) => log::error!("checkpoint of the event log failed: {error}"),
+                }
+            }
+            Err(CommitError::NotWritten(LogError::Busy)) => {
+                self.log = Some(log);
+                return self.put_back(writes, waiting);
+            }
+            Err(CommitError::NotWritten(error)) => {
+                log::error!("a group was rolled back: {error}");
+                if matches!(error, LogError::DiskFull) {
+                    self.log = Some(log);
+                }
+                answer_all(waiting, || PersistError::NotWritten(again(&error)));
+            }
+            Err(CommitError::Unknown(error)) => {
+                log::error!("a commit failed, the event log is opened again: {error}");
+                // This connection may hold pages that never reached the disk: it is never used again.
+                drop(log);
+                self.settle(writes, waiting, &error);
+            }
+        }
+        self.next()
+    }
+
+    /// Answers a group whose COMMIT failed by what a new connection finds in the log.
+    fn settle(&mut self, writes: Vec<Write>, waiting: Waiting, cause: &LogError) {
+        let mut log = match self.reopened() {
+            Ok(log) => log,
+            Err(error) => {
+                return answer_all(waiting, || PersistError::Unknown(format!("{cause}; then: {error}")));
+            }
+        };
+        for (write, (_, reply)) in writes.iter().zip(waiting) {
+            reply(match last_of(write) {
+                Some((key, id, chain)) => match log.chain_at(key, id) {
+                    Ok(found) if found == Some(chain) => Ok(Written::Appended),
+                    Ok(_) => Err(PersistError::NotWritten(again(cause))),
+                    Err(error) => Err(PersistError::Unknown(format!("{cause}; then: {error}"))),
+                },
+                // Asking again is always safe for these.
+                None => Err(PersistError::NotWritten(again(cause))),
+            });
+        }
+        self.log = Some(log);
+    }
+
+    /// Commits what waits, empties the write-ahead log, closes. Everything later is refused.
+    pub(crate) fn close(&mut self) -> Result<(), LogError> {
+        self.closed = true;
+        while !self.is_idle() {
+            if self.flush() == Next::Retry {
+                // SQLite has waited for the lock already; closing does not wait for ever.
+                answer_all(self.take_group().1, || PersistError::NotWritten(LogError::Busy));
+            }
+        }
+        match self.log.take() {
+            Some(log) => log.close(),
+            None => Ok(()),
+        }
+    }
+
+    fn reopened(&mut self) -> Result<Box<dyn EventLog>, LogError> {
+        match self.log.take() {
+            Some(log) => Ok(log),
+            None => self.medium.writer(),
+        }
+    }
+
+    fn next(&self) -> Next {
+        if self.is_idle() { Next::Idle } else { Next::Flush }
+    }
+
+    fn take_group(&mut self) -> (Vec<Write>, Waiting) {
+        let (mut writes, mut waiting) = (Vec::new(), Waiting::new());
+        let (mut events, mut bytes) = (0, 0);
+        while let Some(pending) = self.pending.pop_front() {
+            if let Write::Append { events: more, .. } = &pending.write {
+                events += more.len();
+                bytes += more.iter().map(|event| event.record.len()).sum::<usize>();
+                if !writes.is_empty() && (events > self.limits.events_max || bytes > self.limits.bytes_max) {
+                    self.pending.push_front(pending);
+                    break;
+                }
+            }
+            writes.push(pending.write);
+            waiting.push((pending.incarnation, pending.reply));
+        }
+        (writes, waiting)
+    }
+
+    fn put_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> Next {
+        for (write, (incarnation, reply)) in writes.into_iter().zip(waiting).rev() {
+            self.pending.push_front(Pending { write, incarnation, reply });
+        }
+        Next::Retry
+    }
+}
+
+type Waiting = Vec<(u64, Reply)>;
+
+fn answer_all(waiting: Waiting, error: impl Fn() -> PersistError) {
+    for (_, reply) in waiting {
+        reply(Err(error()));
+    }
+}
+
+fn last_of(write: &Write) -> Option<(LogKey, EventId, Chain)> {
+    match write {
+        Write::Append { log, events, .. } => events.last().map(|event| (*log, event.id, event.chain)),
+        _ => None,
+    }
+}
+
+/// The same error once more, for the next one who waits.
+fn again(error: &LogError) -> LogError {
+    match error {
+        LogError::Busy => LogError::Busy,
+        LogError::DiskFull => LogError::DiskFull,
+        LogError::Corrupt(text) => LogError::Corrupt(text.clone()),
+        LogError::Io(text) => LogError::Io(text.clone()),
+    }
+}
+
+impl From<PersistError> for crate::error::Error {
+    fn from(error: PersistError) -> Self {
+        use crate::error::ErrorKind;
+        match error {
+            PersistError::NotWritten(error) => error.into(),
+            PersistError::Closed => ErrorKind::StoreClosed.into(),
+            error => ErrorKind::Unavailable { reason: error.to_string() }.into(),
+        }
+    }
+}

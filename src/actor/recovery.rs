@@ -1,0 +1,295 @@
+//! Folding a log: recovery of a session, states read from disk, pages of events. Runs on reader threads.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::codec::{self, Chain, RecordHeader};
+use crate::error::{Error, ErrorKind};
+use crate::event_log::{Head, LogMeta, LogReader, StoredEvent};
+use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::model::{DecodeError, Event, SessionModel, Unfinished, View};
+
+/// The most record bytes in one page, beside the number of its events.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Whether a session can be appended to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// It can.
+    #[default]
+    Ready,
+    /// An event is of a type or schema that this build does not know: read-only, the view stands before it.
+    NewerRecord {
+        /// The first such event.
+        event: EventId,
+        /// Its type.
+        event_type: String,
+        /// Its schema version.
+        schema: u16,
+    },
+    /// `apply` panicked on a committed event: read-only, the view stands before it.
+    Unfoldable {
+        /// The event.
+        event: EventId,
+    },
+}
+
+impl Condition {
+    /// The error that an append to a session in this condition gets.
+    pub(crate) fn refusal(&self, session: &SessionId) -> Option<Error> {
+        let session = session.clone();
+        match self.clone() {
+            Self::Ready => None,
+            Self::NewerRecord { event, event_type, schema } => {
+                Some(ErrorKind::NewerRecord { session, event, event_type, schema }.into())
+            }
+            Self::Unfoldable { event } => Some(ErrorKind::Unfoldable { session, event }.into()),
+        }
+    }
+}
+
+/// What a recovery did and found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// How many events were read.
+    pub events: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What was begun and has no end: a host repairs it, for example with a `TurnPut` that ends the turn.
+    pub unfinished: Vec<Unfinished>,
+    /// Whether the session can be appended to.
+    pub condition: Condition,
+}
+
+/// Everything a session needs to go on.
+pub(crate) struct Recovered<M: SessionModel> {
+    pub(crate) view: View<M>,
+    pub(crate) head: Head,
+    pub(crate) report: RecoveryReport,
+    pub(crate) keys: KeyIndex,
+    /// The chain at each event that was asked for and is there.
+    pub(crate) chains: HashMap<EventId, Chain>,
+}
+
+impl<M: SessionModel> Recovered<M> {
+    /// A session that was made this moment.
+    pub(crate) fn fresh(log: LogMeta, keys_max: usize) -> Self {
+        Self {
+            view: View::new(EventId::ZERO, M::View::default()),
+            head: Head { id: EventId::ZERO, chain: Chain::start(&log.log_id), at: Timestamp::default() },
+            report: RecoveryReport {
+                events: 0,
+                elapsed: Duration::ZERO,
+                unfinished: Vec::new(),
+                condition: Condition::Ready,
+            },
+            keys: KeyIndex::new(keys_max),
+            chains: HashMap::new(),
+        }
+    }
+}
+
+/// The first event of each keyed append: the last `max` of them.
+#[derive(Debug)]
+pub(crate) struct KeyIndex {
+    first: HashMap<AppendKey, EventId>,
+    order: std::collections::VecDeque<AppendKey>,
+    max: usize,
+    /// Whether no key was ever left out, so that a key which is not here is not in the log.
+    pub(crate) complete: bool,
+}
+
+impl KeyIndex {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { first: HashMap::new(), order: std::collections::VecDeque::new(), max, complete: true }
+    }
+
+    pub(crate) fn get(&self, key: &AppendKey) -> Option<EventId> {
+        self.first.get(key).copied()
+    }
+
+    pub(crate) fn remove(&mut self, key: &AppendKey) {
+        if self.first.remove(key).is_some() {
+            self.order.retain(|kept| kept != key);
+        }
+    }
+
+    pub(crate) fn insert(&mut self, key: AppendKey, first: EventId) {
+        if self.first.insert(key.clone(), first).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > self.max {
+            if let Some(oldest) = self.order.pop_front() {
+                self.first.remove(&oldest);
+                self.complete = false;
+            }
+        }
+    }
+}
+
+/// How a log is folded.
+pub(crate) struct Fold<'a> {
+    pub(crate) session: &'a SessionId,
+    pub(crate) log: LogMeta,
+    /// The head that the log must reach; `None` for wherever it ends.
+    pub(crate) head: Option<EventId>,
+    /// The events whose chain is wanted.
+    pub(crate) watch: &'a [EventId],
+    pub(crate) keys_max: usize,
+    pub(crate) page_events: usize,
+}
+
+impl Fold<'_> {
+    /// Reads the whole log in pages, checks ids and chain, and folds it.
+    pub(crate) fn run<M: SessionModel>(&self, reader: &mut dyn LogReader) -> Result<Recovered<M>, Error> {
+        let begun = Instant::now();
+        let mut recovered = Recovered::<M>::fresh(self.log, self.keys_max);
+        let mut state = M::View::default();
+        let mut folded = EventId::ZERO;
+        loop {
+            let page = reader.page(self.log.key, recovered.head.id, self.page_events, PAGE_BYTES_MAX)?;
+            if page.is_empty() {
+                break;
+            }
+            for stored in page {
+                let header = check(self.session, &recovered.head, &stored)?;
+                recovered.head = Head { id: stored.id, chain: stored.chain, at: stored.at };
+                recovered.report.events += 1;
+                if let Some((key, _)) = header.key {
+                    recovered.keys.insert(key, header.first);
+                }
+                if self.watch.contains(&stored.id) {
+                    recovered.chains.insert(stored.id, stored.chain);
+                }
+                if recovered.report.condition == Condition::Ready {
+                    recovered.report.condition = fold_one::<M>(self.session, &mut state, &mut folded, &stored)?;
+                    if let Condition::Unfoldable { event } = recovered.report.condition {
+                        // What the panic left behind is not a view.
+                        state = self.fold_before::<M>(reader, event)?;
+                    }
+                }
+            }
+        }
+        if let Some(head) = self.head
+            && recovered.head.id < head
+        {
+            let reason = format!("the log ends before it, at {}", recovered.head.id);
+            return Err(corrupt(self.session, recovered.head.id.next(), reason));
+        }
+        recovered.report.unfinished = M::unfinished(&state);
+        recovered.view = View::new(folded, state);
+        recovered.report.elapsed = begun.elapsed();
+        Ok(recovered)
+    }
+
+    /// Folds the events before one that cannot be folded.
+    fn fold_before<M: SessionModel>(&self, reader: &mut dyn LogReader, end: EventId) -> Result<M::View, Error> {
+        let mut state = M::View::default();
+        let mut folded = EventId::ZERO;
+        while folded.next() < end {
+            for stored in reader.page(self.log.key, folded, self.page_events, PAGE_BYTES_MAX)? {
+                if stored.id < end {
+                    fold_one::<M>(self.session, &mut state, &mut folded, &stored)?;
+                }
+            }
+        }
+        Ok(state)
+    }
+}
+
+fn fold_one<M: SessionModel>(
+    session: &SessionId,
+    state: &mut M::View,
+    folded: &mut EventId,
+    stored: &StoredEvent,
+) -> Result<Condition, Error> {
+    let event = match decode::<M>(session, stored) {
+        Ok(event) => event,
+        Err(error) => match error.kind() {
+            ErrorKind::NewerRecord { event, event_type, schema, .. } => {
+                return Ok(Condition::NewerRecord { event: *event, event_type: event_type.clone(), schema: *schema });
+            }
+            _ => return Err(error),
+        },
+    };
+    if catch_unwind(AssertUnwindSafe(|| M::apply(state, &event))).is_err() {
+        log::error!("apply panicked on a committed event");
+        return Ok(Condition::Unfoldable { event: event.id() });
+    }
+    *folded = event.id();
+    Ok(Condition::Ready)
+}
+
+/// Checks that a stored event follows the one before: no hole, no changed byte.
+pub(crate) fn check(session: &SessionId, before: &Head, stored: &StoredEvent) -> Result<RecordHeader, Error> {
+    if stored.id != before.id.next() {
+        return Err(corrupt(session, before.id.next(), format!("the log goes on with event {}", stored.id)));
+    }
+    if before.chain.next(stored.id, stored.at, &stored.record) != stored.chain {
+        return Err(corrupt(session, stored.id, "its chain hash does not follow from the event before".to_owned()));
+    }
+    let (header, _) =
+        codec::decode_record(&stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))?;
+    Ok(header)
+}
+
+/// Decodes a stored event.
+pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: &StoredEvent) -> Result<Event<M>, Error> {
+    let (header, body) =
+        codec::decode_record(&stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))?;
+    let decoded = catch_unwind(|| M::decode(&stored.event_type, header.schema, body))
+        .unwrap_or_else(|_| Err(DecodeError::Malformed { reason: "decode panicked".to_owned() }));
+    match decoded {
+        Ok(body) => Ok(Event::new(stored.id, stored.at, body)),
+        Err(DecodeError::Unknown) => Err(ErrorKind::NewerRecord {
+            session: session.clone(),
+            event: stored.id,
+            event_type: stored.event_type.clone(),
+            schema: header.schema,
+        }
+        .into()),
+        Err(DecodeError::Malformed { reason }) => Err(corrupt(session, stored.id, reason)),
+    }
+}
+
+pub(crate) fn corrupt(session: &SessionId, event: EventId, reason: String) -> Error {
+    ErrorKind::CorruptEvent { session: session.clone(), event, reason }.into()
+}
+
+/// Some events of a log, in order.
+#[derive(Debug, Clone)]
+pub struct EventPage<M: SessionModel> {
+    /// The events after the one that was asked for.
+    pub events: Vec<Arc<Event<M>>>,
+    /// Whether more may follow: ask again after the last of these.
+    pub more: bool,
+}
+
+/// Reads one page. An event that cannot be decoded is the error of the page that begins with it.
+pub(crate) fn read_page<M: SessionModel>(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    log: LogMeta,
+    after: EventId,
+    events_max: usize,
+) -> Result<EventPage<M>, Error> {
+    let stored = reader.page(log.key, after, events_max, PAGE_BYTES_MAX)?;
+    let mut events = Vec::with_capacity(stored.len());
+    let mut expected = after.next();
+    for stored in &stored {
+        let decoded = if stored.id == expected {
+            decode(session, stored)
+        } else {
+            Err(corrupt(session, expected, format!("the log goes on with event {}", stored.id)))
+        };
+        match decoded {
+            Ok(event) => events.push(Arc::new(event)),
+            Err(error) if events.is_empty() => return Err(error),
+            Err(_) => break,
+        }
+        expected = expected.next();
+    }
+    Ok(EventPage { events, more: !stored.is_empty() })
+}

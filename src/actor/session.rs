@@ -1,0 +1,431 @@
+//! The actor of one session: its mailbox is the per-session lock. It only drives [`SessionState`].
+//!
+//! [`SessionState`]: super::session_state::SessionState
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::prelude::*;
+use futures::channel::oneshot;
+
+use super::Restart;
+use super::blob::EnsureDurable;
+use super::entry::{Entry, TurnGuard};
+use super::group::PersistError;
+use super::persist::Persist;
+use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
+use super::session_state::{Effect, Env, SessionState, Task, repeat};
+use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
+use super::workers::{ReaderSlot, lock};
+use crate::append::{Append, Appended};
+use crate::error::{Error, ErrorKind};
+use crate::event_log::{Claim, Write, Written};
+use crate::id::EventId;
+use crate::model::{SessionModel, View};
+
+/// The actor of one session. Its mailbox is the session's lock: it stamps, sends to the persist actor, and folds,
+/// publishes and replies only after the commit.
+///
+/// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`], [`CurrentView`],
+/// [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`], [`TakeTurn`], [`Recovery`] and [`Restart`].
+pub struct SessionActor<M: SessionModel> {
+    entry: Arc<Entry<M>>,
+}
+
+impl<M: SessionModel> SessionActor<M> {
+    pub(crate) fn new(entry: Arc<Entry<M>>) -> Self {
+        Self { entry }
+    }
+
+    /// Runs one step of the state, publishes what came of it, and sends what it asks for.
+    fn step(&mut self, context: &mut Context<Self>, step: impl FnOnce(&mut SessionState<M>, &Env<'_>)) {
+        let entry = Arc::clone(&self.entry);
+        let guarded = catch_unwind(AssertUnwindSafe(|| {
+            let services = &entry.services;
+            let env = Env { now: services.config.clock.now(), config: &services.config, blobs: &*services.blobs };
+            let mut state = lock(&entry.state);
+            step(&mut state, &env);
+            entry.publish(&state);
+            let effects = state.take_effects();
+            let incarnation = state.incarnation();
+            drop(state);
+            for effect in effects {
+                self.perform(effect, incarnation, context);
+            }
+        }));
+        if guarded.is_err() {
+            // A bug of the model or of ours. The log knows what is true: start again from there.
+            log::error!("a session's step panicked: it is recovered from the log");
+            context.stop();
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the order of the writes is the order of the log; appends in flight are counted"
+    )]
+    fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
+        let services = &self.entry.services;
+        let back = Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation };
+        match effect {
+            Effect::Persist { last, write } => {
+                let reply = Box::new(move |answer: Result<Written, PersistError>| {
+                    back.send(Answered::Persisted { last, result: answer.map(|_| ()) });
+                });
+                services.persist.do_send(Persist { write, incarnation, reply });
+            }
+            Effect::Fence { claim } => {
+                let write = Write::Fence { log: self.entry.log, claim };
+                let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
+                services.persist.do_send(Persist { write, incarnation, reply });
+            }
+            Effect::Recover { head, watch } => {
+                let entry = Arc::clone(&self.entry);
+                self.read(back, move |slot| {
+                    let config = &entry.services.config;
+                    let fold = Fold {
+                        session: &entry.id,
+                        log: entry.log,
+                        head: Some(head),
+                        watch: &watch,
+                        keys_max: config.append_keys_max,
+                        page_events: config.page_events_max,
+                    };
+                    Answered::Recovered(Box::new(slot.read(|reader| fold.run::<M>(reader))))
+                });
+            }
+            Effect::CheckRefs { digests } => {
+                let reply = Box::new(move |result| back.send(Answered::RefsChecked(result)));
+                services.blob.do_send(EnsureDurable { digests, reply });
+            }
+            Effect::FindKey { key } => {
+                let log = self.entry.log.key;
+                self.read(back, move |slot| {
+                    let found = slot.read(|reader| reader.find_key(log, &key));
+                    Answered::KeyFound(found.map(|found| found.map(|event| event.id)).map_err(Error::from))
+                });
+            }
+            Effect::Repeat { first, request } => {
+                repeat(&services.readers, self.entry.id.clone(), self.entry.log, first, request);
+            }
+            Effect::Close { release, subscribers, done } => {
+                self.entry.mark_closed();
+                for subscriber in &subscribers {
+                    subscriber.end(Box::new(|| ()));
+                }
+                match release {
+                    None => done(subscribers),
+                    Some(epoch) => {
+                        let write = Write::Release { log: self.entry.log.key, epoch };
+                        // Should it fail, the log stays this store's, until the store closes.
+                        let reply = Box::new(move |_| done(subscribers));
+                        services.persist.do_send(Persist { write, incarnation, reply });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a read on a reader thread and sends its answer back. The readers of a store that is closed take nothing, and
+    /// by then its sessions are closed too.
+    fn read(&self, back: Way<M>, read: impl FnOnce(&mut ReaderSlot) -> Answered<M> + Send + 'static) {
+        let submitted = self.entry.services.readers.submit(move |slot| back.send(read(slot)));
+        if submitted.is_err() {
+            log::debug!("a session was to be read in a store that is closed");
+        }
+    }
+
+    fn source(&self) -> Source {
+        Source { session: self.entry.id.clone(), log: self.entry.log, readers: self.entry.services.readers.clone() }
+    }
+}
+
+/// The way back to the actor that asked, or to the one that took its place.
+struct Way<M: SessionModel> {
+    entry: Arc<Entry<M>>,
+    address: Addr<SessionActor<M>>,
+    incarnation: u64,
+}
+
+impl<M: SessionModel> Way<M> {
+    #[expect(clippy::disallowed_methods, reason = "one answer for each question, and the questions are counted")]
+    fn send(self, answer: Answered<M>) {
+        if self.address.connected() {
+            self.address.do_send(Answer { incarnation: self.incarnation, answer });
+        } else {
+            // Its arbiter died: the actor that takes its place asks again, and answers what was in flight. A session
+            // that is closed has nothing in flight.
+            drop(self.entry.address());
+        }
+    }
+}
+
+impl<M: SessionModel> Actor for SessionActor<M> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.step(context, |state, _| state.started());
+    }
+}
+
+impl<M: SessionModel> Supervised for SessionActor<M> {}
+
+impl<M: SessionModel> Handler<Restart> for SessionActor<M> {
+    type Result = ();
+
+    fn handle(&mut self, _: Restart, context: &mut Context<Self>) {
+        context.stop();
+    }
+}
+
+impl<M: SessionModel> Handler<Append<M>> for SessionActor<M> {
+    // Resolves after the commit, without holding the mailbox.
+    type Result = ResponseFuture<Result<Appended<M>, Error>>;
+
+    fn handle(&mut self, append: Append<M>, context: &mut Context<Self>) -> Self::Result {
+        match self.entry.admit(append) {
+            Err(error) => Box::pin(async { Err(error) }),
+            Ok(admitted) => {
+                if let Some(task) = admitted.task {
+                    self.step(context, |state, env| state.accept(task, env));
+                }
+                Box::pin(admitted.receipt)
+            }
+        }
+    }
+}
+
+/// A task that was admitted on the caller's thread.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Accept<M: SessionModel>(pub(crate) Task<M>);
+
+impl<M: SessionModel> Handler<Accept<M>> for SessionActor<M> {
+    // The answer goes over the task's own channel, so that dropping a future cancels nothing.
+    type Result = ();
+
+    fn handle(&mut self, Accept(task): Accept<M>, context: &mut Context<Self>) {
+        self.step(context, |state, env| state.accept(task, env));
+    }
+}
+
+/// Asks for the current view.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "std::sync::Arc<View<M>>")]
+pub struct CurrentView<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
+
+impl<M: SessionModel> Default for CurrentView<M> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<M: SessionModel> Handler<CurrentView<M>> for SessionActor<M> {
+    // There already.
+    type Result = MessageResult<CurrentView<M>>;
+
+    fn handle(&mut self, _: CurrentView<M>, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.entry.view())
+    }
+}
+
+/// Asks for a page of the events after one. Reads the log: what is in flight is not in it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<EventPage<M>, Error>")]
+pub struct EventsAfter<M: SessionModel> {
+    after: EventId,
+    events_max: usize,
+    model: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<M: SessionModel> EventsAfter<M> {
+    /// Asks for up to `events_max` events after `after`; the configuration's page limit holds too.
+    #[must_use]
+    pub fn new(after: EventId, events_max: usize) -> Self {
+        Self { after, events_max, model: std::marker::PhantomData }
+    }
+}
+
+impl<M: SessionModel> Handler<EventsAfter<M>> for SessionActor<M> {
+    // A reader thread does the work.
+    type Result = ResponseFuture<Result<EventPage<M>, Error>>;
+
+    fn handle(&mut self, request: EventsAfter<M>, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(events_after(Arc::clone(&self.entry), request.after, request.events_max))
+    }
+}
+
+pub(crate) async fn events_after<M: SessionModel>(
+    entry: Arc<Entry<M>>,
+    after: EventId,
+    events_max: usize,
+) -> Result<EventPage<M>, Error> {
+    let services = Arc::clone(&entry.services);
+    let events_max = events_max.min(services.config.page_events_max);
+    services.readers.read(move |reader| read_page(reader, &entry.id, entry.log, after, events_max)).await
+}
+
+/// Asks for the last stamped event and the counters after it, which the next append goes on from.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(EventId, M::Counters), Error>")]
+pub struct NextIds<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
+
+impl<M: SessionModel> Default for NextIds<M> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<M: SessionModel> Handler<NextIds<M>> for SessionActor<M> {
+    // Waits for what was accepted before it to be stamped.
+    type Result = ResponseFuture<Result<(EventId, M::Counters), Error>>;
+
+    fn handle(&mut self, _: NextIds<M>, context: &mut Context<Self>) -> Self::Result {
+        let (sender, receiver) = oneshot::channel();
+        self.step(context, |state, env| state.accept(Task::Counters(sender), env));
+        let session = self.entry.id.clone();
+        Box::pin(async { receiver.await.unwrap_or_else(|_| Err(ErrorKind::SessionClosed { session }.into())) })
+    }
+}
+
+/// Shows a transient to the subscribers, after every append that was accepted before it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), Error>")]
+pub struct Notify<M: SessionModel>(pub M::Transient);
+
+impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
+    // Accepted: nobody waits for subscribers.
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, Notify(transient): Notify<M>, context: &mut Context<Self>) -> Self::Result {
+        self.entry.services.check_open()?;
+        let task = Task::Transient(transient, self.entry.enter()?);
+        self.step(context, |state, env| state.accept(task, env));
+        Ok(())
+    }
+}
+
+/// Subscribes an actor. It gets one [`Delivery`] at a time, from its own bounded queue.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Subscription<M>, Error>")]
+pub struct Subscribe<M: SessionModel> {
+    /// From where.
+    pub from: SubscribeFrom,
+    /// Who receives.
+    pub recipient: Recipient<Delivery<M>>,
+}
+
+impl<M: SessionModel> Handler<Subscribe<M>> for SessionActor<M> {
+    // Registered when the handler returns.
+    type Result = Result<Subscription<M>, Error>;
+
+    fn handle(&mut self, Subscribe { from, recipient }: Subscribe<M>, _: &mut Context<Self>) -> Self::Result {
+        let source = self.source();
+        let live = self.entry.services.config.live;
+        self.subscribe(|head| Subscriber::actor(recipient, from, head, live, source))
+            .map(|subscriber| Subscription(Arc::downgrade(&subscriber)))
+    }
+}
+
+/// Subscribes a stream.
+#[derive(Message)]
+#[rtype(result = "Result<Arc<Subscriber<M>>, Error>")]
+pub(crate) struct SubscribeStream<M: SessionModel> {
+    pub(crate) from: SubscribeFrom,
+    pub(crate) model: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<M: SessionModel> Handler<SubscribeStream<M>> for SessionActor<M> {
+    // Registered when the handler returns.
+    type Result = Result<Arc<Subscriber<M>>, Error>;
+
+    fn handle(&mut self, request: SubscribeStream<M>, _: &mut Context<Self>) -> Self::Result {
+        let source = self.source();
+        let live = self.entry.services.config.live;
+        self.subscribe(|head| Subscriber::stream(request.from, head, live, source))
+    }
+}
+
+impl<M: SessionModel> SessionActor<M> {
+    fn subscribe(&self, make: impl FnOnce(EventId) -> Arc<Subscriber<M>>) -> Result<Arc<Subscriber<M>>, Error> {
+        self.entry.services.check_open()?;
+        let mut state = lock(&self.entry.state);
+        let subscriber = make(state.head());
+        state.subscribers.push(Arc::clone(&subscriber));
+        Ok(subscriber)
+    }
+}
+
+/// Takes the turn. A second taker gets [`ErrorKind::TurnInFlight`], a stopped session [`ErrorKind::SessionStopped`], one
+/// that has used its turns [`ErrorKind::TurnLimit`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<TurnGuard<M>, Error>")]
+pub struct TakeTurn<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
+
+impl<M: SessionModel> Default for TakeTurn<M> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<M: SessionModel> Handler<TakeTurn<M>> for SessionActor<M> {
+    // There already.
+    type Result = Result<TurnGuard<M>, Error>;
+
+    fn handle(&mut self, _: TakeTurn<M>, _: &mut Context<Self>) -> Self::Result {
+        self.entry.take_turn()
+    }
+}
+
+/// Waits until the session is recovered, and tells what its last recovery found.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<RecoveryReport, Error>")]
+pub struct Recovery;
+
+impl<M: SessionModel> Handler<Recovery> for SessionActor<M> {
+    // Resolves when the log is folded.
+    type Result = ResponseFuture<Result<RecoveryReport, Error>>;
+
+    fn handle(&mut self, _: Recovery, context: &mut Context<Self>) -> Self::Result {
+        let (sender, receiver) = oneshot::channel();
+        self.step(context, |state, _| state.when_ready(sender));
+        let session = self.entry.id.clone();
+        Box::pin(async { receiver.await.unwrap_or_else(|_| Err(ErrorKind::SessionClosed { session }.into())) })
+    }
+}
+
+/// An answer to an [`Effect`], with the incarnation that asked.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Answer<M: SessionModel> {
+    incarnation: u64,
+    answer: Answered<M>,
+}
+
+enum Answered<M: SessionModel> {
+    Persisted { last: EventId, result: Result<(), PersistError> },
+    Fenced { claim: Claim, result: Result<Written, PersistError> },
+    Recovered(Box<Result<Recovered<M>, Error>>),
+    RefsChecked(Result<(), Error>),
+    KeyFound(Result<Option<EventId>, Error>),
+}
+
+impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
+    type Result = ();
+
+    fn handle(&mut self, Answer { incarnation, answer }: Answer<M>, context: &mut Context<Self>) {
+        self.step(context, |state, env| {
+            // One that was asked before a restart: the log has told since.
+            if incarnation != state.incarnation() {
+                return;
+            }
+            match answer {
+                Answered::Persisted { last, result } => state.persisted(last, result, env),
+                Answered::Fenced { claim, result } => state.fenced(claim, result, env),
+                Answered::Recovered(result) => state.recovered(*result, env),
+                Answered::RefsChecked(result) => state.refs_checked(result, env),
+                Answered::KeyFound(result) => state.key_found(result, env),
+            }
+        });
+    }
+}

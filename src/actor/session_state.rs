@@ -1,0 +1,587 @@
+//! What a session actor does, without actix: takes appends in the order of the calls, checks and stamps them, folds what
+//! was persisted, answers. It outlives the actor, so that an append in flight gets its answer whatever dies.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use futures::channel::oneshot;
+
+use super::group::PersistError;
+use super::recovery::{Condition, KeyIndex, Recovered, RecoveryReport};
+use super::stamper::{Stamped, StampedKey, Stamper};
+use super::subscription::Subscriber;
+use super::workers::Readers;
+use crate::append::{AppendReply, Appended, Request};
+use crate::blob::BlobStore;
+use crate::codec;
+use crate::config::StoreConfig;
+use crate::error::{Error, ErrorKind};
+use crate::event_log::{Claim, Epoch, Head, LogMeta, Refusal, Write, Written};
+use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
+use crate::model::{Event, SessionModel, View};
+
+/// What the session asks of others. The answers come back with the incarnation that asked; those of an earlier one are
+/// dropped.
+pub(crate) enum Effect<M: SessionModel> {
+    /// To the persist actor; answered by [`SessionState::persisted`].
+    Persist { last: EventId, write: Write },
+    /// To the persist actor; answered by [`SessionState::fenced`].
+    Fence { claim: Claim },
+    /// To a reader thread; answered by [`SessionState::recovered`].
+    Recover { head: EventId, watch: Vec<EventId> },
+    /// To the blob threads; answered by [`SessionState::refs_checked`].
+    CheckRefs { digests: Vec<Digest> },
+    /// To a reader thread; answered by [`SessionState::key_found`].
+    FindKey { key: AppendKey },
+    /// To a reader thread, which answers the request itself: its key is in the log.
+    Repeat { first: EventId, request: Request<M> },
+    /// The session is closed: its subscribers end, and another store may write it.
+    Close { release: Option<Epoch>, subscribers: Vec<Arc<Subscriber<M>>>, done: CloseReply<M> },
+}
+
+/// Told when a session is closed, with the subscribers that may still have items to take.
+pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>) + Send>;
+
+/// What is read of the world while a request is handled.
+pub(crate) struct Env<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) config: &'a StoreConfig,
+    pub(crate) blobs: &'a dyn BlobStore,
+}
+
+/// One thing asked of the session, in the order of the calls.
+pub(crate) enum Task<M: SessionModel> {
+    Append(Request<M>),
+    Transient(M::Transient, super::entry::InFlight),
+    /// Head and counters after everything accepted before.
+    Counters(oneshot::Sender<Result<(EventId, M::Counters), Error>>),
+    Close(CloseReply<M>),
+}
+
+enum InFlightTask<M: SessionModel> {
+    Append(StampedAppend<M>),
+    Transient(M::Transient, #[expect(dead_code, reason = "counts until dropped")] super::entry::InFlight),
+}
+
+struct StampedAppend<M: SessionModel> {
+    events: Vec<Arc<Event<M>>>,
+    head: Head,
+    key: Option<StampedKey>,
+    replies: Vec<AppendReply<M>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for the fence, then for the log.
+    Recovering,
+    Ready,
+    /// An append was refused: those stamped after it are about to be. Nothing is stamped until the last of them is.
+    Unwinding,
+    /// The log could not be read. The next task tries again.
+    Failed,
+    Closed,
+}
+
+pub(crate) struct SessionState<M: SessionModel> {
+    id: SessionId,
+    log: LogMeta,
+    incarnation: u64,
+    phase: Phase,
+    /// Whether the first waiting task is being checked elsewhere.
+    checking: bool,
+    waiting: VecDeque<Task<M>>,
+    in_flight: VecDeque<InFlightTask<M>>,
+    owned: Option<Epoch>,
+    keys: KeyIndex,
+    stamper: Stamper<M>,
+    /// As of the last persisted event.
+    committed: Head,
+    condition: Condition,
+    view: Arc<View<M>>,
+    report: RecoveryReport,
+    ready: Vec<oneshot::Sender<Result<RecoveryReport, Error>>>,
+    pub(crate) subscribers: Vec<Arc<Subscriber<M>>>,
+    effects: Vec<Effect<M>>,
+}
+
+impl<M: SessionModel> SessionState<M> {
+    /// `owned` is there for a session that was made this moment: there is nothing to recover.
+    pub(crate) fn new(id: SessionId, log: LogMeta, owned: Option<Epoch>, keys_max: usize) -> Self {
+        let Recovered { view, head, report, keys, .. } = Recovered::<M>::fresh(log, keys_max);
+        Self {
+            id,
+            log,
+            incarnation: 0,
+            phase: if owned.is_some() { Phase::Ready } else { Phase::Recovering },
+            checking: false,
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            owned,
+            keys,
+            stamper: Stamper::new(head, M::counters(&view)),
+            committed: head,
+            condition: Condition::Ready,
+            view: Arc::new(view),
+            report,
+            ready: Vec::new(),
+            subscribers: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    pub(crate) fn view(&self) -> &Arc<View<M>> {
+        &self.view
+    }
+
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// The last event that subscribers were given.
+    pub(crate) fn head(&self) -> EventId {
+        self.committed.id
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect<M>> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The actor starts, for the first time or again.
+    pub(crate) fn started(&mut self) {
+        let fresh = matches!(self.phase, Phase::Ready) && self.incarnation == 0;
+        if !fresh && !matches!(self.phase, Phase::Closed) {
+            self.recover();
+        }
+        self.incarnation = self.incarnation.max(1);
+    }
+
+    fn recover(&mut self) {
+        self.incarnation += 1;
+        self.phase = Phase::Recovering;
+        self.checking = false;
+        self.effects.push(Effect::Fence { claim: Claim::No });
+    }
+
+    /// Answers when the session is recovered.
+    pub(crate) fn when_ready(&mut self, reply: oneshot::Sender<Result<RecoveryReport, Error>>) {
+        match &self.phase {
+            Phase::Ready | Phase::Unwinding => drop(reply.send(Ok(self.report.clone()))),
+            Phase::Closed => drop(reply.send(Err(self.closed()))),
+            Phase::Recovering => self.ready.push(reply),
+            Phase::Failed => {
+                self.ready.push(reply);
+                self.recover();
+            }
+        }
+    }
+
+    fn closed(&self) -> Error {
+        ErrorKind::SessionClosed { session: self.id.clone() }.into()
+    }
+
+    /// Takes a task. Its place in the session's order is this call.
+    pub(crate) fn accept(&mut self, task: Task<M>, env: &Env<'_>) {
+        self.waiting.push_back(task);
+        if self.phase == Phase::Failed {
+            self.recover();
+        }
+        self.advance(env);
+    }
+
+    /// Handles waiting tasks until one has to wait for an answer from elsewhere.
+    pub(crate) fn advance(&mut self, env: &Env<'_>) {
+        while !self.checking {
+            match self.phase {
+                Phase::Ready => {}
+                Phase::Closed => return self.refuse_waiting(&self.closed()),
+                Phase::Recovering | Phase::Unwinding | Phase::Failed => return,
+            }
+            match self.waiting.pop_front() {
+                None => return,
+                Some(Task::Append(request)) => self.append(request, env),
+                Some(Task::Transient(transient, count)) => {
+                    self.in_flight.push_back(InFlightTask::Transient(transient, count));
+                    self.publish_transients();
+                }
+                // Whoever asked may have lost interest.
+                Some(Task::Counters(reply)) => {
+                    drop(reply.send(Ok((self.stamper.head.id, self.stamper.counters.clone()))))
+                }
+                Some(Task::Close(done)) if self.in_flight.is_empty() => self.close(done),
+                Some(Task::Close(done)) => return self.waiting.push_front(Task::Close(done)),
+            }
+        }
+    }
+
+    fn close(&mut self, done: CloseReply<M>) {
+        self.phase = Phase::Closed;
+        let subscribers = std::mem::take(&mut self.subscribers);
+        self.effects.push(Effect::Close { release: self.owned.take(), subscribers, done });
+    }
+
+    fn refuse_waiting(&mut self, error: &Error) {
+        for task in std::mem::take(&mut self.waiting) {
+            match task {
+                Task::Append(request) => request.answer(Err(error.clone())),
+                Task::Counters(reply) => drop(reply.send(Err(error.clone()))),
+                Task::Transient(..) => {}
+                // Closed by someone else, or not recovered: in both cases nothing is in flight.
+                Task::Close(done) => self.close(done),
+            }
+        }
+        for reply in self.ready.drain(..) {
+            drop(reply.send(Err(error.clone())));
+        }
+    }
+
+    /// Checks one append; stamps and sends it when nothing is left to ask.
+    fn append(&mut self, mut request: Request<M>, env: &Env<'_>) {
+        if let Some(error) = self.condition.refusal(&self.id) {
+            return request.answer(Err(error));
+        }
+        let Some(epoch) = self.owned else {
+            return self.check_first(request, Effect::Fence { claim: Claim::Yes });
+        };
+        if let Some(key) = request.key.clone() {
+            match self.keys.get(&key) {
+                Some(first) if first > self.committed.id => return self.join(first, request),
+                Some(first) => return self.effects.push(Effect::Repeat { first, request }),
+                None if self.keys.complete || request.key_checked => {}
+                None => return self.check_first(request, Effect::FindKey { key }),
+            }
+        }
+        if let Some(expected) = request.expected_head
+            && expected != self.stamper.head.id
+        {
+            let kind = ErrorKind::HeadMoved { session: self.id.clone(), expected, actual: self.stamper.head.id };
+            return request.answer(Err(kind.into()));
+        }
+        if !request.refs_checked {
+            let digests: Vec<_> =
+                request.digests().into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
+            if !digests.is_empty() {
+                return self.check_first(request, Effect::CheckRefs { digests });
+            }
+        }
+        let bodies = std::mem::take(&mut request.bodies);
+        match self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max) {
+            Err(error) => request.answer(Err(error)),
+            Ok(stamped) => {
+                if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
+                    self.keys.insert(key.key.clone(), first.id());
+                }
+                self.stamper.advance(&stamped);
+                let Stamped { stored, events, head, key, .. } = stamped;
+                let write = Write::Append { log: self.log.key, epoch, events: stored };
+                self.effects.push(Effect::Persist { last: head.id, write });
+                let append = StampedAppend { events, head, key, replies: vec![request.into_reply()] };
+                self.in_flight.push_back(InFlightTask::Append(append));
+            }
+        }
+    }
+
+    /// Puts the request back to the front until something is known. Everything behind it waits, so the order stays.
+    fn check_first(&mut self, request: Request<M>, effect: Effect<M>) {
+        self.waiting.push_front(Task::Append(request));
+        self.checking = true;
+        self.effects.push(effect);
+    }
+
+    /// A retry of an append that is still in flight shares its answer.
+    fn join(&mut self, first: EventId, request: Request<M>) {
+        let original = self.in_flight.iter_mut().find_map(|task| match task {
+            InFlightTask::Append(append) if append.events.first().is_some_and(|event| event.id() == first) => {
+                Some(append)
+            }
+            _ => None,
+        });
+        let Some(original) = original else {
+            let reason = "the first append with this key was refused a moment ago; append again".to_owned();
+            return request.answer(Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));
+        };
+        let same = original.key.as_ref().is_some_and(|key| {
+            codec::fingerprint(key.salt, &request.bodies).is_ok_and(|again| again == key.fingerprint)
+        });
+        if same {
+            original.replies.push(request.into_reply());
+        } else {
+            request.answer(Err(ErrorKind::KeyReused { session: self.id.clone(), first }.into()));
+        }
+    }
+
+    /// The persist actor has answered for the oldest append in flight.
+    pub(crate) fn persisted(&mut self, last: EventId, result: Result<(), PersistError>, env: &Env<'_>) {
+        let Some(InFlightTask::Append(append)) = self.in_flight.pop_front() else { return };
+        debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
+        match result {
+            Ok(()) => self.commit(append),
+            Err(PersistError::Unknown(reason)) => {
+                self.answer_unknown(append, &reason);
+                self.recover();
+            }
+            Err(error) => {
+                let first_refused = !matches!(self.phase, Phase::Unwinding);
+                self.refused(append, &error, first_refused);
+            }
+        }
+        self.publish_transients();
+        let all_refused = !self.in_flight.iter().any(|task| matches!(task, InFlightTask::Append(_)));
+        if matches!(self.phase, Phase::Unwinding) && all_refused {
+            self.phase = Phase::Ready;
+            self.stamper.reset(self.committed, M::counters(&self.view));
+        }
+        self.advance(env);
+    }
+
+    fn commit(&mut self, append: StampedAppend<M>) {
+        self.committed = append.head;
+        self.fold(&append.events);
+        self.subscribers.retain(|subscriber| !subscriber.is_gone());
+        for event in &append.events {
+            for subscriber in &self.subscribers {
+                subscriber.event(event);
+            }
+        }
+        let appended = Appended { events: append.events, head: append.head.id, repeated: false };
+        for reply in append.replies {
+            reply.answer(Ok(appended.clone()));
+        }
+    }
+
+    /// Folds committed events into the next view. Should the model panic, the view stays at the event before.
+    fn fold(&mut self, events: &[Arc<Event<M>>]) {
+        if self.condition != Condition::Ready {
+            return;
+        }
+        let mut state = self.view.state().clone();
+        let mut head = self.view.head();
+        for (folded, event) in events.iter().enumerate() {
+            if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
+                log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
+                self.condition = Condition::Unfoldable { event: event.id() };
+                // What the panic left behind is not a view.
+                state = self.view.state().clone();
+                for event in events.iter().take(folded) {
+                    M::apply(&mut state, event);
+                }
+                break;
+            }
+            head = event.id();
+        }
+        self.view = Arc::new(View::new(head, state));
+    }
+
+    fn refused(&mut self, append: StampedAppend<M>, error: &PersistError, first_refused: bool) {
+        self.phase = Phase::Unwinding;
+        if let Some(key) = &append.key {
+            self.keys.remove(&key.key);
+        }
+        let session = self.id.clone();
+        let reason = match error {
+            PersistError::Refused(Refusal::HeadMoved { .. }) if !first_refused => {
+                "an append ahead of it was refused".to_owned()
+            }
+            PersistError::Refused(Refusal::KeyTaken) => {
+                self.keys.complete = false;
+                "its append key is in the log; append again for the first result".to_owned()
+            }
+            PersistError::Refused(Refusal::HeadMoved { .. } | Refusal::Robbed | Refusal::Owned(_)) => {
+                // The next append claims the log again, and finds out what another store wrote.
+                self.owned = None;
+                "another store wrote to the session; append again".to_owned()
+            }
+            PersistError::Refused(Refusal::UnknownLog) => "its log is gone".to_owned(),
+            PersistError::NotWritten(_) | PersistError::Fenced => error.to_string(),
+            PersistError::Closed | PersistError::Unknown(_) => "the store is closed".to_owned(),
+        };
+        let kind = match error {
+            PersistError::NotWritten(crate::event_log::LogError::DiskFull) => ErrorKind::DiskFull,
+            PersistError::Closed => ErrorKind::StoreClosed,
+            _ => ErrorKind::NotWritten { session, reason },
+        };
+        append.answer(&Err(kind.into()));
+    }
+
+    fn answer_unknown(&self, append: StampedAppend<M>, reason: &str) {
+        append.answer(&Err(ErrorKind::OutcomeUnknown { session: self.id.clone(), reason: reason.to_owned() }.into()));
+    }
+
+    /// The session's log is fenced, and perhaps this store's own now.
+    pub(crate) fn fenced(&mut self, claim: Claim, result: Result<Written, PersistError>, env: &Env<'_>) {
+        self.checking = false;
+        match (result, claim) {
+            (Ok(Written::Fenced { head, owned }), _) => {
+                self.owned = owned;
+                if claim == Claim::No || head != self.committed {
+                    self.phase = Phase::Recovering;
+                    let watch = self.in_flight.iter().filter_map(InFlightTask::last).collect();
+                    self.effects.push(Effect::Recover { head: head.id, watch });
+                }
+            }
+            (Err(PersistError::Refused(Refusal::Owned(owner))), _) => {
+                let error = ErrorKind::OwnedElsewhere { session: self.id.clone(), owner };
+                self.refuse_waiting(&error.into());
+            }
+            (result, Claim::No) => self.failed(unavailable(result), "the log cannot be read"),
+            (result, Claim::Yes) => self.refuse_waiting(&unavailable(result)),
+        }
+        self.advance(env);
+    }
+
+    /// The log is folded: everyone who waited is answered by what it says.
+    pub(crate) fn recovered(&mut self, result: Result<Recovered<M>, Error>, env: &Env<'_>) {
+        let recovered = match result {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                self.failed(error, "the log cannot be read");
+                return self.advance(env);
+            }
+        };
+        self.phase = Phase::Ready;
+        self.committed = recovered.head;
+        self.stamper.reset(recovered.head, M::counters(&recovered.view));
+        self.keys = recovered.keys;
+        self.condition = recovered.report.condition.clone();
+        self.view = Arc::new(recovered.view);
+        self.report = recovered.report;
+        for subscriber in &self.subscribers {
+            subscriber.resync(self.committed.id);
+        }
+        for task in std::mem::take(&mut self.in_flight) {
+            match task {
+                InFlightTask::Append(append) => {
+                    let committed = recovered.chains.get(&append.head.id) == Some(&append.head.chain);
+                    let answer = if committed {
+                        Ok(Appended { events: append.events.clone(), head: append.head.id, repeated: false })
+                    } else {
+                        let reason = "the session was recovered before it was written".to_owned();
+                        Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into())
+                    };
+                    append.answer(&answer);
+                }
+                InFlightTask::Transient(transient, _) => self.publish(&transient),
+            }
+        }
+        for reply in self.ready.drain(..) {
+            drop(reply.send(Ok(self.report.clone())));
+        }
+        self.advance(env);
+    }
+
+    fn failed(&mut self, error: Error, reason: &str) {
+        log::error!("a session cannot be recovered");
+        log::debug!("session {} cannot be recovered: {error}", self.id);
+        self.phase = Phase::Failed;
+        for task in std::mem::take(&mut self.in_flight) {
+            if let InFlightTask::Append(append) = task {
+                self.answer_unknown(append, &format!("{reason}: {error}"));
+            }
+        }
+        self.refuse_waiting(&error);
+    }
+
+    /// The arbiter of the session is gone for good.
+    pub(crate) fn abandon(&mut self) {
+        self.failed(unavailable_error("the arbiter of the session has stopped"), "the session's arbiter has stopped");
+        self.effects.clear();
+    }
+
+    /// The blobs that the first waiting append references were looked at.
+    pub(crate) fn refs_checked(&mut self, result: Result<(), Error>, env: &Env<'_>) {
+        self.checked(result.map(|()| Checked::Refs), env);
+    }
+
+    /// The log was searched for the key of the first waiting append.
+    pub(crate) fn key_found(&mut self, result: Result<Option<EventId>, Error>, env: &Env<'_>) {
+        self.checked(result.map(Checked::Key), env);
+    }
+
+    fn checked(&mut self, result: Result<Checked, Error>, env: &Env<'_>) {
+        self.checking = false;
+        if let Some(Task::Append(mut request)) = self.waiting.pop_front() {
+            match result {
+                Err(error) => request.answer(Err(error)),
+                Ok(Checked::Key(Some(first))) => self.effects.push(Effect::Repeat { first, request }),
+                Ok(checked) => {
+                    match checked {
+                        Checked::Refs => request.refs_checked = true,
+                        Checked::Key(_) => request.key_checked = true,
+                    }
+                    self.waiting.push_front(Task::Append(request));
+                }
+            }
+        }
+        self.advance(env);
+    }
+
+    fn publish_transients(&mut self) {
+        while let Some(InFlightTask::Transient(..)) = self.in_flight.front() {
+            if let Some(InFlightTask::Transient(transient, _)) = self.in_flight.pop_front() {
+                self.publish(&transient);
+            }
+        }
+    }
+
+    fn publish(&self, transient: &M::Transient) {
+        for subscriber in &self.subscribers {
+            subscriber.transient(transient);
+        }
+    }
+}
+
+enum Checked {
+    Refs,
+    Key(Option<EventId>),
+}
+
+impl<M: SessionModel> InFlightTask<M> {
+    fn last(&self) -> Option<EventId> {
+        match self {
+            Self::Append(append) => Some(append.head.id),
+            Self::Transient(..) => None,
+        }
+    }
+}
+
+impl<M: SessionModel> StampedAppend<M> {
+    fn answer(self, answer: &Result<Appended<M>, Error>) {
+        for reply in self.replies {
+            reply.answer(answer.clone());
+        }
+    }
+}
+
+fn unavailable(result: Result<Written, PersistError>) -> Error {
+    match result {
+        Err(PersistError::NotWritten(error)) => error.into(),
+        Err(PersistError::Closed) => ErrorKind::StoreClosed.into(),
+        Err(error) => unavailable_error(&error.to_string()),
+        Ok(_) => unavailable_error("the log gave an answer that was not asked for"),
+    }
+}
+
+fn unavailable_error(reason: &str) -> Error {
+    ErrorKind::Unavailable { reason: reason.to_owned() }.into()
+}
+
+/// Reads what an earlier append with the same key wrote, and answers the retry with it.
+pub(crate) fn repeat<M: SessionModel>(
+    readers: &Readers,
+    session: SessionId,
+    log: LogMeta,
+    first: EventId,
+    request: Request<M>,
+) {
+    let submitted = readers.submit(move |slot| {
+        let result =
+            slot.read(|reader| crate::append::read_repeated::<M>(reader, &session, log, first, &request.bodies));
+        request.answer(result);
+    });
+    // A pool that is closed drops the request, which tells its caller so.
+    drop(submitted);
+}

@@ -1,0 +1,102 @@
+//! The built-in model: an agent's session with its turns, steps, code blocks and tool calls, and messages. Pure.
+//!
+//! - [`AgentBody`]: what a host appends. A creating body (`TurnStarted`, `StepStarted`, `MessageAppended`, `EvalAdded`,
+//!   `SessionCompacted`) is given its entity's id when it is stamped, whatever the host put there; a `...Put` names its
+//!   own and replaces the whole entity, in place.
+//! - [`AgentView`]: what they fold into. It shares structure with the views before it, and does not hold the events:
+//!   those are read from the log.
+//! - [`AgentTransient`]: what subscribers see and nobody keeps.
+//!
+//! # Examples
+//! ```
+//! use foldlog::agent::{AgentBody, AgentView, Message, MessageId, SessionInfo, Turn};
+//!
+//! let bodies = [
+//!     AgentBody::SessionStarted(SessionInfo { model: Some("some-model".to_owned()), ..SessionInfo::default() }),
+//!     AgentBody::MessageAppended(Message::user("What is 6 times 7?")),
+//!     AgentBody::TurnStarted(Turn::for_message(MessageId::new(1))),
+//!     AgentBody::MessageAppended(Message::assistant("42")),
+//! ];
+//! # let _ = (bodies, AgentView::default());
+//! ```
+
+mod blobs;
+mod body;
+mod check;
+mod counters;
+mod entities;
+mod entity;
+mod id;
+mod message;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use body::{AgentBody, AgentTransient, OutputStream};
+pub use counters::{Counter, Counters};
+pub use entities::Entities;
+pub use entity::{Eval, EvalStatus, Failure, SessionInfo, SessionStatus, Step, StepStatus, Turn, TurnStatus, Usage};
+pub use id::{EvalId, MessageId, StepId, TurnId};
+pub use message::{Message, Part, Role};
+pub use view::{AgentView, Progress};
+
+use crate::id::{BlobRef, EventId};
+use crate::model::{DecodeError, Event, SessionModel, Turns, Unfinished, decode_body};
+
+/// The built-in model: names the types of this module to [`SessionModel`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agent {}
+
+impl SessionModel for Agent {
+    const NAME: &'static str = "agent";
+    const SCHEMA: u16 = 1;
+
+    type Body = AgentBody;
+    type View = AgentView;
+    type Counters = Counters;
+    type Transient = AgentTransient;
+
+    fn event_type(body: &AgentBody) -> &'static str {
+        body.event_type()
+    }
+
+    fn check(body: &AgentBody) -> Result<(), String> {
+        body.check()
+    }
+
+    fn stamp(counters: &mut Counters, id: EventId, body: &mut AgentBody) -> Result<(), String> {
+        counters.stamp(id, body)
+    }
+
+    fn apply(view: &mut AgentView, event: &Event<Self>) {
+        view.apply(event);
+    }
+
+    fn counters(view: &AgentView) -> Counters {
+        view.counters
+    }
+
+    fn blob_refs(body: &AgentBody, each: &mut dyn FnMut(&BlobRef)) {
+        body.blob_refs(each);
+    }
+
+    fn turns(view: &AgentView) -> Turns {
+        view.turns_taken()
+    }
+
+    fn unfinished(view: &AgentView) -> Vec<Unfinished> {
+        view.unfinished()
+    }
+
+    fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<AgentBody, DecodeError> {
+        if schema != Self::SCHEMA || !AgentBody::EVENT_TYPES.contains(&event_type) {
+            return Err(DecodeError::Unknown);
+        }
+        let body: AgentBody = decode_body(bytes)?;
+        if body.event_type() != event_type {
+            let reason = format!("it is stored as {event_type} and its bytes are {}", body.event_type());
+            return Err(DecodeError::Malformed { reason });
+        }
+        Ok(body)
+    }
+}

@@ -1,0 +1,121 @@
+//! Which blobs a body references. Every struct is taken apart without `..`, so that a new field must be considered here.
+
+use super::body::AgentBody;
+use super::entity::{Eval, Failure, SessionInfo, Step, Turn};
+use super::message::{Message, Part};
+use crate::content::Content;
+use crate::id::BlobRef;
+
+type Each<'a> = &'a mut dyn FnMut(&BlobRef);
+
+impl AgentBody {
+    pub(super) fn blob_refs(&self, each: Each<'_>) {
+        match self {
+            Self::SessionStarted(session) => of_session(session),
+            Self::TurnStarted(turn) | Self::TurnPut(turn) => of_turn(turn, each),
+            Self::StepStarted(step) | Self::StepPut(step) => of_step(step, each),
+            Self::MessageAppended(message) => of_message(message, each),
+            Self::EvalAdded(eval) => of_eval(eval, each),
+            Self::VarsSnapshotted(vars) => of_content(vars, each),
+            Self::SessionCompacted { vars, boundary: _, message } => {
+                of_contents([vars], each);
+                of_message(message, each);
+            }
+            Self::SessionErrored(failure) => of_failure(failure, each),
+            Self::StopRequested | Self::Stopped | Self::Custom { kind: _, json: _ } => {}
+        }
+    }
+}
+
+fn of_content(content: &Content, each: Each<'_>) {
+    if let Some(blob) = content.as_blob() {
+        each(blob);
+    }
+}
+
+fn of_contents<const N: usize>(contents: [&Option<Content>; N], each: Each<'_>) {
+    for blob in contents.into_iter().flatten().filter_map(Content::as_blob) {
+        each(blob);
+    }
+}
+
+fn of_failure(failure: &Failure, each: Each<'_>) {
+    let Failure { kind: _, message, extra: _ } = failure;
+    of_content(message, each);
+}
+
+fn of_session(session: &SessionInfo) {
+    let SessionInfo { id: _, status: _, created: _, labels: _, provider: _, model: _, extra: _ } = session;
+}
+
+fn of_turn(turn: &Turn, each: Each<'_>) {
+    let Turn {
+        id: _,
+        status: _,
+        started: _,
+        ended: _,
+        user_message: _,
+        final_value,
+        preview,
+        usage: _,
+        cost_millionths: _,
+        error,
+        extra: _,
+    } = turn;
+    of_contents([final_value, preview], each);
+    error.iter().for_each(|failure| of_failure(failure, each));
+}
+
+fn of_step(step: &Step, each: Each<'_>) {
+    let Step {
+        id: _,
+        turn: _,
+        status: _,
+        started: _,
+        ended: _,
+        request,
+        response_summary,
+        assistant_message: _,
+        usage: _,
+        error,
+        extra: _,
+    } = step;
+    of_contents([request, response_summary], each);
+    error.iter().for_each(|failure| of_failure(failure, each));
+}
+
+fn of_eval(eval: &Eval, each: Each<'_>) {
+    let Eval {
+        id: _,
+        turn: _,
+        step: _,
+        index: _,
+        tool_name: _,
+        call_id: _,
+        code,
+        status: _,
+        result,
+        preview,
+        stdout,
+        stderr,
+        error,
+        at: _,
+        elapsed_micros: _,
+        usage: _,
+        extra: _,
+    } = eval;
+    of_contents([code, result, preview, stdout, stderr], each);
+    error.iter().for_each(|failure| of_failure(failure, each));
+}
+
+fn of_message(message: &Message, each: Each<'_>) {
+    let Message { id: _, event_id: _, role: _, name: _, turn: _, step: _, at: _, parts, extra: _ } = message;
+    for part in parts {
+        match part {
+            Part::Text(content) | Part::Thought(content) => of_content(content, each),
+            Part::ToolCall { id: _, name: _, arguments } => of_content(arguments, each),
+            Part::ToolResult { call_id: _, content } => of_content(content, each),
+            Part::Media { media_type: _, blob } => each(blob),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a host appends, and what it only shows.
+
+use serde::{Deserialize, Serialize};
+
+use super::entity::{Eval, Failure, SessionInfo, Step, Turn};
+use super::id::{StepId, TurnId};
+use super::message::Message;
+use crate::content::{Content, Json};
+use crate::id::EventId;
+
+/// What can happen in an agent's session.
+///
+/// The stored bytes depend on the order of the variants and of every field below them: both may only change together
+/// with the schema version, and the old shape must stay decodable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum AgentBody {
+    /// The session is described, or described anew: replaces what was there.
+    SessionStarted(SessionInfo),
+    /// A turn begins; its id is minted.
+    TurnStarted(Turn),
+    /// The turn with this id is now this, as a whole.
+    TurnPut(Turn),
+    /// A step begins; its id is minted.
+    StepStarted(Step),
+    /// The step with this id is now this, as a whole.
+    StepPut(Step),
+    /// A message; its id is minted, its event id set.
+    MessageAppended(Message),
+    /// A code block or tool call was executed; its id is minted.
+    EvalAdded(Eval),
+    /// The variables of the session, as the host writes them.
+    VarsSnapshotted(Content),
+    /// The messages before this event need not be sent to the model any more: the message here stands for them.
+    SessionCompacted {
+        /// The variables; `None` leaves them as they were.
+        vars: Option<Content>,
+        /// The first event whose message is kept: this event itself, set when it is stamped.
+        boundary: EventId,
+        /// What stands for the messages before; its id is minted, its event id set.
+        message: Message,
+    },
+    /// The session was asked to stop.
+    StopRequested,
+    /// The session has stopped.
+    Stopped,
+    /// The session ended in an error.
+    SessionErrored(Failure),
+    /// A small fact of the host's own. The view does not hold it: it is read from the log.
+    Custom {
+        /// The host's name for this kind of fact: 1 to [`AgentBody::KIND_BYTES_MAX`] bytes.
+        kind: String,
+        /// The fact.
+        json: Json,
+    },
+}
+
+impl AgentBody {
+    /// The longest `kind` of [`AgentBody::Custom`], in UTF-8 bytes.
+    pub const KIND_BYTES_MAX: usize = 128;
+
+    /// The stored type of every variant, in their order.
+    pub const EVENT_TYPES: [&'static str; 13] = [
+        "session_started",
+        "turn_started",
+        "turn_put",
+        "step_started",
+        "step_put",
+        "message_appended",
+        "eval_added",
+        "vars_snapshotted",
+        "session_compacted",
+        "stop_requested",
+        "stopped",
+        "session_errored",
+        "custom",
+    ];
+
+    /// A compaction: the message stands for all before it.
+    #[must_use]
+    pub fn compacted(vars: Option<Content>, message: Message) -> Self {
+        Self::SessionCompacted { vars, boundary: EventId::ZERO, message }
+    }
+
+    /// The type that is stored beside the event.
+    #[must_use]
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            Self::SessionStarted(_) => "session_started",
+            Self::TurnStarted(_) => "turn_started",
+            Self::TurnPut(_) => "turn_put",
+            Self::StepStarted(_) => "step_started",
+            Self::StepPut(_) => "step_put",
+            Self::MessageAppended(_) => "message_appended",
+            Self::EvalAdded(_) => "eval_added",
+            Self::VarsSnapshotted(_) => "vars_snapshotted",
+            Self::SessionCompacted { .. } => "session_compacted",
+            Self::StopRequested => "stop_requested",
+            Self::Stopped => "stopped",
+            Self::SessionErrored(_) => "session_errored",
+            Self::Custom { .. } => "custom",
+        }
+    }
+}
+
+/// A live item: delivered to subscribers, never persisted and never folded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum AgentTransient {
+    /// Text that the model has just produced.
+    TokenDelta {
+        /// The turn that runs.
+        turn: TurnId,
+        /// The step that runs.
+        step: StepId,
+        /// What comes after the deltas before.
+        text: String,
+    },
+    /// Output that code or a tool has just written.
+    OutputChunk {
+        /// The turn that runs.
+        turn: TurnId,
+        /// The step that runs.
+        step: StepId,
+        /// Where it was written to.
+        stream: OutputStream,
+        /// What comes after the chunks before.
+        text: String,
+    },
+    /// Anything that the host names.
+    Other {
+        /// The host's name for it.
+        kind: String,
+        /// The item.
+        json: Json,
+    },
+}
+
+/// Where output was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}

@@ -1,0 +1,101 @@
+//! The counters that mint ids, and the stamping that depends on them alone.
+
+use super::body::AgentBody;
+use super::id::{EvalId, MessageId, StepId, TurnId};
+use super::message::Message;
+use crate::id::EventId;
+
+/// The largest id seen of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Of events.
+    pub event: u64,
+    /// Of messages.
+    pub message: u64,
+    /// Of turns.
+    pub turn: u64,
+    /// Of steps.
+    pub step: u64,
+    /// Of evals.
+    pub eval: u64,
+}
+
+/// Names one of the [`Counters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counter {
+    /// Of events.
+    Event,
+    /// Of messages.
+    Message,
+    /// Of turns.
+    Turn,
+    /// Of steps.
+    Step,
+    /// Of evals.
+    Eval,
+}
+
+impl Counters {
+    /// The id that the next creating event of this kind gets.
+    #[must_use]
+    pub fn next(&self, counter: Counter) -> u64 {
+        let seen = match counter {
+            Counter::Event => self.event,
+            Counter::Message => self.message,
+            Counter::Turn => self.turn,
+            Counter::Step => self.step,
+            Counter::Eval => self.eval,
+        };
+        seen.saturating_add(1)
+    }
+
+    /// Writes the ids that the body creates into it, and counts them as the fold will.
+    pub(super) fn stamp(&mut self, id: EventId, body: &mut AgentBody) -> Result<(), String> {
+        match body {
+            AgentBody::TurnStarted(turn) => turn.id = TurnId::new(self.mint(Counter::Turn)?),
+            AgentBody::StepStarted(step) => step.id = StepId::new(self.mint(Counter::Step)?),
+            AgentBody::EvalAdded(eval) => eval.id = EvalId::new(self.mint(Counter::Eval)?),
+            AgentBody::MessageAppended(message) => self.stamp_message(id, message)?,
+            AgentBody::SessionCompacted { vars: _, boundary, message } => {
+                *boundary = id;
+                self.stamp_message(id, message)?;
+            }
+            _ => {}
+        }
+        self.see(id, body);
+        Ok(())
+    }
+
+    fn stamp_message(&self, id: EventId, message: &mut Message) -> Result<(), String> {
+        message.id = MessageId::new(self.mint(Counter::Message)?);
+        message.event_id = id;
+        Ok(())
+    }
+
+    /// The next id, as long as there is one: a put may have named the last.
+    fn mint(&self, counter: Counter) -> Result<u64, String> {
+        let next = self.next(counter);
+        if next > EventId::MAX.get() { Err(format!("there is no {counter:?} id after {}", next - 1)) } else { Ok(next) }
+    }
+
+    /// Raises the counters to the ids of an event. The only place that moves them, for stamping and folding alike, so
+    /// that the two cannot differ.
+    pub(super) fn see(&mut self, id: EventId, body: &AgentBody) {
+        let raise = |counter: &mut u64, seen: u64| *counter = (*counter).max(seen);
+        raise(&mut self.event, id.get());
+        match body {
+            AgentBody::TurnStarted(turn) | AgentBody::TurnPut(turn) => raise(&mut self.turn, turn.id.get()),
+            AgentBody::StepStarted(step) | AgentBody::StepPut(step) => raise(&mut self.step, step.id.get()),
+            AgentBody::EvalAdded(eval) => raise(&mut self.eval, eval.id.get()),
+            AgentBody::MessageAppended(message) | AgentBody::SessionCompacted { message, .. } => {
+                raise(&mut self.message, message.id.get());
+            }
+            AgentBody::SessionStarted(_)
+            | AgentBody::VarsSnapshotted(_)
+            | AgentBody::StopRequested
+            | AgentBody::Stopped
+            | AgentBody::SessionErrored(_)
+            | AgentBody::Custom { .. } => {}
+        }
+    }
+}

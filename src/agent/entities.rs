@@ -1,0 +1,76 @@
+//! A collection that grows at its end, changes in the middle, and shares structure with its earlier self.
+
+use std::fmt;
+use std::sync::Arc;
+
+use imbl::{OrdMap, Vector};
+
+/// Entities in the order in which they came, found by id. Clones share structure; a put costs logarithmic time.
+#[derive(Clone)]
+pub struct Entities<K, T> {
+    items: Vector<Arc<T>>,
+    /// Where each id is in `items`: a put may name any id, so the ids need not ascend.
+    places: OrdMap<K, usize>,
+}
+
+impl<K: Ord + Clone, T> Entities<K, T> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The entity with an id.
+    #[must_use]
+    pub fn get(&self, id: K) -> Option<&Arc<T>> {
+        self.places.get(&id).and_then(|place| self.items.get(*place))
+    }
+
+    /// The entity that came last.
+    #[must_use]
+    pub fn last(&self) -> Option<&Arc<T>> {
+        self.items.last()
+    }
+
+    /// All, in the order in which they came.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> + ExactSizeIterator {
+        self.items.iter()
+    }
+
+    /// Replaces the entity with this id, or adds it at the end.
+    pub(super) fn put(&mut self, id: K, entity: T) {
+        let entity = Arc::new(entity);
+        match self.places.get(&id).and_then(|place| self.items.get_mut(*place)) {
+            Some(item) => *item = entity,
+            None => {
+                self.places.insert(id, self.items.len());
+                self.items.push_back(entity);
+            }
+        }
+    }
+}
+
+impl<K, T> Default for Entities<K, T> {
+    fn default() -> Self {
+        Self { items: Vector::new(), places: OrdMap::new() }
+    }
+}
+
+impl<K, T: PartialEq> PartialEq for Entities<K, T> {
+    fn eq(&self, other: &Self) -> bool {
+        // The places follow from the items.
+        self.items == other.items
+    }
+}
+
+impl<K, T: fmt::Debug> fmt::Debug for Entities<K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.items.fmt(f)
+    }
+}

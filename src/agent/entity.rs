@@ -1,0 +1,225 @@
+//! What a session consists of, beside its messages.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{EvalId, MessageId, StepId, TurnId};
+use crate::content::{Content, Json};
+use crate::id::Timestamp;
+
+/// The session as its host describes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// The host's own id or name of the session.
+    pub id: Option<String>,
+    /// Whether it goes on.
+    pub status: SessionStatus,
+    /// When it was created. The view fills what is left out with the time of its event.
+    pub created: Option<Timestamp>,
+    /// The host's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who serves the model.
+    pub provider: Option<String>,
+    /// Which model answers.
+    pub model: Option<String>,
+    /// A JSON object of what has no field of its own.
+    pub extra: Json,
+}
+
+/// Whether a session goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SessionStatus {
+    /// It takes turns.
+    #[default]
+    Running,
+    /// It was asked to stop, and takes no further turn.
+    StopRequested,
+    /// It has stopped.
+    Stopped,
+    /// It ended in an error.
+    Error,
+}
+
+/// One run of the agent, from a user's message to an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Minted by `TurnStarted`, named by `TurnPut`.
+    pub id: TurnId,
+    /// How it ended, if it has.
+    pub status: TurnStatus,
+    /// When it began. The view fills what `TurnStarted` leaves out with the time of its event.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// The message that it answers.
+    pub user_message: Option<MessageId>,
+    /// Its result.
+    pub final_value: Option<Content>,
+    /// A short form of its result, to show.
+    pub preview: Option<Content>,
+    /// What it used, all its steps together.
+    pub usage: Option<Usage>,
+    /// What it cost, in millionths of the host's currency.
+    pub cost_millionths: Option<u64>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// A JSON object of what has no field of its own.
+    pub extra: Json,
+}
+
+impl Turn {
+    /// A running turn that answers a message.
+    #[must_use]
+    pub fn for_message(message: MessageId) -> Self {
+        Self { user_message: Some(message), ..Self::default() }
+    }
+}
+
+/// How a turn ended, if it has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TurnStatus {
+    /// It has not ended.
+    #[default]
+    Running,
+    /// With a final value.
+    Final,
+    /// In an error.
+    Error,
+    /// Out of time.
+    Timeout,
+    /// Out of tokens, steps or money.
+    BudgetExceeded,
+}
+
+/// One call to the model within a turn, and what follows from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Minted by `StepStarted`, named by `StepPut`.
+    pub id: StepId,
+    /// The turn that it belongs to.
+    pub turn: Option<TurnId>,
+    /// How it ended, if it has.
+    pub status: StepStatus,
+    /// When it began. The view fills what `StepStarted` leaves out with the time of its event.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// What the model was asked.
+    pub request: Option<Content>,
+    /// What the provider said beside the message: its id, finish reason and the like.
+    pub response_summary: Option<Content>,
+    /// The message that the model answered with.
+    pub assistant_message: Option<MessageId>,
+    /// What it used.
+    pub usage: Option<Usage>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// A JSON object of what has no field of its own.
+    pub extra: Json,
+}
+
+impl Step {
+    /// A running step of a turn.
+    #[must_use]
+    pub fn of_turn(turn: TurnId) -> Self {
+        Self { turn: Some(turn), ..Self::default() }
+    }
+}
+
+/// How a step ended, if it has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StepStatus {
+    /// It has not ended.
+    #[default]
+    Running,
+    /// It ran to its end.
+    Done,
+    /// In an error.
+    Error,
+}
+
+/// One code block or tool call that was executed, with its result.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eval {
+    /// Minted by `EvalAdded`.
+    pub id: EvalId,
+    /// The turn that it belongs to.
+    pub turn: Option<TurnId>,
+    /// The step that it belongs to.
+    pub step: Option<StepId>,
+    /// Its place among the evals of its step, from 0.
+    pub index: u32,
+    /// The tool that was called.
+    pub tool_name: Option<String>,
+    /// The id of the tool call that it answers.
+    pub call_id: Option<String>,
+    /// The code, or the tool call's arguments.
+    pub code: Option<Content>,
+    /// How it ended.
+    pub status: EvalStatus,
+    /// What it returned.
+    pub result: Option<Content>,
+    /// A short form of the result, to show.
+    pub preview: Option<Content>,
+    /// What it wrote to its standard output.
+    pub stdout: Option<Content>,
+    /// What it wrote to its standard error.
+    pub stderr: Option<Content>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// When it ended. The view fills what is left out with the time of its event.
+    pub at: Option<Timestamp>,
+    /// How long it ran, in microseconds.
+    pub elapsed_micros: Option<u64>,
+    /// What it used, where it called a model itself.
+    pub usage: Option<Usage>,
+    /// A JSON object of what has no field of its own.
+    pub extra: Json,
+}
+
+/// How an eval ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EvalStatus {
+    /// With a result.
+    #[default]
+    Ok,
+    /// With the turn's final value.
+    Final,
+    /// In an error.
+    Error,
+}
+
+/// Why something failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The host's name for this kind of failure, such as `provider_timeout`.
+    pub kind: String,
+    /// The text for people.
+    pub message: Content,
+    /// A JSON object of what has no field of its own.
+    pub extra: Json,
+}
+
+impl Failure {
+    /// A failure of a kind.
+    #[must_use]
+    pub fn new(kind: impl Into<String>, message: impl Into<Content>) -> Self {
+        Self { kind: kind.into(), message: message.into(), extra: Json::default() }
+    }
+}
+
+/// Tokens, as the provider counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub input_tokens: u64,
+    /// Tokens of the answer.
+    pub output_tokens: u64,
+    /// Tokens of the prompt that were read from the provider's cache.
+    pub cache_read_tokens: u64,
+    /// Tokens of the prompt that were written to the provider's cache.
+    pub cache_write_tokens: u64,
+    /// Tokens of the answer that were spent on thought.
+    pub reasoning_tokens: u64,
+}

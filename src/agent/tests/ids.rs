@@ -1,0 +1,169 @@
+//! Goal: ids come from the counters. CONFORMANCE.md 1 to 7 and 11.
+
+use super::*;
+use crate::agent::Counter;
+
+fn counters(event: u64, message: u64, turn: u64, step: u64, eval: u64) -> Counters {
+    Counters { event, message, turn, step, eval }
+}
+
+fn turn_ids(view: &AgentView) -> Vec<u64> {
+    view.turns.iter().map(|turn| turn.id.get()).collect()
+}
+
+#[test]
+fn a_new_session_has_zero_counters_and_nothing_in_it() {
+    let view = AgentView::default();
+    assert_eq!(Agent::counters(&view), counters(0, 0, 0, 0, 0));
+    assert!(view.session.is_none() && view.vars.is_none() && view.compact_from.is_none() && view.error.is_none());
+    assert!(view.messages.is_empty() && view.turns.is_empty() && view.steps.is_empty() && view.evals.is_empty());
+    for counter in [Counter::Event, Counter::Message, Counter::Turn, Counter::Step, Counter::Eval] {
+        assert_eq!(view.counters.next(counter), 1);
+    }
+}
+
+#[test]
+fn the_first_entity_of_each_kind_gets_id_1() {
+    let view = Script::of([
+        AgentBody::SessionStarted(SessionInfo::default()),
+        AgentBody::TurnStarted(Turn::default()),
+        AgentBody::StepStarted(Step::default()),
+        AgentBody::MessageAppended(Message::user("hello")),
+        AgentBody::EvalAdded(Eval::default()),
+    ])
+    .view;
+    assert_eq!(view.turns.last().unwrap().id, TurnId::new(1));
+    assert_eq!(view.steps.last().unwrap().id, StepId::new(1));
+    assert_eq!(view.messages[0].id, MessageId::new(1));
+    assert_eq!(view.messages[0].event_id, EventId::new(4));
+    assert_eq!(view.evals[0].id, EvalId::new(1));
+    assert_eq!(view.counters, counters(5, 1, 1, 1, 1));
+}
+
+#[test]
+fn two_sessions_mint_their_ids_apart() {
+    let mut first = Script::of([AgentBody::TurnStarted(Turn::default()), AgentBody::TurnStarted(Turn::default())]);
+    let second = Script::of([AgentBody::TurnStarted(Turn::default())]);
+    first.append(AgentBody::TurnStarted(Turn::default()));
+    assert_eq!(turn_ids(&first.view), [1, 2, 3]);
+    assert_eq!(turn_ids(&second.view), [1]);
+}
+
+#[test]
+fn ids_that_the_caller_put_into_a_creating_body_are_overwritten() {
+    let message = || Message { id: MessageId::new(77), event_id: EventId::new(99), ..Message::user("hello") };
+    let view = Script::of([
+        AgentBody::TurnStarted(Turn { id: TurnId::new(77), ..Turn::default() }),
+        AgentBody::StepStarted(Step { id: StepId::new(77), ..Step::default() }),
+        AgentBody::EvalAdded(Eval { id: EvalId::new(77), ..Eval::default() }),
+        AgentBody::MessageAppended(message()),
+        AgentBody::SessionCompacted { vars: None, boundary: EventId::new(99), message: message() },
+    ])
+    .view;
+    assert_eq!(turn_ids(&view), [1]);
+    assert!(view.steps.get(StepId::new(1)).is_some() && view.steps.get(StepId::new(77)).is_none());
+    assert!(view.eval(EvalId::new(1)).is_some() && view.eval(EvalId::new(77)).is_none());
+    let ids: Vec<_> = view.messages.iter().map(|message| (message.id.get(), message.event_id.get())).collect();
+    assert_eq!(ids, [(1, 4), (2, 5)]);
+    assert_eq!(view.compact_from, Some(EventId::new(5)));
+    assert_eq!(view.counters, counters(5, 2, 1, 1, 1));
+}
+
+#[test]
+fn a_put_of_an_absent_id_is_added_and_the_next_id_comes_after_it() {
+    let mut script = Script::of([
+        AgentBody::TurnStarted(Turn::default()),
+        AgentBody::TurnPut(Turn { id: TurnId::new(7), ..Turn::default() }),
+        AgentBody::StepStarted(Step::default()),
+        AgentBody::StepPut(Step { id: StepId::new(7), ..Step::default() }),
+    ]);
+    assert_eq!(turn_ids(&script.view), [1, 7]);
+    assert_eq!(script.view.counters, counters(4, 0, 7, 7, 0));
+    assert_eq!(script.counters.next(Counter::Turn), 8);
+    script.append(AgentBody::TurnStarted(Turn::default()));
+    script.append(AgentBody::StepStarted(Step::default()));
+    assert_eq!(turn_ids(&script.view), [1, 7, 8]);
+    assert_eq!(script.view.steps.iter().map(|step| step.id.get()).collect::<Vec<_>>(), [1, 7, 8]);
+}
+
+#[test]
+fn a_put_below_the_counter_leaves_the_counter() {
+    let script = Script::of([
+        AgentBody::TurnPut(Turn { id: TurnId::new(7), ..Turn::default() }),
+        AgentBody::TurnPut(Turn { id: TurnId::new(3), ..Turn::default() }),
+    ]);
+    assert_eq!(turn_ids(&script.view), [7, 3]);
+    assert_eq!(script.counters.turn, 7);
+}
+
+#[test]
+fn a_put_names_an_id_from_1_to_the_largest_exact_json_number() {
+    let turn = |id| Agent::check(&AgentBody::TurnPut(Turn { id: TurnId::new(id), ..Turn::default() }));
+    let step = |id| Agent::check(&AgentBody::StepPut(Step { id: StepId::new(id), ..Step::default() }));
+    for id in [1, (1 << 53) - 1] {
+        assert_eq!((turn(id), step(id)), (Ok(()), Ok(())));
+    }
+    for id in [0, 1 << 53, u64::MAX] {
+        assert_eq!(turn(id), Err(format!("turn put names id {id}, limit is 1 to 9007199254740991")));
+        assert_eq!(step(id), Err(format!("step put names id {id}, limit is 1 to 9007199254740991")));
+    }
+}
+
+#[test]
+fn a_compaction_mints_its_message_from_the_message_counter() {
+    let script = Script::of([
+        AgentBody::MessageAppended(Message::user("hello")),
+        AgentBody::compacted(Some("{}".into()), Message::system("summary")),
+    ]);
+    assert_eq!(script.view.messages[1].id, MessageId::new(2));
+    assert_eq!(script.view.counters, counters(2, 2, 0, 0, 0));
+}
+
+#[test]
+fn a_fold_takes_the_larger_of_counter_and_id_and_never_mints() {
+    let mut view = AgentView { counters: counters(9, 9, 9, 9, 9), ..AgentView::default() };
+    let fold = |view: &mut AgentView, id: u64, entity: u64| {
+        let body = AgentBody::TurnStarted(Turn { id: TurnId::new(entity), ..Turn::default() });
+        Agent::apply(view, &Event::new(EventId::new(id), Timestamp::default(), body));
+    };
+    fold(&mut view, 4, 5);
+    assert_eq!(turn_ids(&view), [5]);
+    assert_eq!(view.counters, counters(9, 9, 9, 9, 9));
+    fold(&mut view, 12, 11);
+    assert_eq!(turn_ids(&view), [5, 11]);
+    assert_eq!(view.counters, counters(12, 9, 11, 9, 9));
+}
+
+#[test]
+fn a_kind_is_1_to_128_bytes_and_extra_is_an_object() {
+    let custom = |kind: String| Agent::check(&AgentBody::Custom { kind, json: Json::parse("1").unwrap() });
+    assert_eq!(custom("x".to_owned()), Ok(()));
+    assert_eq!(custom("x".repeat(128)), Ok(()));
+    assert_eq!(custom(String::new()), Err("kind of a custom event is 0 bytes, limit is 1 to 128".to_owned()));
+    assert_eq!(custom("ä".repeat(65)), Err("kind of a custom event is 130 bytes, limit is 1 to 128".to_owned()));
+
+    let extra = || Json::parse(" [ 1 ] ").unwrap();
+    let failure = || Some(Failure { extra: extra(), ..Failure::default() });
+    let message = || Message { extra: extra(), ..Message::default() };
+    let turn = Turn { id: TurnId::new(1), ..Turn::default() };
+    let step = Step { id: StepId::new(1), ..Step::default() };
+    let bad = [
+        AgentBody::SessionStarted(SessionInfo { extra: extra(), ..SessionInfo::default() }),
+        AgentBody::TurnStarted(Turn { extra: extra(), ..turn.clone() }),
+        AgentBody::TurnPut(Turn { error: failure(), ..turn.clone() }),
+        AgentBody::StepStarted(Step { extra: extra(), ..step.clone() }),
+        AgentBody::StepPut(Step { error: failure(), ..step.clone() }),
+        AgentBody::EvalAdded(Eval { extra: extra(), ..Eval::default() }),
+        AgentBody::EvalAdded(Eval { error: failure(), ..Eval::default() }),
+        AgentBody::MessageAppended(message()),
+        AgentBody::compacted(None, message()),
+        AgentBody::SessionErrored(failure().unwrap()),
+    ];
+    for body in bad {
+        let reason = Agent::check(&body).unwrap_err();
+        assert!(reason.starts_with("extra of a ") && reason.ends_with(" is [1], wanted a JSON object"), "{reason}");
+    }
+    for body in full_bodies() {
+        assert_eq!(Agent::check(&body), Ok(()), "{}", body.event_type());
+    }
+}

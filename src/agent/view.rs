@@ -1,0 +1,169 @@
+//! What the events of an agent's session fold into.
+
+use std::sync::Arc;
+
+use imbl::Vector;
+
+use super::Agent;
+use super::body::AgentBody;
+use super::counters::Counters;
+use super::entities::Entities;
+use super::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, StepStatus, Turn, TurnStatus};
+use super::id::{EvalId, MessageId, StepId, TurnId};
+use super::message::Message;
+use crate::content::Content;
+use crate::id::{EventId, Timestamp};
+use crate::model::{Event, Turns, Unfinished};
+
+/// The folded state of an agent's session. A clone shares structure, so it costs the same at any length.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AgentView {
+    /// The session as last described; after a stop or an error without any description, one that holds the status only.
+    pub session: Option<Arc<SessionInfo>>,
+    /// All messages, by ascending id and event id.
+    pub messages: Vector<Arc<Message>>,
+    /// All turns, in the order in which they came.
+    pub turns: Entities<TurnId, Turn>,
+    /// All steps, in the order in which they came.
+    pub steps: Entities<StepId, Step>,
+    /// All evals, by ascending id.
+    pub evals: Vector<Arc<Eval>>,
+    /// The largest ids so far.
+    pub counters: Counters,
+    /// The variables, as last written.
+    pub vars: Option<Arc<Content>>,
+    /// The boundary of the last compaction.
+    pub compact_from: Option<EventId>,
+    /// What ended the session in an error.
+    pub error: Option<Arc<Failure>>,
+}
+
+/// Where a session stands, in a few words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The host's own id of the session.
+    pub id: Option<String>,
+    /// The session's status; `None` before it was described, stopped or ended in an error.
+    pub status: Option<SessionStatus>,
+    /// Whether the status is running.
+    pub running: bool,
+    /// How many turns there are.
+    pub turn_count: usize,
+    /// The last turn.
+    pub current_turn: Option<TurnId>,
+    /// How many steps there are, over all turns.
+    pub step_count: usize,
+    /// Whether the last turn has no end yet.
+    pub in_flight: bool,
+    /// The last event that is folded in.
+    pub last_event_id: EventId,
+}
+
+impl AgentView {
+    /// The message with an id.
+    #[must_use]
+    pub fn message(&self, id: MessageId) -> Option<&Arc<Message>> {
+        let place = self.messages.binary_search_by_key(&id, |message| message.id).ok()?;
+        self.messages.get(place)
+    }
+
+    /// The eval with an id.
+    #[must_use]
+    pub fn eval(&self, id: EvalId) -> Option<&Arc<Eval>> {
+        let place = self.evals.binary_search_by_key(&id, |eval| eval.id).ok()?;
+        self.evals.get(place)
+    }
+
+    /// The messages to send to the model: those at or after the boundary of the last compaction, its own message
+    /// included; all of them where there was none.
+    pub fn kept_messages(&self) -> impl DoubleEndedIterator<Item = &Arc<Message>> + ExactSizeIterator {
+        let boundary = self.compact_from.unwrap_or_default();
+        let (Ok(start) | Err(start)) = self.messages.binary_search_by_key(&boundary, |message| message.event_id);
+        self.messages.focus().narrow(start..).into_iter()
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let status = self.session.as_ref().map(|session| session.status);
+        let turn = self.turns.last();
+        Progress {
+            id: self.session.as_ref().and_then(|session| session.id.clone()),
+            status,
+            running: status == Some(SessionStatus::Running),
+            turn_count: self.turns.len(),
+            current_turn: turn.map(|turn| turn.id),
+            step_count: self.steps.len(),
+            in_flight: turn.is_some_and(|turn| turn.status == TurnStatus::Running),
+            last_event_id: EventId::new(self.counters.event),
+        }
+    }
+
+    pub(super) fn turns_taken(&self) -> Turns {
+        let stopped = self.session.as_ref().is_some_and(|session| match session.status {
+            SessionStatus::Running => false,
+            SessionStatus::StopRequested | SessionStatus::Stopped | SessionStatus::Error => true,
+        });
+        Turns { stopped, started: self.turns.len() as u64 }
+    }
+
+    pub(super) fn unfinished(&self) -> Vec<Unfinished> {
+        let turns = self.turns.iter().filter(|turn| turn.status == TurnStatus::Running);
+        let steps = self.steps.iter().filter(|step| step.status == StepStatus::Running);
+        turns
+            .map(|turn| Unfinished { kind: "turn", id: turn.id.get() })
+            .chain(steps.map(|step| Unfinished { kind: "step", id: step.id.get() }))
+            .collect()
+    }
+
+    pub(super) fn apply(&mut self, event: &Event<Agent>) {
+        let at = event.at();
+        self.counters.see(event.id(), event.body());
+        match event.body() {
+            AgentBody::SessionStarted(session) => {
+                let created = session.created.or(Some(at));
+                self.session = Some(Arc::new(SessionInfo { created, ..session.clone() }));
+            }
+            AgentBody::TurnStarted(turn) => {
+                let started = turn.started.or(Some(at));
+                self.turns.put(turn.id, Turn { started, ..turn.clone() });
+            }
+            // A put is the whole entity: nothing is filled in.
+            AgentBody::TurnPut(turn) => self.turns.put(turn.id, turn.clone()),
+            AgentBody::StepStarted(step) => {
+                let started = step.started.or(Some(at));
+                self.steps.put(step.id, Step { started, ..step.clone() });
+            }
+            AgentBody::StepPut(step) => self.steps.put(step.id, step.clone()),
+            AgentBody::MessageAppended(message) => self.push_message(message, at),
+            AgentBody::EvalAdded(eval) => {
+                let at = eval.at.or(Some(at));
+                self.evals.push_back(Arc::new(Eval { at, ..eval.clone() }));
+            }
+            AgentBody::VarsSnapshotted(vars) => self.vars = Some(Arc::new(vars.clone())),
+            AgentBody::SessionCompacted { vars, boundary, message } => {
+                if let Some(vars) = vars {
+                    self.vars = Some(Arc::new(vars.clone()));
+                }
+                self.compact_from = Some(*boundary);
+                self.push_message(message, at);
+            }
+            AgentBody::StopRequested => self.set_status(SessionStatus::StopRequested),
+            AgentBody::Stopped => self.set_status(SessionStatus::Stopped),
+            AgentBody::SessionErrored(failure) => {
+                self.error = Some(Arc::new(failure.clone()));
+                self.set_status(SessionStatus::Error);
+            }
+            AgentBody::Custom { .. } => {}
+        }
+    }
+
+    fn push_message(&mut self, message: &Message, at: Timestamp) {
+        let at = message.at.or(Some(at));
+        self.messages.push_back(Arc::new(Message { at, ..message.clone() }));
+    }
+
+    fn set_status(&mut self, status: SessionStatus) {
+        Arc::make_mut(self.session.get_or_insert_default()).status = status;
+    }
+}

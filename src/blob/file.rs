@@ -1,0 +1,241 @@
+//! Blobs as files: `<blobs>/<first 2 hex digits>/<64 hex digits>`, complete ones only.
+//!
+//! Crash story of a put. The bytes go to a temporary, which is synced before the rename, or a power cut could leave the
+//! name with half of the bytes. The directories above the name are synced before the answer, or it could take the name
+//! away from under an acknowledged event. A crash before the rename leaves a temporary, which the next store to open
+//! clears; a crash after it leaves a blob that no event names, which is legal.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::files::{FileError, Files, failed, unless};
+use super::known::Known;
+use super::{BlobError, BlobStore, Put, digest_of, digest_of_reader};
+use crate::id::Digest;
+
+/// A blob store in a directory that other store objects, in this process and in others, use at the same time.
+#[derive(Debug)]
+pub(crate) struct FileBlobs {
+    files: Arc<dyn Files>,
+    blobs: PathBuf,
+    tmp: PathBuf,
+    bytes_max: u64,
+    next_temporary: AtomicU64,
+    known: Known,
+    /// The first bytes of digests whose directory is known to be durable in `blobs`.
+    shards: Mutex<HashSet<u8>>,
+    /// Whether a sync of something that already has its name has failed. The kernel reports such a failure once and
+    /// then takes the lost pages for clean: a second sync that succeeds proves nothing. From then on, and for as long as
+    /// this object lives, what is found is written afresh instead of synced.
+    sync_failed: AtomicBool,
+    /// Held for reading by whoever has a temporary, and for writing by whoever clears them.
+    temporaries: RwLock<()>,
+}
+
+impl FileBlobs {
+    /// Takes the blob directory and a directory for temporaries of its own, on the same file system. No I/O.
+    pub(crate) fn new(files: Arc<dyn Files>, blobs: &Path, tmp: &Path, bytes_max: u64) -> Self {
+        Self {
+            files,
+            blobs: blobs.to_owned(),
+            tmp: tmp.to_owned(),
+            bytes_max,
+            next_temporary: AtomicU64::new(0),
+            known: Known::default(),
+            shards: Mutex::default(),
+            sync_failed: AtomicBool::new(false),
+            temporaries: RwLock::new(()),
+        }
+    }
+
+    /// The only way to a blob's path. It takes a digest, so that no text can name a file elsewhere.
+    fn shard_and_path(&self, digest: &Digest) -> (PathBuf, PathBuf) {
+        let [first, ..] = *digest.as_bytes();
+        let shard = self.blobs.join(format!("{first:02x}"));
+        let path = shard.join(digest.to_string());
+        (shard, path)
+    }
+
+    fn open_blob(&self, digest: &Digest) -> Result<Option<(PathBuf, File)>, FileError> {
+        let (_, path) = self.shard_and_path(digest);
+        match File::open(&path) {
+            Ok(file) => Ok(Some((path, file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("cannot open", &path)(error)),
+        }
+    }
+
+    /// Reads no more than the limit, even from a file that grows meanwhile.
+    fn read(&self, digest: &Digest, path: &Path, file: &File) -> Result<Vec<u8>, BlobError> {
+        let size = file.metadata().map_err(failed("cannot look at", path))?.len();
+        if size > self.bytes_max {
+            return Err(BlobError::TooLarge { size, limit: self.bytes_max });
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(failed("cannot read", path))?;
+        if digest_of(&bytes) == *digest { Ok(bytes) } else { Err(BlobError::Corrupt { digest: *digest }) }
+    }
+
+    /// Makes the shard directory of a digest durable, whoever has made it: another thread or process may have done so a
+    /// moment ago, and may die before its sync.
+    fn ensure_shard(&self, digest: &Digest, shard: &Path) -> Result<(), FileError> {
+        let [first, ..] = *digest.as_bytes();
+        if self.shards.lock().unwrap_or_else(PoisonError::into_inner).contains(&first) {
+            return Ok(());
+        }
+        if !shard.is_dir() {
+            unless(io::ErrorKind::AlreadyExists, self.files.create_directory(shard))
+                .map_err(failed("cannot create directory", shard))?;
+        }
+        self.sync_directory(&self.blobs)?;
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).insert(first);
+        Ok(())
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<(), FileError> {
+        self.files.sync_directory(path).map_err(|error| {
+            self.sync_failed.store(true, Ordering::SeqCst);
+            failed("cannot sync directory", path)(error)
+        })
+    }
+
+    /// Gives bytes their name by way of a fresh temporary, over whatever has that name.
+    fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FileError> {
+        let _mine = self.temporaries.read().unwrap_or_else(PoisonError::into_inner);
+        let (shard, path) = self.shard_and_path(digest);
+        let temporary = self.tmp.join(self.next_temporary.fetch_add(1, Ordering::Relaxed).to_string());
+        let written = self
+            .ensure_shard(digest, &shard)
+            .and_then(|()| self.write_temporary(&temporary, bytes))
+            .and_then(|()| self.files.rename(&temporary, &path).map_err(failed("cannot rename to", &path)));
+        if let Err(error) = written {
+            self.shard_may_be_gone(digest);
+            if let Err(error) = unless(io::ErrorKind::NotFound, self.files.remove_file(&temporary)) {
+                log::warn!("cannot remove temporary {}: {error}", temporary.display());
+            }
+            return Err(error);
+        }
+        self.sync_directory(&shard)
+    }
+
+    fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        let file = self.files.create_file(temporary).map_err(failed("cannot create", temporary))?;
+        self.files.write(temporary, &file, bytes).map_err(failed("cannot write", temporary))?;
+        self.files.sync_file(temporary, &file).map_err(failed("cannot sync", temporary))
+    }
+
+    /// Makes a blob that was found, and read, as durable as one that was put.
+    fn sync_found(&self, digest: &Digest, path: &Path, file: &File) -> Result<(), FileError> {
+        let (shard, _) = self.shard_and_path(digest);
+        self.ensure_shard(digest, &shard)?;
+        self.files.sync_file(path, file).map_err(|error| {
+            self.sync_failed.store(true, Ordering::SeqCst);
+            failed("cannot sync", path)(error)
+        })?;
+        self.sync_directory(&shard)
+    }
+
+    fn shard_may_be_gone(&self, digest: &Digest) {
+        let [first, ..] = *digest.as_bytes();
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).remove(&first);
+    }
+}
+
+impl BlobStore for FileBlobs {
+    fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
+        let digest = digest_of(bytes);
+        let put = |existed| Put { digest, bytes: bytes.len() as u64, existed };
+        if self.known.contains(&digest) {
+            return Ok(put(true));
+        }
+        let existed = match self.open_blob(&digest)? {
+            Some((path, file)) if holds(&file, bytes) => {
+                if self.sync_failed.load(Ordering::SeqCst) {
+                    self.write(&digest, bytes)?;
+                } else {
+                    self.sync_found(&digest, &path, &file)?;
+                }
+                true
+            }
+            Some(_) => {
+                log::warn!("a damaged blob is replaced by the same bytes, put again");
+                log::debug!("the damaged blob is {digest}");
+                self.write(&digest, bytes)?;
+                false
+            }
+            None => {
+                self.write(&digest, bytes)?;
+                false
+            }
+        };
+        self.known.insert(digest);
+        Ok(put(existed))
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        let (path, file) = self.open_blob(digest)?.ok_or(BlobError::Missing { digest: *digest })?;
+        self.read(digest, &path, &file)
+    }
+
+    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
+        if self.known.contains(digest) {
+            return Ok(true);
+        }
+        let Some((path, file)) = self.open_blob(digest)? else { return Ok(false) };
+        if self.sync_failed.load(Ordering::SeqCst) {
+            let bytes = self.read(digest, &path, &file)?;
+            self.write(digest, &bytes)?;
+        } else {
+            // Without the limit of this store: another one, with a larger limit, may have put it.
+            if digest_of_reader(&file).map_err(failed("cannot read", &path))? != *digest {
+                return Err(BlobError::Corrupt { digest: *digest });
+            }
+            self.sync_found(digest, &path, &file)?;
+        }
+        self.known.insert(*digest);
+        Ok(true)
+    }
+
+    fn is_known_durable(&self, digest: &Digest) -> bool {
+        self.known.contains(digest)
+    }
+
+    fn rescan(&self) -> Result<(), BlobError> {
+        let _all = self.temporaries.write().unwrap_or_else(PoisonError::into_inner);
+        self.known.clear();
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        unless(io::ErrorKind::NotFound, self.files.remove_directory(&self.tmp))
+            .map_err(failed("cannot remove directory", &self.tmp))?;
+        for directory in [&self.blobs, &self.tmp] {
+            if !directory.is_dir() {
+                unless(io::ErrorKind::AlreadyExists, self.files.create_directory(directory))
+                    .map_err(failed("cannot create directory", directory))?;
+            }
+            if let Some(parent) = directory.parent() {
+                self.sync_directory(parent)?;
+            }
+        }
+        fs::read_dir(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
+        Ok(())
+    }
+}
+
+/// Whether a file holds exactly these bytes. One that cannot be read does not: whoever asks has the bytes, and mends it.
+fn holds(mut file: &File, bytes: &[u8]) -> bool {
+    const CHUNK: usize = 64 << 10;
+    if file.metadata().is_ok_and(|metadata| metadata.len() != bytes.len() as u64) {
+        return false;
+    }
+    let mut buffer = vec![0_u8; CHUNK.min(bytes.len())];
+    for chunk in bytes.chunks(CHUNK) {
+        let (read, _) = buffer.split_at_mut(chunk.len());
+        if file.read_exact(read).is_err() || read != chunk {
+            return false;
+        }
+    }
+    true
+}

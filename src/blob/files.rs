@@ -1,0 +1,112 @@
+//! The one place through which foldlog makes files durable: each operation can be recorded, and made to fail.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Every operation whose loss or order a power cut could show. Looking and reading are not among them: they go to the
+/// file system directly.
+///
+/// A name is durable only once its directory is synced, its bytes only once its file is; no operation here does the
+/// other's work on the side, so that a record of them is the whole story.
+pub(crate) trait Files: fmt::Debug + Send + Sync {
+    /// Makes a new file, readable by its owner alone whatever the umask. An existing one is an error.
+    fn create_file(&self, path: &Path) -> io::Result<File>;
+    fn write(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()>;
+    fn sync_file(&self, path: &Path, file: &File) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Makes one new directory, open to its owner alone whatever the umask. An existing one is an error.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory with all that is in it.
+    fn remove_directory(&self, path: &Path) -> io::Result<()>;
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The file system itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OsFiles;
+
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+impl Files for OsFiles {
+    fn create_file(&self, path: &Path) -> io::Result<File> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
+        // A umask can only have taken bits away, so the file was never wider than this.
+        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+        Ok(file)
+    }
+
+    fn write(&self, _path: &Path, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+
+    fn sync_file(&self, _path: &Path, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
+        fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+/// An operation on a path that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {}: {source}", path.display())]
+pub(crate) struct FileError {
+    /// What was tried, as the beginning of a sentence that the path ends: `cannot write`.
+    pub(crate) what: &'static str,
+    pub(crate) path: PathBuf,
+    #[source]
+    pub(crate) source: io::Error,
+}
+
+impl FileError {
+    /// Whether space would help. A caller waits and tries again then, and does not when the disk is broken.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+impl From<FileError> for crate::error::Error {
+    fn from(error: FileError) -> Self {
+        use crate::error::ErrorKind;
+        if error.is_disk_full() {
+            return Self::with_source(ErrorKind::DiskFull, error);
+        }
+        Self::with_source(ErrorKind::Io { what: error.what, path: error.path }, error.source)
+    }
+}
+
+/// For `map_err`: names what was tried, on which path.
+pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    move |source| FileError { what, path: path.to_owned(), source }
+}
+
+/// Takes an operation whose outcome is already there as done: several stores make and clear the same things at once.
+pub(crate) fn unless(kind: io::ErrorKind, outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == kind => Ok(()),
+        outcome => outcome,
+    }
+}

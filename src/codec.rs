@@ -1,0 +1,336 @@
+//! Event <-> record bytes, and the chain over them. The only user of bincode.
+//!
+//! Record, format 1, all integers little-endian. Everything before the body can be read without the model:
+//! ```text
+//! u8       format = 1
+//! u16      schema version of the body
+//! [u8; 8]  salt, random
+//! u64 u64  first and last event id of the append
+//! u8       length of the append key, 0 = none; then the key, then the append's fingerprint ([u8; 16])
+//! u32      number of references; then each: digest [u8; 32], bytes u64, kind u8, encoding u8
+//! ...      body: the model's enum in bincode (varint), to the end
+//! ```
+
+use bincode::Options;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, Timestamp};
+
+/// The largest record that is ever decoded. Part of the format: the configuration limits only what is written.
+pub(crate) const RECORD_BYTES_LIMIT: usize = 64 << 20;
+const FORMAT: u8 = 1;
+const REF_BYTES: usize = 32 + 8 + 1 + 1;
+
+/// The hash of an event and everything before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Chain(pub(crate) [u8; 32]);
+
+impl Chain {
+    /// The chain before the first event of a log.
+    pub(crate) fn start(log_id: &[u8; 16]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"foldlog1 log").update(log_id);
+        Self(hasher.finalize().into())
+    }
+
+    /// The chain after the next event. Only the record's digest goes in, so that a redacted record can keep it.
+    pub(crate) fn next(self, id: EventId, at: Timestamp, record: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(b"foldlog1 event")
+            .update(&self.0)
+            .update(&id.get().to_le_bytes())
+            .update(&at.as_micros().to_le_bytes())
+            .update(blake3::hash(record).as_bytes());
+        Self(hasher.finalize().into())
+    }
+}
+
+/// Tells the bodies of one append from others under the same key. Salted like the record, so that it gives nothing away
+/// once the salt is gone.
+pub(crate) type Fingerprint = [u8; 16];
+
+pub(crate) type Salt = [u8; 8];
+
+/// The fingerprint of bodies as the caller handed them over, before stamping.
+pub(crate) fn fingerprint<B: Serialize>(salt: Salt, bodies: &[B]) -> Result<Fingerprint, RecordError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"foldlog1 append").update(&salt);
+    for body in bodies {
+        let bytes = encode_body(body)?;
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+    }
+    let mut short = Fingerprint::default();
+    hasher.finalize_xof().fill(&mut short);
+    Ok(short)
+}
+
+/// A stream of salts from one random seed: a system call per event would cost more than its hash.
+pub(crate) struct SaltSource(blake3::OutputReader);
+
+impl SaltSource {
+    pub(crate) fn new() -> Result<Self, getrandom::Error> {
+        let mut seed = [0_u8; 32];
+        getrandom::fill(&mut seed)?;
+        Ok(Self(blake3::Hasher::new_keyed(&seed).finalize_xof()))
+    }
+
+    pub(crate) fn next(&mut self) -> Salt {
+        let mut salt = Salt::default();
+        self.0.fill(&mut salt);
+        salt
+    }
+}
+
+/// What a record says without its model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordHeader {
+    pub(crate) schema: u16,
+    pub(crate) salt: Salt,
+    pub(crate) first: EventId,
+    pub(crate) last: EventId,
+    pub(crate) key: Option<(AppendKey, Fingerprint)>,
+    pub(crate) refs: Vec<BlobRef>,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("record is {bytes} bytes, limit is {RECORD_BYTES_LIMIT}")]
+    TooLarge { bytes: usize },
+    #[error("record ends within its {field}")]
+    Short { field: &'static str },
+    #[error("record has format {found}, this build knows {FORMAT}")]
+    Format { found: u8 },
+    #[error("record has an unknown {field} {found}")]
+    Field { field: &'static str, found: u64 },
+    #[error("body: {0}")]
+    Body(#[from] bincode::Error),
+    #[error("body does not come back from its own bytes: the model uses a serde shape that bincode cannot decode")]
+    NotStable,
+}
+
+fn options() -> impl Options {
+    bincode::DefaultOptions::new().with_limit(RECORD_BYTES_LIMIT as u64).reject_trailing_bytes()
+}
+
+pub(crate) fn encode_body<B: Serialize>(body: &B) -> Result<Vec<u8>, RecordError> {
+    Ok(options().serialize(body)?)
+}
+
+pub(crate) fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, RecordError> {
+    Ok(options().deserialize(bytes)?)
+}
+
+/// Refuses a body whose bytes decode to something else: serde shapes that bincode encodes and cannot decode would
+/// otherwise be found at recovery, when it is too late.
+pub(crate) fn check_stable<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), RecordError> {
+    let again = decode_body::<B>(bytes).map_err(|_| RecordError::NotStable)?;
+    if encode_body(&again)? == bytes { Ok(()) } else { Err(RecordError::NotStable) }
+}
+
+pub(crate) fn encode_record(header: &RecordHeader, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(32 + 80 + header.refs.len() * REF_BYTES + body.len());
+    bytes.push(FORMAT);
+    bytes.extend(header.schema.to_le_bytes());
+    bytes.extend(header.salt);
+    bytes.extend(header.first.get().to_le_bytes());
+    bytes.extend(header.last.get().to_le_bytes());
+    match &header.key {
+        // A key is at most 64 bytes.
+        Some((key, fingerprint)) => {
+            bytes.push(key.as_bytes().len() as u8);
+            bytes.extend(key.as_bytes());
+            bytes.extend(fingerprint);
+        }
+        None => bytes.push(0),
+    }
+    bytes.extend((header.refs.len() as u32).to_le_bytes());
+    for blob in &header.refs {
+        bytes.extend(blob.digest.as_bytes());
+        bytes.extend(blob.bytes.to_le_bytes());
+        bytes.push(match blob.kind {
+            BlobKind::Bytes => 0,
+            BlobKind::Text => 1,
+            BlobKind::Json => 2,
+        });
+        bytes.push(match blob.encoding {
+            BlobEncoding::Plain => 0,
+        });
+    }
+    bytes.extend(body);
+    bytes
+}
+
+/// Splits a record into its header and the body's bytes.
+pub(crate) fn decode_record(bytes: &[u8]) -> Result<(RecordHeader, &[u8]), RecordError> {
+    if bytes.len() > RECORD_BYTES_LIMIT {
+        return Err(RecordError::TooLarge { bytes: bytes.len() });
+    }
+    let mut rest = Rest(bytes);
+    let [format] = rest.array("format")?;
+    if format != FORMAT {
+        return Err(RecordError::Format { found: format });
+    }
+    let schema = u16::from_le_bytes(rest.array("schema")?);
+    let salt = rest.array("salt")?;
+    let first = rest.event_id("first event id")?;
+    let last = rest.event_id("last event id")?;
+    let [key_len] = rest.array("key length")?;
+    let key = match usize::from(key_len) {
+        0 => None,
+        len => {
+            let key = AppendKey::new(rest.take(len, "append key")?)
+                .map_err(|_| RecordError::Field { field: "key length", found: len as u64 })?;
+            Some((key, rest.array("fingerprint")?))
+        }
+    };
+    let count = u32::from_le_bytes(rest.array("number of references")?) as usize;
+    // Checked before anything is allocated for them.
+    if rest.0.len() / REF_BYTES < count {
+        return Err(RecordError::Short { field: "references" });
+    }
+    let refs = (0..count).map(|_| rest.blob_ref()).collect::<Result<_, _>>()?;
+    Ok((RecordHeader { schema, salt, first, last, key, refs }, rest.0))
+}
+
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], RecordError> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or(RecordError::Short { field })?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], RecordError> {
+        let (head, tail) = self.0.split_first_chunk().ok_or(RecordError::Short { field })?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn event_id(&mut self, field: &'static str) -> Result<EventId, RecordError> {
+        let found = u64::from_le_bytes(self.array(field)?);
+        if found > EventId::MAX.get() { Err(RecordError::Field { field, found }) } else { Ok(EventId::new(found)) }
+    }
+
+    fn blob_ref(&mut self) -> Result<BlobRef, RecordError> {
+        let digest = Digest::from_bytes(self.array("reference")?);
+        let bytes = u64::from_le_bytes(self.array("reference")?);
+        let kind = match self.array("reference")? {
+            [0] => BlobKind::Bytes,
+            [1] => BlobKind::Text,
+            [2] => BlobKind::Json,
+            [found] => return Err(RecordError::Field { field: "blob kind", found: found.into() }),
+        };
+        let encoding = match self.array("reference")? {
+            [0] => BlobEncoding::Plain,
+            [found] => return Err(RecordError::Field { field: "blob encoding", found: found.into() }),
+        };
+        Ok(BlobRef { digest, bytes, kind, encoding })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> (RecordHeader, Vec<u8>) {
+        let blob = BlobRef {
+            digest: Digest::from_bytes([7; 32]),
+            bytes: 70_000,
+            kind: BlobKind::Json,
+            encoding: BlobEncoding::Plain,
+        };
+        let header = RecordHeader {
+            schema: 3,
+            salt: [9; 8],
+            first: EventId::new(5),
+            last: EventId::new(6),
+            key: Some((AppendKey::new("turn-1").unwrap(), [4; 16])),
+            refs: vec![blob],
+        };
+        let body = encode_body(&(1_u8, "hello")).unwrap();
+        (header, body)
+    }
+
+    #[test]
+    fn a_record_comes_back_and_its_bytes_are_those_of_format_1() {
+        let (header, body) = sample();
+        let bytes = encode_record(&header, &body);
+        let (again, rest) = decode_record(&bytes).unwrap();
+        assert_eq!((again, rest), (header, body.as_slice()));
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN.replace([' ', '\n'], ""), "the bytes of format 1 changed");
+    }
+
+    /// One line a field, in the order of the module's table. To be decoded for ever.
+    const GOLDEN: &str = "
+        01
+        0300
+        0909090909090909
+        0500000000000000 0600000000000000
+        06 7475726e2d31 04040404040404040404040404040404
+        01000000
+        0707070707070707070707070707070707070707070707070707070707070707 7011010000000000 02 00
+        01 05 68656c6c6f";
+
+    #[test]
+    fn the_chain_of_format_1_is_that_of_its_definition() {
+        let start = Chain::start(&[1; 16]);
+        let next = start.next(EventId::new(1), Timestamp::from_micros(2), b"record");
+        let mut bytes = b"foldlog1 event".to_vec();
+        bytes.extend(blake3::hash(&[b"foldlog1 log".as_slice(), &[1; 16]].concat()).as_bytes());
+        bytes.extend([1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(blake3::hash(b"record").as_bytes());
+        assert_eq!(next.0, *blake3::hash(&bytes).as_bytes());
+    }
+
+    #[test]
+    fn bodies_have_the_bytes_that_bincode_2_gives_them() {
+        let body = (Some("text"), u64::MAX, -5_i64, 300_u16, vec![("a", 1.5_f64)], [7_u8; 3], true);
+        let standard = bincode2::serde::encode_to_vec(body.clone(), bincode2::config::standard()).unwrap();
+        assert_eq!(encode_body(&body).unwrap(), standard);
+    }
+
+    #[test]
+    fn every_truncation_of_a_header_is_an_error() {
+        let (header, body) = sample();
+        let bytes = encode_record(&header, &body);
+        for len in 0..bytes.len() - body.len() {
+            assert!(decode_record(&bytes[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_claimed_number_of_references_allocates_nothing_that_the_bytes_do_not_hold() {
+        let (mut header, _) = sample();
+        header.refs.clear();
+        header.key = None;
+        let mut bytes = encode_record(&header, &[]);
+        let at = bytes.len() - 4;
+        bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(matches!(decode_record(&bytes), Err(RecordError::Short { .. })));
+    }
+
+    #[test]
+    fn a_serde_shape_that_bincode_cannot_decode_is_refused() {
+        #[derive(Serialize, serde::Deserialize)]
+        #[serde(untagged)]
+        enum Loose {
+            Number(u64),
+        }
+        let bytes = encode_body(&Loose::Number(1)).unwrap();
+        assert!(matches!(check_stable::<Loose>(&bytes), Err(RecordError::NotStable)));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_record(&bytes);
+            let _ = decode_body::<(String, Vec<u64>)>(&bytes);
+        }
+    }
+}

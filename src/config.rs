@@ -1,0 +1,145 @@
+//! What a host chooses, each default with its reason.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix::ArbiterHandle;
+
+use crate::clock::Clock;
+use crate::event_log::MemoryDisk;
+
+/// How to open a store. The medium is the only thing that a host changes between a durable store and one in memory.
+///
+/// # Examples
+/// ```
+/// use foldlog::StoreConfig;
+///
+/// let durable = StoreConfig::directory("agent-sessions");
+/// let in_memory = StoreConfig::memory();
+/// let tuned = StoreConfig { inline_bytes_max: 4 << 10, ..StoreConfig::directory("agent-sessions") };
+/// # let _ = (durable, in_memory, tuned);
+/// ```
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Where events and blobs are kept.
+    pub medium: Medium,
+    /// What an acknowledgement promises. Default: [`Durability::PowerLoss`], since group commit makes it nearly free.
+    pub durability: Durability,
+    /// The arbiters that session actors run on, in turn. Default: none, which means the arbiter that opens the store, or
+    /// a thread of foldlog's own where there is none.
+    pub arbiters: Vec<ArbiterHandle>,
+    /// Where events get their time from.
+    pub clock: Clock,
+    /// Live delivery.
+    pub live: LiveConfig,
+    /// Text and JSON up to this many UTF-8 bytes stay inline, larger values become blobs. See `DEFAULT_INLINE_BYTES_MAX`.
+    pub inline_bytes_max: usize,
+    /// The largest encoded event, in bytes. Default 1 MiB: larger values belong in blobs.
+    pub record_bytes_max: usize,
+    /// The largest blob, in bytes. Default 64 MiB: a blob is held in memory while it is put or read.
+    pub blob_bytes_max: usize,
+    /// The most bodies in one batch. Default 4,096: a batch is one transaction and one fold.
+    pub batch_events_max: usize,
+    /// The most appends and transients of one session in flight. Default 1,024: at the limit the call says `Busy`.
+    pub session_in_flight_max: usize,
+    /// The most events in one transaction. Default 4,096: more gains nothing and makes the first of them wait.
+    pub group_events_max: usize,
+    /// The most record bytes in one transaction. Default 8 MiB, for the same reason.
+    pub group_bytes_max: usize,
+    /// How many append keys of a session are remembered without a look into the log. Default 1,024.
+    pub append_keys_max: usize,
+    /// The most events in one page of a log read. Default 1,024.
+    pub page_events_max: usize,
+    /// The most calls that wait for a reader or blob thread. Default 4,096.
+    pub queued_jobs_max: usize,
+    /// The most turns of a session. Default: no limit.
+    pub session_turns_max: Option<u64>,
+    /// How long closing waits for appends in flight and for subscribers to take what is queued. Default 10 s.
+    pub close_timeout: Duration,
+}
+
+/// Where a store keeps events and blobs.
+#[derive(Debug, Clone)]
+pub enum Medium {
+    /// Under a directory, created when absent: `events.db`, `blobs/` and what belongs to them.
+    Directory(PathBuf),
+    /// In memory. Stores that share a disk behave like stores that share a directory.
+    Memory(MemoryDisk),
+}
+
+/// What an acknowledgement promises.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Acknowledged events survive a power cut (`synchronous=FULL`).
+    #[default]
+    PowerLoss,
+    /// Acknowledged events survive the death of the process, and a power cut may lose the last of them
+    /// (`synchronous=NORMAL`). The log stays a prefix of what was acknowledged.
+    ProcessCrash,
+}
+
+/// How subscribers are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveConfig {
+    /// The most items that wait for one subscriber. Default 1,024.
+    pub subscriber_queue_max: usize,
+    /// What happens when more would wait.
+    pub lag: LagPolicy,
+}
+
+/// What happens to a subscriber whose queue is full. Transients go first in every case: the oldest that waits is dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LagPolicy {
+    /// Events are left out until the queue has drained, then one gap marker says which.
+    #[default]
+    Gap,
+    /// Events are read from the log again when the queue has drained: none is left out.
+    CatchUp,
+}
+
+/// Text and JSON of up to this many bytes stay inline.
+pub const DEFAULT_INLINE_BYTES_MAX: usize = 16 << 10;
+
+impl StoreConfig {
+    /// A durable store under a directory.
+    #[must_use]
+    pub fn directory(path: impl Into<PathBuf>) -> Self {
+        Self::on(Medium::Directory(path.into()))
+    }
+
+    /// A store in memory, on a disk of its own.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::on(Medium::Memory(MemoryDisk::default()))
+    }
+
+    /// A store on a medium, all else at its default.
+    #[must_use]
+    pub fn on(medium: Medium) -> Self {
+        Self {
+            medium,
+            durability: Durability::default(),
+            arbiters: Vec::new(),
+            clock: Clock::default(),
+            live: LiveConfig::default(),
+            inline_bytes_max: DEFAULT_INLINE_BYTES_MAX,
+            record_bytes_max: 1 << 20,
+            blob_bytes_max: 64 << 20,
+            batch_events_max: 4096,
+            session_in_flight_max: 1024,
+            group_events_max: 4096,
+            group_bytes_max: 8 << 20,
+            append_keys_max: 1024,
+            page_events_max: 1024,
+            queued_jobs_max: 4096,
+            session_turns_max: None,
+            close_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self { subscriber_queue_max: 1024, lag: LagPolicy::Gap }
+    }
+}

@@ -1,0 +1,327 @@
+//! The one error type of the public interface. Its kind says what the caller does next, not which layer failed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::id::{Digest, EventId, SessionId, Timestamp};
+
+/// Why a call failed. Cheap to clone, since several callers may share one cause.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What happened, by what the caller can do about it.
+///
+/// Unless its text says otherwise, nothing of the refused call was written and no view moved.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    // --- the call was wrong: mend it ---
+    /// The session id is empty, too long, or has a control character.
+    #[error("session id is not valid: {reason}")]
+    InvalidSessionId {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The text is not 64 lower-case hex digits.
+    #[error("not a digest: wanted 64 lower-case hex digits")]
+    InvalidDigest,
+    /// The text is not JSON that can be made canonical.
+    #[error("not canonical JSON: {reason}")]
+    InvalidJson {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// Another argument is out of its range.
+    #[error("{what}")]
+    InvalidArgument {
+        /// The wrong value and the limit.
+        what: String,
+    },
+    /// The model's `check` refused a body.
+    #[error("the model refused the body: {reason}")]
+    BodyRefused {
+        /// The model's reason.
+        reason: String,
+    },
+    /// A body, batch or blob is over its limit.
+    #[error("{what} is {size}, limit is {limit}")]
+    TooLarge {
+        /// What is too large, with its unit.
+        what: &'static str,
+        /// Its size.
+        size: u64,
+        /// The limit of the configuration.
+        limit: u64,
+    },
+    /// The session does not exist.
+    #[error("no session {session}")]
+    UnknownSession {
+        /// The id that was asked for.
+        session: SessionId,
+    },
+    /// A body references a blob that is not stored: put it first.
+    #[error("the body references blob {digest}, which is not stored")]
+    DanglingRef {
+        /// The missing blob.
+        digest: Digest,
+    },
+    /// No blob has that digest.
+    #[error("no blob {digest}")]
+    UnknownBlob {
+        /// The digest that was asked for.
+        digest: Digest,
+    },
+
+    // --- the session has moved: look, then decide ---
+    /// The session's head is not the expected one.
+    #[error("head of session {session} is {actual}, expected {expected}")]
+    HeadMoved {
+        /// The session.
+        session: SessionId,
+        /// What the caller expected.
+        expected: EventId,
+        /// The last stamped event.
+        actual: EventId,
+    },
+    /// The append key was used before, with another body.
+    #[error("append key was used in session {session} for event {first}, with another body")]
+    KeyReused {
+        /// The session.
+        session: SessionId,
+        /// The first event of the append that used the key.
+        first: EventId,
+    },
+    /// The append was accepted but not written, because of the reason given; append again.
+    #[error("nothing was written to session {session}: {reason}")]
+    NotWritten {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: String,
+    },
+    /// Another store writes the session. It can be read; once the owner has closed or died, append again.
+    #[error("session {session} is written by {owner}")]
+    OwnedElsewhere {
+        /// The session.
+        session: SessionId,
+        /// Who writes it.
+        owner: OwnerInfo,
+    },
+
+    // --- turns ---
+    /// Someone else has the session's turn.
+    #[error("a turn of session {session} is in flight")]
+    TurnInFlight {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session has stopped, was asked to stop, or ended in an error.
+    #[error("session {session} has stopped")]
+    SessionStopped {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session has used its turns.
+    #[error("session {session} has had {turns} turns, limit is {limit}")]
+    TurnLimit {
+        /// The session.
+        session: SessionId,
+        /// The turns it has had.
+        turns: u64,
+        /// The limit of the configuration.
+        limit: u64,
+    },
+
+    // --- wait, then try again ---
+    /// A queue is full.
+    #[error("{what} is full, limit is {limit}")]
+    Busy {
+        /// Which queue, with its unit.
+        what: &'static str,
+        /// Its limit.
+        limit: u64,
+    },
+    /// The disk is full.
+    #[error("disk is full")]
+    DiskFull,
+    /// The store cannot reach its files just now.
+    #[error("store is unavailable: {reason}")]
+    Unavailable {
+        /// What failed.
+        reason: String,
+    },
+
+    // --- look in the log before you try again ---
+    /// Whether the append was written is not known, since the log cannot be read. A retry with the same append key is
+    /// always safe.
+    #[error("outcome of an append to session {session} is not known: {reason}")]
+    OutcomeUnknown {
+        /// The session.
+        session: SessionId,
+        /// What failed.
+        reason: String,
+    },
+
+    // --- the handle is done ---
+    /// The store was closed.
+    #[error("store is closed")]
+    StoreClosed,
+    /// The session was closed; open it again.
+    #[error("session {session} is closed")]
+    SessionClosed {
+        /// The session.
+        session: SessionId,
+    },
+
+    // --- read only, until another build opens it ---
+    /// The log holds an event of a type or schema that this build does not know. The session is read-only up to it.
+    #[error(
+        "event {event} of session {session} has type {event_type} at schema {schema}, which this build does not know"
+    )]
+    NewerRecord {
+        /// The session.
+        session: SessionId,
+        /// The first such event.
+        event: EventId,
+        /// Its type.
+        event_type: String,
+        /// Its schema version.
+        schema: u16,
+    },
+    /// The model's `apply` panicked on a committed event. The session is read-only before it, until a build folds it.
+    #[error("event {event} of session {session} cannot be folded: apply panicked")]
+    Unfoldable {
+        /// The session.
+        session: SessionId,
+        /// The event.
+        event: EventId,
+    },
+
+    // --- the directory is not for this build ---
+    /// The database is of a newer format; it was left untouched.
+    #[error("database is of format {found}, this build knows up to {supported}")]
+    NewerFormat {
+        /// The format found.
+        found: i64,
+        /// The newest that this build knows.
+        supported: i64,
+    },
+    /// The directory belongs to another model.
+    #[error("directory is of model {found}, this store is of model {expected}")]
+    WrongModel {
+        /// The model's name in the directory.
+        found: String,
+        /// The model of this store.
+        expected: String,
+    },
+    /// `events.db` is not a foldlog database; it was left untouched.
+    #[error("{} is not a foldlog database", path.display())]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or directory cannot be opened, created, read or written.
+    #[error("{what} {}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+    },
+
+    // --- stored bytes are damaged: nothing is skipped or repaired ---
+    /// A stored event is damaged.
+    #[error("event {event} of session {session} is damaged: {reason}")]
+    CorruptEvent {
+        /// The session.
+        session: SessionId,
+        /// The event.
+        event: EventId,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A stored blob's bytes do not hash to its name. Putting the same bytes again heals it.
+    #[error("blob {digest} is damaged: its bytes do not hash to its name")]
+    CorruptBlob {
+        /// The blob.
+        digest: Digest,
+    },
+    /// The database itself is damaged.
+    #[error("database is damaged: {reason}")]
+    CorruptStore {
+        /// What SQLite says.
+        reason: String,
+    },
+}
+
+/// Who writes a session: one open store object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerInfo {
+    /// The owner's id, unique to one open store object.
+    pub id: String,
+    /// Its process id; 0 when it is not known.
+    pub process: u32,
+    /// Its host name.
+    pub host: String,
+    /// When it opened the store.
+    pub since: Timestamp,
+}
+
+impl fmt::Display for OwnerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} on {} since {}", self.process, self.host, self.since)
+    }
+}
+
+impl Error {
+    /// Makes an error with the lower error that caused it.
+    pub(crate) fn with_source(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::new(Inner { kind, source: Some(source.into()) }))
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self(Arc::new(Inner { kind, source: None }))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.kind.fmt(f)?;
+        match &self.0.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_tuple("Error");
+        debug.field(&self.0.kind);
+        if let Some(source) = &self.0.source {
+            debug.field(source);
+        }
+        debug.finish()
+    }
+}
+
+impl std::error::Error for Error {
+    /// The text of an error holds its cause already, so the chain goes on with the cause's own source.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().and_then(|source| source.source())
+    }
+}

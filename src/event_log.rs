@@ -1,0 +1,175 @@
+//! The port to the durable log: what the persist actor writes through and the readers read through, and its two
+//! implementations.
+
+mod memory;
+mod schema;
+mod sqlite;
+mod sqlite_reader;
+
+use crate::codec::Chain;
+use crate::error::OwnerInfo;
+use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+
+pub use memory::MemoryDisk;
+pub(crate) use memory::MemoryMedium;
+pub(crate) use schema::{FORMAT, OpenError};
+pub(crate) use sqlite::SqliteMedium;
+
+/// The key of a log inside one database. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LogKey(pub(crate) i64);
+
+/// The fencing number of a log's owner: raised each time the log changes hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Epoch(pub(crate) i64);
+
+/// What stays the same of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogMeta {
+    pub(crate) key: LogKey,
+    pub(crate) log_id: [u8; 16],
+}
+
+/// The last committed event of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) id: EventId,
+    pub(crate) chain: Chain,
+    pub(crate) at: Timestamp,
+}
+
+/// One event as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredEvent {
+    pub(crate) id: EventId,
+    pub(crate) event_type: String,
+    pub(crate) at: Timestamp,
+    /// The append's key, on the first event of the append only.
+    pub(crate) key: Option<AppendKey>,
+    pub(crate) chain: Chain,
+    pub(crate) record: Vec<u8>,
+}
+
+/// One session of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SessionRow {
+    pub(crate) session: SessionId,
+    pub(crate) meta: LogMeta,
+    pub(crate) created: Timestamp,
+    pub(crate) head: EventId,
+}
+
+/// One thing to write. A group of them becomes one transaction.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// Finds the session's log, or makes it, owned by this store.
+    Register { session: SessionId, at: Timestamp },
+    /// Tells the head, after everything ahead of it in the queue. `claim` makes this store the owner.
+    Fence { log: LogMeta, claim: Claim },
+    /// Appends events to a log that this store owns, all or nothing.
+    Append { log: LogKey, epoch: Epoch, events: Vec<StoredEvent> },
+    /// Gives up the ownership.
+    Release { log: LogKey, epoch: Epoch },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    No,
+    Yes,
+}
+
+/// What became of a [`Write`].
+#[derive(Debug, Clone)]
+pub(crate) enum Written {
+    /// `owned` is there when the session was made by this write.
+    Registered {
+        meta: LogMeta,
+        owned: Option<Epoch>,
+    },
+    Fenced {
+        head: Head,
+        owned: Option<Epoch>,
+    },
+    Appended,
+    Released,
+}
+
+/// Why one write of a group was left out, while the others went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The first event does not follow the log's head.
+    HeadMoved { head: EventId },
+    /// Another store that is alive owns the log.
+    Owned(OwnerInfo),
+    /// The log changed hands since the epoch of the append.
+    Robbed,
+    /// The append key is in the log already.
+    KeyTaken,
+    /// The log is not there.
+    UnknownLog,
+}
+
+/// Why the log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("the database is locked by another process")]
+    Busy,
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("the database is damaged: {0}")]
+    Corrupt(String),
+    #[error("{0}")]
+    Io(String),
+}
+
+/// Why a group was not committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// It was rolled back: nothing of it is in the log.
+    #[error("{0}")]
+    NotWritten(LogError),
+    /// COMMIT itself failed. Only reopening the log tells what is there; the same connection must not be used again.
+    #[error("commit failed: {0}")]
+    Unknown(LogError),
+}
+
+/// The one writing end of a store's log.
+pub(crate) trait EventLog: Send {
+    /// Commits a group in one transaction. The answers are in the order of the writes.
+    fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError>;
+
+    /// The chain hash stored at an event id.
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
+
+    /// Moves committed pages to where they belong, when enough have gathered. Called after acknowledging.
+    fn maintain(&mut self) -> Result<(), LogError>;
+
+    /// Empties the write-ahead log and closes.
+    fn close(self: Box<Self>) -> Result<(), LogError>;
+}
+
+/// A reading end. Each call is a read transaction of its own, so that none is held open.
+pub(crate) trait LogReader: Send {
+    fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError>;
+
+    /// Sessions in the order of their ids, after `after`.
+    fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError>;
+
+    /// Events after `after`, in order: up to `events_max`, and at least one however large.
+    fn page(
+        &mut self,
+        log: LogKey,
+        after: EventId,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredEvent>, LogError>;
+
+    /// The first event of the append that used the key.
+    fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError>;
+}
+
+/// Opens the ends. Both may be opened again after a failure.
+pub(crate) trait LogMedium: Send + Sync {
+    fn writer(&self) -> Result<Box<dyn EventLog>, LogError>;
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError>;
+}

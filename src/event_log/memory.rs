@@ -1,0 +1,267 @@
+//! A log in memory, with the same behaviour as the durable one: for tests, and for hosts that need no durability.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{
+    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
+    SessionRow, StoredEvent, Write, Written,
+};
+use crate::blob::MemoryBlobMap;
+use crate::codec::Chain;
+use crate::error::OwnerInfo;
+use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::owner::{Liveness, OwnerId, Owners};
+
+/// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
+/// do; it lasts as long as its last clone.
+#[derive(Clone, Default)]
+pub struct MemoryDisk {
+    log: Arc<Mutex<Disk>>,
+    pub(crate) blobs: MemoryBlobMap,
+}
+
+impl fmt::Debug for MemoryDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryDisk")
+    }
+}
+
+#[derive(Default)]
+struct Disk {
+    model: Option<String>,
+    sessions: BTreeMap<SessionId, (LogKey, Timestamp)>,
+    logs: HashMap<LogKey, Log>,
+    alive: HashMap<String, OwnerInfo>,
+}
+
+struct Log {
+    meta: LogMeta,
+    owner: Option<String>,
+    epoch: Epoch,
+    events: Vec<StoredEvent>,
+    keys: HashMap<AppendKey, EventId>,
+}
+
+impl Log {
+    fn head(&self) -> Head {
+        match self.events.last() {
+            Some(event) => Head { id: event.id, chain: event.chain, at: event.at },
+            None => Head { id: EventId::ZERO, chain: Chain::start(&self.meta.log_id), at: Timestamp::default() },
+        }
+    }
+
+    fn event(&self, id: EventId) -> Option<&StoredEvent> {
+        self.events.get(usize::try_from(id.get()).ok()?.checked_sub(1)?)
+    }
+}
+
+/// One store's end of a [`MemoryDisk`]: alive until dropped.
+pub(crate) struct MemoryMedium {
+    disk: MemoryDisk,
+    me: OwnerId,
+}
+
+impl MemoryMedium {
+    pub(crate) fn open(disk: MemoryDisk, model: &str, since: Timestamp) -> Result<Self, OpenError> {
+        let me = OwnerId::random().map_err(|error| LogError::Io(error.to_string()))?;
+        {
+            let mut state = lock(&disk);
+            let found = state.model.get_or_insert_with(|| model.to_owned());
+            if found != model {
+                return Err(OpenError::WrongModel { found: found.clone(), expected: model.to_owned() });
+            }
+            let info =
+                OwnerInfo { id: me.as_str().to_owned(), process: std::process::id(), host: "memory".to_owned(), since };
+            state.alive.insert(info.id.clone(), info);
+        }
+        Ok(Self { disk, me })
+    }
+}
+
+impl MemoryMedium {
+    /// Gives everything up. Others take this owner for dead from then on.
+    pub(crate) fn release(&self) {
+        lock(&self.disk).alive.remove(self.me.as_str());
+    }
+}
+
+impl Drop for MemoryMedium {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Owners for MemoryMedium {
+    fn me(&self) -> &OwnerId {
+        &self.me
+    }
+
+    fn liveness(&self, id: &str) -> io::Result<Liveness> {
+        Ok(lock(&self.disk).liveness(id))
+    }
+}
+
+impl LogMedium for MemoryMedium {
+    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
+        Ok(Box::new(MemoryLog { disk: self.disk.clone(), me: self.me.as_str().to_owned() }))
+    }
+
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        Ok(Box::new(MemoryReader { disk: self.disk.clone() }))
+    }
+}
+
+struct MemoryLog {
+    disk: MemoryDisk,
+    me: String,
+}
+
+impl EventLog for MemoryLog {
+    fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        let mut disk = lock(&self.disk);
+        group.iter().map(|write| disk.write(&self.me, write).map_err(CommitError::NotWritten)).collect()
+    }
+
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+        Ok(lock(&self.disk).logs.get(&log).and_then(|log| log.event(id)).map(|event| event.chain))
+    }
+
+    fn maintain(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+impl Disk {
+    fn liveness(&self, id: &str) -> Liveness {
+        self.alive.get(id).map_or(Liveness::Dead, |info| Liveness::Alive(info.clone()))
+    }
+
+    fn write(&mut self, me: &str, write: &Write) -> Result<Result<Written, Refusal>, LogError> {
+        match write {
+            Write::Register { session, at } => self.register(me, session, *at).map(Ok),
+            Write::Fence { log, claim } => Ok(self.fence(me, *log, *claim)),
+            Write::Append { log, epoch, events } => Ok(self.append(me, *log, *epoch, events)),
+            Write::Release { log, epoch } => {
+                if let Some(log) = self.logs.get_mut(log)
+                    && log.owner.as_deref() == Some(me)
+                    && log.epoch == *epoch
+                {
+                    log.owner = None;
+                }
+                Ok(Ok(Written::Released))
+            }
+        }
+    }
+
+    fn register(&mut self, me: &str, session: &SessionId, at: Timestamp) -> Result<Written, LogError> {
+        if let Some(log) = self.sessions.get(session).and_then(|(key, _)| self.logs.get(key)) {
+            return Ok(Written::Registered { meta: log.meta, owned: None });
+        }
+        let mut log_id = [0; 16];
+        getrandom::fill(&mut log_id).map_err(|error| LogError::Io(error.to_string()))?;
+        let meta = LogMeta { key: LogKey(self.logs.len() as i64 + 1), log_id };
+        let owned = Epoch(1);
+        let log = Log { meta, owner: Some(me.to_owned()), epoch: owned, events: Vec::new(), keys: HashMap::new() };
+        self.logs.insert(meta.key, log);
+        self.sessions.insert(session.clone(), (meta.key, at));
+        Ok(Written::Registered { meta, owned: Some(owned) })
+    }
+
+    fn fence(&mut self, me: &str, log: LogMeta, claim: Claim) -> Result<Written, Refusal> {
+        let owner = self.logs.get(&log.key).ok_or(Refusal::UnknownLog)?.owner.clone();
+        let mine = owner.as_deref() == Some(me);
+        if claim == Claim::Yes
+            && !mine
+            && let Some(owner) = &owner
+            && let Liveness::Alive(owner) = self.liveness(owner)
+        {
+            return Err(Refusal::Owned(owner));
+        }
+        let log = self.logs.get_mut(&log.key).ok_or(Refusal::UnknownLog)?;
+        if claim == Claim::Yes && !mine {
+            log.owner = Some(me.to_owned());
+            log.epoch = Epoch(log.epoch.0 + 1);
+        }
+        Ok(Written::Fenced { head: log.head(), owned: (mine || claim == Claim::Yes).then_some(log.epoch) })
+    }
+
+    fn append(&mut self, me: &str, log: LogKey, epoch: Epoch, events: &[StoredEvent]) -> Result<Written, Refusal> {
+        let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
+        if log.owner.as_deref() != Some(me) || log.epoch != epoch {
+            return Err(Refusal::Robbed);
+        }
+        let head = log.head().id;
+        if events.first().is_some_and(|event| event.id != head.next()) {
+            return Err(Refusal::HeadMoved { head });
+        }
+        if events.iter().filter_map(|event| event.key.as_ref()).any(|key| log.keys.contains_key(key)) {
+            return Err(Refusal::KeyTaken);
+        }
+        for event in events {
+            if let Some(key) = &event.key {
+                log.keys.insert(key.clone(), event.id);
+            }
+            log.events.push(event.clone());
+        }
+        Ok(Written::Appended)
+    }
+}
+
+struct MemoryReader {
+    disk: MemoryDisk,
+}
+
+impl LogReader for MemoryReader {
+    fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {
+        let disk = lock(&self.disk);
+        Ok(disk.sessions.get(session).and_then(|(key, _)| disk.logs.get(key)).map(|log| log.meta))
+    }
+
+    fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
+        let disk = lock(&self.disk);
+        let row = |(session, (key, created)): (&SessionId, &(LogKey, Timestamp))| {
+            let log = disk.logs.get(key)?;
+            Some(SessionRow { session: session.clone(), meta: log.meta, created: *created, head: log.head().id })
+        };
+        let later = disk.sessions.iter().filter(|(session, _)| after.is_none_or(|after| *session > after));
+        Ok(later.filter_map(row).take(max).collect())
+    }
+
+    fn page(
+        &mut self,
+        log: LogKey,
+        after: EventId,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredEvent>, LogError> {
+        let disk = lock(&self.disk);
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        let mut id = after.next();
+        while let Some(event) = disk.logs.get(&log).and_then(|log| log.event(id)) {
+            if page.len() >= events_max || bytes >= bytes_max {
+                break;
+            }
+            bytes += event.record.len();
+            page.push(event.clone());
+            id = id.next();
+        }
+        Ok(page)
+    }
+
+    fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
+        let disk = lock(&self.disk);
+        Ok(disk.logs.get(&log).and_then(|log| log.event(*log.keys.get(key)?)).cloned())
+    }
+}
+
+fn lock(disk: &MemoryDisk) -> MutexGuard<'_, Disk> {
+    disk.log.lock().unwrap_or_else(PoisonError::into_inner)
+}

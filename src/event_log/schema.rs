@@ -1,0 +1,180 @@
+//! The database's tables and settings: made once, checked at each open.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::LogError;
+use crate::config::Durability;
+use crate::directory::DirectoryError;
+
+/// "fold" in ASCII.
+const APPLICATION_ID: i64 = 0x666f_6c64;
+/// The format that this build writes, and the newest that it reads.
+pub(crate) const FORMAT: i64 = 1;
+/// How long SQLite itself waits for another process's lock before the persist actor takes over the waiting.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const TABLES: &str = "
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+-- A log is a history. Its key is never used again.
+CREATE TABLE logs(
+    log_key       INTEGER PRIMARY KEY AUTOINCREMENT,
+    log_id        BLOB NOT NULL UNIQUE,
+    parent_log    INTEGER REFERENCES logs(log_key),
+    fork_event_id INTEGER,
+    fork_chain    BLOB,
+    owner         TEXT,
+    epoch         INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- A session is a name.
+CREATE TABLE sessions(
+    session_id TEXT PRIMARY KEY,
+    log_key    INTEGER NOT NULL REFERENCES logs(log_key),
+    created    INTEGER NOT NULL,
+    title      TEXT NOT NULL DEFAULT '',
+    labels     TEXT NOT NULL DEFAULT '{}'
+) STRICT, WITHOUT ROWID;
+
+-- In the order of the commits, so that a group fills few pages whatever sessions it is of.
+CREATE TABLE events(
+    position   INTEGER PRIMARY KEY,
+    log_key    INTEGER NOT NULL,
+    event_id   INTEGER NOT NULL,
+    event_type TEXT NOT NULL,
+    event_at   INTEGER NOT NULL,
+    append_key BLOB,
+    chain      BLOB NOT NULL,
+    record     BLOB NOT NULL,
+    UNIQUE(log_key, event_id)
+) STRICT;
+CREATE UNIQUE INDEX events_by_append_key ON events(log_key, append_key) WHERE append_key IS NOT NULL;
+
+-- For people.
+CREATE VIEW event_log AS
+    SELECT session_id, event_id, event_type,
+           strftime('%Y-%m-%dT%H:%M:%S', event_at / 1000000, 'unixepoch') || printf('.%06dZ', event_at % 1000000)
+               AS event_at
+    FROM sessions JOIN events USING (log_key);
+";
+
+/// Why a database is not for this build.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("{} is not a foldlog database", path.display())]
+    NotAStore { path: PathBuf },
+    #[error("database is of format {found}, this build knows up to {FORMAT}")]
+    NewerFormat { found: i64 },
+    #[error("directory is of model {found}, this store is of model {expected}")]
+    WrongModel { found: String, expected: String },
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Whether the database is complete. Reads only, so that one of a newer format is left untouched.
+pub(super) fn is_complete(path: &Path, model: &str) -> Result<bool, OpenError> {
+    if std::fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
+        return Ok(false);
+    }
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(LogError::from)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(LogError::from)?;
+    let not_a_store = || OpenError::NotAStore { path: path.to_owned() };
+    let application = match number(&connection, "PRAGMA application_id") {
+        Ok(application) => application,
+        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::NotADatabase => {
+            return Err(not_a_store());
+        }
+        Err(error) => return Err(LogError::from(error).into()),
+    };
+    let format = number(&connection, "PRAGMA user_version").map_err(LogError::from)?;
+    if application != APPLICATION_ID {
+        let tables = number(&connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
+        // A creation that was cut short leaves the file without tables.
+        return if application == 0 && format == 0 && tables == 0 { Ok(false) } else { Err(not_a_store()) };
+    }
+    if format > FORMAT {
+        return Err(OpenError::NewerFormat { found: format });
+    }
+    let found: String = connection
+        .query_row("SELECT value FROM meta WHERE name = 'model'", [], |row| row.get(0))
+        .map_err(LogError::from)?;
+    if found != model {
+        return Err(OpenError::WrongModel { found, expected: model.to_owned() });
+    }
+    Ok(true)
+}
+
+/// Makes the tables in one transaction. The caller holds the directory's exclusive lock.
+pub(super) fn create(path: &Path, model: &str) -> Result<(), LogError> {
+    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // These two are fixed from the first page on, so they come before it is written.
+    connection.pragma_update(None, "page_size", 4096)?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    transaction.execute_batch(TABLES)?;
+    transaction.execute("INSERT INTO meta VALUES ('model', ?1)", [model])?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Opens the writing connection.
+pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, LogError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let synchronous = match durability {
+        Durability::PowerLoss => "FULL",
+        Durability::ProcessCrash => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "secure_delete", "FAST")?;
+    // A checkpoint inside a commit would make its acknowledgements wait, and would hide its own errors.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(connection)
+}
+
+/// Opens a reading connection.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, LogError> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection, LogError> {
+    // Never CREATE: a database that has gone is an error, not a new start.
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    let format = number(&connection, "PRAGMA user_version")?;
+    if format != FORMAT {
+        return Err(LogError::Io(format!("the database changed to format {format} while it was in use")));
+    }
+    Ok(connection)
+}
+
+fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
+impl From<rusqlite::Error> for LogError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            Some(_) => Self::Io(error.to_string()),
+            // A column of the wrong type or size: not written by foldlog.
+            None => Self::Corrupt(error.to_string()),
+        }
+    }
+}

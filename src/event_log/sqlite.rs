@@ -1,0 +1,355 @@
+//! The durable log: one writing connection, one transaction a group.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::{
+    Claim, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
+    StoredEvent, Write, Written, schema, sqlite_reader,
+};
+use crate::codec::Chain;
+use crate::config::Durability;
+use crate::directory::StoreDirectory;
+use crate::id::{EventId, SessionId, Timestamp};
+use crate::owner::{Liveness, Owners};
+
+/// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
+/// overwritten in place instead of growing, which is the faster way to sync.
+const CHECKPOINT_BYTES: usize = 4 << 20;
+/// What a row costs in the write-ahead log beside its record, about.
+const ROW_BYTES: usize = 256;
+/// What a transaction costs in it: the pages at the ends of table and index.
+const COMMIT_BYTES: usize = 3 * 4096;
+
+/// A database under a store directory.
+pub(crate) struct SqliteMedium {
+    directory: Arc<StoreDirectory>,
+    durability: Durability,
+}
+
+impl SqliteMedium {
+    /// Makes the database when it is not there, and checks it when it is.
+    pub(crate) fn open(directory: Arc<StoreDirectory>, durability: Durability, model: &str) -> Result<Self, OpenError> {
+        let path = directory.events_db();
+        directory.lock_shared_or_create(
+            || schema::is_complete(&path, model),
+            || {
+                // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
+                directory.create_private_file(&path)?;
+                Ok(schema::create(&path, model)?)
+            },
+        )?;
+        Ok(Self { directory, durability })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.events_db()
+    }
+}
+
+impl LogMedium for SqliteMedium {
+    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
+        let connection = schema::open_writer(&self.path(), self.durability)?;
+        Ok(Box::new(SqliteLog {
+            connection,
+            directory: Arc::clone(&self.directory),
+            directory_synced: false,
+            logs: HashMap::new(),
+            data_version: 0,
+            unchecked_bytes: 0,
+        }))
+    }
+
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        Ok(Box::new(sqlite_reader::SqliteReader::new(schema::open_reader(&self.path())?)))
+    }
+}
+
+struct SqliteLog {
+    connection: Connection,
+    directory: Arc<StoreDirectory>,
+    /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
+    /// sync of the directory.
+    directory_synced: bool,
+    /// What the database says of each log, as of `data_version`. Only what was committed.
+    logs: HashMap<LogKey, LogState>,
+    data_version: i64,
+    unchecked_bytes: usize,
+}
+
+#[derive(Clone)]
+struct LogState {
+    head: EventId,
+    owner: Option<String>,
+    epoch: Epoch,
+}
+
+impl EventLog for SqliteLog {
+    fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        // A refusal inside SQL (a unique index) spoils the transaction for everyone: then each write gets a savepoint.
+        match self.commit_group(group, Savepoints::None)? {
+            Some(answers) => Ok(answers),
+            None => Ok(self.commit_group(group, Savepoints::EachWrite)?.unwrap_or_default()),
+        }
+    }
+
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT chain FROM events WHERE log_key = ?1 AND event_id = ?2")?;
+        Ok(statement.query_row((log.0, id), |row| row.get(0).map(Chain)).optional()?)
+    }
+
+    fn maintain(&mut self) -> Result<(), LogError> {
+        if self.unchecked_bytes < CHECKPOINT_BYTES {
+            return Ok(());
+        }
+        self.unchecked_bytes = 0;
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<(), LogError> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.connection.close().map_err(|(_, error)| error.into())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Savepoints {
+    None,
+    EachWrite,
+}
+
+impl SqliteLog {
+    /// `None`: an index refused a write, everything was rolled back.
+    fn commit_group(
+        &mut self,
+        group: &[Write],
+        savepoints: Savepoints,
+    ) -> Result<Option<Vec<Result<Written, Refusal>>>, CommitError> {
+        let not_written = |error: rusqlite::Error| CommitError::NotWritten(error.into());
+        let mut transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(not_written)?;
+        let data_version: i64 = transaction
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(not_written)?;
+        if data_version != self.data_version {
+            // Someone else committed: whatever we remember of heads and owners may be old.
+            self.logs.clear();
+            self.data_version = data_version;
+        }
+        // Kept aside until COMMIT has returned.
+        let mut changed: HashMap<LogKey, LogState> = HashMap::new();
+        let mut answers = Vec::with_capacity(group.len());
+        for write in group {
+            let answer = {
+                let mut scope = Scope { directory: &self.directory, known: &self.logs, changed: &mut changed };
+                match savepoints {
+                    Savepoints::None => scope.write(&transaction, write),
+                    Savepoints::EachWrite => (|| {
+                        let mut savepoint = transaction.savepoint()?;
+                        let answer = scope.write(&savepoint, write);
+                        if matches!(answer, Ok(Ok(_))) {
+                            savepoint.commit()?;
+                        } else {
+                            savepoint.rollback()?;
+                        }
+                        answer
+                    })(),
+                }
+            };
+            match answer {
+                Ok(answer) => answers.push(answer),
+                Err(error) => match refused_by_index(&error) {
+                    Some(_) if savepoints == Savepoints::None => {
+                        transaction.rollback().map_err(not_written)?;
+                        return Ok(None);
+                    }
+                    Some(refusal) => answers.push(Err(refusal)),
+                    None => {
+                        // Should the rollback fail, the connection is dropped by the caller, and what was not committed
+                        // with it.
+                        transaction.rollback().map_err(not_written)?;
+                        return Err(not_written(error));
+                    }
+                },
+            }
+        }
+        transaction.commit().map_err(|error| match LogError::from(error) {
+            // SQLite has rolled back: the log could not grow.
+            LogError::DiskFull => CommitError::NotWritten(LogError::DiskFull),
+            error => CommitError::Unknown(error),
+        })?;
+        if !self.directory_synced {
+            self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
+            self.directory_synced = true;
+        }
+        self.logs.extend(changed);
+        self.unchecked_bytes += COMMIT_BYTES + group.iter().map(bytes_of).sum::<usize>();
+        Ok(Some(answers))
+    }
+}
+
+fn bytes_of(write: &Write) -> usize {
+    match write {
+        Write::Append { events, .. } => events.iter().map(|event| event.record.len() + ROW_BYTES).sum(),
+        _ => ROW_BYTES,
+    }
+}
+
+fn refused_by_index(error: &rusqlite::Error) -> Option<Refusal> {
+    let rusqlite::Error::SqliteFailure(code, Some(text)) = error else { return None };
+    if code.code != rusqlite::ErrorCode::ConstraintViolation {
+        return None;
+    }
+    // The only unique index beside (log_key, event_id).
+    Some(if text.contains("append_key") { Refusal::KeyTaken } else { Refusal::HeadMoved { head: EventId::ZERO } })
+}
+
+/// One group's work inside its transaction.
+struct Scope<'a> {
+    directory: &'a StoreDirectory,
+    known: &'a HashMap<LogKey, LogState>,
+    changed: &'a mut HashMap<LogKey, LogState>,
+}
+
+impl Scope<'_> {
+    fn write(&mut self, connection: &Connection, write: &Write) -> rusqlite::Result<Result<Written, Refusal>> {
+        match write {
+            Write::Register { session, at } => self.register(connection, session, *at).map(Ok),
+            Write::Fence { log, claim } => self.fence(connection, *log, *claim),
+            Write::Append { log, epoch, events } => self.append(connection, *log, *epoch, events),
+            Write::Release { log, epoch } => self.release(connection, *log, *epoch),
+        }
+    }
+
+    fn me(&self) -> &str {
+        self.directory.me().as_str()
+    }
+
+    fn state(&self, connection: &Connection, log: LogKey) -> rusqlite::Result<Option<LogState>> {
+        if let Some(state) = self.changed.get(&log).or_else(|| self.known.get(&log)) {
+            return Ok(Some(state.clone()));
+        }
+        let mut statement = connection.prepare_cached(
+            "SELECT owner, epoch, coalesce((SELECT max(event_id) FROM events WHERE log_key = ?1), 0)
+             FROM logs WHERE log_key = ?1",
+        )?;
+        statement
+            .query_row([log.0], |row| Ok(LogState { owner: row.get(0)?, epoch: Epoch(row.get(1)?), head: row.get(2)? }))
+            .optional()
+    }
+
+    fn register(&mut self, connection: &Connection, session: &SessionId, at: Timestamp) -> rusqlite::Result<Written> {
+        if let Some(meta) = sqlite_reader::find(connection, session)? {
+            return Ok(Written::Registered { meta, owned: None });
+        }
+        let log_id = random_log_id()?;
+        let epoch = Epoch(1);
+        connection.prepare_cached("INSERT INTO logs(log_id, owner, epoch) VALUES (?1, ?2, ?3)")?.execute((
+            log_id,
+            self.me(),
+            epoch.0,
+        ))?;
+        let key = LogKey(connection.last_insert_rowid());
+        connection
+            .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
+            .execute((session.as_str(), key.0, at.as_micros()))?;
+        let owner = Some(self.me().to_owned());
+        self.changed.insert(key, LogState { head: EventId::ZERO, owner, epoch });
+        Ok(Written::Registered { meta: LogMeta { key, log_id }, owned: Some(epoch) })
+    }
+
+    fn fence(
+        &mut self,
+        connection: &Connection,
+        log: LogMeta,
+        claim: Claim,
+    ) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(mut state) = self.state(connection, log.key)? else { return Ok(Err(Refusal::UnknownLog)) };
+        let mine = state.owner.as_deref() == Some(self.me());
+        if claim == Claim::Yes && !mine {
+            if let Some(owner) = &state.owner {
+                let liveness = self.directory.liveness(owner).map_err(|error| outside(&error))?;
+                if let Liveness::Alive(owner) = liveness {
+                    return Ok(Err(Refusal::Owned(owner)));
+                }
+            }
+            state.owner = Some(self.me().to_owned());
+            state.epoch = Epoch(state.epoch.0 + 1);
+            connection.prepare_cached("UPDATE logs SET owner = ?2, epoch = ?3 WHERE log_key = ?1")?.execute((
+                log.key.0,
+                self.me(),
+                state.epoch.0,
+            ))?;
+            self.changed.insert(log.key, state.clone());
+        }
+        let owned = (mine || claim == Claim::Yes).then_some(state.epoch);
+        let head = sqlite_reader::head(connection, log)?;
+        Ok(Ok(Written::Fenced { head, owned }))
+    }
+
+    fn append(
+        &mut self,
+        connection: &Connection,
+        log: LogKey,
+        epoch: Epoch,
+        events: &[StoredEvent],
+    ) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(mut state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
+            return Ok(Err(Refusal::Robbed));
+        }
+        if events.first().is_some_and(|event| event.id != state.head.next()) {
+            return Ok(Err(Refusal::HeadMoved { head: state.head }));
+        }
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO events(log_key, event_id, event_type, event_at, append_key, chain, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        for event in events {
+            statement.execute((
+                log.0,
+                event.id,
+                &event.event_type,
+                event.at.as_micros(),
+                event.key.as_ref().map(|key| key.as_bytes()),
+                event.chain.0,
+                &event.record,
+            ))?;
+            state.head = event.id;
+        }
+        self.changed.insert(log, state);
+        Ok(Ok(Written::Appended))
+    }
+
+    fn release(
+        &mut self,
+        connection: &Connection,
+        log: LogKey,
+        epoch: Epoch,
+    ) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(mut state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        if state.owner.as_deref() == Some(self.me()) && state.epoch == epoch {
+            connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
+            state.owner = None;
+            self.changed.insert(log, state);
+        }
+        Ok(Ok(Written::Released))
+    }
+}
+
+fn random_log_id() -> rusqlite::Result<[u8; 16]> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| outside(&error))?;
+    Ok(id)
+}
+
+/// An error from outside SQLite, carried through a transaction: it is rolled back like any other.
+fn outside(error: &dyn std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), Some(error.to_string()))
+}

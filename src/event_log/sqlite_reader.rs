@@ -1,0 +1,126 @@
+//! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::{Head, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent};
+use crate::codec::Chain;
+use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+
+pub(super) struct SqliteReader {
+    connection: Connection,
+}
+
+impl SqliteReader {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+}
+
+impl LogReader for SqliteReader {
+    fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {
+        Ok(find(&self.connection, session)?)
+    }
+
+    fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT session_id, log_key, log_id, created,
+                    coalesce((SELECT max(event_id) FROM events WHERE events.log_key = sessions.log_key), 0)
+             FROM sessions JOIN logs USING (log_key)
+             WHERE session_id > ?1 ORDER BY session_id LIMIT ?2",
+        )?;
+        let after = after.map_or("", SessionId::as_str);
+        let rows = statement.query_map((after, max as i64), |row| {
+            let name: String = row.get(0)?;
+            let session = SessionId::new(name).map_err(|error| not_ours(0, error))?;
+            let meta = LogMeta { key: LogKey(row.get(1)?), log_id: row.get(2)? };
+            Ok(SessionRow { session, meta, created: Timestamp::from_micros(row.get(3)?), head: row.get(4)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn page(
+        &mut self,
+        log: LogKey,
+        after: EventId,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredEvent>, LogError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT event_id, event_type, event_at, append_key, chain, record FROM events
+             WHERE log_key = ?1 AND event_id > ?2 ORDER BY event_id LIMIT ?3",
+        )?;
+        let mut rows = statement.query((log.0, after, events_max as i64))?;
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = rows.next()? {
+            let event = stored_event(row)?;
+            bytes += event.record.len();
+            page.push(event);
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT event_id, event_type, event_at, append_key, chain, record FROM events
+             WHERE log_key = ?1 AND append_key = ?2",
+        )?;
+        Ok(statement.query_row((log.0, key.as_bytes()), stored_event).optional()?)
+    }
+}
+
+pub(super) fn find(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<LogMeta>> {
+    connection
+        .prepare_cached("SELECT log_key, log_id FROM sessions JOIN logs USING (log_key) WHERE session_id = ?1")?
+        .query_row([session.as_str()], |row| Ok(LogMeta { key: LogKey(row.get(0)?), log_id: row.get(1)? }))
+        .optional()
+}
+
+pub(super) fn head(connection: &Connection, log: LogMeta) -> rusqlite::Result<Head> {
+    let head = connection
+        .prepare_cached(
+            "SELECT event_id, chain, event_at FROM events WHERE log_key = ?1 ORDER BY event_id DESC LIMIT 1",
+        )?
+        .query_row([log.key.0], |row| {
+            Ok(Head { id: row.get(0)?, chain: Chain(row.get(1)?), at: Timestamp::from_micros(row.get(2)?) })
+        })
+        .optional()?;
+    Ok(head.unwrap_or(Head { id: EventId::ZERO, chain: Chain::start(&log.log_id), at: Timestamp::default() }))
+}
+
+fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+    let key: Option<Vec<u8>> = row.get(3)?;
+    Ok(StoredEvent {
+        id: row.get(0)?,
+        event_type: row.get(1)?,
+        at: Timestamp::from_micros(row.get(2)?),
+        key: key.map(AppendKey::new).transpose().map_err(|error| not_ours(3, error))?,
+        chain: Chain(row.get(4)?),
+        record: row.get(5)?,
+    })
+}
+
+fn not_ours(column: usize, error: crate::error::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(error))
+}
+
+impl ToSql for EventId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        // At most 2^53 - 1.
+        Ok((self.get() as i64).into())
+    }
+}
+
+impl FromSql for EventId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let id = value.as_i64()?;
+        match u64::try_from(id) {
+            Ok(position) if position <= Self::MAX.get() => Ok(Self::new(position)),
+            _ => Err(FromSqlError::OutOfRange(id)),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Newtypes for everything that is named: sessions, events, appends, times, blobs. No I/O.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind};
+
+/// The name of a session, chosen by the host: 1 to [`SessionId::BYTES_MAX`] bytes of UTF-8, no control characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// The longest session id, in UTF-8 bytes.
+    pub const BYTES_MAX: usize = 256;
+
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidSessionId`] for an empty name, one over [`SessionId::BYTES_MAX`] bytes, or one that holds a
+    /// control character.
+    pub fn new(name: impl AsRef<str>) -> Result<Self, Error> {
+        let name = name.as_ref();
+        let invalid = |reason: String| Err(ErrorKind::InvalidSessionId { reason }.into());
+        if name.is_empty() {
+            return invalid("it is empty".to_owned());
+        }
+        if name.len() > Self::BYTES_MAX {
+            return invalid(format!("it is {} bytes, limit is {}", name.len(), Self::BYTES_MAX));
+        }
+        if let Some(position) = name.bytes().position(|byte| byte.is_ascii_control()) {
+            return invalid(format!("it has a control character at byte {position}"));
+        }
+        if name.chars().any(char::is_control) {
+            return invalid("it has a control character".to_owned());
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({:?})", &*self.0)
+    }
+}
+
+impl AsRef<str> for SessionId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The 1-based position of an event in its session's log: 1, 2, 3, ... without a gap. [`EventId::ZERO`] stands before
+/// the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EventId(u64);
+
+impl EventId {
+    /// The position before the first event.
+    pub const ZERO: Self = Self(0);
+    /// The largest id: what SQLite's signed integers and a JSON number both hold exactly (2^53 - 1).
+    pub const MAX: Self = Self((1 << 53) - 1);
+
+    /// Takes a position as a number; anything over [`EventId::MAX`] becomes it.
+    #[must_use]
+    pub const fn new(position: u64) -> Self {
+        if position > Self::MAX.0 { Self::MAX } else { Self(position) }
+    }
+
+    /// The position as a number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The id of the event after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self::new(self.0 + 1)
+    }
+
+    /// The id of the event before this one; [`EventId::ZERO`] stays.
+    #[must_use]
+    pub const fn prev(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The caller's idempotency key for one append: 1 to [`AppendKey::BYTES_MAX`] bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct AppendKey(Box<[u8]>);
+
+impl AppendKey {
+    /// The longest key, in bytes.
+    pub const BYTES_MAX: usize = 64;
+
+    /// Takes a key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for an empty key or one over [`AppendKey::BYTES_MAX`] bytes.
+    pub fn new(key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let key = key.as_ref();
+        if key.is_empty() || key.len() > Self::BYTES_MAX {
+            return Err(ErrorKind::InvalidArgument {
+                what: format!("append key is {} bytes, limit is 1 to {}", key.len(), Self::BYTES_MAX),
+            }
+            .into());
+        }
+        Ok(Self(key.into()))
+    }
+
+    /// The key's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AppendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AppendKey(\"{}\")", self.0.escape_ascii())
+    }
+}
+
+/// A point in time: microseconds since 1970-01-01T00:00:00Z, UTC. Displays as ISO 8601.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Takes microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(at) => write!(f, "{at:.6}"),
+            Err(_) => write!(f, "{} us", self.0),
+        }
+    }
+}
+
+/// The BLAKE3 hash of a blob's bytes; shown as 64 lower-case hex digits, which is the blob's file name too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Takes the 32 bytes of a BLAKE3 hash.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the hash.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    /// Reads 64 lower-case hex digits and nothing else, so that no other text can ever become a path.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let nibble = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let mut bytes = [0_u8; 32];
+        let mut digits = text.bytes();
+        for byte in &mut bytes {
+            match (digits.next().and_then(nibble), digits.next().and_then(nibble)) {
+                (Some(high), Some(low)) => *byte = high << 4 | low,
+                _ => return Err(ErrorKind::InvalidDigest.into()),
+            }
+        }
+        if digits.next().is_some() {
+            return Err(ErrorKind::InvalidDigest.into());
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0 {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// What a blob's bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BlobKind {
+    /// Opaque bytes.
+    Bytes,
+    /// UTF-8 text.
+    Text,
+    /// Canonical JSON text.
+    Json,
+}
+
+/// How a blob's bytes are stored. Compressed and sealed blobs are reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BlobEncoding {
+    /// As they are.
+    Plain,
+}
+
+/// What an event holds in place of a large value: which blob, how long, what kind.
+///
+/// **BlobRef versus [`Digest`].** A digest names bytes; a reference says how to read them. References of different
+/// kinds to equal bytes differ, and share one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// The digest of the stored bytes.
+    pub digest: Digest,
+    /// The plain length in bytes.
+    pub bytes: u64,
+    /// What the bytes are.
+    pub kind: BlobKind,
+    /// How they are stored.
+    pub encoding: BlobEncoding,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_64_lower_case_hex_digits_are_a_digest() {
+        let digest = Digest::from_bytes(*blake3::hash(b"x").as_bytes());
+        assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+        for text in [
+            "",
+            "..",
+            "../../etc/passwd",
+            &digest.to_string()[1..],
+            &format!("{digest}0"),
+            &digest.to_string().to_uppercase(),
+        ] {
+            let error = text.parse::<Digest>().unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::InvalidDigest), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_session_id_is_1_to_256_bytes_without_control_characters() {
+        for good in ["a", "späti/../x", &"x".repeat(256)] {
+            assert_eq!(SessionId::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", &"x".repeat(257), "a\nb", "a\0", "\u{7f}", "\u{85}"] {
+            assert!(matches!(SessionId::new(bad).unwrap_err().kind(), ErrorKind::InvalidSessionId { .. }), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_timestamp_shows_as_iso_8601_with_microseconds() {
+        assert_eq!(Timestamp::from_micros(1_700_000_000_000_001).to_string(), "2023-11-14T22:13:20.000001Z");
+    }
+}

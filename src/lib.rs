@@ -1,0 +1,66 @@
+//! foldlog is a durable session store for AI agent hosts built on actix: every acknowledged event survives a crash and a
+//! power cut, and a session goes on exactly where it stopped.
+//!
+//! A host opens a [`Store`], opens [`Session`]s in it, and appends to them. Each append is stamped, persisted, folded
+//! into the session's view and published to subscribers, in this order and never in another.
+//!
+//! ```
+//! use foldlog::agent::{AgentBody, Message};
+//! use foldlog::{Store, StoreConfig};
+//!
+//! # fn main() -> Result<(), foldlog::Error> { futures::executor::block_on(async {
+//! # let directory = tempfile::tempdir().expect("a temporary directory");
+//! let store = Store::open(StoreConfig::directory(directory.path())).await?;
+//! let session = store.open_session("support-4711").await?;
+//! let receipt = session.append(AgentBody::MessageAppended(Message::user("hello")))?;
+//! let appended = receipt.await?; // durable, folded, published
+//! assert_eq!(session.view().head(), appended.head);
+//! store.close().await?;
+//!
+//! let again = Store::open(StoreConfig::directory(directory.path())).await?;
+//! assert_eq!(again.resume_session("support-4711").await?.view().messages.len(), 1);
+//! # again.close().await }) }
+//! ```
+//!
+//! The modules are in reading order: ids and errors, what a host plugs in, the built-in agent model, how events become
+//! records, where records and blobs are kept, the actors, the handles. ARCHITECTURE.md tells the same in prose.
+
+mod id;
+
+mod error;
+
+mod clock;
+mod content;
+mod json;
+mod model;
+
+pub mod agent;
+
+mod codec;
+mod config;
+
+mod blob;
+mod directory;
+mod event_log;
+mod owner;
+
+mod actor;
+mod append;
+mod store;
+
+pub use actor::Restart;
+pub use actor::blob::{BlobActor, GetBlob, PutBlob};
+pub use actor::entry::TurnGuard;
+pub use actor::persist::PersistActor;
+pub use actor::recovery::{Condition, EventPage, RecoveryReport};
+pub use actor::session::{CurrentView, EventsAfter, NextIds, Notify, Recovery, SessionActor, Subscribe, TakeTurn};
+pub use actor::subscription::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
+pub use append::{Append, Appended, Receipt};
+pub use clock::{Clock, ManualClock};
+pub use config::{DEFAULT_INLINE_BYTES_MAX, Durability, LagPolicy, LiveConfig, Medium, StoreConfig};
+pub use content::{Content, Json};
+pub use error::{Error, ErrorKind, OwnerInfo};
+pub use event_log::MemoryDisk;
+pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
+pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body};
+pub use store::{BrokenRef, Session, SessionSummary, StopOutcome, Store, StoredState};

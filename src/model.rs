@@ -1,0 +1,255 @@
+//! What a host plugs in: its events, its view, its fold.
+
+use std::fmt::Debug;
+use std::ops::Deref;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+use crate::id::{BlobRef, EventId, Timestamp};
+
+/// A host's kind of session: which events it has, and how they fold into a view.
+///
+/// Every function is pure: time and ids come in as arguments, nothing reads a clock, a file or a random number. Folding
+/// the same events from the start always gives the same view.
+///
+/// **Bodies must survive bincode.** Structs, externally tagged enums, `Option`, lists and maps do. `serde_json::Value`,
+/// `#[serde(untagged)]`, `#[serde(tag = ...)]`, `#[serde(flatten)]` and `#[serde(skip_serializing_if)]` do not: carry
+/// JSON as text. Debug builds decode each body again before it is persisted and refuse one that does not come back.
+/// A body must not be recursive, nor hold a list of empty values: hostile bytes could then exhaust stack or time.
+///
+/// # Examples
+/// ```
+/// use foldlog::{Event, EventId, SessionModel};
+/// use serde::{Deserialize, Serialize};
+///
+/// struct Tally;
+///
+/// #[derive(Debug, Clone, Serialize, Deserialize)]
+/// enum TallyBody {
+///     Added(u64),
+/// }
+///
+/// impl SessionModel for Tally {
+///     const NAME: &'static str = "tally";
+///     const SCHEMA: u16 = 1;
+///     type Body = TallyBody;
+///     type View = u64;
+///     type Counters = ();
+///     type Transient = ();
+///
+///     fn event_type(_: &TallyBody) -> &'static str {
+///         "added"
+///     }
+///     fn apply(sum: &mut u64, event: &Event<Self>) {
+///         let TallyBody::Added(n) = event.body();
+///         *sum += n;
+///     }
+///     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<TallyBody, foldlog::DecodeError> {
+///         match (event_type, schema) {
+///             ("added", 1) => foldlog::decode_body(bytes),
+///             _ => Err(foldlog::DecodeError::Unknown),
+///         }
+///     }
+/// }
+/// ```
+pub trait SessionModel: Sized + Send + Sync + 'static {
+    /// The model's name. It is stored with the directory, which no other model can open then.
+    const NAME: &'static str;
+    /// The schema version that this build writes. Raise it whenever a body changes its encoding.
+    const SCHEMA: u16;
+
+    /// What the host appends. Its encoding must be deterministic: equal bodies, equal bytes.
+    type Body: Clone + Debug + Send + Sync + Serialize + DeserializeOwned + 'static;
+    /// The folded state. Cloned after each append, so its collections should share structure.
+    type View: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
+    /// What stamping depends on: the counters that mint the model's own ids.
+    type Counters: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
+    /// A live item that is delivered to subscribers, never persisted and never folded.
+    type Transient: Clone + Debug + Send + Sync + 'static;
+
+    /// The type that is stored beside each event, such as `turn_started`. Names that begin with `foldlog.` are reserved.
+    fn event_type(body: &Self::Body) -> &'static str;
+
+    /// Refuses a body that must never be persisted, with a reason. Called before stamping.
+    ///
+    /// # Errors
+    /// A text that says what is wrong; the append fails with [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused).
+    fn check(body: &Self::Body) -> Result<(), String> {
+        let _ = body;
+        Ok(())
+    }
+
+    /// Writes the ids that this body creates into it, from the counters, and moves the counters to where
+    /// [`SessionModel::apply`] will put them. Depends on the counters alone.
+    ///
+    /// # Errors
+    /// A text that says why no id can be given; the append fails with
+    /// [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused), and the counters stay.
+    fn stamp(counters: &mut Self::Counters, id: EventId, body: &mut Self::Body) -> Result<(), String> {
+        let _ = (counters, id, body);
+        Ok(())
+    }
+
+    /// Folds one committed event into the view. Must not panic: refuse bad bodies in [`SessionModel::check`].
+    fn apply(view: &mut Self::View, event: &Event<Self>);
+
+    /// The counters as folded so far.
+    fn counters(view: &Self::View) -> Self::Counters {
+        let _ = view;
+        Self::Counters::default()
+    }
+
+    /// Calls `each` with every blob that the body references.
+    fn blob_refs(body: &Self::Body, each: &mut dyn FnMut(&BlobRef)) {
+        let _ = (body, each);
+    }
+
+    /// Whether turns may be taken, and how many have been. The default model has no turns.
+    fn turns(view: &Self::View) -> Turns {
+        let _ = view;
+        Turns::default()
+    }
+
+    /// What was begun and has no end: reported when a session is recovered, so that a host can repair it.
+    fn unfinished(view: &Self::View) -> Vec<Unfinished> {
+        let _ = view;
+        Vec::new()
+    }
+
+    /// Decodes a stored body, upcasting what an older build wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError::Unknown`] for a type or schema that this build does not know: the session opens read-only.
+    /// [`DecodeError::Malformed`] for bytes that do not decode.
+    fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<Self::Body, DecodeError>;
+}
+
+/// Decodes a body that was encoded at the current shape of `B`. To be called from [`SessionModel::decode`].
+///
+/// # Errors
+/// [`DecodeError::Malformed`] for bytes that do not decode, or that go on after the body.
+pub fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, DecodeError> {
+    codec::decode_body(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
+}
+
+/// Why a stored body was not decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// This build does not know the event type or its schema version.
+    #[error("the event type or schema is not known")]
+    Unknown,
+    /// The bytes are not a body.
+    #[error("the body does not decode: {reason}")]
+    Malformed {
+        /// What is wrong with them.
+        reason: String,
+    },
+}
+
+/// What the model says of its turns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// The session has stopped, was asked to stop, or ended in an error: no turn may be taken.
+    pub stopped: bool,
+    /// How many turns were started.
+    pub started: u64,
+}
+
+/// Something that was begun and has no end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What it is, such as `turn` or `step`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: u64,
+}
+
+/// A stamped fact: id, time, body. Only foldlog makes one, by stamping a body or decoding a record.
+#[derive(Debug, Clone)]
+pub struct Event<M: SessionModel> {
+    id: EventId,
+    at: Timestamp,
+    body: M::Body,
+}
+
+impl<M: SessionModel> Event<M> {
+    pub(crate) fn new(id: EventId, at: Timestamp, body: M::Body) -> Self {
+        Self { id, at, body }
+    }
+
+    /// Its position in the session's log.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// When it was stamped; never before the event ahead of it.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn body(&self) -> &M::Body {
+        &self.body
+    }
+
+    /// Its stored type.
+    #[must_use]
+    pub fn event_type(&self) -> &'static str {
+        M::event_type(&self.body)
+    }
+}
+
+/// The folded state of a session at an event. Dereferences to the model's own view.
+pub struct View<M: SessionModel> {
+    head: EventId,
+    state: M::View,
+}
+
+impl<M: SessionModel> View<M> {
+    pub(crate) fn new(head: EventId, state: M::View) -> Self {
+        Self { head, state }
+    }
+
+    /// The last event that is folded into it.
+    #[must_use]
+    pub fn head(&self) -> EventId {
+        self.head
+    }
+
+    /// The model's own view.
+    #[must_use]
+    pub fn state(&self) -> &M::View {
+        &self.state
+    }
+}
+
+impl<M: SessionModel> Deref for View<M> {
+    type Target = M::View;
+
+    fn deref(&self) -> &M::View {
+        &self.state
+    }
+}
+
+impl<M: SessionModel> Clone for View<M> {
+    fn clone(&self) -> Self {
+        Self { head: self.head, state: self.state.clone() }
+    }
+}
+
+impl<M: SessionModel> PartialEq for View<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.head == other.head && self.state == other.state
+    }
+}
+
+impl<M: SessionModel> Debug for View<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("head", &self.head).field("state", &self.state).finish()
+    }
+}

@@ -1,0 +1,408 @@
+//! The handles that hosts hold: [`Store`] and [`Session`].
+
+mod closing;
+mod opening;
+mod session;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::{Arc, Mutex};
+
+use actix::Addr;
+
+use crate::actor::Services;
+use crate::actor::blob::{BlobActor, GetBlob, PutBlob};
+use crate::actor::entry::Entry;
+use crate::actor::persist::{PersistActor, persist_one};
+use crate::actor::recovery::{Fold, Recovered, RecoveryReport, check};
+use crate::actor::workers::lock;
+use crate::agent::Agent;
+use crate::config::StoreConfig;
+use crate::content::{Content, Json};
+use crate::error::{Error, ErrorKind};
+use crate::event_log::{Epoch, Head, LogMeta, Write, Written};
+use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
+use crate::model::{SessionModel, View};
+
+use closing::Closing;
+pub use session::{Session, StopOutcome};
+
+/// A store of sessions: the handle that a host opens once and clones freely.
+///
+/// It works on any executor. Where actix runs on the thread that opens it, its session actors run there; elsewhere
+/// foldlog brings a thread of its own. Close it before the program ends: dropping the last handle closes it too, but
+/// nobody waits for that.
+///
+/// # Examples
+/// ```
+/// use foldlog::agent::{AgentBody, Message};
+/// use foldlog::{Store, StoreConfig};
+///
+/// # fn main() -> Result<(), foldlog::Error> { futures::executor::block_on(async {
+/// let store = Store::open(StoreConfig::memory()).await?;
+/// let session = store.open_session("greeting").await?;
+/// session.append(AgentBody::MessageAppended(Message::user("hello")))?.await?;
+/// assert_eq!(session.view().messages.len(), 1);
+/// store.close().await
+/// # }) }
+/// ```
+pub struct Store<M: SessionModel = Agent>(Arc<StoreInner<M>>);
+
+impl<M: SessionModel> Clone for Store<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for Store<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("medium", &self.0.services.config.medium).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct StoreInner<M: SessionModel> {
+    services: Arc<Services>,
+    registry: Mutex<HashMap<SessionId, Arc<Entry<M>>>>,
+    closing: Mutex<Closing>,
+}
+
+impl Store<Agent> {
+    /// Opens a store of agent sessions.
+    ///
+    /// # Errors
+    /// Those of [`Store::open_model`].
+    pub async fn open(config: StoreConfig) -> Result<Self, Error> {
+        Self::open_model(config).await
+    }
+}
+
+impl<M: SessionModel> Store<M> {
+    /// Opens a store of sessions of the host's own model: `Store::<MyModel>::open_model(config)`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
+    /// this build; [`ErrorKind::Io`] for one that cannot be created or written.
+    pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {
+        let (services, parts) = opening::open::<M>(config).await?;
+        let closing = Mutex::new(Closing::Open(parts));
+        Ok(Self(Arc::new(StoreInner { services: Arc::new(services), registry: Mutex::default(), closing })))
+    }
+
+    /// Opens a session, creating it when there is none of that name. Any number of concurrent calls give the same
+    /// session. Resolves when the session is recovered from its log.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged. A session of a newer build
+    /// opens, read-only: see [`Session::condition`].
+    pub async fn open_session(&self, id: impl AsRef<str>) -> Result<Session<M>, Error> {
+        self.open_log(SessionId::new(id)?, Absent::Create).await
+    }
+
+    /// Opens a session that must exist.
+    ///
+    /// # Errors
+    /// Those of [`Store::open_session`], and [`ErrorKind::UnknownSession`].
+    pub async fn resume_session(&self, id: impl AsRef<str>) -> Result<Session<M>, Error> {
+        self.open_log(SessionId::new(id)?, Absent::Refuse).await
+    }
+
+    async fn open_log(&self, id: SessionId, absent: Absent) -> Result<Session<M>, Error> {
+        loop {
+            self.0.services.check_open()?;
+            let known = lock(&self.0.registry).get(&id).cloned();
+            let entry = match known {
+                Some(entry) => entry,
+                None => {
+                    let (log, owned) = match (self.find(&id).await, absent) {
+                        (Ok(log), _) => (log, None),
+                        (Err(error), Absent::Create) if matches!(error.kind(), ErrorKind::UnknownSession { .. }) => {
+                            self.register(&id).await?
+                        }
+                        (Err(error), _) => return Err(error),
+                    };
+                    self.enter(&id, log, owned)?
+                }
+            };
+            let session = Session::new(self.clone(), entry);
+            match session.recovery().await {
+                Ok(_) => return Ok(session),
+                Err(error) => {
+                    // Not to be found by the next caller, who tries again from the log.
+                    self.forget(&session);
+                    // Someone closed it while it was being opened: open it again, unless the store is closed too.
+                    if !matches!(error.kind(), ErrorKind::SessionClosed { .. }) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn find(&self, id: &SessionId) -> Result<LogMeta, Error> {
+        let session = id.clone();
+        let found = self.0.services.readers.read(move |reader| Ok(reader.find(&session)?)).await?;
+        found.ok_or_else(|| ErrorKind::UnknownSession { session: id.clone() }.into())
+    }
+
+    async fn register(&self, id: &SessionId) -> Result<(LogMeta, Option<Epoch>), Error> {
+        let services = &self.0.services;
+        let write = Write::Register { session: id.clone(), at: services.config.clock.now() };
+        match persist_one(&services.persist, write).await {
+            Ok(Written::Registered { meta, owned }) => Ok((meta, owned)),
+            Ok(_) => Err(ErrorKind::Unavailable { reason: "the log did not register the session".to_owned() }.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The session's entry: the one that is there, or a new one with a new actor.
+    fn enter(&self, id: &SessionId, log: LogMeta, owned: Option<Epoch>) -> Result<Arc<Entry<M>>, Error> {
+        let mut registry = lock(&self.0.registry);
+        // Under the lock: closing empties the registry once, after it has said that the store is closed.
+        self.0.services.check_open()?;
+        match registry.entry(id.clone()) {
+            Slot::Occupied(slot) => Ok(Arc::clone(slot.get())),
+            Slot::Vacant(slot) => Ok(Arc::clone(slot.insert(Entry::start(id.clone(), log, owned, &self.0.services)?))),
+        }
+    }
+
+    fn forget(&self, session: &Session<M>) {
+        let mut registry = lock(&self.0.registry);
+        if registry.get(session.id()).is_some_and(|entry| Arc::ptr_eq(entry, session.entry())) {
+            registry.remove(session.id());
+        }
+    }
+
+    /// Reads the state of a session from the log, without opening it: what another process uses.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownSession`], [`ErrorKind::CorruptEvent`].
+    pub async fn read_state(&self, id: impl AsRef<str>) -> Result<StoredState<M>, Error> {
+        self.0.services.check_open()?;
+        let session = SessionId::new(id)?;
+        let log = self.find(&session).await?;
+        let page_events = self.0.services.config.page_events_max;
+        let read = self.0.services.readers.read(move |reader| {
+            Fold { session: &session, log, head: None, watch: &[], keys_max: 0, page_events }.run::<M>(reader)
+        });
+        let Recovered { view, report, .. } = read.await?;
+        Ok(StoredState { view, report })
+    }
+
+    /// Lists sessions in the order of their ids, up to `max` after `after`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the log cannot be read.
+    pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
+        self.0.services.check_open()?;
+        let rows = self.0.services.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
+        let summary = |row: crate::event_log::SessionRow| SessionSummary {
+            id: row.session,
+            created: row.created,
+            head: row.head,
+        };
+        Ok(rows.into_iter().map(summary).collect())
+    }
+
+    /// Stores bytes as a blob. Equal bytes are stored once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::DiskFull`], [`ErrorKind::Busy`].
+    pub async fn put_bytes(&self, bytes: Vec<u8>) -> Result<BlobRef, Error> {
+        self.put(bytes, BlobKind::Bytes).await
+    }
+
+    /// Stores text as a blob, whatever its length. [`Store::intern_text`] keeps short text inline.
+    ///
+    /// # Errors
+    /// Those of [`Store::put_bytes`].
+    pub async fn put_text(&self, text: impl Into<String>) -> Result<BlobRef, Error> {
+        self.put(text.into().into_bytes(), BlobKind::Text).await
+    }
+
+    /// Stores a JSON value as a blob of canonical text, whatever its length.
+    ///
+    /// # Errors
+    /// Those of [`Store::put_bytes`].
+    pub async fn put_json(&self, json: Json) -> Result<BlobRef, Error> {
+        self.put(json.into_string().into_bytes(), BlobKind::Json).await
+    }
+
+    async fn put(&self, bytes: Vec<u8>, kind: BlobKind) -> Result<BlobRef, Error> {
+        self.0.services.check_open()?;
+        let sent = self.0.services.blob.send(PutBlob { bytes, kind }).await;
+        sent.unwrap_or_else(|_| Err(ErrorKind::StoreClosed.into()))
+    }
+
+    /// Reads a blob's bytes and checks them against its digest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownBlob`], [`ErrorKind::CorruptBlob`].
+    pub async fn get_bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
+        self.0.services.check_open()?;
+        let sent = self.0.services.blob.send(GetBlob { digest }).await;
+        sent.unwrap_or_else(|_| Err(ErrorKind::StoreClosed.into()))
+    }
+
+    /// Keeps text of up to `inline_bytes_max` bytes inline, and stores longer text as a blob.
+    ///
+    /// # Errors
+    /// Those of [`Store::put_bytes`].
+    pub async fn intern_text(&self, text: impl Into<String>) -> Result<Content, Error> {
+        let text = text.into();
+        self.0.services.check_open()?;
+        if text.len() <= self.0.services.config.inline_bytes_max {
+            return Ok(Content::Inline(text));
+        }
+        Ok(Content::Blob(self.put_text(text).await?))
+    }
+
+    /// The same for a JSON value, by the length of its canonical text.
+    ///
+    /// # Errors
+    /// Those of [`Store::put_bytes`].
+    pub async fn intern_json(&self, json: Json) -> Result<Content, Error> {
+        self.0.services.check_open()?;
+        if json.as_str().len() <= self.0.services.config.inline_bytes_max {
+            return Ok(Content::Inline(json.into_string()));
+        }
+        Ok(Content::Blob(self.put_json(json).await?))
+    }
+
+    /// The text of a content, wherever it is.
+    ///
+    /// # Errors
+    /// Those of [`Store::get_bytes`], and [`ErrorKind::InvalidArgument`] for a blob that is not text.
+    pub async fn read_content(&self, content: &Content) -> Result<String, Error> {
+        match content {
+            Content::Inline(text) => Ok(text.clone()),
+            Content::Blob(blob) => String::from_utf8(self.get_bytes(blob.digest).await?).map_err(|_| {
+                ErrorKind::InvalidArgument { what: format!("blob {} is not UTF-8 text", blob.digest) }.into()
+            }),
+        }
+    }
+
+    /// Reads every event of every session and every blob that they reference, and tells which references do not
+    /// resolve: each once, where it stands first. Empty means that none dangles.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CorruptEvent`] for an event whose references cannot be read.
+    pub async fn verify_references(&self) -> Result<Vec<BrokenRef>, Error> {
+        let mut checked: HashMap<BlobRef, ()> = HashMap::new();
+        let mut broken = Vec::new();
+        let mut after = None;
+        loop {
+            let rows = self.page_of_logs(after.clone()).await?;
+            let Some((last, _)) = rows.last() else { return Ok(broken) };
+            after = Some(last.clone());
+            for (session, log) in rows {
+                let mut head = Head {
+                    id: EventId::ZERO,
+                    chain: crate::codec::Chain::start(&log.log_id),
+                    at: Timestamp::default(),
+                };
+                loop {
+                    let (refs, next) = self.page_of_refs(session.clone(), log, head).await?;
+                    for (event, blob) in refs {
+                        if checked.insert(blob, ()).is_none()
+                            && let Err(error) = self.get_bytes(blob.digest).await
+                        {
+                            broken.push(BrokenRef { session: session.clone(), event, blob, error });
+                        }
+                    }
+                    if next.id == head.id {
+                        break;
+                    }
+                    head = next;
+                }
+            }
+        }
+    }
+
+    async fn page_of_logs(&self, after: Option<SessionId>) -> Result<Vec<(SessionId, LogMeta)>, Error> {
+        self.0.services.check_open()?;
+        let max = self.0.services.config.page_events_max;
+        let rows = self.0.services.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
+        Ok(rows.into_iter().map(|row| (row.session, row.meta)).collect())
+    }
+
+    async fn page_of_refs(
+        &self,
+        session: SessionId,
+        log: LogMeta,
+        mut head: Head,
+    ) -> Result<(Vec<(EventId, BlobRef)>, Head), Error> {
+        let max = self.0.services.config.page_events_max;
+        let read = self.0.services.readers.read(move |reader| {
+            let mut refs = Vec::new();
+            for stored in reader.page(log.key, head.id, max, 1 << 20)? {
+                let header = check(&session, &head, &stored)?;
+                head = Head { id: stored.id, chain: stored.chain, at: stored.at };
+                refs.extend(header.refs.into_iter().map(|blob| (stored.id, blob)));
+            }
+            Ok((refs, head))
+        });
+        read.await
+    }
+
+    /// The address of the actor that writes the log: for [`Restart`](crate::Restart).
+    #[must_use]
+    pub fn persist_address(&self) -> Addr<PersistActor> {
+        self.0.services.persist.clone()
+    }
+
+    /// The address of the actor that serves blobs.
+    #[must_use]
+    pub fn blob_address(&self) -> Addr<BlobActor> {
+        self.0.services.blob.clone()
+    }
+
+    /// Closes the store: finishes the appends in flight, ends the subscriptions, empties the write-ahead log. May be
+    /// called again, and goes on when its future is dropped. Views already taken stay readable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when sessions did not finish within the configuration's `close_timeout`, or the log
+    /// could not be closed in order. The store is closed all the same, and what was acknowledged is durable.
+    pub async fn close(&self) -> Result<(), Error> {
+        let closed = self.0.start_closing();
+        closed.await
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Absent {
+    Create,
+    Refuse,
+}
+
+/// The state of a session as its log has it.
+#[derive(Debug, Clone)]
+pub struct StoredState<M: SessionModel> {
+    /// The folded view.
+    pub view: View<M>,
+    /// What folding it found.
+    pub report: RecoveryReport,
+}
+
+/// One session of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSummary {
+    /// Its id.
+    pub id: SessionId,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Its last committed event.
+    pub head: EventId,
+}
+
+/// A reference that does not resolve.
+#[derive(Debug, Clone)]
+pub struct BrokenRef {
+    /// The session of the event.
+    pub session: SessionId,
+    /// The event that holds it.
+    pub event: EventId,
+    /// The reference.
+    pub blob: BlobRef,
+    /// Why: [`ErrorKind::UnknownBlob`] or [`ErrorKind::CorruptBlob`].
+    pub error: Error,
+}

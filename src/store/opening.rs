@@ -1,0 +1,113 @@
+//! Opening a store: files first, then threads, then actors.
+
+use std::sync::Arc;
+
+use actix::{Arbiter, ArbiterHandle, Supervisor};
+use futures::channel::oneshot;
+
+use crate::actor::Services;
+use crate::actor::blob::BlobActor;
+use crate::actor::group::{GroupLimits, GroupWriter};
+use crate::actor::host_thread::HostThread;
+use crate::actor::persist::PersistActor;
+use crate::actor::workers::{Readers, WorkerPool};
+use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
+use crate::config::{Medium, StoreConfig};
+use crate::directory::StoreDirectory;
+use crate::error::{Error, ErrorKind};
+use crate::event_log::{LogMedium, MemoryMedium, OpenError, SqliteMedium};
+use crate::model::SessionModel;
+
+/// Two recoveries at a time; a third core would not make a disk faster.
+const READER_THREADS: usize = 2;
+/// Measured: a put waits for two syncs, and the disk takes several at once.
+const BLOB_THREADS: usize = 8;
+
+/// What closing has to end.
+pub(super) struct Parts {
+    pub(super) blob_threads: Arc<WorkerPool<()>>,
+    pub(super) threads: Vec<HostThread>,
+    /// Gives up the medium: others take this store for dead from then on, so it comes last.
+    pub(super) release: Box<dyn FnOnce() -> Result<(), Error> + Send>,
+}
+
+pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<(Services, Parts), Error> {
+    // The one that opens the store, if any: asked here, since the work is done on another thread.
+    let current = Arbiter::try_current();
+    let (sender, receiver) = oneshot::channel();
+    let spawned = std::thread::Builder::new().name("foldlog-open".to_owned()).spawn(move || {
+        // The caller may have lost interest: then what was opened is dropped, and closes.
+        let _ = sender.send(open_blocking::<M>(config, current));
+    });
+    let failed = |reason: String| Error::from(ErrorKind::Unavailable { reason });
+    spawned.map_err(|error| failed(format!("no thread to open the store with: {error}")))?;
+    receiver.await.unwrap_or_else(|_| Err(failed("the thread that opens the store failed".to_owned())))
+}
+
+fn open_blocking<M: SessionModel>(
+    config: StoreConfig,
+    current: Option<ArbiterHandle>,
+) -> Result<(Services, Parts), Error> {
+    let io = |error: std::io::Error| Error::from(ErrorKind::Unavailable { reason: error.to_string() });
+    let bytes_max = config.blob_bytes_max as u64;
+    let now = config.clock.now();
+    let medium: Arc<dyn LogMedium>;
+    let blobs: Arc<dyn BlobStore>;
+    let release: Box<dyn FnOnce() -> Result<(), Error> + Send>;
+    match &config.medium {
+        Medium::Directory(path) => {
+            let directory = Arc::new(StoreDirectory::open(path, now)?);
+            medium = Arc::new(SqliteMedium::open(Arc::clone(&directory), config.durability, M::NAME)?);
+            let files = Arc::clone(directory.files());
+            blobs = Arc::new(FileBlobs::new(files, directory.blobs(), directory.tmp(), bytes_max));
+            release = Box::new(move || Ok(directory.release()?));
+        }
+        Medium::Memory(disk) => {
+            let memory = Arc::new(MemoryMedium::open(disk.clone(), M::NAME, now)?);
+            medium = Arc::clone(&memory) as _;
+            release = Box::new(move || {
+                memory.release();
+                Ok(())
+            });
+            blobs = Arc::new(MemoryBlobs::new(disk.blobs.clone(), bytes_max));
+        }
+    }
+    let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
+    let writer = GroupWriter::open(Arc::clone(&medium), limits)?;
+    let readers = Readers::start(medium, READER_THREADS, config.queued_jobs_max).map_err(io)?;
+    let blob_threads =
+        Arc::new(WorkerPool::start("foldlog-blob", BLOB_THREADS, config.queued_jobs_max, || ()).map_err(io)?);
+    let persist_thread = HostThread::start("foldlog-persist").map_err(io)?;
+    let blob_thread = HostThread::start("foldlog-blobs").map_err(io)?;
+    let persist = Supervisor::start_in_arbiter(persist_thread.arbiter(), move |_| PersistActor::new(writer));
+    let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), bytes_max);
+    let blob = Supervisor::start_in_arbiter(blob_thread.arbiter(), move |_| served);
+    let mut threads = vec![persist_thread, blob_thread];
+    let mut arbiters = config.arbiters.clone();
+    if arbiters.is_empty() {
+        match current {
+            Some(arbiter) => arbiters.push(arbiter),
+            None => {
+                let sessions = HostThread::start("foldlog-sessions").map_err(io)?;
+                arbiters.push(sessions.arbiter().clone());
+                threads.push(sessions);
+            }
+        }
+    }
+    let services = Services::new(config, persist, blob, blobs, readers, arbiters);
+    Ok((services, Parts { blob_threads, threads, release }))
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NotAStore { path } => ErrorKind::NotAStore { path }.into(),
+            OpenError::NewerFormat { found } => {
+                ErrorKind::NewerFormat { found, supported: crate::event_log::FORMAT }.into()
+            }
+            OpenError::WrongModel { found, expected } => ErrorKind::WrongModel { found, expected }.into(),
+            OpenError::Directory(error) => error.into(),
+            OpenError::Log(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The handle of one session.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use actix::{Addr, Recipient};
+use futures::channel::oneshot;
+
+use super::Store;
+use crate::actor::entry::{Entry, TurnGuard};
+use crate::actor::recovery::{Condition, EventPage, RecoveryReport};
+use crate::actor::session::{self, Recovery, SessionActor, Subscribe, SubscribeStream};
+use crate::actor::session_state::Task;
+use crate::actor::subscription::{Delivery, EventStream, SubscribeFrom, Subscription};
+use crate::agent::{Agent, AgentBody, Counter, Message, SessionStatus};
+use crate::append::{Append, Appended, Receipt};
+use crate::content::Content;
+use crate::error::{Error, ErrorKind};
+use crate::id::{EventId, SessionId};
+use crate::model::{SessionModel, View};
+
+/// The handle of an open session. Clones, and handles from other calls, are the same session.
+pub struct Session<M: SessionModel = Agent> {
+    store: Store<M>,
+    entry: Arc<Entry<M>>,
+}
+
+impl<M: SessionModel> Clone for Session<M> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), entry: Arc::clone(&self.entry) }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for Session<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Session").field(self.id()).finish()
+    }
+}
+
+impl<M: SessionModel> Session<M> {
+    pub(super) fn new(store: Store<M>, entry: Arc<Entry<M>>) -> Self {
+        Self { store, entry }
+    }
+
+    pub(super) fn entry(&self) -> &Arc<Entry<M>> {
+        &self.entry
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.entry.id
+    }
+
+    /// The store it is of.
+    #[must_use]
+    pub fn store(&self) -> &Store<M> {
+        &self.store
+    }
+
+    /// The current view. It shows every append whose receipt has answered, and never waits: not for a write, not for the
+    /// actor.
+    #[must_use]
+    pub fn view(&self) -> Arc<View<M>> {
+        self.entry.view()
+    }
+
+    /// Whether it can be appended to.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        (*self.entry.condition()).clone()
+    }
+
+    /// Appends one body. It takes its place in the session's order now; the receipt answers when it is durable and
+    /// folded.
+    ///
+    /// # Errors
+    /// At once: [`ErrorKind::Busy`], [`ErrorKind::BodyRefused`], [`ErrorKind::SessionClosed`],
+    /// [`ErrorKind::StoreClosed`]. By the receipt: see [`Receipt`].
+    pub fn append(&self, body: M::Body) -> Result<Receipt<M>, Error> {
+        self.append_with(Append::new(body))
+    }
+
+    /// Appends bodies with consecutive ids, all or nothing. An empty batch writes nothing and succeeds.
+    ///
+    /// # Errors
+    /// Those of [`Session::append`], and [`ErrorKind::TooLarge`].
+    pub fn append_batch(&self, bodies: Vec<M::Body>) -> Result<Receipt<M>, Error> {
+        self.append_with(Append::batch(bodies))
+    }
+
+    /// Appends under conditions: an expected head, an append key.
+    ///
+    /// # Errors
+    /// Those of [`Session::append_batch`]. By the receipt: [`ErrorKind::HeadMoved`], [`ErrorKind::KeyReused`] too.
+    pub fn append_with(&self, append: Append<M>) -> Result<Receipt<M>, Error> {
+        let admitted = self.entry.admit(append)?;
+        if let Some(task) = admitted.task {
+            self.entry.tell(task)?;
+        }
+        Ok(admitted.receipt)
+    }
+
+    /// The last stamped event, and the counters that the next append goes on from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    pub async fn counters(&self) -> Result<(EventId, M::Counters), Error> {
+        self.entry.services.check_open()?;
+        let (sender, receiver) = oneshot::channel();
+        self.entry.tell(Task::Counters(sender))?;
+        receiver.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// The committed events after one, up to `events_max` and the configuration's page limit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event.
+    pub async fn events_after(&self, after: EventId, events_max: usize) -> Result<EventPage<M>, Error> {
+        self.entry.services.check_open()?;
+        session::events_after(Arc::clone(&self.entry), after, events_max).await
+    }
+
+    /// Shows a live item to the subscribers, after every append that was accepted before it. It is never persisted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`], [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    pub fn notify(&self, transient: M::Transient) -> Result<(), Error> {
+        self.entry.services.check_open()?;
+        let task = Task::Transient(transient, self.entry.enter()?);
+        self.entry.tell(task)
+    }
+
+    /// Follows the session as a stream, which ends when the session or the store is closed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    pub async fn subscribe(&self, from: SubscribeFrom) -> Result<EventStream<M>, Error> {
+        let request = SubscribeStream { from, model: std::marker::PhantomData };
+        let sent = self.address()?.send(request).await;
+        sent.unwrap_or_else(|_| Err(self.closed())).map(EventStream)
+    }
+
+    /// Follows the session with an actor, which gets one [`Delivery`] at a time. An actor that dies is unsubscribed; one
+    /// that is slow delays nobody.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    pub async fn subscribe_actor(
+        &self,
+        from: SubscribeFrom,
+        recipient: Recipient<Delivery<M>>,
+    ) -> Result<Subscription<M>, Error> {
+        let sent = self.address()?.send(Subscribe { from, recipient }).await;
+        sent.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// Takes the session's turn: the right to run one, until the guard is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TurnInFlight`], [`ErrorKind::SessionStopped`], [`ErrorKind::TurnLimit`].
+    pub fn take_turn(&self) -> Result<TurnGuard<M>, Error> {
+        self.entry.take_turn()
+    }
+
+    /// The host's own live context of type `T`, made by the first caller and kept while the session stays open: every
+    /// handle gets the same.
+    pub fn context_or_insert_with<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.entry.context_or_insert_with(make)
+    }
+
+    /// The host's own live context of type `T`, if there is one.
+    #[must_use]
+    pub fn context<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.entry.context()
+    }
+
+    /// Waits until the session is recovered, and tells what its last recovery found.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Unavailable`]: why it cannot be recovered.
+    pub async fn recovery(&self) -> Result<RecoveryReport, Error> {
+        self.entry.services.check_open()?;
+        self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// The address of the session's actor. It stays valid when the actor restarts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    pub fn address(&self) -> Result<Addr<SessionActor<M>>, Error> {
+        self.entry.services.check_open()?;
+        self.entry.address()
+    }
+
+    /// Closes this session, for all of its handles: finishes what is in flight, ends its subscriptions, lets another
+    /// store write it. It can be opened again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreClosed`]. Closing a closed session is not an error.
+    pub async fn close(&self) -> Result<(), Error> {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |_| {
+            // The caller may have lost interest.
+            let _ = sender.send(());
+        });
+        match self.entry.tell(Task::Close(done)) {
+            // The sender is dropped when the session was closed by someone else.
+            Ok(()) => receiver.await.unwrap_or_default(),
+            Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.store.forget(self);
+        Ok(())
+    }
+
+    fn closed(&self) -> Error {
+        match self.entry.services.check_open() {
+            Err(error) => error,
+            Ok(()) => ErrorKind::SessionClosed { session: self.id().clone() }.into(),
+        }
+    }
+}
+
+/// What [`Session::stop`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopOutcome {
+    /// No turn was on: the session has stopped.
+    Stopped,
+    /// A turn is on: it was asked to stop. Whoever runs the turn ends it, and calls again.
+    Requested,
+}
+
+impl Session<Agent> {
+    /// The id that the next entity of this kind will get, after everything that was accepted before.
+    ///
+    /// # Errors
+    /// Those of [`Session::counters`].
+    pub async fn next_id(&self, counter: Counter) -> Result<u64, Error> {
+        Ok(self.counters().await?.1.next(counter))
+    }
+
+    /// Stops the session: no turn can be taken any more. While one is on, the session is only asked to stop. May be
+    /// called again; what is there already is not appended twice.
+    ///
+    /// # Errors
+    /// Those of [`Session::append`] and its receipt.
+    pub async fn stop(&self) -> Result<StopOutcome, Error> {
+        // Held until the events are there, so that no turn begins between them.
+        let turn = self.entry.take_turn_unchecked();
+        let status = self.view().session.as_ref().map(|session| session.status);
+        let mut bodies = Vec::new();
+        if !matches!(status, Some(SessionStatus::StopRequested | SessionStatus::Stopped)) {
+            bodies.push(AgentBody::StopRequested);
+        }
+        if turn.is_some() && status != Some(SessionStatus::Stopped) {
+            bodies.push(AgentBody::Stopped);
+        }
+        self.append_batch(bodies)?.await?;
+        Ok(if turn.is_some() { StopOutcome::Stopped } else { StopOutcome::Requested })
+    }
+
+    /// Compacts the session in one event: `message` stands for everything before it, and `vars` for the variables. Takes
+    /// the turn while it does.
+    ///
+    /// # Errors
+    /// Those of [`Session::take_turn`], of [`Session::append`] and of its receipt.
+    pub async fn compact(&self, message: Message, vars: Option<Content>) -> Result<Appended<Agent>, Error> {
+        let _turn = self.take_turn()?;
+        self.append(AgentBody::compacted(vars, message))?.await
+    }
+}
