@@ -22,6 +22,7 @@ pub(crate) mod blob;
 pub(crate) mod entry;
 pub(crate) mod group;
 pub(crate) mod host_thread;
+pub(crate) mod in_flight;
 pub(crate) mod persist;
 pub(crate) mod recovery;
 pub(crate) mod session;

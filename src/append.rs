@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use actix::prelude::{Message, MessageResponse};
 use futures::channel::oneshot;
 
-use crate::actor::entry::InFlight;
+use crate::actor::in_flight::Counted;
 use crate::actor::recovery::{corrupt, decode, read_page};
 use crate::codec;
 use crate::error::{Error, ErrorKind};
@@ -121,7 +121,7 @@ pub(crate) struct Request<M: SessionModel> {
 /// The way back to one caller. Counts as in flight until it answers.
 pub(crate) struct AppendReply<M: SessionModel> {
     sender: oneshot::Sender<Result<Appended<M>, Error>>,
-    _in_flight: InFlight,
+    _in_flight: Counted,
 }
 
 impl<M: SessionModel> AppendReply<M> {
@@ -133,7 +133,7 @@ impl<M: SessionModel> AppendReply<M> {
 }
 
 impl<M: SessionModel> Request<M> {
-    pub(crate) fn new(append: Append<M>, session: SessionId, in_flight: InFlight) -> (Self, Receipt<M>) {
+    pub(crate) fn new(append: Append<M>, session: SessionId, in_flight: Counted) -> (Self, Receipt<M>) {
         let (sender, answer) = oneshot::channel();
         let request = Self {
             bodies: append.bodies,

@@ -126,14 +126,10 @@ impl<M: SessionModel> Store<M> {
             let session = Session::new(self.clone(), entry);
             match session.recovery().await {
                 Ok(_) => return Ok(session),
-                Err(error) => {
-                    // Not to be found by the next caller, who tries again from the log.
-                    self.forget(&session);
-                    // Someone closed it while it was being opened: open it again, unless the store is closed too.
-                    if !matches!(error.kind(), ErrorKind::SessionClosed { .. }) {
-                        return Err(error);
-                    }
-                }
+                // Someone closed it while it was being opened: open it again, unless the store is closed too.
+                Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => self.forget(&session),
+                // It stays where it is, for others may hold it: the next call tries to recover it again.
+                Err(error) => return Err(error),
             }
         }
     }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use actix::prelude::*;
-use arc_swap::ArcSwap;
 
 use super::Services;
+use super::in_flight::Counted;
 use super::recovery::Condition;
 use super::session::{Accept, SessionActor};
-use super::session_state::{SessionState, Task};
+use super::session_state::{Published, SessionState, Task};
 use super::workers::lock;
 use crate::append::Appended;
 use crate::append::{Append, Receipt, Request, answered};
@@ -20,23 +20,12 @@ use crate::event_log::{Epoch, LogMeta};
 use crate::id::SessionId;
 use crate::model::{SessionModel, Turns, View};
 
-/// One thing in flight, counted until dropped.
-pub(crate) struct InFlight(Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 pub(crate) struct Entry<M: SessionModel> {
     pub(crate) id: SessionId,
     pub(crate) log: LogMeta,
     pub(crate) services: Arc<Services>,
     pub(crate) state: Mutex<SessionState<M>>,
-    /// The view and the condition as last published: read without asking anyone.
-    view: ArcSwap<View<M>>,
-    condition: ArcSwap<Condition>,
+    published: Arc<Published<M>>,
     address: RwLock<Address<M>>,
     in_flight: Arc<AtomicUsize>,
     turn_taken: AtomicBool,
@@ -63,8 +52,7 @@ impl<M: SessionModel> Entry<M> {
             id,
             log,
             services: Arc::clone(services),
-            view: ArcSwap::new(Arc::clone(state.view())),
-            condition: ArcSwap::default(),
+            published: Arc::clone(state.published()),
             state: Mutex::new(state),
             address: RwLock::new(Address::None),
             in_flight: Arc::default(),
@@ -76,21 +64,11 @@ impl<M: SessionModel> Entry<M> {
     }
 
     pub(crate) fn view(&self) -> Arc<View<M>> {
-        self.view.load_full()
+        self.published.view.load_full()
     }
 
     pub(crate) fn condition(&self) -> Arc<Condition> {
-        self.condition.load_full()
-    }
-
-    /// Makes the state's view the one that everybody reads.
-    pub(crate) fn publish(&self, state: &SessionState<M>) {
-        if !Arc::ptr_eq(&self.view.load(), state.view()) {
-            self.view.store(Arc::clone(state.view()));
-        }
-        if **self.condition.load() != *state.condition() {
-            self.condition.store(Arc::new(state.condition().clone()));
-        }
+        self.published.condition.load_full()
     }
 
     /// The live actor. One whose arbiter has died is started anew on another, and recovers.
@@ -151,14 +129,10 @@ impl<M: SessionModel> Entry<M> {
     }
 
     /// Counts one more thing in flight.
-    pub(crate) fn enter(&self) -> Result<InFlight, Error> {
+    pub(crate) fn enter(&self) -> Result<Counted, Error> {
         let limit = self.services.config.session_in_flight_max;
-        let count = InFlight(Arc::clone(&self.in_flight));
-        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= limit {
-            drop(count);
-            return Err(ErrorKind::Busy { what: "queue of appends in flight", limit: limit as u64 }.into());
-        }
-        Ok(count)
+        Counted::enter(&self.in_flight, limit)
+            .ok_or_else(|| ErrorKind::Busy { what: "queue of appends in flight", limit: limit as u64 }.into())
     }
 
     /// Checks an append as far as the caller's thread can.

@@ -37,7 +37,7 @@ impl<M: SessionModel> SessionActor<M> {
         Self { entry }
     }
 
-    /// Runs one step of the state, publishes what came of it, and sends what it asks for.
+    /// Runs one step of the state, and sends what it asks for.
     fn step(&mut self, context: &mut Context<Self>, step: impl FnOnce(&mut SessionState<M>, &Env<'_>)) {
         let entry = Arc::clone(&self.entry);
         let guarded = catch_unwind(AssertUnwindSafe(|| {
@@ -45,7 +45,6 @@ impl<M: SessionModel> SessionActor<M> {
             let env = Env { now: services.config.clock.now(), config: &services.config, blobs: &*services.blobs };
             let mut state = lock(&entry.state);
             step(&mut state, &env);
-            entry.publish(&state);
             let effects = state.take_effects();
             let incarnation = state.incarnation();
             drop(state);
@@ -349,10 +348,7 @@ impl<M: SessionModel> Handler<SubscribeStream<M>> for SessionActor<M> {
 impl<M: SessionModel> SessionActor<M> {
     fn subscribe(&self, make: impl FnOnce(EventId) -> Arc<Subscriber<M>>) -> Result<Arc<Subscriber<M>>, Error> {
         self.entry.services.check_open()?;
-        let mut state = lock(&self.entry.state);
-        let subscriber = make(state.head());
-        state.subscribers.push(Arc::clone(&subscriber));
-        Ok(subscriber)
+        lock(&self.entry.state).subscribe(make)
     }
 }
 

@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures::channel::oneshot;
 
 use super::group::PersistError;
+use super::in_flight::{Counted, InFlight, StampedAppend};
 use super::recovery::{Condition, KeyIndex, Recovered, RecoveryReport};
-use super::stamper::{Stamped, StampedKey, Stamper};
+use super::stamper::{Stamped, Stamper};
 use super::subscription::Subscriber;
 use super::workers::Readers;
-use crate::append::{AppendReply, Appended, Request};
+use crate::append::Request;
 use crate::blob::BlobStore;
-use crate::codec;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, Head, LogMeta, Refusal, Write, Written};
@@ -43,6 +44,12 @@ pub(crate) enum Effect<M: SessionModel> {
 /// Told when a session is closed, with the subscribers that may still have items to take.
 pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>) + Send>;
 
+/// What everybody reads without asking the actor. Set before anyone is told: whoever has an answer sees what it answers.
+pub(crate) struct Published<M: SessionModel> {
+    pub(crate) view: ArcSwap<View<M>>,
+    pub(crate) condition: ArcSwap<Condition>,
+}
+
 /// What is read of the world while a request is handled.
 pub(crate) struct Env<'a> {
     pub(crate) now: Timestamp,
@@ -53,22 +60,10 @@ pub(crate) struct Env<'a> {
 /// One thing asked of the session, in the order of the calls.
 pub(crate) enum Task<M: SessionModel> {
     Append(Request<M>),
-    Transient(M::Transient, super::entry::InFlight),
+    Transient(M::Transient, Counted),
     /// Head and counters after everything accepted before.
     Counters(oneshot::Sender<Result<(EventId, M::Counters), Error>>),
     Close(CloseReply<M>),
-}
-
-enum InFlightTask<M: SessionModel> {
-    Append(StampedAppend<M>),
-    Transient(M::Transient, #[expect(dead_code, reason = "counts until dropped")] super::entry::InFlight),
-}
-
-struct StampedAppend<M: SessionModel> {
-    events: Vec<Arc<Event<M>>>,
-    head: Head,
-    key: Option<StampedKey>,
-    replies: Vec<AppendReply<M>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,17 +86,16 @@ pub(crate) struct SessionState<M: SessionModel> {
     /// Whether the first waiting task is being checked elsewhere.
     checking: bool,
     waiting: VecDeque<Task<M>>,
-    in_flight: VecDeque<InFlightTask<M>>,
+    in_flight: InFlight<M>,
     owned: Option<Epoch>,
     keys: KeyIndex,
     stamper: Stamper<M>,
     /// As of the last persisted event.
     committed: Head,
-    condition: Condition,
-    view: Arc<View<M>>,
+    published: Arc<Published<M>>,
     report: RecoveryReport,
     ready: Vec<oneshot::Sender<Result<RecoveryReport, Error>>>,
-    pub(crate) subscribers: Vec<Arc<Subscriber<M>>>,
+    subscribers: Vec<Arc<Subscriber<M>>>,
     effects: Vec<Effect<M>>,
 }
 
@@ -116,13 +110,12 @@ impl<M: SessionModel> SessionState<M> {
             phase: if owned.is_some() { Phase::Ready } else { Phase::Recovering },
             checking: false,
             waiting: VecDeque::new(),
-            in_flight: VecDeque::new(),
+            in_flight: InFlight::new(),
             owned,
             keys,
             stamper: Stamper::new(head, M::counters(&view)),
             committed: head,
-            condition: Condition::Ready,
-            view: Arc::new(view),
+            published: Arc::new(Published { view: ArcSwap::from_pointee(view), condition: ArcSwap::default() }),
             report,
             ready: Vec::new(),
             subscribers: Vec::new(),
@@ -134,17 +127,21 @@ impl<M: SessionModel> SessionState<M> {
         self.incarnation
     }
 
-    pub(crate) fn view(&self) -> &Arc<View<M>> {
-        &self.view
+    pub(crate) fn published(&self) -> &Arc<Published<M>> {
+        &self.published
     }
 
-    pub(crate) fn condition(&self) -> &Condition {
-        &self.condition
-    }
-
-    /// The last event that subscribers were given.
-    pub(crate) fn head(&self) -> EventId {
-        self.committed.id
+    /// Registers a subscriber that `make` makes from the last event that those before it were given.
+    pub(crate) fn subscribe(
+        &mut self,
+        make: impl FnOnce(EventId) -> Arc<Subscriber<M>>,
+    ) -> Result<Arc<Subscriber<M>>, Error> {
+        if self.phase == Phase::Closed {
+            return Err(self.closed());
+        }
+        let subscriber = make(self.committed.id);
+        self.subscribers.push(Arc::clone(&subscriber));
+        Ok(subscriber)
     }
 
     pub(crate) fn take_effects(&mut self) -> Vec<Effect<M>> {
@@ -153,8 +150,8 @@ impl<M: SessionModel> SessionState<M> {
 
     /// The actor starts, for the first time or again.
     pub(crate) fn started(&mut self) {
-        let fresh = matches!(self.phase, Phase::Ready) && self.incarnation == 0;
-        if !fresh && !matches!(self.phase, Phase::Closed) {
+        let fresh = self.phase == Phase::Ready && self.incarnation == 0;
+        if !fresh && self.phase != Phase::Closed {
             self.recover();
         }
         self.incarnation = self.incarnation.max(1);
@@ -164,6 +161,8 @@ impl<M: SessionModel> SessionState<M> {
         self.incarnation += 1;
         self.phase = Phase::Recovering;
         self.checking = false;
+        // A step that panicked may have left some. Only these two do not depend on what is forgotten now.
+        self.effects.retain(|effect| matches!(effect, Effect::Repeat { .. } | Effect::Close { .. }));
         self.effects.push(Effect::Fence { claim: Claim::No });
     }
 
@@ -205,7 +204,7 @@ impl<M: SessionModel> SessionState<M> {
                 None => return,
                 Some(Task::Append(request)) => self.append(request, env),
                 Some(Task::Transient(transient, count)) => {
-                    self.in_flight.push_back(InFlightTask::Transient(transient, count));
+                    self.in_flight.push_transient(transient, count);
                     self.publish_transients();
                 }
                 // Whoever asked may have lost interest.
@@ -222,6 +221,16 @@ impl<M: SessionModel> SessionState<M> {
         self.phase = Phase::Closed;
         let subscribers = std::mem::take(&mut self.subscribers);
         self.effects.push(Effect::Close { release: self.owned.take(), subscribers, done });
+    }
+
+    /// The session cannot be written just now. What does not write goes on.
+    fn refuse_appends(&mut self, error: &Error) {
+        for task in std::mem::take(&mut self.waiting) {
+            match task {
+                Task::Append(request) => request.answer(Err(error.clone())),
+                task => self.waiting.push_back(task),
+            }
+        }
     }
 
     fn refuse_waiting(&mut self, error: &Error) {
@@ -241,7 +250,7 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Checks one append; stamps and sends it when nothing is left to ask.
     fn append(&mut self, mut request: Request<M>, env: &Env<'_>) {
-        if let Some(error) = self.condition.refusal(&self.id) {
+        if let Some(error) = self.published.condition.load().refusal(&self.id) {
             return request.answer(Err(error));
         }
         let Some(epoch) = self.owned else {
@@ -279,8 +288,8 @@ impl<M: SessionModel> SessionState<M> {
                 let Stamped { stored, events, head, key, .. } = stamped;
                 let write = Write::Append { log: self.log.key, epoch, events: stored };
                 self.effects.push(Effect::Persist { last: head.id, write });
-                let append = StampedAppend { events, head, key, replies: vec![request.into_reply()] };
-                self.in_flight.push_back(InFlightTask::Append(append));
+                let replies = vec![request.into_reply()];
+                self.in_flight.push_append(StampedAppend { events, head, key, replies });
             }
         }
     }
@@ -294,20 +303,11 @@ impl<M: SessionModel> SessionState<M> {
 
     /// A retry of an append that is still in flight shares its answer.
     fn join(&mut self, first: EventId, request: Request<M>) {
-        let original = self.in_flight.iter_mut().find_map(|task| match task {
-            InFlightTask::Append(append) if append.events.first().is_some_and(|event| event.id() == first) => {
-                Some(append)
-            }
-            _ => None,
-        });
-        let Some(original) = original else {
+        let Some(original) = self.in_flight.find(first) else {
             let reason = "the first append with this key was refused a moment ago; append again".to_owned();
             return request.answer(Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));
         };
-        let same = original.key.as_ref().is_some_and(|key| {
-            codec::fingerprint(key.salt, &request.bodies).is_ok_and(|again| again == key.fingerprint)
-        });
-        if same {
+        if original.is_same(&request) {
             original.replies.push(request.into_reply());
         } else {
             request.answer(Err(ErrorKind::KeyReused { session: self.id.clone(), first }.into()));
@@ -316,7 +316,7 @@ impl<M: SessionModel> SessionState<M> {
 
     /// The persist actor has answered for the oldest append in flight.
     pub(crate) fn persisted(&mut self, last: EventId, result: Result<(), PersistError>, env: &Env<'_>) {
-        let Some(InFlightTask::Append(append)) = self.in_flight.pop_front() else { return };
+        let Some(append) = self.in_flight.next_append() else { return };
         debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
         match result {
             Ok(()) => self.commit(append),
@@ -325,15 +325,14 @@ impl<M: SessionModel> SessionState<M> {
                 self.recover();
             }
             Err(error) => {
-                let first_refused = !matches!(self.phase, Phase::Unwinding);
+                let first_refused = self.phase != Phase::Unwinding;
                 self.refused(append, &error, first_refused);
             }
         }
         self.publish_transients();
-        let all_refused = !self.in_flight.iter().any(|task| matches!(task, InFlightTask::Append(_)));
-        if matches!(self.phase, Phase::Unwinding) && all_refused {
+        if self.phase == Phase::Unwinding && !self.in_flight.has_appends() {
             self.phase = Phase::Ready;
-            self.stamper.reset(self.committed, M::counters(&self.view));
+            self.stamper.reset(self.committed, M::counters(&self.published.view.load()));
         }
         self.advance(env);
     }
@@ -347,25 +346,23 @@ impl<M: SessionModel> SessionState<M> {
                 subscriber.event(event);
             }
         }
-        let appended = Appended { events: append.events, head: append.head.id, repeated: false };
-        for reply in append.replies {
-            reply.answer(Ok(appended.clone()));
-        }
+        append.acknowledge();
     }
 
     /// Folds committed events into the next view. Should the model panic, the view stays at the event before.
     fn fold(&mut self, events: &[Arc<Event<M>>]) {
-        if self.condition != Condition::Ready {
+        if **self.published.condition.load() != Condition::Ready {
             return;
         }
-        let mut state = self.view.state().clone();
-        let mut head = self.view.head();
+        let view = self.published.view.load();
+        let mut state = view.state().clone();
+        let mut head = view.head();
         for (folded, event) in events.iter().enumerate() {
             if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
                 log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
-                self.condition = Condition::Unfoldable { event: event.id() };
+                self.published.condition.store(Arc::new(Condition::Unfoldable { event: event.id() }));
                 // What the panic left behind is not a view.
-                state = self.view.state().clone();
+                state = view.state().clone();
                 for event in events.iter().take(folded) {
                     M::apply(&mut state, event);
                 }
@@ -373,7 +370,7 @@ impl<M: SessionModel> SessionState<M> {
             }
             head = event.id();
         }
-        self.view = Arc::new(View::new(head, state));
+        self.published.view.store(Arc::new(View::new(head, state)));
     }
 
     fn refused(&mut self, append: StampedAppend<M>, error: &PersistError, first_refused: bool) {
@@ -419,16 +416,15 @@ impl<M: SessionModel> SessionState<M> {
                 self.owned = owned;
                 if claim == Claim::No || head != self.committed {
                     self.phase = Phase::Recovering;
-                    let watch = self.in_flight.iter().filter_map(InFlightTask::last).collect();
-                    self.effects.push(Effect::Recover { head: head.id, watch });
+                    self.effects.push(Effect::Recover { head: head.id, watch: self.in_flight.heads() });
                 }
             }
             (Err(PersistError::Refused(Refusal::Owned(owner))), _) => {
                 let error = ErrorKind::OwnedElsewhere { session: self.id.clone(), owner };
-                self.refuse_waiting(&error.into());
+                self.refuse_appends(&error.into());
             }
             (result, Claim::No) => self.failed(unavailable(result), "the log cannot be read"),
-            (result, Claim::Yes) => self.refuse_waiting(&unavailable(result)),
+            (result, Claim::Yes) => self.refuse_appends(&unavailable(result)),
         }
         self.advance(env);
     }
@@ -446,26 +442,21 @@ impl<M: SessionModel> SessionState<M> {
         self.committed = recovered.head;
         self.stamper.reset(recovered.head, M::counters(&recovered.view));
         self.keys = recovered.keys;
-        self.condition = recovered.report.condition.clone();
-        self.view = Arc::new(recovered.view);
+        self.published.condition.store(Arc::new(recovered.report.condition.clone()));
+        self.published.view.store(Arc::new(recovered.view));
         self.report = recovered.report;
         for subscriber in &self.subscribers {
             subscriber.resync(self.committed.id);
         }
-        for task in std::mem::take(&mut self.in_flight) {
-            match task {
-                InFlightTask::Append(append) => {
-                    let committed = recovered.chains.get(&append.head.id) == Some(&append.head.chain);
-                    let answer = if committed {
-                        Ok(Appended { events: append.events.clone(), head: append.head.id, repeated: false })
-                    } else {
-                        let reason = "the session was recovered before it was written".to_owned();
-                        Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into())
-                    };
-                    append.answer(&answer);
-                }
-                InFlightTask::Transient(transient, _) => self.publish(&transient),
+        self.publish_transients();
+        while let Some(append) = self.in_flight.next_append() {
+            if recovered.chains.get(&append.head.id) == Some(&append.head.chain) {
+                append.acknowledge();
+            } else {
+                let reason = "the session was recovered before it was written".to_owned();
+                append.answer(&Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));
             }
+            self.publish_transients();
         }
         for reply in self.ready.drain(..) {
             drop(reply.send(Ok(self.report.clone())));
@@ -477,10 +468,10 @@ impl<M: SessionModel> SessionState<M> {
         log::error!("a session cannot be recovered");
         log::debug!("session {} cannot be recovered: {error}", self.id);
         self.phase = Phase::Failed;
-        for task in std::mem::take(&mut self.in_flight) {
-            if let InFlightTask::Append(append) = task {
-                self.answer_unknown(append, &format!("{reason}: {error}"));
-            }
+        self.publish_transients();
+        while let Some(append) = self.in_flight.next_append() {
+            self.answer_unknown(append, &format!("{reason}: {error}"));
+            self.publish_transients();
         }
         self.refuse_waiting(&error);
     }
@@ -519,17 +510,12 @@ impl<M: SessionModel> SessionState<M> {
         self.advance(env);
     }
 
+    /// Shows the transients that no append is ahead of.
     fn publish_transients(&mut self) {
-        while let Some(InFlightTask::Transient(..)) = self.in_flight.front() {
-            if let Some(InFlightTask::Transient(transient, _)) = self.in_flight.pop_front() {
-                self.publish(&transient);
+        while let Some(transient) = self.in_flight.next_transient() {
+            for subscriber in &self.subscribers {
+                subscriber.transient(&transient);
             }
-        }
-    }
-
-    fn publish(&self, transient: &M::Transient) {
-        for subscriber in &self.subscribers {
-            subscriber.transient(transient);
         }
     }
 }
@@ -537,23 +523,6 @@ impl<M: SessionModel> SessionState<M> {
 enum Checked {
     Refs,
     Key(Option<EventId>),
-}
-
-impl<M: SessionModel> InFlightTask<M> {
-    fn last(&self) -> Option<EventId> {
-        match self {
-            Self::Append(append) => Some(append.head.id),
-            Self::Transient(..) => None,
-        }
-    }
-}
-
-impl<M: SessionModel> StampedAppend<M> {
-    fn answer(self, answer: &Result<Appended<M>, Error>) {
-        for reply in self.replies {
-            reply.answer(answer.clone());
-        }
-    }
 }
 
 fn unavailable(result: Result<Written, PersistError>) -> Error {

@@ -261,6 +261,7 @@ impl<M: SessionModel> Subscriber<M> {
     /// Sends the next item on its way, and reads ahead when catching up.
     fn pump(self: &Arc<Self>) {
         let mut next = None;
+        let mut waker = None;
         let mut drained = Vec::new();
         {
             let mut queue = lock(&self.queue);
@@ -272,18 +273,18 @@ impl<M: SessionModel> Subscriber<M> {
                     queue.delivering = next.is_some();
                 }
                 Sink::Actor(_) => {}
-                Sink::Stream if queue.has_next() => {
-                    if let Some(waker) = queue.waker.take() {
-                        waker.wake();
-                    }
-                }
+                Sink::Stream if queue.has_next() => waker = queue.waker.take(),
                 Sink::Stream => {}
             }
             if queue.ended && !queue.delivering {
                 drained.append(&mut queue.drained);
             }
         }
-        // Without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the lock.
+        // Without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the lock; and
+        // a waker is foreign code.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         if let Some((recipient, item)) = next {
             #[expect(
                 clippy::disallowed_methods,
