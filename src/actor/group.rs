@@ -255,3 +255,6 @@ impl From<PersistError> for crate::error::Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
