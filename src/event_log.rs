@@ -173,3 +173,6 @@ pub(crate) trait LogMedium: Send + Sync {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError>;
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError>;
 }
+
+#[cfg(test)]
+mod tests;
