@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use actix::prelude::*;
 
 use super::Services;
-use super::in_flight::Counted;
+use super::published::Published;
 use super::recovery::Condition;
 use super::session::{Accept, SessionActor};
-use super::session_state::{Published, SessionState, Task};
+use super::session_state::{SessionState, Task};
 use super::workers::lock;
-use crate::append::Appended;
-use crate::append::{Append, Receipt, Request, answered};
+use crate::append::{Append, Appended, Counted, Receipt, Request, answered};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Epoch, LogMeta};
 use crate::id::SessionId;
 use crate::model::{SessionModel, Turns, View};
+
+/// Types of foldlog's own events, which are the same for every model.
+const RESERVED_TYPES: &str = "foldlog.";
 
 pub(crate) struct Entry<M: SessionModel> {
     pub(crate) id: SessionId,
@@ -64,11 +66,11 @@ impl<M: SessionModel> Entry<M> {
     }
 
     pub(crate) fn view(&self) -> Arc<View<M>> {
-        self.published.view.load_full()
+        self.published.view()
     }
 
     pub(crate) fn condition(&self) -> Arc<Condition> {
-        self.published.condition.load_full()
+        self.published.condition()
     }
 
     /// The live actor. One whose arbiter has died is started anew on another, and recovers.
@@ -144,6 +146,11 @@ impl<M: SessionModel> Entry<M> {
             return Err(ErrorKind::TooLarge { what: "batch in events", size, limit }.into());
         }
         for body in &append.bodies {
+            let event_type = M::event_type(body);
+            if event_type.starts_with(RESERVED_TYPES) {
+                let reason = format!("event type {event_type} is reserved");
+                return Err(ErrorKind::BodyRefused { reason }.into());
+            }
             M::check(body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
         if append.bodies.is_empty() {
