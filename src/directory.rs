@@ -83,6 +83,11 @@ impl StoreDirectory {
             if !directory.is_dir() {
                 unless(io::ErrorKind::AlreadyExists, files.create_directory(&directory))
                     .map_err(failed("cannot create directory", &directory))?;
+                // Not made by another store a moment ago, but something else of that name.
+                if !directory.is_dir() {
+                    let error = io::ErrorKind::NotADirectory.into();
+                    return Err(failed("cannot use as a directory", &directory)(error).into());
+                }
             }
         }
         let lock_path = root.join("LOCK");

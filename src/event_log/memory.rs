@@ -246,7 +246,7 @@ impl LogReader for MemoryReader {
         let mut bytes = 0;
         let mut id = after.next();
         while let Some(event) = disk.logs.get(&log).and_then(|log| log.event(id)) {
-            if page.len() >= events_max || bytes >= bytes_max {
+            if page.len() >= events_max || (bytes >= bytes_max && !page.is_empty()) {
                 break;
             }
             bytes += event.record.len();
