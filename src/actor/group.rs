@@ -148,7 +148,8 @@ impl GroupWriter {
 
     /// Answers a group whose COMMIT failed by what a new connection finds in the log.
     fn settle(&mut self, writes: Vec<Write>, waiting: Waiting, cause: &LogError) {
-        let mut log = match self.reopened() {
+        let reopened = self.reopened().and_then(|mut log| log.secure().map(|()| log));
+        let mut log = match reopened {
             Ok(log) => log,
             Err(error) => {
                 return answer_all(waiting, || PersistError::Unknown(format!("{cause}; then: {error}")));

@@ -102,6 +102,17 @@ impl EventLog for SqliteLog {
         Ok(statement.query_row((log.0, id), |row| row.get(0).map(Chain)).optional()?)
     }
 
+    fn secure(&mut self) -> Result<(), LogError> {
+        // A checkpoint copies every committed page into the database and syncs it there.
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        match checkpoint {
+            (0, pages, moved) if pages == moved => self.sync_root(),
+            _ => Err(LogError::Busy),
+        }
+    }
+
     fn maintain(&mut self) -> Result<(), LogError> {
         if self.unchecked_bytes < CHECKPOINT_BYTES {
             return Ok(());
@@ -124,6 +135,12 @@ enum Savepoints {
 }
 
 impl SqliteLog {
+    fn sync_root(&mut self) -> Result<(), LogError> {
+        self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
+        self.directory_synced = true;
+        Ok(())
+    }
+
     /// `None`: an index refused a write, everything was rolled back.
     fn commit_group(
         &mut self,

@@ -70,6 +70,10 @@ impl EventLog for FaultyLog {
         self.0.chain_at(log, id)
     }
 
+    fn secure(&mut self) -> Result<(), LogError> {
+        self.0.secure()
+    }
+
     fn maintain(&mut self) -> Result<(), LogError> {
         Ok(())
     }
