@@ -148,8 +148,9 @@ impl SqliteLog {
         savepoints: Savepoints,
     ) -> Result<Option<Vec<Result<Written, Refusal>>>, CommitError> {
         let not_written = |error: rusqlite::Error| CommitError::NotWritten(error.into());
-        let mut transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(not_written)?;
+        let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claim::No, .. }));
+        let behavior = if only_reads { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
+        let mut transaction = self.connection.transaction_with_behavior(behavior).map_err(not_written)?;
         let data_version: i64 = transaction
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
