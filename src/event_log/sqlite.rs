@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::identity::Identity;
 use super::{
     Claim, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
     StoredEvent, Write, Written, schema, sqlite_reader,
@@ -57,6 +58,7 @@ impl LogMedium for SqliteMedium {
             connection,
             directory: Arc::clone(&self.directory),
             directory_synced: false,
+            identity: Identity::new(&self.path()),
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
@@ -74,6 +76,7 @@ struct SqliteLog {
     /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
     /// sync of the directory.
     directory_synced: bool,
+    identity: Identity,
     /// What the database says of each log, as of `data_version`. Only what was committed.
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
@@ -202,7 +205,10 @@ impl SqliteLog {
             LogError::DiskFull => CommitError::NotWritten(LogError::DiskFull),
             error => CommitError::Unknown(error),
         })?;
-        if !self.directory_synced {
+        if !only_reads {
+            self.identity.check().map_err(CommitError::Unknown)?;
+        }
+        if !only_reads && !self.directory_synced {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
             self.directory_synced = true;
         }
