@@ -162,7 +162,7 @@ async fn a_run_is_one_turn_and_each_message_of_the_assistant_a_step_with_what_it
             assert_eq!(eval.code.as_ref(), called);
             assert_eq!(eval.result.is_some(), place < 5, "each call but the last was answered");
         }
-        assert_eq!(view.messages.iter().filter(|message| message.role == observer).count() >= 5, true);
+        assert!(view.messages.iter().filter(|message| message.role == observer).count() >= 5);
     }
 }
 
