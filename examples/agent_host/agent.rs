@@ -7,7 +7,7 @@ use foldlog::agent::{
     AgentBody, Counter, Eval, EvalStatus, Failure, Message as Said, MessageId, Role, SessionInfo, Step, StepId,
     StepStatus, Turn, TurnId, TurnStatus,
 };
-use foldlog::{Append, Error, Json, Restart, Session, Timestamp};
+use foldlog::{Append, Error, Json, Restart, Session};
 
 use crate::interpreter::{Interpreter, Outcome};
 
@@ -76,11 +76,21 @@ async fn repair(session: &Session) -> Result<(), Error> {
         match left.kind {
             "turn" => bodies.extend(view.turns.get(TurnId::new(left.id)).map(|turn| {
                 let turn = Turn::clone(turn);
-                AgentBody::TurnPut(Turn { status: TurnStatus::Error, ended: Some(now()), error: died(), ..turn })
+                AgentBody::TurnPut(Turn {
+                    status: TurnStatus::Error,
+                    ended: Some(session.store().now()),
+                    error: died(),
+                    ..turn
+                })
             })),
             "step" => bodies.extend(view.steps.get(StepId::new(left.id)).map(|step| {
                 let step = Step::clone(step);
-                AgentBody::StepPut(Step { status: StepStatus::Error, ended: Some(now()), error: died(), ..step })
+                AgentBody::StepPut(Step {
+                    status: StepStatus::Error,
+                    ended: Some(session.store().now()),
+                    error: died(),
+                    ..step
+                })
             })),
             _ => {}
         }
@@ -177,14 +187,14 @@ async fn run_turn(session: &Session, line: String) -> Result<String, Error> {
     let view = session.view();
     let ended_step = Step {
         status: if failed { StepStatus::Error } else { StepStatus::Done },
-        ended: Some(now()),
+        ended: Some(session.store().now()),
         assistant_message: Some(MessageId::new(asked.get() + 1)),
         error: error.clone(),
         ..view.steps.get(step).map(|step| Step::clone(step)).unwrap_or_default()
     };
     let ended_turn = Turn {
         status: if failed { TurnStatus::Error } else { TurnStatus::Final },
-        ended: Some(now()),
+        ended: Some(session.store().now()),
         final_value: result,
         preview: Some(told.clone().into()),
         error,
@@ -252,8 +262,4 @@ async fn compact(session: &Session) -> Result<(), Error> {
 fn preview(text: &str) -> String {
     let shown: String = text.chars().take(PREVIEW_CHARS).collect();
     if shown.len() == text.len() { shown } else { format!("{shown}... ({} bytes)", text.len()) }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())
 }

@@ -73,7 +73,7 @@ pub(crate) async fn replay(
     let begun = Instant::now();
     let session = store.open_session(id).await?;
     let mut contents = Contents::new(store.clone());
-    let mut run = Run::new(session.counters().await?.1);
+    let mut run = Run::new(store.clone(), session.counters().await?.1);
     let mut in_flight = VecDeque::from([session.append_batch(Run::begin(id, &transcript.value)?)?]);
     let mut appends = 2;
     for entry in transcript.history() {

@@ -6,7 +6,7 @@ use foldlog::agent::{
     AgentBody, Counters, Eval, EvalStatus, Message, MessageId, Role, SessionInfo, Step, StepId, StepStatus, Turn,
     TurnId, TurnStatus, Usage,
 };
-use foldlog::{Content, Error, Timestamp};
+use foldlog::{Content, Error, Store};
 use serde_json::{Value, json};
 
 use crate::entry::{Call, Contents, Mapped, to_message};
@@ -14,6 +14,7 @@ use crate::entry::{Call, Contents, Mapped, to_message};
 /// Turns entries into batches. It knows the ids that the events will get, since nobody else appends to the session: so
 /// it need not wait for one batch before it makes the next.
 pub(crate) struct Run {
+    store: Store,
     ids: Counters,
     user_message: Option<MessageId>,
     turn: Option<Turn>,
@@ -24,8 +25,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(ids: Counters) -> Self {
-        Self { ids, user_message: None, turn: None, step: None, calls: Vec::new(), call_index: 0, acted: false }
+    pub(crate) fn new(store: Store, ids: Counters) -> Self {
+        Self { store, ids, user_message: None, turn: None, step: None, calls: Vec::new(), call_index: 0, acted: false }
     }
 
     pub(crate) fn begin(id: &str, transcript: &Value) -> Result<Vec<AgentBody>, Error> {
@@ -79,7 +80,7 @@ impl Run {
             let cost = stats.get("instance_cost").and_then(Value::as_f64);
             bodies.push(AgentBody::TurnPut(Turn {
                 status: TurnStatus::Final,
-                ended: Some(now()),
+                ended: Some(self.store.now()),
                 final_value,
                 usage,
                 cost_millionths: cost.map(|cost| (cost * 1e6).round() as u64),
@@ -121,7 +122,7 @@ impl Run {
             let turn = Turn {
                 id: TurnId::new(self.ids.turn),
                 user_message: self.user_message,
-                started: Some(now()),
+                started: Some(self.store.now()),
                 ..Turn::default()
             };
             bodies.push(AgentBody::TurnStarted(turn.clone()));
@@ -131,7 +132,7 @@ impl Run {
         let step = Step {
             id: StepId::new(self.ids.step),
             turn: self.turn.as_ref().map(|turn| turn.id),
-            started: Some(now()),
+            started: Some(self.store.now()),
             ..Step::default()
         };
         bodies.push(AgentBody::StepStarted(step.clone()));
@@ -159,11 +160,7 @@ impl Run {
             self.ran(call, None, bodies);
         }
         if let Some(step) = self.step.take() {
-            bodies.push(AgentBody::StepPut(Step { status: StepStatus::Done, ended: Some(now()), ..step }));
+            bodies.push(AgentBody::StepPut(Step { status: StepStatus::Done, ended: Some(self.store.now()), ..step }));
         }
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())
 }
