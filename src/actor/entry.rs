@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use actix::prelude::*;
 
-use super::Services;
 use super::in_flight::Counted;
 use super::recovery::Condition;
 use super::session::{Accept, SessionActor};
 use super::session_state::{Published, SessionState, Task};
 use super::workers::lock;
+use super::{Services, guarded};
 use crate::append::Appended;
 use crate::append::{Append, Receipt, Request, answered};
 use crate::error::{Error, ErrorKind};
@@ -144,7 +144,9 @@ impl<M: SessionModel> Entry<M> {
             return Err(ErrorKind::TooLarge { what: "batch in events", size, limit }.into());
         }
         for body in &append.bodies {
-            M::check(body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
+            guarded("check", || M::check(body))
+                .unwrap_or_else(|panicked| Err(panicked.to_string()))
+                .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
         if append.bodies.is_empty() {
             let head = self.view().head();
@@ -175,7 +177,8 @@ impl<M: SessionModel> Entry<M> {
 
     fn check_turns(&self) -> Result<(), Error> {
         self.services.check_open()?;
-        let Turns { stopped, started } = M::turns(&self.view());
+        let Turns { stopped, started } = guarded("turns", || M::turns(&self.view()))
+            .map_err(|panicked| Error::from(ErrorKind::Unavailable { reason: panicked.to_string() }))?;
         let session = self.id.clone();
         match self.services.config.session_turns_max {
             _ if stopped => Err(ErrorKind::SessionStopped { session }.into()),

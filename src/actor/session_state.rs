@@ -14,6 +14,7 @@ use super::recovery::{Condition, KeyIndex, Recovered, RecoveryReport};
 use super::stamper::{Stamped, Stamper};
 use super::subscription::Subscriber;
 use super::workers::Readers;
+use super::{Panicked, guarded};
 use crate::append::Request;
 use crate::blob::BlobStore;
 use crate::config::StoreConfig;
@@ -271,14 +272,21 @@ impl<M: SessionModel> SessionState<M> {
             return request.answer(Err(kind.into()));
         }
         if !request.refs_checked {
-            let digests: Vec<_> =
-                request.digests().into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
+            let digests = match guarded("blob_refs", || request.digests()) {
+                Ok(digests) => digests,
+                Err(panicked) => return request.answer(Err(refused_by(panicked))),
+            };
+            let digests: Vec<_> = digests.into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
             if !digests.is_empty() {
                 return self.check_first(request, Effect::CheckRefs { digests });
             }
         }
         let bodies = std::mem::take(&mut request.bodies);
-        match self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max) {
+        // Ids and counters stay until `advance`, so a panic leaves nothing behind.
+        let stamped = guarded("stamp, event_type, blob_refs or encoding", || {
+            self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max)
+        });
+        match stamped.unwrap_or_else(|panicked| Err(refused_by(panicked))) {
             Err(error) => request.answer(Err(error)),
             Ok(stamped) => {
                 if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
@@ -440,7 +448,7 @@ impl<M: SessionModel> SessionState<M> {
         };
         self.phase = Phase::Ready;
         self.committed = recovered.head;
-        self.stamper.reset(recovered.head, M::counters(&recovered.view));
+        self.stamper.reset(recovered.head, recovered.counters);
         self.keys = recovered.keys;
         self.published.condition.store(Arc::new(recovered.report.condition.clone()));
         self.published.view.store(Arc::new(recovered.view));
@@ -523,6 +531,10 @@ impl<M: SessionModel> SessionState<M> {
 enum Checked {
     Refs,
     Key(Option<EventId>),
+}
+
+fn refused_by(panicked: Panicked) -> Error {
+    ErrorKind::BodyRefused { reason: panicked.to_string() }.into()
 }
 
 fn unavailable(result: Result<Written, PersistError>) -> Error {
