@@ -32,6 +32,7 @@ pub(crate) mod stamper;
 pub(crate) mod subscription;
 pub(crate) mod workers;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -51,6 +52,22 @@ use workers::Readers;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Restart;
+
+/// Calls a function of the host's model. One that panics is an answer to its caller, and no end of an actor. To be called
+/// where a panic leaves nothing of ours half done.
+pub(crate) fn guarded<T>(function: &'static str, call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
+        log::error!("the model's {function} panicked");
+        Panicked { function }
+    })
+}
+
+/// A function of the host's model panicked.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the model's {function} panicked")]
+pub(crate) struct Panicked {
+    function: &'static str,
+}
 
 /// What every session of a store shares.
 pub(crate) struct Services {

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use actix::prelude::*;
 
-use super::Services;
 use super::published::Published;
 use super::recovery::Condition;
 use super::session::{Accept, SessionActor};
 use super::session_state::{SessionState, Task};
 use super::workers::lock;
+use super::{Services, guarded};
 use crate::append::{Append, Appended, Counted, Receipt, Request, answered};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Epoch, LogMeta};
@@ -146,12 +146,16 @@ impl<M: SessionModel> Entry<M> {
             return Err(ErrorKind::TooLarge { what: "batch in events", size, limit }.into());
         }
         for body in &append.bodies {
-            let event_type = M::event_type(body);
-            if event_type.starts_with(RESERVED_TYPES) {
-                let reason = format!("event type {event_type} is reserved");
-                return Err(ErrorKind::BodyRefused { reason }.into());
-            }
-            M::check(body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
+            let check = || {
+                let event_type = M::event_type(body);
+                if event_type.starts_with(RESERVED_TYPES) {
+                    return Err(format!("event type {event_type} is reserved"));
+                }
+                M::check(body)
+            };
+            guarded("check", check)
+                .unwrap_or_else(|panicked| Err(panicked.to_string()))
+                .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
         if append.bodies.is_empty() {
             let head = self.view().head();
@@ -182,7 +186,8 @@ impl<M: SessionModel> Entry<M> {
 
     fn check_turns(&self) -> Result<(), Error> {
         self.services.check_open()?;
-        let Turns { stopped, started } = M::turns(&self.view());
+        let Turns { stopped, started } = guarded("turns", || M::turns(&self.view()))
+            .map_err(|panicked| Error::from(ErrorKind::Unavailable { reason: panicked.to_string() }))?;
         let session = self.id.clone();
         match self.services.config.session_turns_max {
             _ if stopped => Err(ErrorKind::SessionStopped { session }.into()),

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::guarded;
 use crate::codec::{self, Chain, RecordHeader};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Head, LogMeta, LogReader, StoredEvent};
@@ -29,7 +30,8 @@ pub enum Condition {
         /// Its schema version.
         schema: u16,
     },
-    /// `apply` panicked on a committed event: read-only, the view stands before it.
+    /// `apply` panicked on a committed event: read-only, the view stands before it. Or the model panicked over the view
+    /// that this event completed.
     Unfoldable {
         /// The event.
         event: EventId,
@@ -69,6 +71,7 @@ pub(crate) struct Recovered<M: SessionModel> {
     pub(crate) head: Head,
     pub(crate) report: RecoveryReport,
     pub(crate) keys: KeyIndex,
+    pub(crate) counters: M::Counters,
     /// The chain at each event that was asked for and is there.
     pub(crate) chains: HashMap<EventId, Chain>,
 }
@@ -86,6 +89,7 @@ impl<M: SessionModel> Recovered<M> {
                 condition: Condition::Ready,
             },
             keys: KeyIndex::new(keys_max),
+            counters: M::Counters::default(),
             chains: HashMap::new(),
         }
     }
@@ -178,7 +182,17 @@ impl Fold<'_> {
             let reason = format!("the log ends before it, at {}", recovered.head.id);
             return Err(corrupt(self.session, recovered.head.id.next(), reason));
         }
-        recovered.report.unfinished = M::unfinished(&state);
+        // A session of which these are not known cannot go on, and an actor that asked again would ask for ever.
+        match guarded("counters or unfinished", || (M::counters(&state), M::unfinished(&state))) {
+            Ok((counters, unfinished)) => {
+                recovered.counters = counters;
+                recovered.report.unfinished = unfinished;
+            }
+            Err(_) if recovered.report.condition == Condition::Ready => {
+                recovered.report.condition = Condition::Unfoldable { event: folded };
+            }
+            Err(_) => {}
+        }
         recovered.view = View::new(folded, state);
         recovered.report.elapsed = begun.elapsed();
         Ok(recovered)

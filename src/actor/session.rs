@@ -8,7 +8,6 @@ use std::sync::Arc;
 use actix::prelude::*;
 use futures::channel::oneshot;
 
-use super::Restart;
 use super::blob::EnsureDurable;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
@@ -17,6 +16,7 @@ use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
 use super::session_state::{Effect, Env, SessionState, Task};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
 use super::workers::{ReaderSlot, lock};
+use super::{Panicked, Restart, guarded};
 use crate::append::{Append, Appended, repeat};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Write, Written};
@@ -90,7 +90,10 @@ impl<M: SessionModel> SessionActor<M> {
                         keys_max: config.append_keys_max,
                         page_events: config.page_events_max,
                     };
-                    Answered::Recovered(Box::new(slot.read(|reader| fold.run::<M>(reader))))
+                    let folded = guarded("view", || slot.read(|reader| fold.run::<M>(reader)));
+                    let failed =
+                        |panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into());
+                    Answered::Recovered(Box::new(folded.unwrap_or_else(failed)))
                 });
             }
             Effect::CheckRefs { digests } => {

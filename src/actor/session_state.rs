@@ -12,6 +12,7 @@ use super::published::Published;
 use super::recovery::{KeyIndex, Recovered, RecoveryReport};
 use super::stamper::{Stamped, Stamper};
 use super::subscription::Subscriber;
+use super::{Panicked, guarded};
 use crate::append::{Counted, Request};
 use crate::blob::BlobStore;
 use crate::config::StoreConfig;
@@ -263,14 +264,21 @@ impl<M: SessionModel> SessionState<M> {
             return request.answer(Err(kind.into()));
         }
         if !request.refs_checked {
-            let digests: Vec<_> =
-                request.digests().into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
+            let digests = match guarded("blob_refs", || request.digests()) {
+                Ok(digests) => digests,
+                Err(panicked) => return request.answer(Err(refused_by(panicked))),
+            };
+            let digests: Vec<_> = digests.into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
             if !digests.is_empty() {
                 return self.check_first(request, Effect::CheckRefs { digests });
             }
         }
         let bodies = std::mem::take(&mut request.bodies);
-        match self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max) {
+        // Ids and counters stay until `advance`, so a panic leaves nothing behind.
+        let stamped = guarded("stamp, event_type, blob_refs or encoding", || {
+            self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max)
+        });
+        match stamped.unwrap_or_else(|panicked| Err(refused_by(panicked))) {
             Err(error) => request.answer(Err(error)),
             Ok(stamped) => {
                 if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
@@ -408,9 +416,9 @@ impl<M: SessionModel> SessionState<M> {
         };
         self.phase = Phase::Ready;
         self.committed = recovered.head;
+        self.stamper.reset(recovered.head, recovered.counters);
         self.keys = recovered.keys;
         self.published.replace(recovered.view, recovered.report.condition.clone());
-        self.stamper.reset(self.committed, self.published.counters());
         self.report = recovered.report;
         for subscriber in &self.subscribers {
             subscriber.resync(self.committed.id);
@@ -490,6 +498,10 @@ impl<M: SessionModel> SessionState<M> {
 enum Checked {
     Refs,
     Key(Option<EventId>),
+}
+
+fn refused_by(panicked: Panicked) -> Error {
+    ErrorKind::BodyRefused { reason: panicked.to_string() }.into()
 }
 
 fn unavailable(result: Result<Written, PersistError>) -> Error {

@@ -15,7 +15,7 @@ use foldlog::{
 use serde::{Deserialize, Serialize};
 
 /// Longer than anything here takes, SQLite's own wait for a lock included.
-const LIMIT: Duration = Duration::from_secs(45);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Waits for a future, and fails the test when it hangs. Needs the timer of an actix or tokio runtime.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
