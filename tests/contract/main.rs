@@ -6,5 +6,9 @@
 mod common;
 
 mod appends;
+mod blobs;
 mod keys;
+mod live;
+mod reads;
 mod sessions;
+mod turns;
