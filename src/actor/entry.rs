@@ -153,7 +153,7 @@ impl<M: SessionModel> Entry<M> {
                 }
                 M::check(body)
             };
-            guarded("check", check)
+            guarded("event_type or check", check)
                 .unwrap_or_else(|panicked| Err(panicked.to_string()))
                 .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
