@@ -7,6 +7,8 @@ mod schema;
 mod sqlite;
 mod sqlite_reader;
 
+use std::borrow::Cow;
+
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
@@ -43,7 +45,7 @@ pub(crate) struct Head {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredEvent {
     pub(crate) id: EventId,
-    pub(crate) event_type: String,
+    pub(crate) event_type: Cow<'static, str>,
     pub(crate) at: Timestamp,
     /// The append's key, on the first event of the append only.
     pub(crate) key: Option<AppendKey>,

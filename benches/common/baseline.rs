@@ -33,7 +33,7 @@ pub(crate) fn insert(
     let mut insert = database.prepare("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5)").unwrap();
     let sessions: Vec<String> = (0..callers).map(|session| format!("session-{session}")).collect();
     // As many bytes as the encoding of the other side's body.
-    let mut payload = vec![b'.'; super::text(0).len() + 20];
+    let mut payload = vec![b'.'; super::text(1_000_000).len() + 20];
 
     let window = Window::after(warm_up, timed);
     let mut latencies = Vec::new();

@@ -108,7 +108,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn ratio_text(ratio: f64) -> String {
-    if ratio < 10.0 {
+    if !ratio.is_finite() {
+        // The other side acknowledged nothing in its time.
+        "inf".to_owned()
+    } else if ratio < 10.0 {
         format!("{ratio:.2}")
     } else if ratio < 1000.0 {
         format!("{ratio:.1}")

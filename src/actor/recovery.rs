@@ -260,7 +260,7 @@ pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: &StoredEvent)
         Err(DecodeError::Unknown) => Err(ErrorKind::NewerRecord {
             session: session.clone(),
             event: stored.id,
-            event_type: stored.event_type.clone(),
+            event_type: stored.event_type.clone().into_owned(),
             schema: header.schema,
         }
         .into()),

@@ -1,5 +1,6 @@
 //! Stamping: gives bodies their ids and time, encodes them, chains them. Pure, but for the salts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::{self, Fingerprint, RecordHeader, Salt, SaltSource};
@@ -93,7 +94,7 @@ impl<M: SessionModel> Stamper<M> {
                 return Err(ErrorKind::TooLarge { what: "encoded event in bytes", size, limit }.into());
             }
             head = Head { id, chain: head.chain.next(id, at, &record), at };
-            let event_type = M::event_type(&body).to_owned();
+            let event_type = Cow::Borrowed(M::event_type(&body));
             let key = key.map(|key| key.key.clone());
             stored.push(StoredEvent { id, event_type, at, key, chain: head.chain, record });
             events.push(Arc::new(Event::new(id, at, body)));

@@ -1,5 +1,7 @@
 //! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
 
+use std::borrow::Cow;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -96,7 +98,7 @@ fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     let key: Option<Vec<u8>> = row.get(3)?;
     Ok(StoredEvent {
         id: row.get(0)?,
-        event_type: row.get(1)?,
+        event_type: Cow::Owned(row.get(1)?),
         at: Timestamp::from_micros(row.get(2)?),
         key: key.map(AppendKey::new).transpose().map_err(|error| not_ours(3, error))?,
         chain: Chain(row.get(4)?),
