@@ -66,7 +66,7 @@ impl End {
 fn event(id: u64, key: Option<&str>) -> StoredEvent {
     StoredEvent {
         id: EventId::new(id),
-        event_type: "x".to_owned(),
+        event_type: "x".into(),
         at: Timestamp::from_micros(id as i64),
         key: key.map(|key| AppendKey::new(key).unwrap()),
         chain: Chain([id as u8; 32]),

@@ -160,7 +160,7 @@ impl Log {
     fn append(&mut self) -> Write {
         let (id, at, record) = (self.head.id.next(), Timestamp::default(), vec![0; 100]);
         self.head = Head { id, chain: self.head.chain.next(id, at, &record), at };
-        let event = StoredEvent { id, event_type: "x".to_owned(), at, key: None, chain: self.head.chain, record };
+        let event = StoredEvent { id, event_type: "x".into(), at, key: None, chain: self.head.chain, record };
         Write::Append { log: self.meta.key, epoch: self.epoch, events: vec![event] }
     }
 }
