@@ -24,6 +24,7 @@ pub(crate) mod group;
 pub(crate) mod host_thread;
 pub(crate) mod in_flight;
 pub(crate) mod persist;
+pub(crate) mod published;
 pub(crate) mod recovery;
 pub(crate) mod session;
 pub(crate) mod session_state;

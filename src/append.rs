@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use actix::prelude::{Message, MessageResponse};
 use futures::channel::oneshot;
 
-use crate::actor::in_flight::Counted;
 use crate::actor::recovery::{corrupt, decode, read_page};
+use crate::actor::workers::Readers;
 use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{LogMeta, LogReader};
@@ -106,6 +107,23 @@ impl<M: SessionModel> Future for Receipt<M> {
     }
 }
 
+/// One thing in flight, counted until dropped.
+pub(crate) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    /// Counts one more, unless that is over the limit.
+    pub(crate) fn enter(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let entered = Self(Arc::clone(count));
+        (count.fetch_add(1, Ordering::AcqRel) < limit).then_some(entered)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// An append on its way through the session.
 pub(crate) struct Request<M: SessionModel> {
     pub(crate) bodies: Vec<M::Body>,
@@ -174,8 +192,26 @@ pub(crate) fn answered<M: SessionModel>(session: SessionId, answer: Appended<M>)
     Receipt { session, answer: receiver }
 }
 
+/// Answers a retry with what the append whose first event is `first` wrote.
+pub(crate) fn repeat<M: SessionModel>(
+    readers: &Readers,
+    session: SessionId,
+    log: LogMeta,
+    first: EventId,
+    request: Request<M>,
+) {
+    let submitted = readers.submit(move |slot| {
+        let result = slot.read(|reader| read_repeated::<M>(reader, &session, log, first, &request.bodies));
+        request.answer(result);
+    });
+    if submitted.is_err() {
+        // The request went with its reply, which tells the caller so.
+        log::debug!("a retry came to a store that is closed");
+    }
+}
+
 /// Reads what the append whose first event is `first` wrote, if it wrote these bodies.
-pub(crate) fn read_repeated<M: SessionModel>(
+fn read_repeated<M: SessionModel>(
     reader: &mut dyn LogReader,
     session: &SessionId,
     log: LogMeta,

@@ -110,3 +110,16 @@ impl Default for Json {
         Self("{}".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_double_comes_back_as_it_was() {
+        for double in [31.245270191439438, 0.1 + 0.2, f64::MAX, f64::MIN_POSITIVE, -0.0] {
+            let json = Json::from_value(&double.into()).unwrap();
+            assert_eq!(json.to_value().unwrap().as_f64().map(f64::to_bits), Some(double.to_bits()), "{double}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The port to the durable log: what the persist actor writes through and the readers read through, and its two
 //! implementations.
 
+mod identity;
 mod memory;
 mod schema;
 mod sqlite;
@@ -140,6 +141,10 @@ pub(crate) trait EventLog: Send {
 
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
+
+    /// Writes and syncs anew what a commit that failed may have left in the write-ahead log: the kernel tells of a failed
+    /// sync only once, so a later one proves nothing about pages that were written before.
+    fn secure(&mut self) -> Result<(), LogError>;
 
     /// Moves committed pages to where they belong, when enough have gathered. Called after acknowledging.
     fn maintain(&mut self) -> Result<(), LogError>;

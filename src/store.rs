@@ -340,6 +340,12 @@ impl<M: SessionModel> Store<M> {
         read.await
     }
 
+    /// The time by the store's clock: for the times that a host puts into its bodies.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.services.config.clock.now()
+    }
+
     /// The address of the actor that writes the log: for [`Restart`](crate::Restart).
     #[must_use]
     pub fn persist_address(&self) -> Addr<PersistActor> {

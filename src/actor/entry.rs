@@ -7,18 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use actix::prelude::*;
 
-use super::in_flight::Counted;
+use super::published::Published;
 use super::recovery::Condition;
 use super::session::{Accept, SessionActor};
-use super::session_state::{Published, SessionState, Task};
+use super::session_state::{SessionState, Task};
 use super::workers::lock;
 use super::{Services, guarded};
-use crate::append::Appended;
-use crate::append::{Append, Receipt, Request, answered};
+use crate::append::{Append, Appended, Counted, Receipt, Request, answered};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Epoch, LogMeta};
 use crate::id::SessionId;
 use crate::model::{SessionModel, Turns, View};
+
+/// Types of foldlog's own events, which are the same for every model.
+const RESERVED_TYPES: &str = "foldlog.";
 
 pub(crate) struct Entry<M: SessionModel> {
     pub(crate) id: SessionId,
@@ -78,11 +80,11 @@ impl<M: SessionModel> Entry<M> {
     }
 
     pub(crate) fn view(&self) -> Arc<View<M>> {
-        self.published.view.load_full()
+        self.published.view()
     }
 
     pub(crate) fn condition(&self) -> Arc<Condition> {
-        self.published.condition.load_full()
+        self.published.condition()
     }
 
     /// The live actor. One whose arbiter has died is started anew on another, and recovers.
@@ -173,7 +175,14 @@ impl<M: SessionModel> Entry<M> {
             return Err(ErrorKind::TooLarge { what: "batch in events", size, limit }.into());
         }
         for body in &append.bodies {
-            guarded("check", || M::check(body))
+            let check = || {
+                let event_type = M::event_type(body);
+                if event_type.starts_with(RESERVED_TYPES) {
+                    return Err(format!("event type {event_type} is reserved"));
+                }
+                M::check(body)
+            };
+            guarded("event_type or check", check)
                 .unwrap_or_else(|panicked| Err(panicked.to_string()))
                 .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }

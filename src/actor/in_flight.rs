@@ -2,32 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::stamper::StampedKey;
-use crate::append::{AppendReply, Appended, Request};
+use crate::append::{AppendReply, Appended, Counted, Request};
 use crate::codec;
 use crate::error::Error;
 use crate::event_log::Head;
 use crate::id::EventId;
 use crate::model::{Event, SessionModel};
-
-/// One thing in flight, counted until dropped.
-pub(crate) struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    /// Counts one more, unless that is over the limit.
-    pub(crate) fn enter(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        let entered = Self(Arc::clone(count));
-        (count.fetch_add(1, Ordering::AcqRel) < limit).then_some(entered)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// An append that was stamped and sent.
 pub(crate) struct StampedAppend<M: SessionModel> {

@@ -2,26 +2,24 @@
 //! was persisted, answers. It outlives the actor, so that an append in flight gets its answer whatever dies.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use futures::channel::oneshot;
 
 use super::group::PersistError;
-use super::in_flight::{Counted, InFlight, StampedAppend};
-use super::recovery::{Condition, KeyIndex, Recovered, RecoveryReport};
+use super::in_flight::{InFlight, StampedAppend};
+use super::published::Published;
+use super::recovery::{KeyIndex, Recovered, RecoveryReport};
 use super::stamper::{Stamped, Stamper};
 use super::subscription::Subscriber;
-use super::workers::Readers;
 use super::{Panicked, guarded};
-use crate::append::Request;
+use crate::append::{Counted, Request};
 use crate::blob::BlobStore;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, Head, LogMeta, Refusal, Write, Written};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
-use crate::model::{Event, SessionModel, View};
+use crate::model::SessionModel;
 
 /// What the session asks of others. The answers come back with the incarnation that asked; those of an earlier one are
 /// dropped.
@@ -44,12 +42,6 @@ pub(crate) enum Effect<M: SessionModel> {
 
 /// Told when a session is closed, with the subscribers that may still have items to take.
 pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>) + Send>;
-
-/// What everybody reads without asking the actor. Set before anyone is told: whoever has an answer sees what it answers.
-pub(crate) struct Published<M: SessionModel> {
-    pub(crate) view: ArcSwap<View<M>>,
-    pub(crate) condition: ArcSwap<Condition>,
-}
 
 /// What is read of the world while a request is handled.
 pub(crate) struct Env<'a> {
@@ -116,7 +108,7 @@ impl<M: SessionModel> SessionState<M> {
             keys,
             stamper: Stamper::new(head, M::counters(&view)),
             committed: head,
-            published: Arc::new(Published { view: ArcSwap::from_pointee(view), condition: ArcSwap::default() }),
+            published: Arc::new(Published::new(view)),
             report,
             ready: Vec::new(),
             subscribers: Vec::new(),
@@ -251,7 +243,7 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Checks one append; stamps and sends it when nothing is left to ask.
     fn append(&mut self, mut request: Request<M>, env: &Env<'_>) {
-        if let Some(error) = self.published.condition.load().refusal(&self.id) {
+        if let Some(error) = self.published.refusal(&self.id) {
             return request.answer(Err(error));
         }
         let Some(epoch) = self.owned else {
@@ -340,14 +332,14 @@ impl<M: SessionModel> SessionState<M> {
         self.publish_transients();
         if self.phase == Phase::Unwinding && !self.in_flight.has_appends() {
             self.phase = Phase::Ready;
-            self.stamper.reset(self.committed, M::counters(&self.published.view.load()));
+            self.stamper.reset(self.committed, self.published.counters());
         }
         self.advance(env);
     }
 
     fn commit(&mut self, append: StampedAppend<M>) {
         self.committed = append.head;
-        self.fold(&append.events);
+        self.published.fold(&append.events);
         self.subscribers.retain(|subscriber| !subscriber.is_gone());
         for event in &append.events {
             for subscriber in &self.subscribers {
@@ -355,30 +347,6 @@ impl<M: SessionModel> SessionState<M> {
             }
         }
         append.acknowledge();
-    }
-
-    /// Folds committed events into the next view. Should the model panic, the view stays at the event before.
-    fn fold(&mut self, events: &[Arc<Event<M>>]) {
-        if **self.published.condition.load() != Condition::Ready {
-            return;
-        }
-        let view = self.published.view.load();
-        let mut state = view.state().clone();
-        let mut head = view.head();
-        for (folded, event) in events.iter().enumerate() {
-            if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
-                log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
-                self.published.condition.store(Arc::new(Condition::Unfoldable { event: event.id() }));
-                // What the panic left behind is not a view.
-                state = view.state().clone();
-                for event in events.iter().take(folded) {
-                    M::apply(&mut state, event);
-                }
-                break;
-            }
-            head = event.id();
-        }
-        self.published.view.store(Arc::new(View::new(head, state)));
     }
 
     fn refused(&mut self, append: StampedAppend<M>, error: &PersistError, first_refused: bool) {
@@ -450,8 +418,7 @@ impl<M: SessionModel> SessionState<M> {
         self.committed = recovered.head;
         self.stamper.reset(recovered.head, recovered.counters);
         self.keys = recovered.keys;
-        self.published.condition.store(Arc::new(recovered.report.condition.clone()));
-        self.published.view.store(Arc::new(recovered.view));
+        self.published.replace(recovered.view, recovered.report.condition.clone());
         self.report = recovered.report;
         for subscriber in &self.subscribers {
             subscriber.resync(self.committed.id);
@@ -556,21 +523,4 @@ fn unavailable(result: Result<Written, PersistError>) -> Error {
 
 fn unavailable_error(reason: &str) -> Error {
     ErrorKind::Unavailable { reason: reason.to_owned() }.into()
-}
-
-/// Reads what an earlier append with the same key wrote, and answers the retry with it.
-pub(crate) fn repeat<M: SessionModel>(
-    readers: &Readers,
-    session: SessionId,
-    log: LogMeta,
-    first: EventId,
-    request: Request<M>,
-) {
-    let submitted = readers.submit(move |slot| {
-        let result =
-            slot.read(|reader| crate::append::read_repeated::<M>(reader, &session, log, first, &request.bodies));
-        request.answer(result);
-    });
-    // A pool that is closed drops the request, which tells its caller so.
-    drop(submitted);
 }

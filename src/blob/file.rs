@@ -177,8 +177,13 @@ impl BlobStore for FileBlobs {
     }
 
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
-        let (path, file) = self.open_blob(digest)?.ok_or(BlobError::Missing { digest: *digest })?;
-        self.read(digest, &path, &file)
+        let found = self.open_blob(digest)?.ok_or(BlobError::Missing { digest: *digest });
+        let read = found.and_then(|(path, file)| self.read(digest, &path, &file));
+        if let Err(BlobError::Missing { .. } | BlobError::Corrupt { .. }) = read {
+            // Gone or damaged since it was made durable: the next put of the same bytes must write them.
+            self.known.remove(digest);
+        }
+        read
     }
 
     fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {

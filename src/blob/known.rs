@@ -50,6 +50,14 @@ impl Known {
         }
     }
 
+    /// A read has found that it is not so.
+    pub(super) fn remove(&self, digest: &Digest) {
+        let mut state = self.lock();
+        if state.digests.remove(digest) {
+            state.oldest_first.retain(|known| known != digest);
+        }
+    }
+
     pub(super) fn clear(&self) {
         *self.lock() = State::default();
     }
@@ -72,6 +80,9 @@ mod tests {
         }
         assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, true, true]);
         assert_eq!(known.lock().oldest_first.len(), 2);
+        known.remove(&b);
+        assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, false, true]);
+        assert_eq!(known.lock().oldest_first.len(), 1);
         known.clear();
         assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, false, false]);
     }

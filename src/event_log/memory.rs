@@ -129,6 +129,10 @@ impl EventLog for MemoryLog {
         Ok(lock(&self.disk).logs.get(&log).and_then(|log| log.event(id)).map(|event| event.chain))
     }
 
+    fn secure(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
     fn maintain(&mut self) -> Result<(), LogError> {
         Ok(())
     }
@@ -245,12 +249,14 @@ impl LogReader for MemoryReader {
         let mut page = Vec::new();
         let mut bytes = 0;
         let mut id = after.next();
-        while let Some(event) = disk.logs.get(&log).and_then(|log| log.event(id)) {
-            if page.len() >= events_max || (bytes >= bytes_max && !page.is_empty()) {
-                break;
-            }
+        while page.len() < events_max
+            && let Some(event) = disk.logs.get(&log).and_then(|log| log.event(id))
+        {
             bytes += event.record.len();
             page.push(event.clone());
+            if bytes >= bytes_max {
+                break;
+            }
             id = id.next();
         }
         Ok(page)

@@ -206,3 +206,25 @@ fn sessions_are_listed_in_the_order_of_their_ids() {
         assert_eq!(names(Some("c"), 10), Vec::<String>::new());
     }
 }
+
+#[test]
+fn a_database_or_write_ahead_log_that_goes_away_is_noticed_before_the_next_acknowledgement() {
+    for name in ["events.db", "events.db-wal"] {
+        let path = tempfile::tempdir().unwrap();
+        let disk = Disk::Directory(path);
+        let Disk::Directory(path) = &disk else { unreachable!() };
+        let mut end = disk.open();
+        let (log, epoch) = end.register("s");
+        let epoch = epoch.unwrap();
+        end.write(append(log, epoch, vec![event(1, None)])).unwrap();
+        std::fs::rename(path.path().join(name), path.path().join("elsewhere")).unwrap();
+        let gone = end.log.commit(&[append(log, epoch, vec![event(2, None)])]);
+        assert!(matches!(&gone, Err(CommitError::Unknown(LogError::Io(text))) if text.contains("is gone")), "{gone:?}");
+        std::fs::write(path.path().join(name), "").unwrap();
+        let replaced = end.log.commit(&[append(log, epoch, vec![event(3, None)])]);
+        assert!(
+            matches!(&replaced, Err(CommitError::Unknown(LogError::Io(text))) if text.contains("replaced")),
+            "{replaced:?}"
+        );
+    }
+}

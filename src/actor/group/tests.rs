@@ -1,6 +1,7 @@
 //! Goal: every write is answered once, with what the log says. Method: a log in memory whose commits fail as told.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
@@ -28,6 +29,8 @@ struct FaultyMedium {
     faults: Arc<Mutex<VecDeque<Fault>>>,
     groups: Arc<Mutex<Vec<usize>>>,
     is_readable: Arc<Mutex<bool>>,
+    /// Another process holds the write lock.
+    is_locked: Arc<AtomicBool>,
 }
 
 struct FaultyLog(Box<dyn EventLog>, FaultyMedium);
@@ -48,6 +51,9 @@ impl LogMedium for FaultyMedium {
 impl EventLog for FaultyLog {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let failed = || Err(CommitError::Unknown(LogError::Io("sync failed".to_owned())));
+        if self.1.is_locked.load(Ordering::SeqCst) && !group.iter().all(is_read) {
+            return Err(CommitError::NotWritten(LogError::Busy));
+        }
         let fault = lock(&self.1.faults).pop_front();
         match fault {
             None => {
@@ -68,6 +74,10 @@ impl EventLog for FaultyLog {
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         self.0.chain_at(log, id)
+    }
+
+    fn secure(&mut self) -> Result<(), LogError> {
+        self.0.secure()
     }
 
     fn maintain(&mut self) -> Result<(), LogError> {
@@ -94,6 +104,7 @@ impl Bench {
             faults: Arc::default(),
             groups: Arc::default(),
             is_readable: Arc::new(Mutex::new(true)),
+            is_locked: Arc::default(),
         };
         let writer = GroupWriter::open(Arc::new(medium.clone()), limits).unwrap();
         let bench = Self { medium, writer };
@@ -256,6 +267,23 @@ fn one_refusal_takes_the_later_appends_of_its_session_along_and_nobody_else() {
 }
 
 #[test]
+fn a_session_that_is_only_opened_does_not_wait_for_a_foreign_lock() {
+    let mut bench = Bench::plain([]);
+    let (mut mine, other) = (bench.session("mine"), bench.session("other"));
+    let waiting = bench.push(mine.append(), 1);
+    let behind = bench.push(Write::Fence { log: mine.meta, claim: Claim::No }, 2);
+    let opened = bench.push(Write::Fence { log: other.meta, claim: Claim::No }, 1);
+    bench.medium.is_locked.store(true, Ordering::SeqCst);
+    assert_eq!(bench.writer.flush(), Next::Retry);
+    assert!(matches!(opened.try_recv().unwrap(), Ok(Written::Fenced { .. })));
+    assert!(waiting.try_recv().is_err() && behind.try_recv().is_err(), "a fence stays behind the writes of its log");
+    bench.medium.is_locked.store(false, Ordering::SeqCst);
+    while bench.writer.flush() == Next::Flush {}
+    assert!(matches!(waiting.try_recv().unwrap(), Ok(Written::Appended)));
+    assert!(matches!(behind.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id.get() == 1));
+}
+
+#[test]
 fn after_a_fence_appends_of_an_earlier_life_are_refused() {
     let mut bench = Bench::plain([]);
     let mut log = bench.session("s");
@@ -274,7 +302,7 @@ fn closing_commits_what_waits_and_refuses_the_rest() {
     let mut bench = Bench::plain([]);
     let mut log = bench.session("s");
     let waiting = bench.push(log.append(), 1);
-    bench.writer.close().unwrap();
+    bench.writer.close(std::time::Instant::now()).unwrap();
     let late = bench.push(log.append(), 1);
     assert!(matches!(waiting.try_recv().unwrap(), Ok(Written::Appended)));
     assert!(matches!(late.try_recv().unwrap(), Err(PersistError::Closed)));

@@ -1,0 +1,14 @@
+//! Goal: every call of a host keeps its promise, on both media. Method: one body per claim, run on a store in memory and
+//! on one in a directory; nothing but the public interface.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod appends;
+mod blobs;
+mod keys;
+mod live;
+mod reads;
+mod sessions;
+mod turns;

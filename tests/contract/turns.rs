@@ -1,0 +1,191 @@
+//! Goal: one turn at a time, none after the end, and a stop or a compaction that every later reader sees. Method: guards
+//! held, dropped, lost in a panic and raced for.
+
+use foldlog::agent::{AgentBody, Failure, Message, SessionInfo, SessionStatus, Turn, TurnId, TurnStatus};
+use foldlog::{Content, ErrorKind, Session, StopOutcome};
+
+use crate::common::*;
+
+on_both_media!(
+    a_second_taker_is_refused_until_the_guard_is_dropped,
+    a_guard_is_given_back_when_its_task_panics,
+    of_many_takers_at_once_exactly_one_gets_the_turn,
+    a_session_that_has_stopped_or_failed_gives_no_turn,
+    a_session_gives_no_more_turns_than_its_limit,
+    stopping_an_idle_session_stops_it_and_stopping_it_again_writes_nothing,
+    stopping_a_busy_session_asks_it_to_stop_and_the_runner_stops_it,
+    compacting_is_one_event_that_keeps_itself_and_what_follows,
+    compacting_needs_the_turn,
+    a_stop_and_a_compaction_are_there_after_reopening,
+);
+
+fn types(events: &[std::sync::Arc<foldlog::Event<foldlog::agent::Agent>>]) -> Vec<&'static str> {
+    events.iter().map(|event| event.event_type()).collect()
+}
+
+fn status(session: &Session) -> Option<SessionStatus> {
+    session.view().progress().status
+}
+
+async fn a_second_taker_is_refused_until_the_guard_is_dropped(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let again = store.open_session("s").await.unwrap();
+    let other = store.open_session("other").await.unwrap();
+    let guard = session.take_turn().unwrap();
+    assert_refused!(again.take_turn(), ErrorKind::TurnInFlight { session } if session.as_str() == "s");
+    drop(other.take_turn().unwrap());
+    // The guard binds who asks for it: appends go on.
+    session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
+    drop(guard);
+    drop(again.take_turn().unwrap());
+    drop(session.take_turn().unwrap());
+    assert_head(&session, 1).await;
+    store.close().await.unwrap();
+}
+
+async fn a_guard_is_given_back_when_its_task_panics(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let guard = session.take_turn().unwrap();
+    let task = actix::spawn(async move {
+        let _guard = guard;
+        panic!("on purpose: a turn that panics");
+    });
+    assert!(soon(task).await.is_err());
+    drop(session.take_turn().unwrap());
+    store.close().await.unwrap();
+}
+
+async fn of_many_takers_at_once_exactly_one_gets_the_turn(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let start = std::sync::Arc::new(std::sync::Barrier::new(8));
+    let takers = (0..8).map(|_| {
+        let (session, start) = (session.clone(), std::sync::Arc::clone(&start));
+        std::thread::spawn(move || {
+            start.wait();
+            session.take_turn()
+        })
+    });
+    let taken: Vec<_> = takers.collect::<Vec<_>>().into_iter().map(|taker| taker.join().unwrap()).collect();
+    assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 1);
+    drop(taken);
+    drop(session.take_turn().unwrap());
+    store.close().await.unwrap();
+}
+
+async fn a_session_that_has_stopped_or_failed_gives_no_turn(disk: TestDisk) {
+    let store = disk.open().await;
+    let errored = AgentBody::SessionErrored(Failure::new("kind", "text"));
+    for body in [AgentBody::StopRequested, AgentBody::Stopped, errored] {
+        let session = store.open_session(body.event_type()).await.unwrap();
+        let guard = session.take_turn().unwrap();
+        session.append(body).unwrap().await.unwrap();
+        drop(guard);
+        let id = session.id().clone();
+        assert_refused!(session.take_turn(), ErrorKind::SessionStopped { session } if *session == id);
+        assert_refused!(session.compact(Message::user("x"), None).await, ErrorKind::SessionStopped { .. });
+        assert_head(&session, 1).await;
+    }
+    store.close().await.unwrap();
+}
+
+async fn a_session_gives_no_more_turns_than_its_limit(disk: TestDisk) {
+    let store = disk.open_with(|config| config.session_turns_max = Some(2)).await;
+    let session = store.open_session("s").await.unwrap();
+    for _ in 0..2 {
+        let _guard = session.take_turn().unwrap();
+        session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
+    }
+    assert_refused!(session.take_turn(), ErrorKind::TurnLimit { turns: 2, limit: 2, .. });
+    assert_head(&session, 2).await;
+    store.close().await.unwrap();
+    let store = disk.open_with(|config| config.session_turns_max = Some(2)).await;
+    let session = store.open_session("s").await.unwrap();
+    assert_refused!(session.take_turn(), ErrorKind::TurnLimit { .. });
+    store.close().await.unwrap();
+}
+
+async fn stopping_an_idle_session_stops_it_and_stopping_it_again_writes_nothing(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    session.append(AgentBody::SessionStarted(SessionInfo::default())).unwrap().await.unwrap();
+    assert_eq!(session.stop().await.unwrap(), StopOutcome::Stopped);
+    assert_eq!(types(&whole_log(&session).await), ["session_started", "stop_requested", "stopped"]);
+    assert_eq!(status(&session), Some(SessionStatus::Stopped));
+    assert_eq!(session.stop().await.unwrap(), StopOutcome::Stopped);
+    assert_refused!(session.take_turn(), ErrorKind::SessionStopped { .. });
+    assert_head(&session, 3).await;
+    store.close().await.unwrap();
+}
+
+async fn stopping_a_busy_session_asks_it_to_stop_and_the_runner_stops_it(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let guard = session.take_turn().unwrap();
+    session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
+    assert_eq!(session.stop().await.unwrap(), StopOutcome::Requested);
+    assert_eq!(session.stop().await.unwrap(), StopOutcome::Requested);
+    assert_eq!(status(&session), Some(SessionStatus::StopRequested));
+    let ended = Turn { id: TurnId::new(1), status: TurnStatus::Final, ..Turn::default() };
+    session.append(AgentBody::TurnPut(ended)).unwrap().await.unwrap();
+    drop(guard);
+    assert_refused!(session.take_turn(), ErrorKind::SessionStopped { .. });
+    assert_eq!(session.stop().await.unwrap(), StopOutcome::Stopped);
+    let log = ["turn_started", "stop_requested", "turn_put", "stopped"];
+    assert_eq!(types(&whole_log(&session).await), log);
+    assert_eq!(status(&session), Some(SessionStatus::Stopped));
+    store.close().await.unwrap();
+}
+
+async fn compacting_is_one_event_that_keeps_itself_and_what_follows(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    session.append_batch(vec![user("one"), noted(2), user("three")]).unwrap().await.unwrap();
+    let vars = store.put_text("vars").await.unwrap();
+    let compacted = session.compact(Message::system("so far"), Some(Content::Blob(vars))).await.unwrap();
+    assert_eq!((ids(&compacted.events), types(&compacted.events)), (vec![4], vec!["session_compacted"]));
+    let view = session.view();
+    assert_eq!(view.compact_from, Some(at(4)));
+    assert_eq!(view.vars.as_deref(), Some(&Content::Blob(vars)));
+    assert_eq!(view.counters.message, 3);
+    session.append(user("five")).unwrap().await.unwrap();
+    let view = session.view();
+    let kept: Vec<_> = view.kept_messages().map(|message| (message.id.get(), message.event_id.get())).collect();
+    assert_eq!(kept, [(3, 4), (4, 5)]);
+    assert_eq!(view.messages.len(), 4, "the others are still there to read");
+    drop(session.take_turn().unwrap());
+    assert_head(&session, 5).await;
+    store.close().await.unwrap();
+}
+
+async fn compacting_needs_the_turn(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let guard = session.take_turn().unwrap();
+    assert_refused!(session.compact(Message::user("x"), None).await, ErrorKind::TurnInFlight { .. });
+    assert_head(&session, 0).await;
+    drop(guard);
+    session.compact(Message::user("x"), None).await.unwrap();
+    let missing = session.compact(Message::user("y"), Some(Content::Blob(dangling()))).await;
+    assert_refused!(missing, ErrorKind::DanglingRef { .. });
+    drop(session.take_turn().unwrap());
+    assert_head(&session, 1).await;
+    store.close().await.unwrap();
+}
+
+async fn a_stop_and_a_compaction_are_there_after_reopening(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    session.append(user("one")).unwrap().await.unwrap();
+    session.compact(Message::system("so far"), Some("vars".into())).await.unwrap();
+    session.stop().await.unwrap();
+    let before = session.view();
+    store.close().await.unwrap();
+    let store = disk.open().await;
+    let session = store.resume_session("s").await.unwrap();
+    assert_eq!(*session.view(), *before);
+    assert_refused!(session.take_turn(), ErrorKind::SessionStopped { .. });
+    store.close().await.unwrap();
+}
