@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use foldlog::agent::{AgentBody, Step, StepId, Turn, TurnId, TurnStatus};
 use foldlog::{
-    Append, Condition, Delivery, Error, ErrorKind, Event, EventId, Item, LiveConfig, Medium, Receipt, Restart, Session,
-    Store, StoreConfig, SubscribeFrom, TakeTurn, Unfinished,
+    Append, Condition, CurrentView, Delivery, Error, ErrorKind, Event, EventId, Item, LiveConfig, Medium, Receipt,
+    Restart, Session, Store, StoreConfig, SubscribeFrom, TakeTurn, Unfinished,
 };
 use futures::StreamExt;
 use support::{
@@ -675,6 +675,37 @@ async fn a_foreign_lock_delays_acknowledgements_and_loses_nothing() {
     within(store.close()).await.unwrap();
 }
 
+/// The answers of the persist actor are for the actor before the restart: only the log can tell the one after it.
+#[actix::test]
+async fn appends_that_were_refused_during_a_restart_are_answered_as_not_written() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig::directory(directory.path());
+    let store = open(&config).await;
+    let session = within(store.open_session("s")).await.unwrap();
+    append(&session, ProbeBody::Added(0)).await.unwrap();
+
+    let lock = ForeignLock::take(&config);
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    lock.0.execute_batch(refuse).unwrap();
+    let receipts: Vec<_> = (1..20).map(|n| (n, session.append(ProbeBody::Added(n)).unwrap())).collect();
+    let address = session.address().unwrap();
+    within(address.send(Restart)).await.unwrap();
+    // Answered by the actor that has begun again.
+    within(address.send(CurrentView::default())).await.unwrap();
+    lock.0.execute_batch("COMMIT").unwrap();
+    let answers = answers(receipts).await;
+    for (_, answer) in &answers {
+        assert_kind!(answer.as_ref(), ErrorKind::NotWritten { .. });
+    }
+    assert_eq!(look(&store, "s").await.1, EventId::new(1));
+    assert_eq!(session.view().head(), EventId::new(1));
+
+    lock.0.execute_batch("DROP TRIGGER refuse").unwrap();
+    usable(&store, "s").await;
+    within(store.close()).await.unwrap();
+}
+
 #[actix::test]
 async fn closing_under_a_foreign_lock_ends_in_time_with_a_typed_error() {
     let _watchdog = watchdog();
@@ -715,7 +746,6 @@ async fn close_under_a_foreign_lock(config: &StoreConfig, store: Store<Probe>) {
     assert_answers_agree(&answers, &numbers_in_log(config).await);
 }
 
-/// Any lock at all that a test of mine holds while it appends would be a bug of this file.
 #[actix::test]
 async fn dropping_receipts_and_store_loses_nothing_that_was_accepted_and_acknowledged() {
     let _watchdog = watchdog();

@@ -34,6 +34,20 @@ pub(crate) struct Entry<M: SessionModel> {
     context: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
+/// An actor that an arbiter was asked to start. An arbiter that is just stopping takes it and never does.
+struct Starting<M: SessionModel>(Option<Arc<Entry<M>>>);
+
+impl<M: SessionModel> Drop for Starting<M> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.take() {
+            let services = Arc::clone(&entry.services);
+            // On another thread: whoever asked may hold the lock on the address. A store that has closed its readers
+            // has its sessions answered by the persist actor's last word.
+            drop(services.readers.submit(move |_| entry.abandon_unless_served()));
+        }
+    }
+}
+
 enum Address<M: SessionModel> {
     Live(Addr<SessionActor<M>>),
     /// Not started yet.
@@ -88,8 +102,11 @@ impl<M: SessionModel> Entry<M> {
         }
         for _ in 0..self.services.arbiters.len() {
             let Some(arbiter) = self.services.arbiter() else { break };
-            let entry = Arc::clone(self);
-            let address = Supervisor::start_in_arbiter(arbiter, move |_| SessionActor::new(entry));
+            let mut starting = Starting(Some(Arc::clone(self)));
+            let address = Supervisor::start_in_arbiter(arbiter, move |_| {
+                let entry = starting.0.take();
+                SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")))
+            });
             if address.connected() {
                 *slot = Address::Live(address.clone());
                 return Ok(address);
@@ -100,6 +117,18 @@ impl<M: SessionModel> Entry<M> {
         lock(&self.state).abandon();
         let reason = "the arbiters for its sessions have stopped".to_owned();
         Err(ErrorKind::Unavailable { reason }.into())
+    }
+
+    /// Answers what is in flight, if no actor is there to do it.
+    fn abandon_unless_served(&self) {
+        let served = match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
+            Address::Live(address) => address.connected(),
+            Address::None => false,
+            Address::Closed => true,
+        };
+        if !served {
+            lock(&self.state).abandon();
+        }
     }
 
     fn closed(&self) -> Error {

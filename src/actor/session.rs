@@ -65,7 +65,7 @@ impl<M: SessionModel> SessionActor<M> {
     )]
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
-        let back = Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation };
+        let back = Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation, gone: false };
         match effect {
             Effect::Persist { last, write } => {
                 let reply = Box::new(move |answer: Result<Written, PersistError>| {
@@ -147,17 +147,26 @@ struct Way<M: SessionModel> {
     entry: Arc<Entry<M>>,
     address: Addr<SessionActor<M>>,
     incarnation: u64,
+    gone: bool,
 }
 
 impl<M: SessionModel> Way<M> {
+    fn send(mut self, answer: Answered<M>) {
+        self.go(answer);
+    }
+
     #[expect(clippy::disallowed_methods, reason = "one answer for each question, and the questions are counted")]
-    fn send(self, answer: Answered<M>) {
-        if self.address.connected() {
-            self.address.do_send(Answer { incarnation: self.incarnation, answer });
-        } else {
-            // Its arbiter died: the actor that takes its place asks again, and answers what was in flight. A session
-            // that is closed has nothing in flight.
-            drop(self.entry.address());
+    fn go(&mut self, answer: Answered<M>) {
+        self.gone = true;
+        let (entry, incarnation) = (Arc::clone(&self.entry), self.incarnation);
+        self.address.do_send(Answer { entry, incarnation, answer: Some(answer) });
+    }
+}
+
+impl<M: SessionModel> Drop for Way<M> {
+    fn drop(&mut self) {
+        if !self.gone {
+            self.go(Answered::Lost);
         }
     }
 }
@@ -397,33 +406,54 @@ impl<M: SessionModel> Handler<Recovery> for SessionActor<M> {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Answer<M: SessionModel> {
+    entry: Arc<Entry<M>>,
     incarnation: u64,
-    answer: Answered<M>,
+    answer: Option<Answered<M>>,
+}
+
+impl<M: SessionModel> Drop for Answer<M> {
+    fn drop(&mut self) {
+        if self.answer.is_some() {
+            // Its arbiter died before or after it was sent: the actor that takes its place asks again, and answers what
+            // was in flight. A session that is closed has nothing in flight.
+            drop(self.entry.address());
+        }
+    }
 }
 
 enum Answered<M: SessionModel> {
-    Persisted { last: EventId, result: Result<(), PersistError> },
-    Fenced { claim: Claim, result: Result<Written, PersistError> },
+    Persisted {
+        last: EventId,
+        result: Result<(), PersistError>,
+    },
+    Fenced {
+        claim: Claim,
+        result: Result<Written, PersistError>,
+    },
     Recovered(Box<Result<Recovered<M>, Error>>),
     RefsChecked(Result<(), Error>),
     KeyFound(Result<Option<EventId>, Error>),
+    /// Whoever was asked is gone.
+    Lost,
 }
 
 impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
     type Result = ();
 
-    fn handle(&mut self, Answer { incarnation, answer }: Answer<M>, context: &mut Context<Self>) {
+    fn handle(&mut self, mut answer: Answer<M>, context: &mut Context<Self>) {
+        let (Some(answered), incarnation) = (answer.answer.take(), answer.incarnation) else { return };
         self.step(context, |state, env| {
             // One that was asked before a restart: the log has told since.
             if incarnation != state.incarnation() {
                 return;
             }
-            match answer {
+            match answered {
                 Answered::Persisted { last, result } => state.persisted(last, result, env),
                 Answered::Fenced { claim, result } => state.fenced(claim, result, env),
                 Answered::Recovered(result) => state.recovered(*result, env),
                 Answered::RefsChecked(result) => state.refs_checked(result, env),
                 Answered::KeyFound(result) => state.key_found(result, env),
+                Answered::Lost => state.lost(),
             }
         });
     }

@@ -451,6 +451,14 @@ impl<M: SessionModel> SessionState<M> {
         self.refuse_waiting(&error);
     }
 
+    /// A question was not answered, since the store has closed under it.
+    pub(crate) fn lost(&mut self) {
+        if self.phase != Phase::Closed {
+            self.checking = false;
+            self.failed(ErrorKind::StoreClosed.into(), "the store closed");
+        }
+    }
+
     /// The arbiter of the session is gone for good.
     pub(crate) fn abandon(&mut self) {
         self.failed(unavailable_error("the arbiter of the session has stopped"), "the session's arbiter has stopped");
