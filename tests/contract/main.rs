@@ -7,8 +7,10 @@ mod common;
 
 mod appends;
 mod blobs;
+mod closing;
 mod keys;
 mod live;
 mod reads;
+mod second_model;
 mod sessions;
 mod turns;
