@@ -122,6 +122,14 @@ impl<M: SessionModel> Entry<M> {
         Err(ErrorKind::Unavailable { reason }.into())
     }
 
+    /// Whether neither the session nor the store is closed.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
+            Address::Closed => Err(self.closed()),
+            Address::Live(_) | Address::None => self.services.check_open(),
+        }
+    }
+
     fn closed(&self) -> Error {
         match self.services.check_open() {
             Err(error) => error,
@@ -200,7 +208,7 @@ impl<M: SessionModel> Entry<M> {
     }
 
     fn check_turns(&self) -> Result<(), Error> {
-        self.services.check_open()?;
+        self.check_open()?;
         let Turns { stopped, started } = M::turns(&self.view());
         let session = self.id.clone();
         match self.services.config.session_turns_max {
