@@ -131,6 +131,14 @@ impl<M: SessionModel> Entry<M> {
         }
     }
 
+    /// Whether neither the session nor the store is closed.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
+            Address::Closed => Err(self.closed()),
+            Address::Live(_) | Address::None => self.services.check_open(),
+        }
+    }
+
     fn closed(&self) -> Error {
         match self.services.check_open() {
             Err(error) => error,
@@ -214,7 +222,7 @@ impl<M: SessionModel> Entry<M> {
     }
 
     fn check_turns(&self) -> Result<(), Error> {
-        self.services.check_open()?;
+        self.check_open()?;
         let Turns { stopped, started } = guarded("turns", || M::turns(&self.view()))
             .map_err(|panicked| Error::from(ErrorKind::Unavailable { reason: panicked.to_string() }))?;
         let session = self.id.clone();

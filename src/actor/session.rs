@@ -309,7 +309,7 @@ impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
     type Result = Result<(), Error>;
 
     fn handle(&mut self, Notify(transient): Notify<M>, context: &mut Context<Self>) -> Self::Result {
-        self.entry.services.check_open()?;
+        self.entry.check_open()?;
         let task = Task::Transient(transient, self.entry.enter()?);
         self.step(context, |state, env| state.accept(task, env));
         Ok(())
@@ -359,7 +359,7 @@ impl<M: SessionModel> Handler<SubscribeStream<M>> for SessionActor<M> {
 
 impl<M: SessionModel> SessionActor<M> {
     fn subscribe(&self, make: impl FnOnce(EventId) -> Arc<Subscriber<M>>) -> Result<Arc<Subscriber<M>>, Error> {
-        self.entry.services.check_open()?;
+        self.entry.check_open()?;
         lock(&self.entry.state).subscribe(make)
     }
 }

@@ -158,7 +158,8 @@ impl<M: SessionModel> Session<M> {
     /// Takes the session's turn: the right to run one, until the guard is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::TurnInFlight`], [`ErrorKind::SessionStopped`], [`ErrorKind::TurnLimit`].
+    /// [`ErrorKind::TurnInFlight`], [`ErrorKind::SessionStopped`], [`ErrorKind::TurnLimit`];
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
     pub fn take_turn(&self) -> Result<TurnGuard<M>, Error> {
         self.entry.take_turn()
     }

@@ -5,10 +5,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod actors;
 mod appends;
 mod blobs;
+mod closing;
 mod keys;
 mod live;
 mod reads;
+mod second_model;
 mod sessions;
 mod turns;

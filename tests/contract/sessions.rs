@@ -126,6 +126,8 @@ async fn a_closed_session_refuses_its_handles_and_opens_again_from_the_log(disk:
     assert_refused!(session.counters().await, ErrorKind::SessionClosed { .. });
     assert_refused!(session.subscribe(foldlog::SubscribeFrom::Now).await, ErrorKind::SessionClosed { .. });
     assert_refused!(session.recovery().await, ErrorKind::SessionClosed { .. });
+    assert_refused!(session.take_turn(), ErrorKind::SessionClosed { .. });
+    assert_refused!(session.stop().await, ErrorKind::SessionClosed { .. });
     assert_eq!(session.view().head(), at(20), "a view already taken stays readable");
     let before = session.view();
 
