@@ -83,6 +83,12 @@ impl StoreDirectory {
             if !directory.is_dir() {
                 unless(io::ErrorKind::AlreadyExists, files.create_directory(&directory))
                     .map_err(failed("cannot create directory", &directory))?;
+                // Another store may have made it meanwhile; a file of that name is in the way.
+                if !directory.is_dir() {
+                    return Err(
+                        failed("cannot use as a directory", &directory)(io::ErrorKind::NotADirectory.into()).into()
+                    );
+                }
             }
         }
         let lock_path = root.join("LOCK");
