@@ -65,9 +65,11 @@ impl<M: SessionModel> SessionActor<M> {
     )]
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
-        let back = Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation, gone: false };
+        // One for each question: dropped without an answer, it says so.
+        let back = || Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation, gone: false };
         match effect {
             Effect::Persist { last, write } => {
+                let back = back();
                 let reply = Box::new(move |answer: Result<Written, PersistError>| {
                     back.send(Answered::Persisted { last, result: answer.map(|_| ()) });
                 });
@@ -75,12 +77,13 @@ impl<M: SessionModel> SessionActor<M> {
             }
             Effect::Fence { claim } => {
                 let write = Write::Fence { log: self.entry.log, claim };
+                let back = back();
                 let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
                 services.persist.do_send(Persist { write, incarnation, reply });
             }
             Effect::Recover { head, watch } => {
                 let entry = Arc::clone(&self.entry);
-                self.read(back, move |slot| {
+                self.read(back(), move |slot| {
                     let config = &entry.services.config;
                     let fold = Fold {
                         session: &entry.id,
@@ -97,12 +100,13 @@ impl<M: SessionModel> SessionActor<M> {
                 });
             }
             Effect::CheckRefs { digests } => {
+                let back = back();
                 let reply = Box::new(move |result| back.send(Answered::RefsChecked(result)));
                 services.blob.do_send(EnsureDurable { digests, reply });
             }
             Effect::FindKey { key } => {
                 let log = self.entry.log.key;
-                self.read(back, move |slot| {
+                self.read(back(), move |slot| {
                     let found = slot.read(|reader| reader.find_key(log, &key));
                     Answered::KeyFound(found.map(|found| found.map(|event| event.id)).map_err(Error::from))
                 });
