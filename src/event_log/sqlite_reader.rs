@@ -36,7 +36,9 @@ impl LogReader for SqliteReader {
             let name: String = row.get(0)?;
             let session = SessionId::new(name).map_err(|error| not_ours(0, error))?;
             let meta = LogMeta { key: LogKey(row.get(1)?), log_id: row.get(2)? };
-            Ok(SessionRow { session, meta, created: Timestamp::from_micros(row.get(3)?), head: row.get(4)? })
+            // An id that no log can have is damage of that session, which its recovery names; the list goes on.
+            let head = EventId::new(row.get::<_, i64>(4)?.max(0).unsigned_abs());
+            Ok(SessionRow { session, meta, created: Timestamp::from_micros(row.get(3)?), head })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

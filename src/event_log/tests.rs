@@ -228,3 +228,19 @@ fn a_database_or_write_ahead_log_that_goes_away_is_noticed_before_the_next_ackno
         );
     }
 }
+
+#[test]
+fn an_impossible_event_id_is_damage_of_one_session_and_not_of_the_list() {
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(path) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    for name in ["damaged", "whole"] {
+        let (log, epoch) = end.register(name);
+        end.write(append(log, epoch.unwrap(), vec![event(1, None)])).unwrap();
+    }
+    let connection = rusqlite::Connection::open(path.path().join("events.db")).unwrap();
+    connection.execute("UPDATE events SET event_id = 9223372036854775807 WHERE log_key = 1", []).unwrap();
+    let rows = end.reader.sessions(None, 10).unwrap();
+    let heads: Vec<_> = rows.iter().map(|row| (row.session.as_str(), row.head)).collect();
+    assert_eq!(heads, [("damaged", EventId::MAX), ("whole", EventId::new(1))]);
+}
