@@ -55,7 +55,7 @@ impl<M: SessionModel> Clone for Item<M> {
 /// What a subscriber that lagged behind has not been given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// The last event that was delivered: read the log after it.
+    /// The last event that was delivered, or named by the gap before: read the log after it.
     pub after: EventId,
     /// The last event that was left out. Equal to `after` when only transients were.
     pub through: EventId,
@@ -129,7 +129,7 @@ struct Queue<M: SessionModel> {
     /// What was left out since the last gap marker.
     transients_lost: u64,
     events_lost_through: Option<EventId>,
-    /// The last event that was handed over.
+    /// The last event that was handed over, or named by a gap that was.
     delivered: EventId,
     /// An actor holds a delivery.
     delivering: bool,
@@ -371,6 +371,8 @@ impl<M: SessionModel> Queue<M> {
             let through = self.events_lost_through.take().unwrap_or(self.delivered);
             let gap = Gap { after: self.delivered, through, transients: std::mem::take(&mut self.transients_lost) };
             self.queued = self.queued.max(through);
+            // So that a gap of transients that comes next does not name these events once more.
+            self.delivered = through;
             return Some(Item::Gap(gap));
         }
         if self.ending && self.mode == Mode::Live && !self.ended {

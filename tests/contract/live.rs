@@ -20,6 +20,7 @@ on_both_media!(
     a_subscription_from_beyond_the_head_begins_at_the_head,
     transients_come_in_the_order_of_the_calls_and_leave_no_trace,
     a_full_queue_leaves_out_events_and_one_gap_says_which,
+    a_gap_of_transients_names_no_event_that_the_gap_before_named,
     a_full_queue_that_catches_up_leaves_out_no_event,
     a_stream_that_nobody_polls_gets_its_queue_then_a_gap,
     a_blocked_subscriber_delays_neither_appends_nor_other_subscribers,
@@ -185,6 +186,29 @@ async fn a_full_queue_leaves_out_events_and_one_gap_says_which(disk: TestDisk) {
     assert_eq!(received.take(1).await, ["10"]);
     let missed = session.events_after(at(4), 5).await.unwrap();
     assert_eq!(ids(&missed.events), [5, 6, 7, 8, 9], "what the gap names is in the log");
+    store.close().await.unwrap();
+}
+
+async fn a_gap_of_transients_names_no_event_that_the_gap_before_named(disk: TestDisk) {
+    let store = disk.open_with(live(1, LagPolicy::Gap)).await;
+    let session = store.open_session("s").await.unwrap();
+    let (recipient, mut received, mut gate) = gated();
+    session.subscribe_actor(SubscribeFrom::Now, recipient).await.unwrap();
+    append(&session, 1..=1).await;
+    assert_eq!(received.take(1).await, ["1"]);
+    append(&session, 2..=5).await;
+    gate.pass();
+    gate.pass();
+    assert_eq!(received.take(2).await, ["2", "gap 2..5 (0 transients)"]);
+    (0..3).for_each(|n| session.notify(shown(n)).unwrap());
+    session.counters().await.unwrap();
+    gate.pass();
+    gate.pass();
+    assert_eq!(received.take(2).await, ["transient", "gap 5..5 (2 transients)"]);
+    append(&session, 6..=6).await;
+    gate.pass();
+    assert_eq!(received.take(1).await, ["6"]);
+    gate.open();
     store.close().await.unwrap();
 }
 

@@ -231,7 +231,7 @@ async fn i9(queue: usize, lag: LagPolicy, from: u64, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn i9_a_subscriber_gets_every_event_once_and_in_order_or_a_gap_that_names_it(
