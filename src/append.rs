@@ -20,12 +20,13 @@ use crate::model::{Event, SessionModel};
 /// An append: one or more bodies, all or nothing, and the conditions under which they are written.
 ///
 /// As a message to a [`SessionActor`](crate::SessionActor) it is answered with the [`Appended`] events once they are
-/// durable and folded.
+/// durable and folded. Should the model's `apply` panic on one, it is durable and not folded: see
+/// [`Condition`](crate::Condition).
 ///
 /// # Cancellation
 /// Dropping the future of a sent message before the actor has reached it cancels the append, and a full mailbox reorders
 /// it. [`Session::append`](crate::Session::append) has neither trait.
-#[derive(Debug, Clone, Message)]
+#[derive(Message)]
 #[rtype(result = "Result<Appended<M>, Error>")]
 pub struct Append<M: SessionModel> {
     pub(crate) bodies: Vec<M::Body>,
@@ -61,8 +62,21 @@ impl<M: SessionModel> Append<M> {
     }
 }
 
+impl<M: SessionModel> Clone for Append<M> {
+    fn clone(&self) -> Self {
+        Self { bodies: self.bodies.clone(), expected_head: self.expected_head, key: self.key.clone() }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for Append<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Append");
+        debug.field("bodies", &self.bodies).field("expected_head", &self.expected_head).field("key", &self.key).finish()
+    }
+}
+
 /// What an append wrote.
-#[derive(Debug, MessageResponse)]
+#[derive(MessageResponse)]
 pub struct Appended<M: SessionModel> {
     /// The stamped events, in order.
     pub events: Vec<Arc<Event<M>>>,
@@ -78,6 +92,13 @@ impl<M: SessionModel> Clone for Appended<M> {
     }
 }
 
+impl<M: SessionModel> std::fmt::Debug for Appended<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Appended");
+        debug.field("events", &self.events).field("head", &self.head).field("repeated", &self.repeated).finish()
+    }
+}
+
 /// The promise of an answer to an append that has its place in the session's order already.
 ///
 /// # Errors
@@ -86,11 +107,16 @@ impl<M: SessionModel> Clone for Appended<M> {
 ///
 /// # Cancellation
 /// Dropping a receipt cancels nothing: the append goes on.
-#[derive(Debug)]
 #[must_use = "the append is durable only once its receipt has answered Ok"]
 pub struct Receipt<M: SessionModel> {
     session: SessionId,
     answer: oneshot::Receiver<Result<Appended<M>, Error>>,
+}
+
+impl<M: SessionModel> std::fmt::Debug for Receipt<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipt").field("session", &self.session).finish_non_exhaustive()
+    }
 }
 
 impl<M: SessionModel> Future for Receipt<M> {

@@ -281,7 +281,8 @@ impl<M: SessionModel> Store<M> {
     /// resolve: each once, where it stands first. Empty means that none dangles.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptEvent`] for an event whose references cannot be read.
+    /// [`ErrorKind::CorruptEvent`] for the first event whose references cannot be read: what comes after it is not looked
+    /// at.
     pub async fn verify_references(&self) -> Result<Vec<BrokenRef>, Error> {
         let mut checked: HashMap<BlobRef, ()> = HashMap::new();
         let mut broken = Vec::new();
@@ -361,6 +362,9 @@ impl<M: SessionModel> Store<M> {
     /// Closes the store: finishes the appends in flight, ends the subscriptions, empties the write-ahead log. May be
     /// called again, and goes on when its future is dropped. Views already taken stay readable.
     ///
+    /// A host that serves subscriptions, over HTTP for example, closes the store when it is told to end, and then waits for
+    /// its server: the streams end here.
+    ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when sessions did not finish within the configuration's `close_timeout`, or the log
     /// could not be closed in order. The store is closed all the same, and what was acknowledged is durable.
@@ -377,12 +381,23 @@ enum Absent {
 }
 
 /// The state of a session as its log has it.
-#[derive(Debug, Clone)]
 pub struct StoredState<M: SessionModel> {
     /// The folded view.
     pub view: View<M>,
     /// What folding it found.
     pub report: RecoveryReport,
+}
+
+impl<M: SessionModel> Clone for StoredState<M> {
+    fn clone(&self) -> Self {
+        Self { view: self.view.clone(), report: self.report.clone() }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for StoredState<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredState").field("view", &self.view).field("report", &self.report).finish()
+    }
 }
 
 /// One session of the list.

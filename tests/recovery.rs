@@ -334,7 +334,7 @@ async fn a_panic_in_turns_harms_no_append(config: StoreConfig) {
     let session = within(store.open_session("s")).await.unwrap();
     let switch = Switch::on();
     append(&session, switch.trap(Place::Turns)).await.unwrap();
-    assert_kind!(session.take_turn(), ErrorKind::Unavailable { .. });
+    assert_kind!(session.take_turn().await, ErrorKind::Unavailable { .. });
     let address = session.address().unwrap();
     let receipts: Vec<_> = (10..20).map(|n| (n, session.append(ProbeBody::Added(n)).unwrap())).collect();
     assert_kind!(within(address.send(TakeTurn::default())).await.unwrap(), ErrorKind::Unavailable { .. });
@@ -343,7 +343,7 @@ async fn a_panic_in_turns_harms_no_append(config: StoreConfig) {
     assert_answers_agree(&answers, &numbers(&all_events(&session).await));
     usable(&store, "s").await;
     switch.off();
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     within(store.close()).await.unwrap();
 }
 

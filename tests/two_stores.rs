@@ -23,6 +23,8 @@ on_both! {
     subscribers_of_a_reader_get_what_the_owner_wrote_once_it_takes_over,
     appends_that_wait_behind_a_refused_claim_are_all_refused,
     an_append_key_holds_across_stores,
+    a_turn_is_taken_in_one_store_only,
+    a_reader_that_subscribes_gets_what_is_in_the_log,
 }
 
 async fn a_session_that_another_store_writes_is_read_only_and_names_its_owner(config: StoreConfig) {
@@ -52,6 +54,41 @@ async fn a_session_that_another_store_writes_is_read_only_and_names_its_owner(co
     within(reader.close()).await.unwrap();
     append(&owned, ProbeBody::Added(1)).await.unwrap();
     within(owner.close()).await.unwrap();
+}
+
+async fn a_turn_is_taken_in_one_store_only(config: StoreConfig) {
+    let (owner, reader) = (open(&config).await, open(&config).await);
+    let owned = within(owner.open_session("s")).await.unwrap();
+    let read = within(reader.open_session("s")).await.unwrap();
+    append(&owned, ProbeBody::Added(1)).await.unwrap();
+    let turn = within(owned.take_turn()).await.unwrap();
+    for _ in 0..2 {
+        assert_kind!(within(read.take_turn()).await, ErrorKind::OwnedElsewhere { .. });
+    }
+    drop(turn);
+    assert_kind!(within(read.take_turn()).await, ErrorKind::OwnedElsewhere { .. });
+    within(owner.close()).await.unwrap();
+    let _turn = within(read.take_turn()).await.unwrap();
+    assert_eq!(read.view().sum, 1, "whoever has the turn has the view");
+    assert_kind!(within(read.take_turn()).await, ErrorKind::TurnInFlight { .. });
+    within(reader.close()).await.unwrap();
+}
+
+async fn a_reader_that_subscribes_gets_what_is_in_the_log(config: StoreConfig) {
+    let (owner, reader) = (open(&config).await, open(&config).await);
+    let owned = within(owner.open_session("s")).await.unwrap();
+    let read = within(reader.open_session("s")).await.unwrap();
+    for n in 1..=3 {
+        append(&owned, ProbeBody::Added(n)).await.unwrap();
+    }
+    let mut stream = within(read.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
+    for n in 1..=3 {
+        let item = within(stream.next()).await;
+        assert!(matches!(&item, Some(Item::Event(event)) if event.id() == EventId::new(n)), "{item:?}");
+    }
+    assert_eq!(read.view().sum, 6);
+    within(owner.close()).await.unwrap();
+    within(reader.close()).await.unwrap();
 }
 
 async fn a_session_goes_on_once_its_owner_has_closed_the_store(config: StoreConfig) {

@@ -123,7 +123,7 @@ async fn restored(session: &Session) -> Result<Interpreter, Error> {
 
 /// Runs a line as a turn: what it is about to do is durable before it runs, what came of it before it is told.
 async fn run_turn(session: &Session, line: String) -> Result<String, Error> {
-    let _turn = session.take_turn()?;
+    let _turn = session.take_turn().await?;
     let store = session.store();
     let code = store.intern_text(line.as_str()).await?;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use actix::prelude::*;
+use futures::channel::oneshot;
 
 use super::published::Published;
 use super::recovery::Condition;
@@ -180,7 +181,7 @@ impl<M: SessionModel> Entry<M> {
         let limit = self.services.config.batch_events_max;
         if append.bodies.len() > limit {
             let (size, limit) = (append.bodies.len() as u64, limit as u64);
-            return Err(ErrorKind::TooLarge { what: "batch in events", size, limit }.into());
+            return Err(ErrorKind::TooLarge { what: "batch", unit: "events", size, limit }.into());
         }
         for body in &append.bodies {
             let check = || {
@@ -203,14 +204,17 @@ impl<M: SessionModel> Entry<M> {
         Ok(Admitted { task: Some(Task::Append(request)), receipt })
     }
 
-    /// Takes the turn, if the session still has turns to take.
-    pub(crate) fn take_turn(self: &Arc<Self>) -> Result<TurnGuard<M>, Error> {
+    /// Takes the turn, if the session still has turns to take and is this store's to write.
+    pub(crate) async fn take_turn(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
         self.check_turns()?;
-        if self.turn_taken.swap(true, Ordering::AcqRel) {
-            return Err(ErrorKind::TurnInFlight { session: self.id.clone() }.into());
-        }
-        let guard = TurnGuard(Arc::clone(self));
-        // Once more: the session may have stopped while the last turn was on.
+        let session = self.id.clone();
+        let Some(guard) = self.take_turn_unchecked() else {
+            return Err(ErrorKind::TurnInFlight { session }.into());
+        };
+        let (sender, receiver) = oneshot::channel();
+        self.tell(Task::Claim(sender))?;
+        receiver.await.unwrap_or_else(|_| Err(self.closed()))?;
+        // Once more: the session may have stopped while the last turn was on, or in the store that wrote it before.
         self.check_turns()?;
         Ok(guard)
     }
@@ -223,6 +227,9 @@ impl<M: SessionModel> Entry<M> {
 
     fn check_turns(&self) -> Result<(), Error> {
         self.check_open()?;
+        if let Some(error) = self.published.refusal(&self.id) {
+            return Err(error);
+        }
         let Turns { stopped, started } = guarded("turns", || M::turns(&self.view()))
             .map_err(|panicked| Error::from(ErrorKind::Unavailable { reason: panicked.to_string() }))?;
         let session = self.id.clone();
@@ -260,6 +267,10 @@ pub(crate) struct Admitted<M: SessionModel> {
 }
 
 /// The right to run a session's turn. One at a time; given back when dropped.
+///
+/// It excludes other takers, in this store and in others, and says nothing about the log: dropping it appends nothing. A
+/// turn that was started stays running there until an event ends it; [`Session::unfinished`](crate::Session::unfinished)
+/// finds one that was forgotten.
 pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
 
 impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {

@@ -273,12 +273,23 @@ pub(crate) fn corrupt(session: &SessionId, event: EventId, reason: String) -> Er
 }
 
 /// Some events of a log, in order.
-#[derive(Debug, Clone)]
 pub struct EventPage<M: SessionModel> {
     /// The events after the one that was asked for.
     pub events: Vec<Arc<Event<M>>>,
     /// Whether more may follow: ask again after the last of these.
     pub more: bool,
+}
+
+impl<M: SessionModel> Clone for EventPage<M> {
+    fn clone(&self) -> Self {
+        Self { events: self.events.clone(), more: self.more }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for EventPage<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventPage").field("events", &self.events).field("more", &self.more).finish()
+    }
 }
 
 /// Reads one page. An event that cannot be decoded is the error of the page that begins with it.

@@ -381,11 +381,11 @@ impl<M: SessionModel> Default for TakeTurn<M> {
 }
 
 impl<M: SessionModel> Handler<TakeTurn<M>> for SessionActor<M> {
-    // There already.
-    type Result = Result<TurnGuard<M>, Error>;
+    // Waits until the log is this store's own.
+    type Result = ResponseFuture<Result<TurnGuard<M>, Error>>;
 
     fn handle(&mut self, _: TakeTurn<M>, _: &mut Context<Self>) -> Self::Result {
-        self.entry.take_turn()
+        Box::pin(Arc::clone(&self.entry).take_turn())
     }
 }
 

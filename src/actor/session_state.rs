@@ -56,6 +56,8 @@ pub(crate) enum Task<M: SessionModel> {
     Transient(M::Transient, Counted),
     /// Head and counters after everything accepted before.
     Counters(oneshot::Sender<Result<(EventId, M::Counters), Error>>),
+    /// Makes this store the log's owner, and the view current.
+    Claim(oneshot::Sender<Result<(), Error>>),
     Close(CloseReply<M>),
 }
 
@@ -159,9 +161,16 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(Effect::Fence { claim: Claim::No });
     }
 
-    /// Answers when the session is recovered.
+    /// Answers when the session is recovered. Where another store may write the log, it is brought up to date first.
     pub(crate) fn when_ready(&mut self, reply: oneshot::Sender<Result<RecoveryReport, Error>>) {
         match &self.phase {
+            Phase::Ready if self.owned.is_none() => {
+                self.ready.push(reply);
+                if !self.checking {
+                    self.checking = true;
+                    self.effects.push(Effect::Fence { claim: Claim::No });
+                }
+            }
             Phase::Ready | Phase::Unwinding => drop(reply.send(Ok(self.report.clone()))),
             Phase::Closed => drop(reply.send(Err(self.closed()))),
             Phase::Recovering => self.ready.push(reply),
@@ -204,6 +213,8 @@ impl<M: SessionModel> SessionState<M> {
                 Some(Task::Counters(reply)) => {
                     drop(reply.send(Ok((self.stamper.head.id, self.stamper.counters.clone()))))
                 }
+                Some(Task::Claim(reply)) if self.owned.is_some() => drop(reply.send(Ok(()))),
+                Some(claim @ Task::Claim(_)) => self.check_first(claim, Effect::Fence { claim: Claim::Yes }),
                 Some(Task::Close(done)) if self.in_flight.is_empty() => self.close(done),
                 Some(Task::Close(done)) => return self.waiting.push_front(Task::Close(done)),
             }
@@ -221,6 +232,7 @@ impl<M: SessionModel> SessionState<M> {
         for task in std::mem::take(&mut self.waiting) {
             match task {
                 Task::Append(request) => request.answer(Err(error.clone())),
+                Task::Claim(reply) => drop(reply.send(Err(error.clone()))),
                 task => self.waiting.push_back(task),
             }
         }
@@ -231,6 +243,7 @@ impl<M: SessionModel> SessionState<M> {
             match task {
                 Task::Append(request) => request.answer(Err(error.clone())),
                 Task::Counters(reply) => drop(reply.send(Err(error.clone()))),
+                Task::Claim(reply) => drop(reply.send(Err(error.clone()))),
                 Task::Transient(..) => {}
                 // Closed by someone else, or not recovered: in both cases nothing is in flight.
                 Task::Close(done) => self.close(done),
@@ -247,14 +260,14 @@ impl<M: SessionModel> SessionState<M> {
             return request.answer(Err(error));
         }
         let Some(epoch) = self.owned else {
-            return self.check_first(request, Effect::Fence { claim: Claim::Yes });
+            return self.check_first(Task::Append(request), Effect::Fence { claim: Claim::Yes });
         };
         if let Some(key) = request.key.clone() {
             match self.keys.get(&key) {
                 Some(first) if first > self.committed.id => return self.join(first, request),
                 Some(first) => return self.effects.push(Effect::Repeat { first, request }),
                 None if self.keys.complete || request.key_checked => {}
-                None => return self.check_first(request, Effect::FindKey { key }),
+                None => return self.check_first(Task::Append(request), Effect::FindKey { key }),
             }
         }
         if let Some(expected) = request.expected_head
@@ -270,7 +283,7 @@ impl<M: SessionModel> SessionState<M> {
             };
             let digests: Vec<_> = digests.into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
             if !digests.is_empty() {
-                return self.check_first(request, Effect::CheckRefs { digests });
+                return self.check_first(Task::Append(request), Effect::CheckRefs { digests });
             }
         }
         let bodies = std::mem::take(&mut request.bodies);
@@ -295,8 +308,8 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     /// Puts the request back to the front until something is known. Everything behind it waits, so the order stays.
-    fn check_first(&mut self, request: Request<M>, effect: Effect<M>) {
-        self.waiting.push_front(Task::Append(request));
+    fn check_first(&mut self, task: Task<M>, effect: Effect<M>) {
+        self.waiting.push_front(task);
         self.checking = true;
         self.effects.push(effect);
     }
@@ -390,7 +403,8 @@ impl<M: SessionModel> SessionState<M> {
         match (result, claim) {
             (Ok(Written::Fenced { head, owned }), _) => {
                 self.owned = owned;
-                if claim == Claim::No || head != self.committed {
+                // Another store may have written since. A session that recovers has everything to read.
+                if self.phase != Phase::Ready || head != self.committed {
                     self.phase = Phase::Recovering;
                     self.effects.push(Effect::Recover { head: head.id, watch: self.in_flight.heads() });
                 }
@@ -399,10 +413,23 @@ impl<M: SessionModel> SessionState<M> {
                 let error = ErrorKind::OwnedElsewhere { session: self.id.clone(), owner };
                 self.refuse_appends(&error.into());
             }
+            (result, Claim::No) if self.phase == Phase::Ready => {
+                let error = unavailable(result);
+                self.ready.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
+            }
             (result, Claim::No) => self.failed(unavailable(result), "the log cannot be read"),
             (result, Claim::Yes) => self.refuse_appends(&unavailable(result)),
         }
+        if self.phase == Phase::Ready {
+            self.answer_ready();
+        }
         self.advance(env);
+    }
+
+    fn answer_ready(&mut self) {
+        for reply in self.ready.drain(..) {
+            drop(reply.send(Ok(self.report.clone())));
+        }
     }
 
     /// The log is folded: everyone who waited is answered by what it says.
@@ -433,9 +460,7 @@ impl<M: SessionModel> SessionState<M> {
             }
             self.publish_transients();
         }
-        for reply in self.ready.drain(..) {
-            drop(reply.send(Ok(self.report.clone())));
-        }
+        self.answer_ready();
         self.advance(env);
     }
 

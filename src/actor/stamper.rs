@@ -91,7 +91,7 @@ impl<M: SessionModel> Stamper<M> {
             let limit = record_bytes_max.min(codec::RECORD_BYTES_LIMIT);
             if record.len() > limit {
                 let (size, limit) = (record.len() as u64, limit as u64);
-                return Err(ErrorKind::TooLarge { what: "encoded event in bytes", size, limit }.into());
+                return Err(ErrorKind::TooLarge { what: "encoded event", unit: "bytes", size, limit }.into());
             }
             head = Head { id, chain: head.chain.next(id, at, &record), at };
             let event_type = Cow::Borrowed(M::event_type(&body));

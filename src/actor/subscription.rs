@@ -29,7 +29,6 @@ pub enum SubscribeFrom {
 }
 
 /// One item of a subscription.
-#[derive(Debug)]
 pub enum Item<M: SessionModel> {
     /// A committed event. Ids ascend by one, but for what a [`Gap`] names.
     Event(Arc<Event<M>>),
@@ -39,6 +38,17 @@ pub enum Item<M: SessionModel> {
     Gap(Gap),
     /// The session or the store was closed, or the log could not be read: nothing follows. A stream ends instead.
     Ended,
+}
+
+impl<M: SessionModel> std::fmt::Debug for Item<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Transient(transient) => f.debug_tuple("Transient").field(transient).finish(),
+            Self::Gap(gap) => f.debug_tuple("Gap").field(gap).finish(),
+            Self::Ended => f.write_str("Ended"),
+        }
+    }
 }
 
 impl<M: SessionModel> Clone for Item<M> {

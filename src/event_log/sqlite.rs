@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::identity::Identity;
+use super::sqlite_reader::SqlEventId;
 use super::{
     Claim, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
     StoredEvent, Write, Written, schema, sqlite_reader,
@@ -102,7 +103,7 @@ impl EventLog for SqliteLog {
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         let mut statement =
             self.connection.prepare_cached("SELECT chain FROM events WHERE log_key = ?1 AND event_id = ?2")?;
-        Ok(statement.query_row((log.0, id), |row| row.get(0).map(Chain)).optional()?)
+        Ok(statement.query_row((log.0, SqlEventId(id)), |row| row.get(0).map(Chain)).optional()?)
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
@@ -264,7 +265,9 @@ impl Scope<'_> {
              FROM logs WHERE log_key = ?1",
         )?;
         statement
-            .query_row([log.0], |row| Ok(LogState { owner: row.get(0)?, epoch: Epoch(row.get(1)?), head: row.get(2)? }))
+            .query_row([log.0], |row| {
+                Ok(LogState { owner: row.get(0)?, epoch: Epoch(row.get(1)?), head: row.get::<_, SqlEventId>(2)?.0 })
+            })
             .optional()
     }
 
@@ -338,7 +341,7 @@ impl Scope<'_> {
         for event in events {
             statement.execute((
                 log.0,
-                event.id,
+                SqlEventId(event.id),
                 &event.event_type,
                 event.at.as_micros(),
                 event.key.as_ref().map(|key| key.as_bytes()),

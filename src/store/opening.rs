@@ -32,6 +32,7 @@ pub(super) struct Parts {
 }
 
 pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<(Services, Parts), Error> {
+    config.check()?;
     // The one that opens the store, if any: asked here, since the work is done on another thread.
     let current = Arbiter::try_current();
     let (sender, receiver) = oneshot::channel();

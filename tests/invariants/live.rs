@@ -110,7 +110,7 @@ async fn i6_reads_are_answered_while_a_commit_is_held() {
     soon(store.put_text("another")).await.unwrap();
     assert!(soon(store.verify_references()).await.unwrap().is_empty());
     assert_eq!(soon(store.resume_session("s")).await.unwrap().view().head(), at(1));
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     let mut stream = soon(session.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
     assert!(matches!(soon(stream.next()).await, Some(Item::Event(event)) if event.id() == at(1)));
     assert!(receipts.iter_mut().all(|receipt| receipt.now_or_never().is_none()), "nothing was committed meanwhile");
