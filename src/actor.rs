@@ -102,10 +102,11 @@ impl Services {
         }
     }
 
-    /// The arbiter for the next session actor: one after the other.
-    pub(crate) fn arbiter(&self) -> Option<&ArbiterHandle> {
+    /// The arbiters for the next session actor, each once, beginning with the next in turn.
+    pub(crate) fn arbiters_in_turn(&self) -> impl Iterator<Item = &ArbiterHandle> {
         let turn = self.next_arbiter.fetch_add(1, Ordering::Relaxed);
-        self.arbiters.get(turn.checked_rem(self.arbiters.len())?)
+        let first = turn.checked_rem(self.arbiters.len()).unwrap_or_default();
+        self.arbiters.iter().cycle().skip(first).take(self.arbiters.len())
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -210,14 +210,6 @@ impl<M: SessionModel> Request<M> {
     }
 }
 
-/// An answer that is there already.
-pub(crate) fn answered<M: SessionModel>(session: SessionId, answer: Appended<M>) -> Receipt<M> {
-    let (sender, receiver) = oneshot::channel();
-    // The receiver is alive: it is returned.
-    let _ = sender.send(Ok(answer));
-    Receipt { session, answer: receiver }
-}
-
 /// Answers a retry with what the append whose first event is `first` wrote.
 pub(crate) fn repeat<M: SessionModel>(
     readers: &Readers,

@@ -14,7 +14,7 @@ use super::session::{Accept, SessionActor};
 use super::session_state::{SessionState, Task};
 use super::workers::lock;
 use super::{Services, guarded};
-use crate::append::{Append, Appended, Counted, Receipt, Request, answered};
+use crate::append::{Append, Counted, Receipt, Request};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Epoch, LogMeta};
 use crate::id::SessionId;
@@ -32,8 +32,13 @@ pub(crate) struct Entry<M: SessionModel> {
     address: RwLock<Address<M>>,
     in_flight: Arc<AtomicUsize>,
     turn_taken: AtomicBool,
-    context: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    context: Mutex<Context>,
+    /// Held while the session is being stopped, so that two who stop it do not both say so.
+    pub(crate) stopping: futures::lock::Mutex<()>,
 }
+
+/// The host's own objects, one of each type.
+type Context = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
 /// An actor that an arbiter was asked to start. An arbiter that is just stopping takes it and never does.
 struct Starting<M: SessionModel>(Option<Arc<Entry<M>>>);
@@ -75,6 +80,7 @@ impl<M: SessionModel> Entry<M> {
             in_flight: Arc::default(),
             turn_taken: AtomicBool::new(false),
             context: Mutex::default(),
+            stopping: futures::lock::Mutex::default(),
         });
         entry.address()?;
         Ok(entry)
@@ -101,8 +107,7 @@ impl<M: SessionModel> Entry<M> {
             Address::Live(address) if address.connected() => return Ok(address.clone()),
             Address::Live(_) | Address::None => {}
         }
-        for _ in 0..self.services.arbiters.len() {
-            let Some(arbiter) = self.services.arbiter() else { break };
+        for arbiter in self.services.arbiters_in_turn() {
             let mut starting = Starting(Some(Arc::clone(self)));
             let address = Supervisor::start_in_arbiter(arbiter, move |_| {
                 let entry = starting.0.take();
@@ -163,9 +168,12 @@ impl<M: SessionModel> Entry<M> {
         Ok(())
     }
 
-    /// Lets go of the actor: it ends once nobody else holds its address.
+    /// Lets go of the actor, which ends once nobody else holds its address, and of the host's context.
     pub(crate) fn mark_closed(&self) {
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed;
+        // Dropped without the lock: it is the host's code, and may hold a handle of this session.
+        let context = std::mem::take(&mut *lock(&self.context));
+        drop(context);
     }
 
     /// Counts one more thing in flight.
@@ -176,7 +184,7 @@ impl<M: SessionModel> Entry<M> {
     }
 
     /// Checks an append as far as the caller's thread can.
-    pub(crate) fn admit(&self, append: Append<M>) -> Result<Admitted<M>, Error> {
+    pub(crate) fn admit(&self, append: Append<M>) -> Result<(Task<M>, Receipt<M>), Error> {
         self.services.check_open()?;
         let limit = self.services.config.batch_events_max;
         if append.bodies.len() > limit {
@@ -195,13 +203,8 @@ impl<M: SessionModel> Entry<M> {
                 .unwrap_or_else(|panicked| Err(panicked.to_string()))
                 .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
-        if append.bodies.is_empty() {
-            let head = self.view().head();
-            let nothing = Appended { events: Vec::new(), head, repeated: false };
-            return Ok(Admitted { task: None, receipt: answered(self.id.clone(), nothing) });
-        }
         let (request, receipt) = Request::new(append, self.id.clone(), self.enter()?);
-        Ok(Admitted { task: Some(Task::Append(request)), receipt })
+        Ok((Task::Append(request), receipt))
     }
 
     /// Takes the turn, if the session still has turns to take and is this store's to write.
@@ -257,13 +260,6 @@ impl<M: SessionModel> Entry<M> {
             Err(_) => unreachable!("the map is keyed by the type of its values"),
         }
     }
-}
-
-/// An append that may go to the session.
-pub(crate) struct Admitted<M: SessionModel> {
-    /// `None` for an empty batch.
-    pub(crate) task: Option<Task<M>>,
-    pub(crate) receipt: Receipt<M>,
 }
 
 /// The right to run a session's turn. One at a time; given back when dropped.

@@ -94,7 +94,9 @@ impl GroupWriter {
                     return (pending.reply)(Err(PersistError::Fenced));
                 }
             }
-            Write::Register { .. } | Write::Release { .. } => {}
+            // Nothing is in flight when a log is given up.
+            Write::Release { log, .. } => drop(self.incarnations.remove(log)),
+            Write::Register { .. } => {}
         }
         self.reads += usize::from(is_read(&pending.write));
         self.pending.push_back(pending);

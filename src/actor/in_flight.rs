@@ -8,7 +8,7 @@ use crate::append::{AppendReply, Appended, Counted, Request};
 use crate::codec;
 use crate::error::Error;
 use crate::event_log::Head;
-use crate::id::EventId;
+use crate::id::{AppendKey, EventId};
 use crate::model::{Event, SessionModel};
 
 /// An append that was stamped and sent.
@@ -81,6 +81,17 @@ impl<M: SessionModel> InFlight<M> {
 
     pub(crate) fn push_transient(&mut self, transient: M::Transient, counted: Counted) {
         self.0.push_back(InFlightTask::Transient(transient, counted));
+    }
+
+    /// Puts back the append that was taken last.
+    pub(crate) fn put_back(&mut self, append: StampedAppend<M>) {
+        self.0.push_front(InFlightTask::Append(append));
+    }
+
+    /// The first event of the append with this key.
+    pub(crate) fn first_of(&self, key: &AppendKey) -> Option<EventId> {
+        let append = self.appends().find(|append| append.key.as_ref().is_some_and(|stamped| stamped.key == *key))?;
+        append.events.first().map(|event| event.id())
     }
 
     /// The append that begins with this event.

@@ -203,9 +203,15 @@ impl Fold<'_> {
         let mut state = M::View::default();
         let mut folded = EventId::ZERO;
         while folded.next() < end {
-            for stored in reader.page(self.log.key, folded, self.page_events, PAGE_BYTES_MAX)? {
-                if stored.id < end {
-                    fold_one::<M>(self.session, &mut state, &mut folded, &stored)?;
+            let page = reader.page(self.log.key, folded, self.page_events, PAGE_BYTES_MAX)?;
+            if page.is_empty() {
+                return Err(corrupt(self.session, folded.next(), "the log lost it a moment ago".to_owned()));
+            }
+            for stored in page {
+                if stored.id < end && fold_one::<M>(self.session, &mut state, &mut folded, &stored)? != Condition::Ready
+                {
+                    let reason = "apply folded this event a moment ago and panics on it now".to_owned();
+                    return Err(ErrorKind::Unavailable { reason }.into());
                 }
             }
         }

@@ -115,25 +115,28 @@ impl<M: SessionModel> SessionActor<M> {
                 repeat(&services.readers, self.entry.id.clone(), self.entry.log, first, request);
             }
             Effect::Close { release, subscribers, done } => {
-                self.entry.mark_closed();
                 for subscriber in &subscribers {
                     subscriber.end(Box::new(|| ()));
                 }
                 match release {
-                    None => done(subscribers),
+                    None => {
+                        self.entry.mark_closed();
+                        done(subscribers);
+                    }
                     Some(epoch) => {
                         let write = Write::Release { log: self.entry.log.key, epoch };
                         // Should it fail, the log stays this store's, until the store closes.
                         let reply = Box::new(move |_| done(subscribers));
+                        // Ahead of whatever an opener sends who finds the session closed.
                         services.persist.do_send(Persist { write, incarnation, reply });
+                        self.entry.mark_closed();
                     }
                 }
             }
         }
     }
 
-    /// Runs a read on a reader thread and sends its answer back. The readers of a store that is closed take nothing, and
-    /// by then its sessions are closed too.
+    /// Runs a read on a reader thread and sends its answer back. The readers of a store that is closed take nothing.
     fn read(&self, back: Way<M>, read: impl FnOnce(&mut ReaderSlot) -> Answered<M> + Send + 'static) {
         let submitted = self.entry.services.readers.submit(move |slot| back.send(read(slot)));
         if submitted.is_err() {
@@ -200,11 +203,9 @@ impl<M: SessionModel> Handler<Append<M>> for SessionActor<M> {
     fn handle(&mut self, append: Append<M>, context: &mut Context<Self>) -> Self::Result {
         match self.entry.admit(append) {
             Err(error) => Box::pin(async { Err(error) }),
-            Ok(admitted) => {
-                if let Some(task) = admitted.task {
-                    self.step(context, |state, env| state.accept(task, env));
-                }
-                Box::pin(admitted.receipt)
+            Ok((task, receipt)) => {
+                self.step(context, |state, env| state.accept(task, env));
+                Box::pin(receipt)
             }
         }
     }
@@ -254,7 +255,7 @@ pub struct EventsAfter<M: SessionModel> {
 }
 
 impl<M: SessionModel> EventsAfter<M> {
-    /// Asks for up to `events_max` events after `after`; the configuration's page limit holds too.
+    /// Asks for up to `events_max` events after `after`, at least one; the configuration's page limit holds too.
     #[must_use]
     pub fn new(after: EventId, events_max: usize) -> Self {
         Self { after, events_max, model: std::marker::PhantomData }
@@ -276,7 +277,7 @@ pub(crate) async fn events_after<M: SessionModel>(
     events_max: usize,
 ) -> Result<EventPage<M>, Error> {
     let services = Arc::clone(&entry.services);
-    let events_max = events_max.min(services.config.page_events_max);
+    let events_max = events_max.clamp(1, services.config.page_events_max);
     services.readers.read(move |reader| read_page(reader, &entry.id, entry.log, after, events_max)).await
 }
 

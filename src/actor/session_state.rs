@@ -2,6 +2,7 @@
 //! was persisted, answers. It outlives the actor, so that an append in flight gets its answer whatever dies.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use futures::channel::oneshot;
@@ -13,7 +14,7 @@ use super::recovery::{KeyIndex, Recovered, RecoveryReport};
 use super::stamper::{Stamped, Stamper};
 use super::subscription::Subscriber;
 use super::{Panicked, guarded};
-use crate::append::{Counted, Request};
+use crate::append::{Appended, Counted, Request};
 use crate::blob::BlobStore;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
@@ -134,6 +135,7 @@ impl<M: SessionModel> SessionState<M> {
         if self.phase == Phase::Closed {
             return Err(self.closed());
         }
+        self.subscribers.retain(|subscriber| !subscriber.is_gone());
         let subscriber = make(self.committed.id);
         self.subscribers.push(Arc::clone(&subscriber));
         Ok(subscriber)
@@ -256,6 +258,12 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Checks one append; stamps and sends it when nothing is left to ask.
     fn append(&mut self, mut request: Request<M>, env: &Env<'_>) {
+        if request.bodies.is_empty() {
+            let head = self.stamper.head.id;
+            let nothing = Appended { events: Vec::new(), head, repeated: false };
+            let answer = self.check_head(&request).map(|()| nothing);
+            return request.answer(answer);
+        }
         if let Some(error) = self.published.refusal(&self.id) {
             return request.answer(Err(error));
         }
@@ -267,14 +275,15 @@ impl<M: SessionModel> SessionState<M> {
                 Some(first) if first > self.committed.id => return self.join(first, request),
                 Some(first) => return self.effects.push(Effect::Repeat { first, request }),
                 None if self.keys.complete || request.key_checked => {}
-                None => return self.check_first(Task::Append(request), Effect::FindKey { key }),
+                // Left out of the index while it is in flight. Nothing is stamped while the log is searched.
+                None => match self.in_flight.first_of(&key) {
+                    Some(first) => return self.join(first, request),
+                    None => return self.check_first(Task::Append(request), Effect::FindKey { key }),
+                },
             }
         }
-        if let Some(expected) = request.expected_head
-            && expected != self.stamper.head.id
-        {
-            let kind = ErrorKind::HeadMoved { session: self.id.clone(), expected, actual: self.stamper.head.id };
-            return request.answer(Err(kind.into()));
+        if let Err(error) = self.check_head(&request) {
+            return request.answer(Err(error));
         }
         if !request.refs_checked {
             let digests = match guarded("blob_refs", || request.digests()) {
@@ -304,6 +313,16 @@ impl<M: SessionModel> SessionState<M> {
                 let replies = vec![request.into_reply()];
                 self.in_flight.push_append(StampedAppend { events, head, key, replies });
             }
+        }
+    }
+
+    fn check_head(&self, request: &Request<M>) -> Result<(), Error> {
+        let actual = self.stamper.head.id;
+        match request.expected_head {
+            Some(expected) if expected != actual => {
+                Err(ErrorKind::HeadMoved { session: self.id.clone(), expected, actual }.into())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -352,12 +371,19 @@ impl<M: SessionModel> SessionState<M> {
 
     fn commit(&mut self, append: StampedAppend<M>) {
         self.committed = append.head;
-        self.published.fold(&append.events);
-        self.subscribers.retain(|subscriber| !subscriber.is_gone());
-        for event in &append.events {
-            for subscriber in &self.subscribers {
-                subscriber.event(event);
+        let shown = catch_unwind(AssertUnwindSafe(|| {
+            self.published.fold(&append.events);
+            self.subscribers.retain(|subscriber| !subscriber.is_gone());
+            for event in &append.events {
+                for subscriber in &self.subscribers {
+                    subscriber.event(event);
+                }
             }
+        }));
+        if let Err(panic) = shown {
+            // It is durable: the recovery that follows shows it and answers it.
+            self.in_flight.put_back(append);
+            resume_unwind(panic);
         }
         append.acknowledge();
     }

@@ -175,7 +175,9 @@ impl<M: SessionModel> Subscriber<M> {
     fn new(sink: Sink<M>, from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
         let (after, mode) = match from {
             SubscribeFrom::After(after) if after < head => (after, Mode::CatchUp { reading: false }),
-            SubscribeFrom::After(_) | SubscribeFrom::Now => (head, Mode::Live),
+            // Perhaps ahead of the head: read from the log before the session has folded it, or written by another store.
+            SubscribeFrom::After(after) => (after, Mode::Live),
+            SubscribeFrom::Now => (head, Mode::Live),
         };
         let queue = Queue {
             waker: None,
@@ -241,7 +243,9 @@ impl<M: SessionModel> Subscriber<M> {
         {
             let mut queue = lock(&self.queue);
             queue.head = head;
-            if queue.mode == Mode::Live && queue.queued < head && queue.events_lost_through.is_none() {
+            if let Some(through) = queue.events_lost_through {
+                queue.events_lost_through = Some(through.max(head));
+            } else if queue.mode == Mode::Live && queue.queued < head {
                 queue.mode = Mode::CatchUp { reading: false };
             }
         }
@@ -325,6 +329,7 @@ impl<M: SessionModel> Subscriber<M> {
                 let mut queue = lock(&subscriber.queue);
                 queue.mode = Mode::CatchUp { reading: false };
                 match page {
+                    _ if queue.ended => {}
                     Ok(page) if !page.events.is_empty() => {
                         for event in page.events {
                             queue.queued = event.id();
@@ -371,6 +376,10 @@ impl<M: SessionModel> Queue<M> {
 
     /// The next item: what is queued, then one marker for everything that was left out.
     fn next(&mut self) -> Option<Item<M>> {
+        // Cancelled while a page was on its way, or with a gap to tell.
+        if self.ended {
+            return None;
+        }
         if let Some(item) = self.items.pop_front() {
             if let Item::Event(event) = &item {
                 self.delivered = event.id();

@@ -98,11 +98,9 @@ impl<M: SessionModel> Session<M> {
     /// # Errors
     /// Those of [`Session::append_batch`]. By the receipt: [`ErrorKind::HeadMoved`], [`ErrorKind::KeyReused`] too.
     pub fn append_with(&self, append: Append<M>) -> Result<Receipt<M>, Error> {
-        let admitted = self.entry.admit(append)?;
-        if let Some(task) = admitted.task {
-            self.entry.tell(task)?;
-        }
-        Ok(admitted.receipt)
+        let (task, receipt) = self.entry.admit(append)?;
+        self.entry.tell(task)?;
+        Ok(receipt)
     }
 
     /// The last stamped event, and the counters that the next append goes on from.
@@ -116,7 +114,7 @@ impl<M: SessionModel> Session<M> {
         receiver.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    /// The committed events after one, up to `events_max` and the configuration's page limit.
+    /// The committed events after one, up to `events_max` (at least one) and the configuration's page limit.
     ///
     /// # Errors
     /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event.
@@ -263,6 +261,8 @@ impl Session<Agent> {
     /// # Errors
     /// Those of [`Session::append`] and its receipt.
     pub async fn stop(&self) -> Result<StopOutcome, Error> {
+        // One at a time: the second finds what the first has appended.
+        let _stopping = self.entry.stopping.lock().await;
         // Held until the events are there, so that no turn begins between them.
         let turn = self.entry.take_turn_unchecked();
         let status = self.view().session.as_ref().map(|session| session.status);
