@@ -22,8 +22,16 @@
 //! # again.close().await }) }
 //! ```
 //!
-//! The modules are in reading order: ids and errors, what a host plugs in, the built-in agent model, how events become
-//! records, where records and blobs are kept, the actors, the handles. ARCHITECTURE.md tells the same in prose.
+//! - Open: [`Store`], [`StoreConfig`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
+//!   [`StoredState`]. Follow: [`EventStream`], [`Delivery`], [`Gap`].
+//! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`],
+//!   [`TakeTurn`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
+//!   [`PersistActor`]: [`Restart`].
+//! - The built-in model: [`agent`]. A model of your own: [`SessionModel`].
+//!
+//! ARCHITECTURE.md tells how it works.
+
+// In reading order: the data in the order it travels.
 
 mod id;
 
