@@ -255,3 +255,48 @@ impl From<PersistError> for crate::error::Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::codec::Chain;
+    use crate::event_log::{Claim, MemoryDisk, MemoryMedium, StoredEvent};
+    use crate::id::{SessionId, Timestamp};
+
+    type Answer = Receiver<Result<Written, PersistError>>;
+
+    fn push(writer: &mut GroupWriter, incarnation: u64, write: Write) -> Answer {
+        let (sender, answer) = channel();
+        writer.push(Pending { write, incarnation, reply: Box::new(move |result| sender.send(result).unwrap()) });
+        answer
+    }
+
+    #[test]
+    fn a_fence_lets_earlier_appends_through_and_refuses_those_of_an_earlier_life_that_come_after_it() {
+        let medium = MemoryMedium::open(MemoryDisk::default(), "model", Timestamp::default()).unwrap();
+        let mut writer = GroupWriter::open(Arc::new(medium), GroupLimits { events_max: 10, bytes_max: 1000 }).unwrap();
+        let register = Write::Register { session: SessionId::new("s").unwrap(), at: Timestamp::default() };
+        let registered = push(&mut writer, 0, register);
+        assert_eq!(writer.flush(), Next::Idle);
+        let Written::Registered { meta, owned: Some(epoch) } = registered.recv().unwrap().unwrap() else {
+            panic!("it is new")
+        };
+        let append = |id| {
+            let (event_type, at) = ("event".to_owned(), Timestamp::default());
+            let chain = Chain::start(&meta.log_id);
+            let event = StoredEvent { id: EventId::new(id), event_type, at, key: None, chain, record: Vec::new() };
+            Write::Append { log: meta.key, epoch, events: vec![event] }
+        };
+        let before = push(&mut writer, 1, append(1));
+        let fence = push(&mut writer, 2, Write::Fence { log: meta, claim: Claim::No });
+        let late = push(&mut writer, 1, append(2));
+        let after = push(&mut writer, 2, append(2));
+        assert_eq!(writer.flush(), Next::Idle);
+        assert!(matches!(before.recv().unwrap(), Ok(Written::Appended)));
+        assert!(matches!(fence.recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id == EventId::new(1)));
+        assert!(matches!(late.recv().unwrap(), Err(PersistError::Fenced)));
+        assert!(matches!(after.recv().unwrap(), Ok(Written::Appended)), "nothing of the late one is in the log");
+    }
+}
