@@ -22,7 +22,9 @@ pub(crate) mod blob;
 pub(crate) mod entry;
 pub(crate) mod group;
 pub(crate) mod host_thread;
+pub(crate) mod in_flight;
 pub(crate) mod persist;
+pub(crate) mod published;
 pub(crate) mod recovery;
 pub(crate) mod session;
 pub(crate) mod session_state;
@@ -30,6 +32,7 @@ pub(crate) mod stamper;
 pub(crate) mod subscription;
 pub(crate) mod workers;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -49,6 +52,22 @@ use workers::Readers;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Restart;
+
+/// Calls a function of the host's model. One that panics is an answer to its caller, and no end of an actor. To be called
+/// where a panic leaves nothing of ours half done.
+pub(crate) fn guarded<T>(function: &'static str, call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
+        log::error!("the model's {function} panicked");
+        Panicked { function }
+    })
+}
+
+/// A function of the host's model panicked.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the model's {function} panicked")]
+pub(crate) struct Panicked {
+    function: &'static str,
+}
 
 /// What every session of a store shares.
 pub(crate) struct Services {
@@ -83,10 +102,11 @@ impl Services {
         }
     }
 
-    /// The arbiter for the next session actor: one after the other.
-    pub(crate) fn arbiter(&self) -> Option<&ArbiterHandle> {
+    /// The arbiters for the next session actor, each once, beginning with the next in turn.
+    pub(crate) fn arbiters_in_turn(&self) -> impl Iterator<Item = &ArbiterHandle> {
         let turn = self.next_arbiter.fetch_add(1, Ordering::Relaxed);
-        self.arbiters.get(turn.checked_rem(self.arbiters.len())?)
+        let first = turn.checked_rem(self.arbiters.len()).unwrap_or_default();
+        self.arbiters.iter().cycle().skip(first).take(self.arbiters.len())
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use actix::prelude::{Message, MessageResponse};
 use futures::channel::oneshot;
 
-use crate::actor::entry::InFlight;
 use crate::actor::recovery::{corrupt, decode, read_page};
+use crate::actor::workers::Readers;
 use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{LogMeta, LogReader};
@@ -19,12 +20,13 @@ use crate::model::{Event, SessionModel};
 /// An append: one or more bodies, all or nothing, and the conditions under which they are written.
 ///
 /// As a message to a [`SessionActor`](crate::SessionActor) it is answered with the [`Appended`] events once they are
-/// durable and folded.
+/// durable and folded. Should the model's `apply` panic on one, it is durable and not folded: see
+/// [`Condition`](crate::Condition).
 ///
 /// # Cancellation
 /// Dropping the future of a sent message before the actor has reached it cancels the append, and a full mailbox reorders
 /// it. [`Session::append`](crate::Session::append) has neither trait.
-#[derive(Debug, Clone, Message)]
+#[derive(Message)]
 #[rtype(result = "Result<Appended<M>, Error>")]
 pub struct Append<M: SessionModel> {
     pub(crate) bodies: Vec<M::Body>,
@@ -60,8 +62,21 @@ impl<M: SessionModel> Append<M> {
     }
 }
 
+impl<M: SessionModel> Clone for Append<M> {
+    fn clone(&self) -> Self {
+        Self { bodies: self.bodies.clone(), expected_head: self.expected_head, key: self.key.clone() }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for Append<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Append");
+        debug.field("bodies", &self.bodies).field("expected_head", &self.expected_head).field("key", &self.key).finish()
+    }
+}
+
 /// What an append wrote.
-#[derive(Debug, MessageResponse)]
+#[derive(MessageResponse)]
 pub struct Appended<M: SessionModel> {
     /// The stamped events, in order.
     pub events: Vec<Arc<Event<M>>>,
@@ -77,6 +92,13 @@ impl<M: SessionModel> Clone for Appended<M> {
     }
 }
 
+impl<M: SessionModel> std::fmt::Debug for Appended<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Appended");
+        debug.field("events", &self.events).field("head", &self.head).field("repeated", &self.repeated).finish()
+    }
+}
+
 /// The promise of an answer to an append that has its place in the session's order already.
 ///
 /// # Errors
@@ -85,11 +107,16 @@ impl<M: SessionModel> Clone for Appended<M> {
 ///
 /// # Cancellation
 /// Dropping a receipt cancels nothing: the append goes on.
-#[derive(Debug)]
 #[must_use = "the append is durable only once its receipt has answered Ok"]
 pub struct Receipt<M: SessionModel> {
     session: SessionId,
     answer: oneshot::Receiver<Result<Appended<M>, Error>>,
+}
+
+impl<M: SessionModel> std::fmt::Debug for Receipt<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipt").field("session", &self.session).finish_non_exhaustive()
+    }
 }
 
 impl<M: SessionModel> Future for Receipt<M> {
@@ -103,6 +130,23 @@ impl<M: SessionModel> Future for Receipt<M> {
                 Err(ErrorKind::NotWritten { session: self.session.clone(), reason }.into())
             })
         })
+    }
+}
+
+/// One thing in flight, counted until dropped.
+pub(crate) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    /// Counts one more, unless that is over the limit.
+    pub(crate) fn enter(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let entered = Self(Arc::clone(count));
+        (count.fetch_add(1, Ordering::AcqRel) < limit).then_some(entered)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -121,7 +165,7 @@ pub(crate) struct Request<M: SessionModel> {
 /// The way back to one caller. Counts as in flight until it answers.
 pub(crate) struct AppendReply<M: SessionModel> {
     sender: oneshot::Sender<Result<Appended<M>, Error>>,
-    _in_flight: InFlight,
+    _in_flight: Counted,
 }
 
 impl<M: SessionModel> AppendReply<M> {
@@ -133,7 +177,7 @@ impl<M: SessionModel> AppendReply<M> {
 }
 
 impl<M: SessionModel> Request<M> {
-    pub(crate) fn new(append: Append<M>, session: SessionId, in_flight: InFlight) -> (Self, Receipt<M>) {
+    pub(crate) fn new(append: Append<M>, session: SessionId, in_flight: Counted) -> (Self, Receipt<M>) {
         let (sender, answer) = oneshot::channel();
         let request = Self {
             bodies: append.bodies,
@@ -166,16 +210,26 @@ impl<M: SessionModel> Request<M> {
     }
 }
 
-/// An answer that is there already.
-pub(crate) fn answered<M: SessionModel>(session: SessionId, answer: Appended<M>) -> Receipt<M> {
-    let (sender, receiver) = oneshot::channel();
-    // The receiver is alive: it is returned.
-    let _ = sender.send(Ok(answer));
-    Receipt { session, answer: receiver }
+/// Answers a retry with what the append whose first event is `first` wrote.
+pub(crate) fn repeat<M: SessionModel>(
+    readers: &Readers,
+    session: SessionId,
+    log: LogMeta,
+    first: EventId,
+    request: Request<M>,
+) {
+    let submitted = readers.submit(move |slot| {
+        let result = slot.read(|reader| read_repeated::<M>(reader, &session, log, first, &request.bodies));
+        request.answer(result);
+    });
+    if submitted.is_err() {
+        // The request went with its reply, which tells the caller so.
+        log::debug!("a retry came to a store that is closed");
+    }
 }
 
 /// Reads what the append whose first event is `first` wrote, if it wrote these bodies.
-pub(crate) fn read_repeated<M: SessionModel>(
+fn read_repeated<M: SessionModel>(
     reader: &mut dyn LogReader,
     session: &SessionId,
     log: LogMeta,

@@ -93,7 +93,7 @@ impl From<BlobError> for Error {
             BlobError::Missing { digest } => ErrorKind::UnknownBlob { digest }.into(),
             BlobError::Corrupt { digest } => ErrorKind::CorruptBlob { digest }.into(),
             BlobError::TooLarge { size, limit } => {
-                ErrorKind::TooLarge { what: "blob size in bytes", size, limit }.into()
+                ErrorKind::TooLarge { what: "blob", unit: "bytes", size, limit }.into()
             }
             BlobError::DiskFull { what, path, source } | BlobError::Io { what, path, source } => {
                 FileError { what, path, source }.into()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::ArbiterHandle;
 
 use crate::clock::Clock;
+use crate::error::{Error, ErrorKind};
 use crate::event_log::MemoryDisk;
 
 /// How to open a store. The medium is the only thing that a host changes between a durable store and one in memory.
@@ -138,8 +139,44 @@ impl StoreConfig {
     }
 }
 
+impl StoreConfig {
+    /// Refuses limits under which nothing could be done.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let limits = [
+            ("live.subscriber_queue_max", self.live.subscriber_queue_max),
+            ("record_bytes_max", self.record_bytes_max),
+            ("batch_events_max", self.batch_events_max),
+            ("session_in_flight_max", self.session_in_flight_max),
+            ("group_events_max", self.group_events_max),
+            ("group_bytes_max", self.group_bytes_max),
+            ("page_events_max", self.page_events_max),
+            ("queued_jobs_max", self.queued_jobs_max),
+        ];
+        match limits.iter().find(|(_, limit)| *limit == 0) {
+            Some((name, _)) => {
+                Err(ErrorKind::InvalidArgument { what: format!("{name} is 0, it must be at least 1") }.into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl Default for LiveConfig {
     fn default() -> Self {
         Self { subscriber_queue_max: 1024, lag: LagPolicy::Gap }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_nothing_is_refused_by_name() {
+        assert!(StoreConfig::memory().check().is_ok());
+        let error = StoreConfig { page_events_max: 0, ..StoreConfig::memory() }.check().unwrap_err();
+        assert_eq!(error.to_string(), "page_events_max is 0, it must be at least 1");
+        let live = LiveConfig { subscriber_queue_max: 0, ..LiveConfig::default() };
+        assert!(StoreConfig { live, ..StoreConfig::memory() }.check().is_err());
     }
 }

@@ -104,9 +104,36 @@ impl Json {
     }
 }
 
+impl std::fmt::Display for Json {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Json {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
 impl Default for Json {
     /// The empty object.
     fn default() -> Self {
         Self("{}".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_double_comes_back_as_it_was() {
+        for double in [31.245270191439438, 0.1 + 0.2, f64::MAX, f64::MIN_POSITIVE, -0.0] {
+            let json = Json::from_value(&double.into()).unwrap();
+            assert_eq!(json.to_value().unwrap().as_f64().map(f64::to_bits), Some(double.to_bits()), "{double}");
+        }
     }
 }

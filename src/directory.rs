@@ -83,11 +83,10 @@ impl StoreDirectory {
             if !directory.is_dir() {
                 unless(io::ErrorKind::AlreadyExists, files.create_directory(&directory))
                     .map_err(failed("cannot create directory", &directory))?;
-                // Another store may have made it meanwhile; a file of that name is in the way.
+                // Not made by another store a moment ago, but something else of that name.
                 if !directory.is_dir() {
-                    return Err(
-                        failed("cannot use as a directory", &directory)(io::ErrorKind::NotADirectory.into()).into()
-                    );
+                    let error = io::ErrorKind::NotADirectory.into();
+                    return Err(failed("cannot use as a directory", &directory)(error).into());
                 }
             }
         }

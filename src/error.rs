@@ -29,8 +29,11 @@ pub enum ErrorKind {
         reason: String,
     },
     /// The text is not 64 lower-case hex digits.
-    #[error("not a digest: wanted 64 lower-case hex digits")]
-    InvalidDigest,
+    #[error("not a digest: wanted 64 lower-case hex digits, got {bytes} bytes of text")]
+    InvalidDigest {
+        /// The length of the text, in bytes.
+        bytes: usize,
+    },
     /// The text is not JSON that can be made canonical.
     #[error("not canonical JSON: {reason}")]
     InvalidJson {
@@ -50,10 +53,12 @@ pub enum ErrorKind {
         reason: String,
     },
     /// A body, batch or blob is over its limit.
-    #[error("{what} is {size}, limit is {limit}")]
+    #[error("{what} is {size} {unit}, limit is {limit}")]
     TooLarge {
-        /// What is too large, with its unit.
+        /// What is too large.
         what: &'static str,
+        /// The unit of its size: bytes or events.
+        unit: &'static str,
         /// Its size.
         size: u64,
         /// The limit of the configuration.

@@ -1,10 +1,13 @@
 //! The port to the durable log: what the persist actor writes through and the readers read through, and its two
 //! implementations.
 
+mod identity;
 mod memory;
 mod schema;
 mod sqlite;
 mod sqlite_reader;
+
+use std::borrow::Cow;
 
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
@@ -42,7 +45,7 @@ pub(crate) struct Head {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredEvent {
     pub(crate) id: EventId,
-    pub(crate) event_type: String,
+    pub(crate) event_type: Cow<'static, str>,
     pub(crate) at: Timestamp,
     /// The append's key, on the first event of the append only.
     pub(crate) key: Option<AppendKey>,
@@ -141,6 +144,10 @@ pub(crate) trait EventLog: Send {
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
 
+    /// Writes and syncs anew what a commit that failed may have left in the write-ahead log: the kernel tells of a failed
+    /// sync only once, so a later one proves nothing about pages that were written before.
+    fn secure(&mut self) -> Result<(), LogError>;
+
     /// Moves committed pages to where they belong, when enough have gathered. Called after acknowledging.
     fn maintain(&mut self) -> Result<(), LogError>;
 
@@ -173,3 +180,6 @@ pub(crate) trait LogMedium: Send + Sync {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError>;
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,14 @@ impl fmt::Debug for SessionId {
     }
 }
 
+impl FromStr for SessionId {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::new(name)
+    }
+}
+
 impl AsRef<str> for SessionId {
     fn as_ref(&self) -> &str {
         &self.0
@@ -100,6 +108,21 @@ impl EventId {
     }
 }
 
+impl FromStr for EventId {
+    type Err = Error;
+
+    /// Reads a decimal number of up to [`EventId::MAX`].
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.parse() {
+            Ok(position) if position <= Self::MAX.0 => Ok(Self(position)),
+            _ => {
+                let what = format!("event id {text:?} is not a number from 0 to {}", Self::MAX);
+                Err(ErrorKind::InvalidArgument { what }.into())
+            }
+        }
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -133,6 +156,14 @@ impl AppendKey {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl FromStr for AppendKey {
+    type Err = Error;
+
+    fn from_str(key: &str) -> Result<Self, Error> {
+        Self::new(key)
     }
 }
 
@@ -202,11 +233,11 @@ impl FromStr for Digest {
         for byte in &mut bytes {
             match (digits.next().and_then(nibble), digits.next().and_then(nibble)) {
                 (Some(high), Some(low)) => *byte = high << 4 | low,
-                _ => return Err(ErrorKind::InvalidDigest.into()),
+                _ => return Err(ErrorKind::InvalidDigest { bytes: text.len() }.into()),
             }
         }
         if digits.next().is_some() {
-            return Err(ErrorKind::InvalidDigest.into());
+            return Err(ErrorKind::InvalidDigest { bytes: text.len() }.into());
         }
         Ok(Self(bytes))
     }
@@ -278,7 +309,7 @@ mod tests {
             &digest.to_string().to_uppercase(),
         ] {
             let error = text.parse::<Digest>().unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::InvalidDigest), "{text}");
+            assert!(matches!(error.kind(), ErrorKind::InvalidDigest { .. }), "{text}");
         }
     }
 

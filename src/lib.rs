@@ -64,3 +64,8 @@ pub use event_log::MemoryDisk;
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body};
 pub use store::{BrokenRef, Session, SessionSummary, StopOutcome, Store, StoredState};
+
+/// The program of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -120,6 +120,27 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
 
     /// Decodes a stored body, upcasting what an older build wrote.
     ///
+    /// The bytes hold the whole body: one of an older schema is decoded as the older enum, kept with all of its variants
+    /// in their order, and then turned into today's. Answer `Unknown` for every type and schema that is not named here;
+    /// a catch-all that decodes would call an event of a newer build damaged.
+    ///
+    /// ```
+    /// # use foldlog::{DecodeError, decode_body};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)] enum BodyV1 { Added(u32) }
+    /// # #[derive(Serialize, Deserialize)] enum Body { Added { by: u64, why: String } }
+    /// fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<Body, DecodeError> {
+    ///     match (event_type, schema) {
+    ///         ("added", 1) => {
+    ///             let BodyV1::Added(by) = decode_body(bytes)?;
+    ///             Ok(Body::Added { by: by.into(), why: String::new() })
+    ///         }
+    ///         ("added", 2) => decode_body(bytes),
+    ///         _ => Err(DecodeError::Unknown),
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`DecodeError::Unknown`] for a type or schema that this build does not know: the session opens read-only.
     /// [`DecodeError::Malformed`] for bytes that do not decode.
@@ -166,12 +187,30 @@ pub struct Unfinished {
     pub id: u64,
 }
 
+impl std::fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.id)
+    }
+}
+
 /// A stamped fact: id, time, body. Only foldlog makes one, by stamping a body or decoding a record.
-#[derive(Debug, Clone)]
 pub struct Event<M: SessionModel> {
     id: EventId,
     at: Timestamp,
     body: M::Body,
+}
+
+// Not derived, here and elsewhere: a derive would ask the same of the model, which is only a name.
+impl<M: SessionModel> Clone for Event<M> {
+    fn clone(&self) -> Self {
+        Self { id: self.id, at: self.at, body: self.body.clone() }
+    }
+}
+
+impl<M: SessionModel> Debug for Event<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Event").field("id", &self.id).field("at", &self.at).field("body", &self.body).finish()
+    }
 }
 
 impl<M: SessionModel> Event<M> {

@@ -6,6 +6,7 @@ mod session;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use actix::Addr;
@@ -63,6 +64,8 @@ impl<M: SessionModel> std::fmt::Debug for Store<M> {
 pub(crate) struct StoreInner<M: SessionModel> {
     services: Arc<Services>,
     registry: Mutex<HashMap<SessionId, Arc<Entry<M>>>>,
+    /// How many entries were ever taken out of the registry. Changed under its lock.
+    forgotten: AtomicU64,
     closing: Mutex<Closing>,
 }
 
@@ -77,15 +80,23 @@ impl Store<Agent> {
 }
 
 impl<M: SessionModel> Store<M> {
+    fn new(services: Services, parts: opening::Parts) -> Self {
+        let closing = Mutex::new(Closing::Open(parts));
+        Self(Arc::new(StoreInner {
+            services: Arc::new(services),
+            registry: Mutex::default(),
+            forgotten: AtomicU64::new(0),
+            closing,
+        }))
+    }
+
     /// Opens a store of sessions of the host's own model: `Store::<MyModel>::open_model(config)`.
     ///
     /// # Errors
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
     /// this build; [`ErrorKind::Io`] for one that cannot be created or written.
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {
-        let (services, parts) = opening::open::<M>(config).await?;
-        let closing = Mutex::new(Closing::Open(parts));
-        Ok(Self(Arc::new(StoreInner { services: Arc::new(services), registry: Mutex::default(), closing })))
+        opening::open::<M>(config).await
     }
 
     /// Opens a session, creating it when there is none of that name. Any number of concurrent calls give the same
@@ -113,6 +124,7 @@ impl<M: SessionModel> Store<M> {
             let entry = match known {
                 Some(entry) => entry,
                 None => {
+                    let forgotten = self.0.forgotten.load(Ordering::SeqCst);
                     let (log, owned) = match (self.find(&id).await, absent) {
                         (Ok(log), _) => (log, None),
                         (Err(error), Absent::Create) if matches!(error.kind(), ErrorKind::UnknownSession { .. }) => {
@@ -120,20 +132,16 @@ impl<M: SessionModel> Store<M> {
                         }
                         (Err(error), _) => return Err(error),
                     };
-                    self.enter(&id, log, owned)?
+                    self.enter(&id, log, owned, forgotten)?
                 }
             };
             let session = Session::new(self.clone(), entry);
             match session.recovery().await {
                 Ok(_) => return Ok(session),
-                Err(error) => {
-                    // Not to be found by the next caller, who tries again from the log.
-                    self.forget(&session);
-                    // Someone closed it while it was being opened: open it again, unless the store is closed too.
-                    if !matches!(error.kind(), ErrorKind::SessionClosed { .. }) {
-                        return Err(error);
-                    }
-                }
+                // Someone closed it while it was being opened: open it again, unless the store is closed too.
+                Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => self.forget(&session),
+                // It stays where it is, for others may hold it: the next call tries to recover it again.
+                Err(error) => return Err(error),
             }
         }
     }
@@ -155,8 +163,16 @@ impl<M: SessionModel> Store<M> {
     }
 
     /// The session's entry: the one that is there, or a new one with a new actor.
-    fn enter(&self, id: &SessionId, log: LogMeta, owned: Option<Epoch>) -> Result<Arc<Entry<M>>, Error> {
+    fn enter(
+        &self,
+        id: &SessionId,
+        log: LogMeta,
+        owned: Option<Epoch>,
+        forgotten: u64,
+    ) -> Result<Arc<Entry<M>>, Error> {
         let mut registry = lock(&self.0.registry);
+        // Somebody else may have opened, written and closed it since this call made it: then it is not new any more.
+        let owned = owned.filter(|_| self.0.forgotten.load(Ordering::SeqCst) == forgotten);
         // Under the lock: closing empties the registry once, after it has said that the store is closed.
         self.0.services.check_open()?;
         match registry.entry(id.clone()) {
@@ -169,6 +185,7 @@ impl<M: SessionModel> Store<M> {
         let mut registry = lock(&self.0.registry);
         if registry.get(session.id()).is_some_and(|entry| Arc::ptr_eq(entry, session.entry())) {
             registry.remove(session.id());
+            self.0.forgotten.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -285,7 +302,8 @@ impl<M: SessionModel> Store<M> {
     /// resolve: each once, where it stands first. Empty means that none dangles.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptEvent`] for an event whose references cannot be read.
+    /// [`ErrorKind::CorruptEvent`] for the first event whose references cannot be read: what comes after it is not looked
+    /// at.
     pub async fn verify_references(&self) -> Result<Vec<BrokenRef>, Error> {
         let mut checked: HashMap<BlobRef, ()> = HashMap::new();
         let mut broken = Vec::new();
@@ -344,6 +362,12 @@ impl<M: SessionModel> Store<M> {
         read.await
     }
 
+    /// The time by the store's clock: for the times that a host puts into its bodies.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.services.config.clock.now()
+    }
+
     /// The address of the actor that writes the log: for [`Restart`](crate::Restart).
     #[must_use]
     pub fn persist_address(&self) -> Addr<PersistActor> {
@@ -358,6 +382,9 @@ impl<M: SessionModel> Store<M> {
 
     /// Closes the store: finishes the appends in flight, ends the subscriptions, empties the write-ahead log. May be
     /// called again, and goes on when its future is dropped. Views already taken stay readable.
+    ///
+    /// A host that serves subscriptions, over HTTP for example, closes the store when it is told to end, and then waits for
+    /// its server: the streams end here.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when sessions did not finish within the configuration's `close_timeout`, or the log
@@ -375,12 +402,23 @@ enum Absent {
 }
 
 /// The state of a session as its log has it.
-#[derive(Debug, Clone)]
 pub struct StoredState<M: SessionModel> {
     /// The folded view.
     pub view: View<M>,
     /// What folding it found.
     pub report: RecoveryReport,
+}
+
+impl<M: SessionModel> Clone for StoredState<M> {
+    fn clone(&self) -> Self {
+        Self { view: self.view.clone(), report: self.report.clone() }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for StoredState<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredState").field("view", &self.view).field("report", &self.report).finish()
+    }
 }
 
 /// One session of the list.

@@ -6,41 +6,52 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use actix::prelude::*;
-use arc_swap::ArcSwap;
+use futures::channel::oneshot;
 
-use super::Services;
+use super::published::Published;
 use super::recovery::Condition;
 use super::session::{Accept, SessionActor};
 use super::session_state::{SessionState, Task};
 use super::workers::lock;
-use crate::append::Appended;
-use crate::append::{Append, Receipt, Request, answered};
+use super::{Services, guarded};
+use crate::append::{Append, Counted, Receipt, Request};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Epoch, LogMeta};
 use crate::id::SessionId;
 use crate::model::{SessionModel, Turns, View};
 
-/// One thing in flight, counted until dropped.
-pub(crate) struct InFlight(Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
+/// Types of foldlog's own events, which are the same for every model.
+const RESERVED_TYPES: &str = "foldlog.";
 
 pub(crate) struct Entry<M: SessionModel> {
     pub(crate) id: SessionId,
     pub(crate) log: LogMeta,
     pub(crate) services: Arc<Services>,
     pub(crate) state: Mutex<SessionState<M>>,
-    /// The view and the condition as last published: read without asking anyone.
-    view: ArcSwap<View<M>>,
-    condition: ArcSwap<Condition>,
+    published: Arc<Published<M>>,
     address: RwLock<Address<M>>,
     in_flight: Arc<AtomicUsize>,
     turn_taken: AtomicBool,
-    context: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    context: Mutex<Context>,
+    /// Held while the session is being stopped, so that two who stop it do not both say so.
+    pub(crate) stopping: futures::lock::Mutex<()>,
+}
+
+/// The host's own objects, one of each type.
+type Context = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+
+/// An actor that an arbiter was asked to start. An arbiter that is just stopping takes it and never does.
+struct Starting<M: SessionModel>(Option<Arc<Entry<M>>>);
+
+impl<M: SessionModel> Drop for Starting<M> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.take() {
+            let services = Arc::clone(&entry.services);
+            // On another thread: whoever asked may hold the lock on the address. A store that has closed its readers
+            // has its sessions answered by the persist actor's last word.
+            drop(services.readers.submit(move |_| entry.abandon_unless_served()));
+        }
+    }
 }
 
 enum Address<M: SessionModel> {
@@ -63,34 +74,24 @@ impl<M: SessionModel> Entry<M> {
             id,
             log,
             services: Arc::clone(services),
-            view: ArcSwap::new(Arc::clone(state.view())),
-            condition: ArcSwap::default(),
+            published: Arc::clone(state.published()),
             state: Mutex::new(state),
             address: RwLock::new(Address::None),
             in_flight: Arc::default(),
             turn_taken: AtomicBool::new(false),
             context: Mutex::default(),
+            stopping: futures::lock::Mutex::default(),
         });
         entry.address()?;
         Ok(entry)
     }
 
     pub(crate) fn view(&self) -> Arc<View<M>> {
-        self.view.load_full()
+        self.published.view()
     }
 
     pub(crate) fn condition(&self) -> Arc<Condition> {
-        self.condition.load_full()
-    }
-
-    /// Makes the state's view the one that everybody reads.
-    pub(crate) fn publish(&self, state: &SessionState<M>) {
-        if !Arc::ptr_eq(&self.view.load(), state.view()) {
-            self.view.store(Arc::clone(state.view()));
-        }
-        if **self.condition.load() != *state.condition() {
-            self.condition.store(Arc::new(state.condition().clone()));
-        }
+        self.published.condition()
     }
 
     /// The live actor. One whose arbiter has died is started anew on another, and recovers.
@@ -106,10 +107,12 @@ impl<M: SessionModel> Entry<M> {
             Address::Live(address) if address.connected() => return Ok(address.clone()),
             Address::Live(_) | Address::None => {}
         }
-        for _ in 0..self.services.arbiters.len() {
-            let Some(arbiter) = self.services.arbiter() else { break };
-            let entry = Arc::clone(self);
-            let address = Supervisor::start_in_arbiter(arbiter, move |_| SessionActor::new(entry));
+        for arbiter in self.services.arbiters_in_turn() {
+            let mut starting = Starting(Some(Arc::clone(self)));
+            let address = Supervisor::start_in_arbiter(arbiter, move |_| {
+                let entry = starting.0.take();
+                SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")))
+            });
             if address.connected() {
                 *slot = Address::Live(address.clone());
                 return Ok(address);
@@ -120,6 +123,18 @@ impl<M: SessionModel> Entry<M> {
         lock(&self.state).abandon();
         let reason = "the arbiters for its sessions have stopped".to_owned();
         Err(ErrorKind::Unavailable { reason }.into())
+    }
+
+    /// Answers what is in flight, if no actor is there to do it.
+    fn abandon_unless_served(&self) {
+        let served = match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
+            Address::Live(address) => address.connected(),
+            Address::None => false,
+            Address::Closed => true,
+        };
+        if !served {
+            lock(&self.state).abandon();
+        }
     }
 
     /// Whether neither the session nor the store is closed.
@@ -153,50 +168,56 @@ impl<M: SessionModel> Entry<M> {
         Ok(())
     }
 
-    /// Lets go of the actor: it ends once nobody else holds its address.
+    /// Lets go of the actor, which ends once nobody else holds its address, and of the host's context.
     pub(crate) fn mark_closed(&self) {
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed;
+        // Dropped without the lock: it is the host's code, and may hold a handle of this session.
+        let context = std::mem::take(&mut *lock(&self.context));
+        drop(context);
     }
 
     /// Counts one more thing in flight.
-    pub(crate) fn enter(&self) -> Result<InFlight, Error> {
+    pub(crate) fn enter(&self) -> Result<Counted, Error> {
         let limit = self.services.config.session_in_flight_max;
-        let count = InFlight(Arc::clone(&self.in_flight));
-        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= limit {
-            drop(count);
-            return Err(ErrorKind::Busy { what: "queue of appends in flight", limit: limit as u64 }.into());
-        }
-        Ok(count)
+        Counted::enter(&self.in_flight, limit)
+            .ok_or_else(|| ErrorKind::Busy { what: "queue of appends in flight", limit: limit as u64 }.into())
     }
 
     /// Checks an append as far as the caller's thread can.
-    pub(crate) fn admit(&self, append: Append<M>) -> Result<Admitted<M>, Error> {
+    pub(crate) fn admit(&self, append: Append<M>) -> Result<(Task<M>, Receipt<M>), Error> {
         self.services.check_open()?;
         let limit = self.services.config.batch_events_max;
         if append.bodies.len() > limit {
             let (size, limit) = (append.bodies.len() as u64, limit as u64);
-            return Err(ErrorKind::TooLarge { what: "batch in events", size, limit }.into());
+            return Err(ErrorKind::TooLarge { what: "batch", unit: "events", size, limit }.into());
         }
         for body in &append.bodies {
-            M::check(body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
-        }
-        if append.bodies.is_empty() {
-            let head = self.view().head();
-            let nothing = Appended { events: Vec::new(), head, repeated: false };
-            return Ok(Admitted { task: None, receipt: answered(self.id.clone(), nothing) });
+            let check = || {
+                let event_type = M::event_type(body);
+                if event_type.starts_with(RESERVED_TYPES) {
+                    return Err(format!("event type {event_type} is reserved"));
+                }
+                M::check(body)
+            };
+            guarded("event_type or check", check)
+                .unwrap_or_else(|panicked| Err(panicked.to_string()))
+                .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
         let (request, receipt) = Request::new(append, self.id.clone(), self.enter()?);
-        Ok(Admitted { task: Some(Task::Append(request)), receipt })
+        Ok((Task::Append(request), receipt))
     }
 
-    /// Takes the turn, if the session still has turns to take.
-    pub(crate) fn take_turn(self: &Arc<Self>) -> Result<TurnGuard<M>, Error> {
+    /// Takes the turn, if the session still has turns to take and is this store's to write.
+    pub(crate) async fn take_turn(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
         self.check_turns()?;
-        if self.turn_taken.swap(true, Ordering::AcqRel) {
-            return Err(ErrorKind::TurnInFlight { session: self.id.clone() }.into());
-        }
-        let guard = TurnGuard(Arc::clone(self));
-        // Once more: the session may have stopped while the last turn was on.
+        let session = self.id.clone();
+        let Some(guard) = self.take_turn_unchecked() else {
+            return Err(ErrorKind::TurnInFlight { session }.into());
+        };
+        let (sender, receiver) = oneshot::channel();
+        self.tell(Task::Claim(sender))?;
+        receiver.await.unwrap_or_else(|_| Err(self.closed()))?;
+        // Once more: the session may have stopped while the last turn was on, or in the store that wrote it before.
         self.check_turns()?;
         Ok(guard)
     }
@@ -209,7 +230,11 @@ impl<M: SessionModel> Entry<M> {
 
     fn check_turns(&self) -> Result<(), Error> {
         self.check_open()?;
-        let Turns { stopped, started } = M::turns(&self.view());
+        if let Some(error) = self.published.refusal(&self.id) {
+            return Err(error);
+        }
+        let Turns { stopped, started } = guarded("turns", || M::turns(&self.view()))
+            .map_err(|panicked| Error::from(ErrorKind::Unavailable { reason: panicked.to_string() }))?;
         let session = self.id.clone();
         match self.services.config.session_turns_max {
             _ if stopped => Err(ErrorKind::SessionStopped { session }.into()),
@@ -237,14 +262,11 @@ impl<M: SessionModel> Entry<M> {
     }
 }
 
-/// An append that may go to the session.
-pub(crate) struct Admitted<M: SessionModel> {
-    /// `None` for an empty batch.
-    pub(crate) task: Option<Task<M>>,
-    pub(crate) receipt: Receipt<M>,
-}
-
 /// The right to run a session's turn. One at a time; given back when dropped.
+///
+/// It excludes other takers, in this store and in others, and says nothing about the log: dropping it appends nothing. A
+/// turn that was started stays running there until an event ends it; [`Session::unfinished`](crate::Session::unfinished)
+/// finds one that was forgotten.
 pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
 
 impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {

@@ -1,11 +1,12 @@
 //! Group commit: everything that waits becomes one transaction. Plain and synchronous; the persist actor only drives it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::codec::Chain;
-use crate::event_log::{CommitError, EventLog, LogError, LogKey, LogMedium, Refusal, Write, Written};
+use crate::event_log::{Claim, CommitError, EventLog, LogError, LogKey, LogMedium, Refusal, Write, Written};
 use crate::id::EventId;
 
 /// A write that waits for its commit, and who waits for it.
@@ -38,7 +39,7 @@ pub(crate) enum PersistError {
 }
 
 /// What is left to do after a flush.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     Idle,
     /// More is waiting.
@@ -52,6 +53,8 @@ pub(crate) struct GroupWriter {
     /// `None` after a failure, until the next flush opens it again.
     log: Option<Box<dyn EventLog>>,
     pending: VecDeque<Pending>,
+    /// How many of them write nothing.
+    reads: usize,
     incarnations: HashMap<LogKey, u64>,
     limits: GroupLimits,
     closed: bool,
@@ -66,7 +69,15 @@ pub(crate) struct GroupLimits {
 impl GroupWriter {
     pub(crate) fn open(medium: Arc<dyn LogMedium>, limits: GroupLimits) -> Result<Self, LogError> {
         let log = Some(medium.writer()?);
-        Ok(Self { medium, log, pending: VecDeque::new(), incarnations: HashMap::new(), limits, closed: false })
+        Ok(Self {
+            medium,
+            log,
+            pending: VecDeque::new(),
+            reads: 0,
+            incarnations: HashMap::new(),
+            limits,
+            closed: false,
+        })
     }
 
     /// Queues a write. It is answered by a later flush.
@@ -83,8 +94,11 @@ impl GroupWriter {
                     return (pending.reply)(Err(PersistError::Fenced));
                 }
             }
-            Write::Register { .. } | Write::Release { .. } => {}
+            // Nothing is in flight when a log is given up.
+            Write::Release { log, .. } => drop(self.incarnations.remove(log)),
+            Write::Register { .. } => {}
         }
+        self.reads += usize::from(is_read(&pending.write));
         self.pending.push_back(pending);
     }
 
@@ -99,7 +113,17 @@ impl GroupWriter {
 
     /// Commits one group and answers everyone in it.
     pub(crate) fn flush(&mut self) -> Next {
-        let (writes, waiting) = self.take_group();
+        // First, and apart: they need no write lock, so that another process that holds it delays no session that is only
+        // opened.
+        let reads = self.take_reads();
+        if !reads.0.is_empty() && self.flush_group(reads) == Next::Retry {
+            return Next::Retry;
+        }
+        let group = self.take_group();
+        self.flush_group(group)
+    }
+
+    fn flush_group(&mut self, (writes, waiting): Group) -> Next {
         if writes.is_empty() {
             return Next::Idle;
         }
@@ -148,7 +172,8 @@ impl GroupWriter {
 
     /// Answers a group whose COMMIT failed by what a new connection finds in the log.
     fn settle(&mut self, writes: Vec<Write>, waiting: Waiting, cause: &LogError) {
-        let mut log = match self.reopened() {
+        let reopened = self.reopened().and_then(|mut log| log.secure().map(|()| log));
+        let mut log = match reopened {
             Ok(log) => log,
             Err(error) => {
                 return answer_all(waiting, || PersistError::Unknown(format!("{cause}; then: {error}")));
@@ -168,12 +193,12 @@ impl GroupWriter {
         self.log = Some(log);
     }
 
-    /// Commits what waits, empties the write-ahead log, closes. Everything later is refused.
-    pub(crate) fn close(&mut self) -> Result<(), LogError> {
+    /// Commits what waits, empties the write-ahead log, closes. Everything later is refused. A lock that another process
+    /// holds is waited for until the deadline.
+    pub(crate) fn close(&mut self, deadline: Instant) -> Result<(), LogError> {
         self.closed = true;
         while !self.is_idle() {
-            if self.flush() == Next::Retry {
-                // SQLite has waited for the lock already; closing does not wait for ever.
+            if self.flush() == Next::Retry && Instant::now() >= deadline {
                 answer_all(self.take_group().1, || PersistError::NotWritten(LogError::Busy));
             }
         }
@@ -194,8 +219,32 @@ impl GroupWriter {
         if self.is_idle() { Next::Idle } else { Next::Flush }
     }
 
-    fn take_group(&mut self) -> (Vec<Write>, Waiting) {
-        let (mut writes, mut waiting) = (Vec::new(), Waiting::new());
+    /// Takes the fences that claim nothing and have no write of their log ahead of them.
+    fn take_reads(&mut self) -> Group {
+        let (mut writes, mut waiting) = Group::default();
+        if self.reads == 0 {
+            return (writes, waiting);
+        }
+        let mut written = HashSet::new();
+        for pending in std::mem::take(&mut self.pending) {
+            match &pending.write {
+                Write::Fence { log, claim: Claim::No } if !written.contains(&log.key) => {
+                    self.reads -= 1;
+                    writes.push(pending.write);
+                    waiting.push((pending.incarnation, pending.reply));
+                    continue;
+                }
+                Write::Fence { log, .. } => written.insert(log.key),
+                Write::Append { log, .. } | Write::Release { log, .. } => written.insert(*log),
+                Write::Register { .. } => false,
+            };
+            self.pending.push_back(pending);
+        }
+        (writes, waiting)
+    }
+
+    fn take_group(&mut self) -> Group {
+        let (mut writes, mut waiting) = Group::default();
         let (mut events, mut bytes) = (0, 0);
         while let Some(pending) = self.pending.pop_front() {
             if let Write::Append { events: more, .. } = &pending.write {
@@ -206,6 +255,7 @@ impl GroupWriter {
                     break;
                 }
             }
+            self.reads -= usize::from(is_read(&pending.write));
             writes.push(pending.write);
             waiting.push((pending.incarnation, pending.reply));
         }
@@ -214,6 +264,7 @@ impl GroupWriter {
 
     fn put_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> Next {
         for (write, (incarnation, reply)) in writes.into_iter().zip(waiting).rev() {
+            self.reads += usize::from(is_read(&write));
             self.pending.push_front(Pending { write, incarnation, reply });
         }
         Next::Retry
@@ -221,6 +272,11 @@ impl GroupWriter {
 }
 
 type Waiting = Vec<(u64, Reply)>;
+type Group = (Vec<Write>, Waiting);
+
+fn is_read(write: &Write) -> bool {
+    matches!(write, Write::Fence { claim: Claim::No, .. })
+}
 
 fn answer_all(waiting: Waiting, error: impl Fn() -> PersistError) {
     for (_, reply) in waiting {
@@ -257,46 +313,4 @@ impl From<PersistError> for crate::error::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{Receiver, channel};
-
-    use super::*;
-    use crate::codec::Chain;
-    use crate::event_log::{Claim, MemoryDisk, MemoryMedium, StoredEvent};
-    use crate::id::{SessionId, Timestamp};
-
-    type Answer = Receiver<Result<Written, PersistError>>;
-
-    fn push(writer: &mut GroupWriter, incarnation: u64, write: Write) -> Answer {
-        let (sender, answer) = channel();
-        writer.push(Pending { write, incarnation, reply: Box::new(move |result| sender.send(result).unwrap()) });
-        answer
-    }
-
-    #[test]
-    fn a_fence_lets_earlier_appends_through_and_refuses_those_of_an_earlier_life_that_come_after_it() {
-        let medium = MemoryMedium::open(MemoryDisk::default(), "model", Timestamp::default()).unwrap();
-        let mut writer = GroupWriter::open(Arc::new(medium), GroupLimits { events_max: 10, bytes_max: 1000 }).unwrap();
-        let register = Write::Register { session: SessionId::new("s").unwrap(), at: Timestamp::default() };
-        let registered = push(&mut writer, 0, register);
-        assert_eq!(writer.flush(), Next::Idle);
-        let Written::Registered { meta, owned: Some(epoch) } = registered.recv().unwrap().unwrap() else {
-            panic!("it is new")
-        };
-        let append = |id| {
-            let (event_type, at) = ("event".to_owned(), Timestamp::default());
-            let chain = Chain::start(&meta.log_id);
-            let event = StoredEvent { id: EventId::new(id), event_type, at, key: None, chain, record: Vec::new() };
-            Write::Append { log: meta.key, epoch, events: vec![event] }
-        };
-        let before = push(&mut writer, 1, append(1));
-        let fence = push(&mut writer, 2, Write::Fence { log: meta, claim: Claim::No });
-        let late = push(&mut writer, 1, append(2));
-        let after = push(&mut writer, 2, append(2));
-        assert_eq!(writer.flush(), Next::Idle);
-        assert!(matches!(before.recv().unwrap(), Ok(Written::Appended)));
-        assert!(matches!(fence.recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id == EventId::new(1)));
-        assert!(matches!(late.recv().unwrap(), Err(PersistError::Fenced)));
-        assert!(matches!(after.recv().unwrap(), Ok(Written::Appended)), "nothing of the late one is in the log");
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The actor that owns the event log's one writing connection and groups commits.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures::channel::oneshot;
@@ -9,7 +9,7 @@ use super::Restart;
 use super::group::{GroupWriter, Next, Pending, PersistError, Reply};
 use crate::event_log::{LogError, Write};
 
-/// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for seconds by
+/// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for a while by
 /// then, so this only lets the mailbox in.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -19,11 +19,13 @@ const RETRY: Duration = Duration::from_millis(10);
 pub struct PersistActor {
     writer: GroupWriter,
     flush_scheduled: bool,
+    /// Since when another process keeps the group waiting.
+    locked_out: Option<Instant>,
 }
 
 impl PersistActor {
     pub(crate) fn new(writer: GroupWriter) -> Self {
-        Self { writer, flush_scheduled: false }
+        Self { writer, flush_scheduled: false, locked_out: None }
     }
 
     fn schedule(&mut self, context: &mut Context<Self>) {
@@ -90,11 +92,22 @@ impl Handler<Flush> for PersistActor {
 
     fn handle(&mut self, _: Flush, context: &mut Context<Self>) {
         self.flush_scheduled = false;
-        match self.writer.flush() {
+        let next = self.writer.flush();
+        match (next, self.locked_out) {
+            (Next::Retry, None) => {
+                log::warn!("another process holds the event log's lock: appends wait");
+                self.locked_out = Some(Instant::now());
+            }
+            (Next::Idle | Next::Flush, Some(since)) => {
+                log::warn!("another process held the event log's lock for {:?}", since.elapsed());
+                self.locked_out = None;
+            }
+            _ => {}
+        }
+        match next {
             Next::Idle => {}
             Next::Flush => self.schedule(context),
             Next::Retry => {
-                log::warn!("another process holds the event log's lock: appends wait");
                 self.flush_scheduled = true;
                 context.run_later(RETRY, |actor, context| {
                     actor.flush_scheduled = false;
@@ -108,14 +121,16 @@ impl Handler<Flush> for PersistActor {
 /// Commits what waits and closes the log.
 #[derive(Message)]
 #[rtype(result = "Result<(), LogError>")]
-pub(crate) struct CloseLog;
+pub(crate) struct CloseLog {
+    pub(crate) deadline: Instant,
+}
 
 impl Handler<CloseLog> for PersistActor {
     // Done when the handler returns: closing is synchronous.
     type Result = Result<(), LogError>;
 
-    fn handle(&mut self, _: CloseLog, _: &mut Context<Self>) -> Self::Result {
-        self.writer.close()
+    fn handle(&mut self, CloseLog { deadline }: CloseLog, _: &mut Context<Self>) -> Self::Result {
+        self.writer.close(deadline)
     }
 }
 

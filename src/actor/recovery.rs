@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::guarded;
 use crate::codec::{self, Chain, RecordHeader};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Head, LogMeta, LogReader, StoredEvent};
@@ -29,7 +30,8 @@ pub enum Condition {
         /// Its schema version.
         schema: u16,
     },
-    /// `apply` panicked on a committed event: read-only, the view stands before it.
+    /// `apply` panicked on a committed event: read-only, the view stands before it. Or the model panicked over the view
+    /// that this event completed.
     Unfoldable {
         /// The event.
         event: EventId,
@@ -69,6 +71,7 @@ pub(crate) struct Recovered<M: SessionModel> {
     pub(crate) head: Head,
     pub(crate) report: RecoveryReport,
     pub(crate) keys: KeyIndex,
+    pub(crate) counters: M::Counters,
     /// The chain at each event that was asked for and is there.
     pub(crate) chains: HashMap<EventId, Chain>,
 }
@@ -86,6 +89,7 @@ impl<M: SessionModel> Recovered<M> {
                 condition: Condition::Ready,
             },
             keys: KeyIndex::new(keys_max),
+            counters: M::Counters::default(),
             chains: HashMap::new(),
         }
     }
@@ -178,7 +182,17 @@ impl Fold<'_> {
             let reason = format!("the log ends before it, at {}", recovered.head.id);
             return Err(corrupt(self.session, recovered.head.id.next(), reason));
         }
-        recovered.report.unfinished = M::unfinished(&state);
+        // A session of which these are not known cannot go on, and an actor that asked again would ask for ever.
+        match guarded("counters or unfinished", || (M::counters(&state), M::unfinished(&state))) {
+            Ok((counters, unfinished)) => {
+                recovered.counters = counters;
+                recovered.report.unfinished = unfinished;
+            }
+            Err(_) if recovered.report.condition == Condition::Ready => {
+                recovered.report.condition = Condition::Unfoldable { event: folded };
+            }
+            Err(_) => {}
+        }
         recovered.view = View::new(folded, state);
         recovered.report.elapsed = begun.elapsed();
         Ok(recovered)
@@ -189,9 +203,15 @@ impl Fold<'_> {
         let mut state = M::View::default();
         let mut folded = EventId::ZERO;
         while folded.next() < end {
-            for stored in reader.page(self.log.key, folded, self.page_events, PAGE_BYTES_MAX)? {
-                if stored.id < end {
-                    fold_one::<M>(self.session, &mut state, &mut folded, &stored)?;
+            let page = reader.page(self.log.key, folded, self.page_events, PAGE_BYTES_MAX)?;
+            if page.is_empty() {
+                return Err(corrupt(self.session, folded.next(), "the log lost it a moment ago".to_owned()));
+            }
+            for stored in page {
+                if stored.id < end && fold_one::<M>(self.session, &mut state, &mut folded, &stored)? != Condition::Ready
+                {
+                    let reason = "apply folded this event a moment ago and panics on it now".to_owned();
+                    return Err(ErrorKind::Unavailable { reason }.into());
                 }
             }
         }
@@ -246,7 +266,7 @@ pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: &StoredEvent)
         Err(DecodeError::Unknown) => Err(ErrorKind::NewerRecord {
             session: session.clone(),
             event: stored.id,
-            event_type: stored.event_type.clone(),
+            event_type: stored.event_type.clone().into_owned(),
             schema: header.schema,
         }
         .into()),
@@ -259,12 +279,23 @@ pub(crate) fn corrupt(session: &SessionId, event: EventId, reason: String) -> Er
 }
 
 /// Some events of a log, in order.
-#[derive(Debug, Clone)]
 pub struct EventPage<M: SessionModel> {
     /// The events after the one that was asked for.
     pub events: Vec<Arc<Event<M>>>,
     /// Whether more may follow: ask again after the last of these.
     pub more: bool,
+}
+
+impl<M: SessionModel> Clone for EventPage<M> {
+    fn clone(&self) -> Self {
+        Self { events: self.events.clone(), more: self.more }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for EventPage<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventPage").field("events", &self.events).field("more", &self.more).finish()
+    }
 }
 
 /// Reads one page. An event that cannot be decoded is the error of the page that begins with it.

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use actix::prelude::*;
 use futures::channel::oneshot;
 
-use super::Restart;
 use super::blob::EnsureDurable;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
 use super::persist::Persist;
 use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
-use super::session_state::{Effect, Env, SessionState, Task, repeat};
+use super::session_state::{Effect, Env, SessionState, Task};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
 use super::workers::{ReaderSlot, lock};
-use crate::append::{Append, Appended};
+use super::{Panicked, Restart, guarded};
+use crate::append::{Append, Appended, repeat};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Write, Written};
 use crate::id::EventId;
@@ -37,7 +37,7 @@ impl<M: SessionModel> SessionActor<M> {
         Self { entry }
     }
 
-    /// Runs one step of the state, publishes what came of it, and sends what it asks for.
+    /// Runs one step of the state, and sends what it asks for.
     fn step(&mut self, context: &mut Context<Self>, step: impl FnOnce(&mut SessionState<M>, &Env<'_>)) {
         let entry = Arc::clone(&self.entry);
         let guarded = catch_unwind(AssertUnwindSafe(|| {
@@ -45,7 +45,6 @@ impl<M: SessionModel> SessionActor<M> {
             let env = Env { now: services.config.clock.now(), config: &services.config, blobs: &*services.blobs };
             let mut state = lock(&entry.state);
             step(&mut state, &env);
-            entry.publish(&state);
             let effects = state.take_effects();
             let incarnation = state.incarnation();
             drop(state);
@@ -66,9 +65,11 @@ impl<M: SessionModel> SessionActor<M> {
     )]
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
-        let back = Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation };
+        // One for each question: dropped without an answer, it says so.
+        let back = || Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation, gone: false };
         match effect {
             Effect::Persist { last, write } => {
+                let back = back();
                 let reply = Box::new(move |answer: Result<Written, PersistError>| {
                     back.send(Answered::Persisted { last, result: answer.map(|_| ()) });
                 });
@@ -76,12 +77,13 @@ impl<M: SessionModel> SessionActor<M> {
             }
             Effect::Fence { claim } => {
                 let write = Write::Fence { log: self.entry.log, claim };
+                let back = back();
                 let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
                 services.persist.do_send(Persist { write, incarnation, reply });
             }
             Effect::Recover { head, watch } => {
                 let entry = Arc::clone(&self.entry);
-                self.read(back, move |slot| {
+                self.read(back(), move |slot| {
                     let config = &entry.services.config;
                     let fold = Fold {
                         session: &entry.id,
@@ -91,16 +93,20 @@ impl<M: SessionModel> SessionActor<M> {
                         keys_max: config.append_keys_max,
                         page_events: config.page_events_max,
                     };
-                    Answered::Recovered(Box::new(slot.read(|reader| fold.run::<M>(reader))))
+                    let folded = guarded("view", || slot.read(|reader| fold.run::<M>(reader)));
+                    let failed =
+                        |panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into());
+                    Answered::Recovered(Box::new(folded.unwrap_or_else(failed)))
                 });
             }
             Effect::CheckRefs { digests } => {
+                let back = back();
                 let reply = Box::new(move |result| back.send(Answered::RefsChecked(result)));
                 services.blob.do_send(EnsureDurable { digests, reply });
             }
             Effect::FindKey { key } => {
                 let log = self.entry.log.key;
-                self.read(back, move |slot| {
+                self.read(back(), move |slot| {
                     let found = slot.read(|reader| reader.find_key(log, &key));
                     Answered::KeyFound(found.map(|found| found.map(|event| event.id)).map_err(Error::from))
                 });
@@ -109,25 +115,28 @@ impl<M: SessionModel> SessionActor<M> {
                 repeat(&services.readers, self.entry.id.clone(), self.entry.log, first, request);
             }
             Effect::Close { release, subscribers, done } => {
-                self.entry.mark_closed();
                 for subscriber in &subscribers {
                     subscriber.end(Box::new(|| ()));
                 }
                 match release {
-                    None => done(subscribers),
+                    None => {
+                        self.entry.mark_closed();
+                        done(subscribers);
+                    }
                     Some(epoch) => {
                         let write = Write::Release { log: self.entry.log.key, epoch };
                         // Should it fail, the log stays this store's, until the store closes.
                         let reply = Box::new(move |_| done(subscribers));
+                        // Ahead of whatever an opener sends who finds the session closed.
                         services.persist.do_send(Persist { write, incarnation, reply });
+                        self.entry.mark_closed();
                     }
                 }
             }
         }
     }
 
-    /// Runs a read on a reader thread and sends its answer back. The readers of a store that is closed take nothing, and
-    /// by then its sessions are closed too.
+    /// Runs a read on a reader thread and sends its answer back. The readers of a store that is closed take nothing.
     fn read(&self, back: Way<M>, read: impl FnOnce(&mut ReaderSlot) -> Answered<M> + Send + 'static) {
         let submitted = self.entry.services.readers.submit(move |slot| back.send(read(slot)));
         if submitted.is_err() {
@@ -145,17 +154,26 @@ struct Way<M: SessionModel> {
     entry: Arc<Entry<M>>,
     address: Addr<SessionActor<M>>,
     incarnation: u64,
+    gone: bool,
 }
 
 impl<M: SessionModel> Way<M> {
+    fn send(mut self, answer: Answered<M>) {
+        self.go(answer);
+    }
+
     #[expect(clippy::disallowed_methods, reason = "one answer for each question, and the questions are counted")]
-    fn send(self, answer: Answered<M>) {
-        if self.address.connected() {
-            self.address.do_send(Answer { incarnation: self.incarnation, answer });
-        } else {
-            // Its arbiter died: the actor that takes its place asks again, and answers what was in flight. A session
-            // that is closed has nothing in flight.
-            drop(self.entry.address());
+    fn go(&mut self, answer: Answered<M>) {
+        self.gone = true;
+        let (entry, incarnation) = (Arc::clone(&self.entry), self.incarnation);
+        self.address.do_send(Answer { entry, incarnation, answer: Some(answer) });
+    }
+}
+
+impl<M: SessionModel> Drop for Way<M> {
+    fn drop(&mut self) {
+        if !self.gone {
+            self.go(Answered::Lost);
         }
     }
 }
@@ -185,11 +203,9 @@ impl<M: SessionModel> Handler<Append<M>> for SessionActor<M> {
     fn handle(&mut self, append: Append<M>, context: &mut Context<Self>) -> Self::Result {
         match self.entry.admit(append) {
             Err(error) => Box::pin(async { Err(error) }),
-            Ok(admitted) => {
-                if let Some(task) = admitted.task {
-                    self.step(context, |state, env| state.accept(task, env));
-                }
-                Box::pin(admitted.receipt)
+            Ok((task, receipt)) => {
+                self.step(context, |state, env| state.accept(task, env));
+                Box::pin(receipt)
             }
         }
     }
@@ -239,7 +255,7 @@ pub struct EventsAfter<M: SessionModel> {
 }
 
 impl<M: SessionModel> EventsAfter<M> {
-    /// Asks for up to `events_max` events after `after`; the configuration's page limit holds too.
+    /// Asks for up to `events_max` events after `after`, at least one; the configuration's page limit holds too.
     #[must_use]
     pub fn new(after: EventId, events_max: usize) -> Self {
         Self { after, events_max, model: std::marker::PhantomData }
@@ -261,7 +277,7 @@ pub(crate) async fn events_after<M: SessionModel>(
     events_max: usize,
 ) -> Result<EventPage<M>, Error> {
     let services = Arc::clone(&entry.services);
-    let events_max = events_max.min(services.config.page_events_max);
+    let events_max = events_max.clamp(1, services.config.page_events_max);
     services.readers.read(move |reader| read_page(reader, &entry.id, entry.log, after, events_max)).await
 }
 
@@ -349,10 +365,7 @@ impl<M: SessionModel> Handler<SubscribeStream<M>> for SessionActor<M> {
 impl<M: SessionModel> SessionActor<M> {
     fn subscribe(&self, make: impl FnOnce(EventId) -> Arc<Subscriber<M>>) -> Result<Arc<Subscriber<M>>, Error> {
         self.entry.check_open()?;
-        let mut state = lock(&self.entry.state);
-        let subscriber = make(state.head());
-        state.subscribers.push(Arc::clone(&subscriber));
-        Ok(subscriber)
+        lock(&self.entry.state).subscribe(make)
     }
 }
 
@@ -369,11 +382,11 @@ impl<M: SessionModel> Default for TakeTurn<M> {
 }
 
 impl<M: SessionModel> Handler<TakeTurn<M>> for SessionActor<M> {
-    // There already.
-    type Result = Result<TurnGuard<M>, Error>;
+    // Waits until the log is this store's own.
+    type Result = ResponseFuture<Result<TurnGuard<M>, Error>>;
 
     fn handle(&mut self, _: TakeTurn<M>, _: &mut Context<Self>) -> Self::Result {
-        self.entry.take_turn()
+        Box::pin(Arc::clone(&self.entry).take_turn())
     }
 }
 
@@ -398,33 +411,54 @@ impl<M: SessionModel> Handler<Recovery> for SessionActor<M> {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Answer<M: SessionModel> {
+    entry: Arc<Entry<M>>,
     incarnation: u64,
-    answer: Answered<M>,
+    answer: Option<Answered<M>>,
+}
+
+impl<M: SessionModel> Drop for Answer<M> {
+    fn drop(&mut self) {
+        if self.answer.is_some() {
+            // Its arbiter died before or after it was sent: the actor that takes its place asks again, and answers what
+            // was in flight. A session that is closed has nothing in flight.
+            drop(self.entry.address());
+        }
+    }
 }
 
 enum Answered<M: SessionModel> {
-    Persisted { last: EventId, result: Result<(), PersistError> },
-    Fenced { claim: Claim, result: Result<Written, PersistError> },
+    Persisted {
+        last: EventId,
+        result: Result<(), PersistError>,
+    },
+    Fenced {
+        claim: Claim,
+        result: Result<Written, PersistError>,
+    },
     Recovered(Box<Result<Recovered<M>, Error>>),
     RefsChecked(Result<(), Error>),
     KeyFound(Result<Option<EventId>, Error>),
+    /// Whoever was asked is gone.
+    Lost,
 }
 
 impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
     type Result = ();
 
-    fn handle(&mut self, Answer { incarnation, answer }: Answer<M>, context: &mut Context<Self>) {
+    fn handle(&mut self, mut answer: Answer<M>, context: &mut Context<Self>) {
+        let (Some(answered), incarnation) = (answer.answer.take(), answer.incarnation) else { return };
         self.step(context, |state, env| {
             // One that was asked before a restart: the log has told since.
             if incarnation != state.incarnation() {
                 return;
             }
-            match answer {
+            match answered {
                 Answered::Persisted { last, result } => state.persisted(last, result, env),
                 Answered::Fenced { claim, result } => state.fenced(claim, result, env),
                 Answered::Recovered(result) => state.recovered(*result, env),
                 Answered::RefsChecked(result) => state.refs_checked(result, env),
                 Answered::KeyFound(result) => state.key_found(result, env),
+                Answered::Lost => state.lost(),
             }
         });
     }

@@ -2,24 +2,25 @@
 //! was persisted, answers. It outlives the actor, so that an append in flight gets its answer whatever dies.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use futures::channel::oneshot;
 
 use super::group::PersistError;
-use super::recovery::{Condition, KeyIndex, Recovered, RecoveryReport};
-use super::stamper::{Stamped, StampedKey, Stamper};
+use super::in_flight::{InFlight, StampedAppend};
+use super::published::Published;
+use super::recovery::{KeyIndex, Recovered, RecoveryReport};
+use super::stamper::{Stamped, Stamper};
 use super::subscription::Subscriber;
-use super::workers::Readers;
-use crate::append::{AppendReply, Appended, Request};
+use super::{Panicked, guarded};
+use crate::append::{Appended, Counted, Request};
 use crate::blob::BlobStore;
-use crate::codec;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, Head, LogMeta, Refusal, Write, Written};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
-use crate::model::{Event, SessionModel, View};
+use crate::model::SessionModel;
 
 /// What the session asks of others. The answers come back with the incarnation that asked; those of an earlier one are
 /// dropped.
@@ -53,22 +54,12 @@ pub(crate) struct Env<'a> {
 /// One thing asked of the session, in the order of the calls.
 pub(crate) enum Task<M: SessionModel> {
     Append(Request<M>),
-    Transient(M::Transient, super::entry::InFlight),
+    Transient(M::Transient, Counted),
     /// Head and counters after everything accepted before.
     Counters(oneshot::Sender<Result<(EventId, M::Counters), Error>>),
+    /// Makes this store the log's owner, and the view current.
+    Claim(oneshot::Sender<Result<(), Error>>),
     Close(CloseReply<M>),
-}
-
-enum InFlightTask<M: SessionModel> {
-    Append(StampedAppend<M>),
-    Transient(M::Transient, #[expect(dead_code, reason = "counts until dropped")] super::entry::InFlight),
-}
-
-struct StampedAppend<M: SessionModel> {
-    events: Vec<Arc<Event<M>>>,
-    head: Head,
-    key: Option<StampedKey>,
-    replies: Vec<AppendReply<M>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,17 +82,16 @@ pub(crate) struct SessionState<M: SessionModel> {
     /// Whether the first waiting task is being checked elsewhere.
     checking: bool,
     waiting: VecDeque<Task<M>>,
-    in_flight: VecDeque<InFlightTask<M>>,
+    in_flight: InFlight<M>,
     owned: Option<Epoch>,
     keys: KeyIndex,
     stamper: Stamper<M>,
     /// As of the last persisted event.
     committed: Head,
-    condition: Condition,
-    view: Arc<View<M>>,
+    published: Arc<Published<M>>,
     report: RecoveryReport,
     ready: Vec<oneshot::Sender<Result<RecoveryReport, Error>>>,
-    pub(crate) subscribers: Vec<Arc<Subscriber<M>>>,
+    subscribers: Vec<Arc<Subscriber<M>>>,
     effects: Vec<Effect<M>>,
 }
 
@@ -116,13 +106,12 @@ impl<M: SessionModel> SessionState<M> {
             phase: if owned.is_some() { Phase::Ready } else { Phase::Recovering },
             checking: false,
             waiting: VecDeque::new(),
-            in_flight: VecDeque::new(),
+            in_flight: InFlight::new(),
             owned,
             keys,
             stamper: Stamper::new(head, M::counters(&view)),
             committed: head,
-            condition: Condition::Ready,
-            view: Arc::new(view),
+            published: Arc::new(Published::new(view)),
             report,
             ready: Vec::new(),
             subscribers: Vec::new(),
@@ -134,17 +123,22 @@ impl<M: SessionModel> SessionState<M> {
         self.incarnation
     }
 
-    pub(crate) fn view(&self) -> &Arc<View<M>> {
-        &self.view
+    pub(crate) fn published(&self) -> &Arc<Published<M>> {
+        &self.published
     }
 
-    pub(crate) fn condition(&self) -> &Condition {
-        &self.condition
-    }
-
-    /// The last event that subscribers were given.
-    pub(crate) fn head(&self) -> EventId {
-        self.committed.id
+    /// Registers a subscriber that `make` makes from the last event that those before it were given.
+    pub(crate) fn subscribe(
+        &mut self,
+        make: impl FnOnce(EventId) -> Arc<Subscriber<M>>,
+    ) -> Result<Arc<Subscriber<M>>, Error> {
+        if self.phase == Phase::Closed {
+            return Err(self.closed());
+        }
+        self.subscribers.retain(|subscriber| !subscriber.is_gone());
+        let subscriber = make(self.committed.id);
+        self.subscribers.push(Arc::clone(&subscriber));
+        Ok(subscriber)
     }
 
     pub(crate) fn take_effects(&mut self) -> Vec<Effect<M>> {
@@ -153,8 +147,8 @@ impl<M: SessionModel> SessionState<M> {
 
     /// The actor starts, for the first time or again.
     pub(crate) fn started(&mut self) {
-        let fresh = matches!(self.phase, Phase::Ready) && self.incarnation == 0;
-        if !fresh && !matches!(self.phase, Phase::Closed) {
+        let fresh = self.phase == Phase::Ready && self.incarnation == 0;
+        if !fresh && self.phase != Phase::Closed {
             self.recover();
         }
         self.incarnation = self.incarnation.max(1);
@@ -164,12 +158,21 @@ impl<M: SessionModel> SessionState<M> {
         self.incarnation += 1;
         self.phase = Phase::Recovering;
         self.checking = false;
+        // A step that panicked may have left some. Only these two do not depend on what is forgotten now.
+        self.effects.retain(|effect| matches!(effect, Effect::Repeat { .. } | Effect::Close { .. }));
         self.effects.push(Effect::Fence { claim: Claim::No });
     }
 
-    /// Answers when the session is recovered.
+    /// Answers when the session is recovered. Where another store may write the log, it is brought up to date first.
     pub(crate) fn when_ready(&mut self, reply: oneshot::Sender<Result<RecoveryReport, Error>>) {
         match &self.phase {
+            Phase::Ready if self.owned.is_none() => {
+                self.ready.push(reply);
+                if !self.checking {
+                    self.checking = true;
+                    self.effects.push(Effect::Fence { claim: Claim::No });
+                }
+            }
             Phase::Ready | Phase::Unwinding => drop(reply.send(Ok(self.report.clone()))),
             Phase::Closed => drop(reply.send(Err(self.closed()))),
             Phase::Recovering => self.ready.push(reply),
@@ -205,13 +208,15 @@ impl<M: SessionModel> SessionState<M> {
                 None => return,
                 Some(Task::Append(request)) => self.append(request, env),
                 Some(Task::Transient(transient, count)) => {
-                    self.in_flight.push_back(InFlightTask::Transient(transient, count));
+                    self.in_flight.push_transient(transient, count);
                     self.publish_transients();
                 }
                 // Whoever asked may have lost interest.
                 Some(Task::Counters(reply)) => {
                     drop(reply.send(Ok((self.stamper.head.id, self.stamper.counters.clone()))))
                 }
+                Some(Task::Claim(reply)) if self.owned.is_some() => drop(reply.send(Ok(()))),
+                Some(claim @ Task::Claim(_)) => self.check_first(claim, Effect::Fence { claim: Claim::Yes }),
                 Some(Task::Close(done)) if self.in_flight.is_empty() => self.close(done),
                 Some(Task::Close(done)) => return self.waiting.push_front(Task::Close(done)),
             }
@@ -224,11 +229,23 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(Effect::Close { release: self.owned.take(), subscribers, done });
     }
 
+    /// The session cannot be written just now. What does not write goes on.
+    fn refuse_appends(&mut self, error: &Error) {
+        for task in std::mem::take(&mut self.waiting) {
+            match task {
+                Task::Append(request) => request.answer(Err(error.clone())),
+                Task::Claim(reply) => drop(reply.send(Err(error.clone()))),
+                task => self.waiting.push_back(task),
+            }
+        }
+    }
+
     fn refuse_waiting(&mut self, error: &Error) {
         for task in std::mem::take(&mut self.waiting) {
             match task {
                 Task::Append(request) => request.answer(Err(error.clone())),
                 Task::Counters(reply) => drop(reply.send(Err(error.clone()))),
+                Task::Claim(reply) => drop(reply.send(Err(error.clone()))),
                 Task::Transient(..) => {}
                 // Closed by someone else, or not recovered: in both cases nothing is in flight.
                 Task::Close(done) => self.close(done),
@@ -241,35 +258,49 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Checks one append; stamps and sends it when nothing is left to ask.
     fn append(&mut self, mut request: Request<M>, env: &Env<'_>) {
-        if let Some(error) = self.condition.refusal(&self.id) {
+        if request.bodies.is_empty() {
+            let head = self.stamper.head.id;
+            let nothing = Appended { events: Vec::new(), head, repeated: false };
+            let answer = self.check_head(&request).map(|()| nothing);
+            return request.answer(answer);
+        }
+        if let Some(error) = self.published.refusal(&self.id) {
             return request.answer(Err(error));
         }
         let Some(epoch) = self.owned else {
-            return self.check_first(request, Effect::Fence { claim: Claim::Yes });
+            return self.check_first(Task::Append(request), Effect::Fence { claim: Claim::Yes });
         };
         if let Some(key) = request.key.clone() {
             match self.keys.get(&key) {
                 Some(first) if first > self.committed.id => return self.join(first, request),
                 Some(first) => return self.effects.push(Effect::Repeat { first, request }),
                 None if self.keys.complete || request.key_checked => {}
-                None => return self.check_first(request, Effect::FindKey { key }),
+                // Left out of the index while it is in flight. Nothing is stamped while the log is searched.
+                None => match self.in_flight.first_of(&key) {
+                    Some(first) => return self.join(first, request),
+                    None => return self.check_first(Task::Append(request), Effect::FindKey { key }),
+                },
             }
         }
-        if let Some(expected) = request.expected_head
-            && expected != self.stamper.head.id
-        {
-            let kind = ErrorKind::HeadMoved { session: self.id.clone(), expected, actual: self.stamper.head.id };
-            return request.answer(Err(kind.into()));
+        if let Err(error) = self.check_head(&request) {
+            return request.answer(Err(error));
         }
         if !request.refs_checked {
-            let digests: Vec<_> =
-                request.digests().into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
+            let digests = match guarded("blob_refs", || request.digests()) {
+                Ok(digests) => digests,
+                Err(panicked) => return request.answer(Err(refused_by(panicked))),
+            };
+            let digests: Vec<_> = digests.into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
             if !digests.is_empty() {
-                return self.check_first(request, Effect::CheckRefs { digests });
+                return self.check_first(Task::Append(request), Effect::CheckRefs { digests });
             }
         }
         let bodies = std::mem::take(&mut request.bodies);
-        match self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max) {
+        // Ids and counters stay until `advance`, so a panic leaves nothing behind.
+        let stamped = guarded("stamp, event_type, blob_refs or encoding", || {
+            self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max)
+        });
+        match stamped.unwrap_or_else(|panicked| Err(refused_by(panicked))) {
             Err(error) => request.answer(Err(error)),
             Ok(stamped) => {
                 if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
@@ -279,35 +310,36 @@ impl<M: SessionModel> SessionState<M> {
                 let Stamped { stored, events, head, key, .. } = stamped;
                 let write = Write::Append { log: self.log.key, epoch, events: stored };
                 self.effects.push(Effect::Persist { last: head.id, write });
-                let append = StampedAppend { events, head, key, replies: vec![request.into_reply()] };
-                self.in_flight.push_back(InFlightTask::Append(append));
+                let replies = vec![request.into_reply()];
+                self.in_flight.push_append(StampedAppend { events, head, key, replies });
             }
         }
     }
 
+    fn check_head(&self, request: &Request<M>) -> Result<(), Error> {
+        let actual = self.stamper.head.id;
+        match request.expected_head {
+            Some(expected) if expected != actual => {
+                Err(ErrorKind::HeadMoved { session: self.id.clone(), expected, actual }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Puts the request back to the front until something is known. Everything behind it waits, so the order stays.
-    fn check_first(&mut self, request: Request<M>, effect: Effect<M>) {
-        self.waiting.push_front(Task::Append(request));
+    fn check_first(&mut self, task: Task<M>, effect: Effect<M>) {
+        self.waiting.push_front(task);
         self.checking = true;
         self.effects.push(effect);
     }
 
     /// A retry of an append that is still in flight shares its answer.
     fn join(&mut self, first: EventId, request: Request<M>) {
-        let original = self.in_flight.iter_mut().find_map(|task| match task {
-            InFlightTask::Append(append) if append.events.first().is_some_and(|event| event.id() == first) => {
-                Some(append)
-            }
-            _ => None,
-        });
-        let Some(original) = original else {
+        let Some(original) = self.in_flight.find(first) else {
             let reason = "the first append with this key was refused a moment ago; append again".to_owned();
             return request.answer(Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));
         };
-        let same = original.key.as_ref().is_some_and(|key| {
-            codec::fingerprint(key.salt, &request.bodies).is_ok_and(|again| again == key.fingerprint)
-        });
-        if same {
+        if original.is_same(&request) {
             original.replies.push(request.into_reply());
         } else {
             request.answer(Err(ErrorKind::KeyReused { session: self.id.clone(), first }.into()));
@@ -316,7 +348,7 @@ impl<M: SessionModel> SessionState<M> {
 
     /// The persist actor has answered for the oldest append in flight.
     pub(crate) fn persisted(&mut self, last: EventId, result: Result<(), PersistError>, env: &Env<'_>) {
-        let Some(InFlightTask::Append(append)) = self.in_flight.pop_front() else { return };
+        let Some(append) = self.in_flight.next_append() else { return };
         debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
         match result {
             Ok(()) => self.commit(append),
@@ -325,55 +357,35 @@ impl<M: SessionModel> SessionState<M> {
                 self.recover();
             }
             Err(error) => {
-                let first_refused = !matches!(self.phase, Phase::Unwinding);
+                let first_refused = self.phase != Phase::Unwinding;
                 self.refused(append, &error, first_refused);
             }
         }
         self.publish_transients();
-        let all_refused = !self.in_flight.iter().any(|task| matches!(task, InFlightTask::Append(_)));
-        if matches!(self.phase, Phase::Unwinding) && all_refused {
+        if self.phase == Phase::Unwinding && !self.in_flight.has_appends() {
             self.phase = Phase::Ready;
-            self.stamper.reset(self.committed, M::counters(&self.view));
+            self.stamper.reset(self.committed, self.published.counters());
         }
         self.advance(env);
     }
 
     fn commit(&mut self, append: StampedAppend<M>) {
         self.committed = append.head;
-        self.fold(&append.events);
-        self.subscribers.retain(|subscriber| !subscriber.is_gone());
-        for event in &append.events {
-            for subscriber in &self.subscribers {
-                subscriber.event(event);
-            }
-        }
-        let appended = Appended { events: append.events, head: append.head.id, repeated: false };
-        for reply in append.replies {
-            reply.answer(Ok(appended.clone()));
-        }
-    }
-
-    /// Folds committed events into the next view. Should the model panic, the view stays at the event before.
-    fn fold(&mut self, events: &[Arc<Event<M>>]) {
-        if self.condition != Condition::Ready {
-            return;
-        }
-        let mut state = self.view.state().clone();
-        let mut head = self.view.head();
-        for (folded, event) in events.iter().enumerate() {
-            if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
-                log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
-                self.condition = Condition::Unfoldable { event: event.id() };
-                // What the panic left behind is not a view.
-                state = self.view.state().clone();
-                for event in events.iter().take(folded) {
-                    M::apply(&mut state, event);
+        let shown = catch_unwind(AssertUnwindSafe(|| {
+            self.published.fold(&append.events);
+            self.subscribers.retain(|subscriber| !subscriber.is_gone());
+            for event in &append.events {
+                for subscriber in &self.subscribers {
+                    subscriber.event(event);
                 }
-                break;
             }
-            head = event.id();
+        }));
+        if let Err(panic) = shown {
+            // It is durable: the recovery that follows shows it and answers it.
+            self.in_flight.put_back(append);
+            resume_unwind(panic);
         }
-        self.view = Arc::new(View::new(head, state));
+        append.acknowledge();
     }
 
     fn refused(&mut self, append: StampedAppend<M>, error: &PersistError, first_refused: bool) {
@@ -417,20 +429,33 @@ impl<M: SessionModel> SessionState<M> {
         match (result, claim) {
             (Ok(Written::Fenced { head, owned }), _) => {
                 self.owned = owned;
-                if claim == Claim::No || head != self.committed {
+                // Another store may have written since. A session that recovers has everything to read.
+                if self.phase != Phase::Ready || head != self.committed {
                     self.phase = Phase::Recovering;
-                    let watch = self.in_flight.iter().filter_map(InFlightTask::last).collect();
-                    self.effects.push(Effect::Recover { head: head.id, watch });
+                    self.effects.push(Effect::Recover { head: head.id, watch: self.in_flight.heads() });
                 }
             }
             (Err(PersistError::Refused(Refusal::Owned(owner))), _) => {
                 let error = ErrorKind::OwnedElsewhere { session: self.id.clone(), owner };
-                self.refuse_waiting(&error.into());
+                self.refuse_appends(&error.into());
+            }
+            (result, Claim::No) if self.phase == Phase::Ready => {
+                let error = unavailable(result);
+                self.ready.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
             }
             (result, Claim::No) => self.failed(unavailable(result), "the log cannot be read"),
-            (result, Claim::Yes) => self.refuse_waiting(&unavailable(result)),
+            (result, Claim::Yes) => self.refuse_appends(&unavailable(result)),
+        }
+        if self.phase == Phase::Ready {
+            self.answer_ready();
         }
         self.advance(env);
+    }
+
+    fn answer_ready(&mut self) {
+        for reply in self.ready.drain(..) {
+            drop(reply.send(Ok(self.report.clone())));
+        }
     }
 
     /// The log is folded: everyone who waited is answered by what it says.
@@ -444,32 +469,24 @@ impl<M: SessionModel> SessionState<M> {
         };
         self.phase = Phase::Ready;
         self.committed = recovered.head;
-        self.stamper.reset(recovered.head, M::counters(&recovered.view));
+        self.stamper.reset(recovered.head, recovered.counters);
         self.keys = recovered.keys;
-        self.condition = recovered.report.condition.clone();
-        self.view = Arc::new(recovered.view);
+        self.published.replace(recovered.view, recovered.report.condition.clone());
         self.report = recovered.report;
         for subscriber in &self.subscribers {
             subscriber.resync(self.committed.id);
         }
-        for task in std::mem::take(&mut self.in_flight) {
-            match task {
-                InFlightTask::Append(append) => {
-                    let committed = recovered.chains.get(&append.head.id) == Some(&append.head.chain);
-                    let answer = if committed {
-                        Ok(Appended { events: append.events.clone(), head: append.head.id, repeated: false })
-                    } else {
-                        let reason = "the session was recovered before it was written".to_owned();
-                        Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into())
-                    };
-                    append.answer(&answer);
-                }
-                InFlightTask::Transient(transient, _) => self.publish(&transient),
+        self.publish_transients();
+        while let Some(append) = self.in_flight.next_append() {
+            if recovered.chains.get(&append.head.id) == Some(&append.head.chain) {
+                append.acknowledge();
+            } else {
+                let reason = "the session was recovered before it was written".to_owned();
+                append.answer(&Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));
             }
+            self.publish_transients();
         }
-        for reply in self.ready.drain(..) {
-            drop(reply.send(Ok(self.report.clone())));
-        }
+        self.answer_ready();
         self.advance(env);
     }
 
@@ -477,12 +494,20 @@ impl<M: SessionModel> SessionState<M> {
         log::error!("a session cannot be recovered");
         log::debug!("session {} cannot be recovered: {error}", self.id);
         self.phase = Phase::Failed;
-        for task in std::mem::take(&mut self.in_flight) {
-            if let InFlightTask::Append(append) = task {
-                self.answer_unknown(append, &format!("{reason}: {error}"));
-            }
+        self.publish_transients();
+        while let Some(append) = self.in_flight.next_append() {
+            self.answer_unknown(append, &format!("{reason}: {error}"));
+            self.publish_transients();
         }
         self.refuse_waiting(&error);
+    }
+
+    /// A question was not answered, since the store has closed under it.
+    pub(crate) fn lost(&mut self) {
+        if self.phase != Phase::Closed {
+            self.checking = false;
+            self.failed(ErrorKind::StoreClosed.into(), "the store closed");
+        }
     }
 
     /// The arbiter of the session is gone for good.
@@ -519,17 +544,12 @@ impl<M: SessionModel> SessionState<M> {
         self.advance(env);
     }
 
+    /// Shows the transients that no append is ahead of.
     fn publish_transients(&mut self) {
-        while let Some(InFlightTask::Transient(..)) = self.in_flight.front() {
-            if let Some(InFlightTask::Transient(transient, _)) = self.in_flight.pop_front() {
-                self.publish(&transient);
+        while let Some(transient) = self.in_flight.next_transient() {
+            for subscriber in &self.subscribers {
+                subscriber.transient(&transient);
             }
-        }
-    }
-
-    fn publish(&self, transient: &M::Transient) {
-        for subscriber in &self.subscribers {
-            subscriber.transient(transient);
         }
     }
 }
@@ -539,21 +559,8 @@ enum Checked {
     Key(Option<EventId>),
 }
 
-impl<M: SessionModel> InFlightTask<M> {
-    fn last(&self) -> Option<EventId> {
-        match self {
-            Self::Append(append) => Some(append.head.id),
-            Self::Transient(..) => None,
-        }
-    }
-}
-
-impl<M: SessionModel> StampedAppend<M> {
-    fn answer(self, answer: &Result<Appended<M>, Error>) {
-        for reply in self.replies {
-            reply.answer(answer.clone());
-        }
-    }
+fn refused_by(panicked: Panicked) -> Error {
+    ErrorKind::BodyRefused { reason: panicked.to_string() }.into()
 }
 
 fn unavailable(result: Result<Written, PersistError>) -> Error {
@@ -567,21 +574,4 @@ fn unavailable(result: Result<Written, PersistError>) -> Error {
 
 fn unavailable_error(reason: &str) -> Error {
     ErrorKind::Unavailable { reason: reason.to_owned() }.into()
-}
-
-/// Reads what an earlier append with the same key wrote, and answers the retry with it.
-pub(crate) fn repeat<M: SessionModel>(
-    readers: &Readers,
-    session: SessionId,
-    log: LogMeta,
-    first: EventId,
-    request: Request<M>,
-) {
-    let submitted = readers.submit(move |slot| {
-        let result =
-            slot.read(|reader| crate::append::read_repeated::<M>(reader, &session, log, first, &request.bodies));
-        request.answer(result);
-    });
-    // A pool that is closed drops the request, which tells its caller so.
-    drop(submitted);
 }

@@ -1,5 +1,6 @@
 //! Stamping: gives bodies their ids and time, encodes them, chains them. Pure, but for the salts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::{self, Fingerprint, RecordHeader, Salt, SaltSource};
@@ -90,10 +91,10 @@ impl<M: SessionModel> Stamper<M> {
             let limit = record_bytes_max.min(codec::RECORD_BYTES_LIMIT);
             if record.len() > limit {
                 let (size, limit) = (record.len() as u64, limit as u64);
-                return Err(ErrorKind::TooLarge { what: "encoded event in bytes", size, limit }.into());
+                return Err(ErrorKind::TooLarge { what: "encoded event", unit: "bytes", size, limit }.into());
             }
             head = Head { id, chain: head.chain.next(id, at, &record), at };
-            let event_type = M::event_type(&body).to_owned();
+            let event_type = Cow::Borrowed(M::event_type(&body));
             let key = key.map(|key| key.key.clone());
             stored.push(StoredEvent { id, event_type, at, key, chain: head.chain, record });
             events.push(Arc::new(Event::new(id, at, body)));

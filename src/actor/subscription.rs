@@ -29,7 +29,6 @@ pub enum SubscribeFrom {
 }
 
 /// One item of a subscription.
-#[derive(Debug)]
 pub enum Item<M: SessionModel> {
     /// A committed event. Ids ascend by one, but for what a [`Gap`] names.
     Event(Arc<Event<M>>),
@@ -39,6 +38,17 @@ pub enum Item<M: SessionModel> {
     Gap(Gap),
     /// The session or the store was closed, or the log could not be read: nothing follows. A stream ends instead.
     Ended,
+}
+
+impl<M: SessionModel> std::fmt::Debug for Item<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Transient(transient) => f.debug_tuple("Transient").field(transient).finish(),
+            Self::Gap(gap) => f.debug_tuple("Gap").field(gap).finish(),
+            Self::Ended => f.write_str("Ended"),
+        }
+    }
 }
 
 impl<M: SessionModel> Clone for Item<M> {
@@ -165,7 +175,9 @@ impl<M: SessionModel> Subscriber<M> {
     fn new(sink: Sink<M>, from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
         let (after, mode) = match from {
             SubscribeFrom::After(after) if after < head => (after, Mode::CatchUp { reading: false }),
-            SubscribeFrom::After(_) | SubscribeFrom::Now => (head, Mode::Live),
+            // Perhaps ahead of the head: read from the log before the session has folded it, or written by another store.
+            SubscribeFrom::After(after) => (after, Mode::Live),
+            SubscribeFrom::Now => (head, Mode::Live),
         };
         let queue = Queue {
             waker: None,
@@ -231,7 +243,9 @@ impl<M: SessionModel> Subscriber<M> {
         {
             let mut queue = lock(&self.queue);
             queue.head = head;
-            if queue.mode == Mode::Live && queue.queued < head && queue.events_lost_through.is_none() {
+            if let Some(through) = queue.events_lost_through {
+                queue.events_lost_through = Some(through.max(head));
+            } else if queue.mode == Mode::Live && queue.queued < head {
                 queue.mode = Mode::CatchUp { reading: false };
             }
         }
@@ -261,6 +275,7 @@ impl<M: SessionModel> Subscriber<M> {
     /// Sends the next item on its way, and reads ahead when catching up.
     fn pump(self: &Arc<Self>) {
         let mut next = None;
+        let mut waker = None;
         let mut drained = Vec::new();
         {
             let mut queue = lock(&self.queue);
@@ -272,18 +287,18 @@ impl<M: SessionModel> Subscriber<M> {
                     queue.delivering = next.is_some();
                 }
                 Sink::Actor(_) => {}
-                Sink::Stream if queue.has_next() => {
-                    if let Some(waker) = queue.waker.take() {
-                        waker.wake();
-                    }
-                }
+                Sink::Stream if queue.has_next() => waker = queue.waker.take(),
                 Sink::Stream => {}
             }
             if queue.ended && !queue.delivering {
                 drained.append(&mut queue.drained);
             }
         }
-        // Without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the lock.
+        // Without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the lock; and
+        // a waker is foreign code.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         if let Some((recipient, item)) = next {
             #[expect(
                 clippy::disallowed_methods,
@@ -314,6 +329,7 @@ impl<M: SessionModel> Subscriber<M> {
                 let mut queue = lock(&subscriber.queue);
                 queue.mode = Mode::CatchUp { reading: false };
                 match page {
+                    _ if queue.ended => {}
                     Ok(page) if !page.events.is_empty() => {
                         for event in page.events {
                             queue.queued = event.id();
@@ -360,6 +376,10 @@ impl<M: SessionModel> Queue<M> {
 
     /// The next item: what is queued, then one marker for everything that was left out.
     fn next(&mut self) -> Option<Item<M>> {
+        // Cancelled while a page was on its way, or with a gap to tell.
+        if self.ended {
+            return None;
+        }
         if let Some(item) = self.items.pop_front() {
             if let Item::Event(event) = &item {
                 self.delivered = event.id();

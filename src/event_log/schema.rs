@@ -13,8 +13,10 @@ use crate::directory::DirectoryError;
 const APPLICATION_ID: i64 = 0x666f_6c64;
 /// The format that this build writes, and the newest that it reads.
 pub(crate) const FORMAT: i64 = 1;
-/// How long SQLite itself waits for another process's lock before the persist actor takes over the waiting.
+/// How long SQLite itself waits for another process's lock, where nobody else would try again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for the writing connection, before the persist actor takes over the waiting: it can answer others meanwhile.
+const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
 const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -132,6 +134,7 @@ pub(super) fn create(path: &Path, model: &str) -> Result<(), LogError> {
 /// Opens the writing connection.
 pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, LogError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(WRITER_BUSY_TIMEOUT)?;
     let synchronous = match durability {
         Durability::PowerLoss => "FULL",
         Durability::ProcessCrash => "NORMAL",

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::identity::Identity;
+use super::sqlite_reader::SqlEventId;
 use super::{
     Claim, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
     StoredEvent, Write, Written, schema, sqlite_reader,
@@ -57,6 +59,7 @@ impl LogMedium for SqliteMedium {
             connection,
             directory: Arc::clone(&self.directory),
             directory_synced: false,
+            identity: Identity::new(&self.path()),
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
@@ -74,6 +77,7 @@ struct SqliteLog {
     /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
     /// sync of the directory.
     directory_synced: bool,
+    identity: Identity,
     /// What the database says of each log, as of `data_version`. Only what was committed.
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
@@ -99,7 +103,18 @@ impl EventLog for SqliteLog {
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         let mut statement =
             self.connection.prepare_cached("SELECT chain FROM events WHERE log_key = ?1 AND event_id = ?2")?;
-        Ok(statement.query_row((log.0, id), |row| row.get(0).map(Chain)).optional()?)
+        Ok(statement.query_row((log.0, SqlEventId(id)), |row| row.get(0).map(Chain)).optional()?)
+    }
+
+    fn secure(&mut self) -> Result<(), LogError> {
+        // A checkpoint copies every committed page into the database and syncs it there.
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        match checkpoint {
+            (0, pages, moved) if pages == moved => self.sync_root(),
+            _ => Err(LogError::Busy),
+        }
     }
 
     fn maintain(&mut self) -> Result<(), LogError> {
@@ -124,6 +139,12 @@ enum Savepoints {
 }
 
 impl SqliteLog {
+    fn sync_root(&mut self) -> Result<(), LogError> {
+        self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
+        self.directory_synced = true;
+        Ok(())
+    }
+
     /// `None`: an index refused a write, everything was rolled back.
     fn commit_group(
         &mut self,
@@ -131,8 +152,9 @@ impl SqliteLog {
         savepoints: Savepoints,
     ) -> Result<Option<Vec<Result<Written, Refusal>>>, CommitError> {
         let not_written = |error: rusqlite::Error| CommitError::NotWritten(error.into());
-        let mut transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(not_written)?;
+        let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claim::No, .. }));
+        let behavior = if only_reads { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
+        let mut transaction = self.connection.transaction_with_behavior(behavior).map_err(not_written)?;
         let data_version: i64 = transaction
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
@@ -184,7 +206,10 @@ impl SqliteLog {
             LogError::DiskFull => CommitError::NotWritten(LogError::DiskFull),
             error => CommitError::Unknown(error),
         })?;
-        if !self.directory_synced {
+        if !only_reads {
+            self.identity.check().map_err(CommitError::Unknown)?;
+        }
+        if !only_reads && !self.directory_synced {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
             self.directory_synced = true;
         }
@@ -240,7 +265,9 @@ impl Scope<'_> {
              FROM logs WHERE log_key = ?1",
         )?;
         statement
-            .query_row([log.0], |row| Ok(LogState { owner: row.get(0)?, epoch: Epoch(row.get(1)?), head: row.get(2)? }))
+            .query_row([log.0], |row| {
+                Ok(LogState { owner: row.get(0)?, epoch: Epoch(row.get(1)?), head: row.get::<_, SqlEventId>(2)?.0 })
+            })
             .optional()
     }
 
@@ -314,7 +341,7 @@ impl Scope<'_> {
         for event in events {
             statement.execute((
                 log.0,
-                event.id,
+                SqlEventId(event.id),
                 &event.event_type,
                 event.at.as_micros(),
                 event.key.as_ref().map(|key| key.as_bytes()),

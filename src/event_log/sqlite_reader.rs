@@ -1,5 +1,7 @@
 //! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
 
+use std::borrow::Cow;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -34,7 +36,9 @@ impl LogReader for SqliteReader {
             let name: String = row.get(0)?;
             let session = SessionId::new(name).map_err(|error| not_ours(0, error))?;
             let meta = LogMeta { key: LogKey(row.get(1)?), log_id: row.get(2)? };
-            Ok(SessionRow { session, meta, created: Timestamp::from_micros(row.get(3)?), head: row.get(4)? })
+            // An id that no log can have is damage of that session, which its recovery names; the list goes on.
+            let head = EventId::new(row.get::<_, i64>(4)?.max(0).unsigned_abs());
+            Ok(SessionRow { session, meta, created: Timestamp::from_micros(row.get(3)?), head })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -50,7 +54,7 @@ impl LogReader for SqliteReader {
             "SELECT event_id, event_type, event_at, append_key, chain, record FROM events
              WHERE log_key = ?1 AND event_id > ?2 ORDER BY event_id LIMIT ?3",
         )?;
-        let mut rows = statement.query((log.0, after, events_max as i64))?;
+        let mut rows = statement.query((log.0, SqlEventId(after), events_max as i64))?;
         let mut page = Vec::new();
         let mut bytes = 0;
         while let Some(row) = rows.next()? {
@@ -86,7 +90,11 @@ pub(super) fn head(connection: &Connection, log: LogMeta) -> rusqlite::Result<He
             "SELECT event_id, chain, event_at FROM events WHERE log_key = ?1 ORDER BY event_id DESC LIMIT 1",
         )?
         .query_row([log.key.0], |row| {
-            Ok(Head { id: row.get(0)?, chain: Chain(row.get(1)?), at: Timestamp::from_micros(row.get(2)?) })
+            Ok(Head {
+                id: row.get::<_, SqlEventId>(0)?.0,
+                chain: Chain(row.get(1)?),
+                at: Timestamp::from_micros(row.get(2)?),
+            })
         })
         .optional()?;
     Ok(head.unwrap_or(Head { id: EventId::ZERO, chain: Chain::start(&log.log_id), at: Timestamp::default() }))
@@ -95,8 +103,8 @@ pub(super) fn head(connection: &Connection, log: LogMeta) -> rusqlite::Result<He
 fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     let key: Option<Vec<u8>> = row.get(3)?;
     Ok(StoredEvent {
-        id: row.get(0)?,
-        event_type: row.get(1)?,
+        id: row.get::<_, SqlEventId>(0)?.0,
+        event_type: Cow::Owned(row.get(1)?),
         at: Timestamp::from_micros(row.get(2)?),
         key: key.map(AppendKey::new).transpose().map_err(|error| not_ours(3, error))?,
         chain: Chain(row.get(4)?),
@@ -108,18 +116,21 @@ fn not_ours(column: usize, error: crate::error::Error) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(error))
 }
 
-impl ToSql for EventId {
+/// An event id as SQLite stores it. A newtype, so that rusqlite's traits stay out of the public interface.
+pub(super) struct SqlEventId(pub(super) EventId);
+
+impl ToSql for SqlEventId {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         // At most 2^53 - 1.
-        Ok((self.get() as i64).into())
+        Ok((self.0.get() as i64).into())
     }
 }
 
-impl FromSql for EventId {
+impl FromSql for SqlEventId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let id = value.as_i64()?;
         match u64::try_from(id) {
-            Ok(position) if position <= Self::MAX.get() => Ok(Self::new(position)),
+            Ok(position) if position <= EventId::MAX.get() => Ok(Self(EventId::new(position))),
             _ => Err(FromSqlError::OutOfRange(id)),
         }
     }

@@ -72,7 +72,7 @@ fn close<M: SessionModel>(
     let (sessions, unfinished) = close_sessions(entries, deadline);
     services.readers.close();
     parts.blob_threads.close();
-    let closed = futures::executor::block_on(services.persist.send(CloseLog));
+    let closed = futures::executor::block_on(services.persist.send(CloseLog { deadline }));
     for thread in parts.threads {
         thread.stop();
     }

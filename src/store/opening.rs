@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::{Arbiter, ArbiterHandle, Supervisor};
 use futures::channel::oneshot;
 
+use super::Store;
 use crate::actor::Services;
 use crate::actor::blob::BlobActor;
 use crate::actor::group::{GroupLimits, GroupWriter};
@@ -31,13 +32,15 @@ pub(super) struct Parts {
     pub(super) release: Box<dyn FnOnce() -> Result<(), Error> + Send>,
 }
 
-pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<(Services, Parts), Error> {
+pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<Store<M>, Error> {
+    config.check()?;
     // The one that opens the store, if any: asked here, since the work is done on another thread.
     let current = Arbiter::try_current();
     let (sender, receiver) = oneshot::channel();
     let spawned = std::thread::Builder::new().name("foldlog-open".to_owned()).spawn(move || {
-        // The caller may have lost interest: then what was opened is dropped, and closes.
-        let _ = sender.send(open_blocking::<M>(config, current));
+        let opened = open_blocking::<M>(config, current).map(|(services, parts)| Store::new(services, parts));
+        // The caller may have lost interest: then the store is dropped, and closes.
+        let _ = sender.send(opened);
     });
     let failed = |reason: String| Error::from(ErrorKind::Unavailable { reason });
     spawned.map_err(|error| failed(format!("no thread to open the store with: {error}")))?;

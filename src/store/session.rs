@@ -17,7 +17,7 @@ use crate::append::{Append, Appended, Receipt};
 use crate::content::Content;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
-use crate::model::{SessionModel, View};
+use crate::model::{SessionModel, Unfinished, View};
 
 /// The handle of an open session. Clones, and handles from other calls, are the same session.
 pub struct Session<M: SessionModel = Agent> {
@@ -60,6 +60,10 @@ impl<M: SessionModel> Session<M> {
 
     /// The current view. It shows every append whose receipt has answered, and never waits: not for a write, not for the
     /// actor.
+    ///
+    /// Of a session that another store writes, it stands where this store last read the log: [`Session::recovery`]
+    /// brings it up to date, and [`Store::read_state`] reads the log without it. Of a session whose
+    /// [`condition`](Session::condition) is `Unfoldable` it stands before that event.
     #[must_use]
     pub fn view(&self) -> Arc<View<M>> {
         self.entry.view()
@@ -94,11 +98,9 @@ impl<M: SessionModel> Session<M> {
     /// # Errors
     /// Those of [`Session::append_batch`]. By the receipt: [`ErrorKind::HeadMoved`], [`ErrorKind::KeyReused`] too.
     pub fn append_with(&self, append: Append<M>) -> Result<Receipt<M>, Error> {
-        let admitted = self.entry.admit(append)?;
-        if let Some(task) = admitted.task {
-            self.entry.tell(task)?;
-        }
-        Ok(admitted.receipt)
+        let (task, receipt) = self.entry.admit(append)?;
+        self.entry.tell(task)?;
+        Ok(receipt)
     }
 
     /// The last stamped event, and the counters that the next append goes on from.
@@ -112,7 +114,7 @@ impl<M: SessionModel> Session<M> {
         receiver.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    /// The committed events after one, up to `events_max` and the configuration's page limit.
+    /// The committed events after one, up to `events_max` (at least one) and the configuration's page limit.
     ///
     /// # Errors
     /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event.
@@ -131,11 +133,13 @@ impl<M: SessionModel> Session<M> {
         self.entry.tell(task)
     }
 
-    /// Follows the session as a stream, which ends when the session or the store is closed.
+    /// Follows the session as a stream, which ends when the session or the store is closed. What another store writes is
+    /// followed up to now; the rest comes when this store takes over.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    /// Those of [`Session::recovery`].
     pub async fn subscribe(&self, from: SubscribeFrom) -> Result<EventStream<M>, Error> {
+        self.recovery().await?;
         let request = SubscribeStream { from, model: std::marker::PhantomData };
         let sent = self.address()?.send(request).await;
         sent.unwrap_or_else(|_| Err(self.closed())).map(EventStream)
@@ -145,23 +149,32 @@ impl<M: SessionModel> Session<M> {
     /// that is slow delays nobody.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    /// Those of [`Session::recovery`].
     pub async fn subscribe_actor(
         &self,
         from: SubscribeFrom,
         recipient: Recipient<Delivery<M>>,
     ) -> Result<Subscription<M>, Error> {
+        self.recovery().await?;
         let sent = self.address()?.send(Subscribe { from, recipient }).await;
         sent.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    /// Takes the session's turn: the right to run one, until the guard is dropped.
+    /// Takes the session's turn: the right to run one, until the guard is dropped. The session becomes this store's to
+    /// write, and its view current.
     ///
     /// # Errors
     /// [`ErrorKind::TurnInFlight`], [`ErrorKind::SessionStopped`], [`ErrorKind::TurnLimit`];
-    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
-    pub fn take_turn(&self) -> Result<TurnGuard<M>, Error> {
-        self.entry.take_turn()
+    /// [`ErrorKind::OwnedElsewhere`] for a session that another store writes; [`ErrorKind::NewerRecord`] or
+    /// [`ErrorKind::Unfoldable`] for one that is read-only; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    pub async fn take_turn(&self) -> Result<TurnGuard<M>, Error> {
+        Arc::clone(&self.entry).take_turn().await
+    }
+
+    /// What was begun and has no end, by the current view. While a turn is on, that turn is among it.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        M::unfinished(self.view().state())
     }
 
     /// The host's own live context of type `T`, made by the first caller and kept while the session stays open: every
@@ -176,7 +189,8 @@ impl<M: SessionModel> Session<M> {
         self.entry.context()
     }
 
-    /// Waits until the session is recovered, and tells what its last recovery found.
+    /// Waits until the session is recovered, and tells what its last recovery found. A session that this store does not
+    /// write is brought up to date with what another one has written.
     ///
     /// # Errors
     /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Unavailable`]: why it cannot be recovered.
@@ -241,12 +255,14 @@ impl Session<Agent> {
         Ok(self.counters().await?.1.next(counter))
     }
 
-    /// Stops the session: no turn can be taken any more. While one is on, the session is only asked to stop. May be
+    /// Stops the session: no turn can be taken any more, though appends are still taken. While one is on, the session is only asked to stop. May be
     /// called again; what is there already is not appended twice.
     ///
     /// # Errors
     /// Those of [`Session::append`] and its receipt.
     pub async fn stop(&self) -> Result<StopOutcome, Error> {
+        // One at a time: the second finds what the first has appended.
+        let _stopping = self.entry.stopping.lock().await;
         // Held until the events are there, so that no turn begins between them.
         let turn = self.entry.take_turn_unchecked();
         let status = self.view().session.as_ref().map(|session| session.status);
@@ -267,7 +283,7 @@ impl Session<Agent> {
     /// # Errors
     /// Those of [`Session::take_turn`], of [`Session::append`] and of its receipt.
     pub async fn compact(&self, message: Message, vars: Option<Content>) -> Result<Appended<Agent>, Error> {
-        let _turn = self.take_turn()?;
+        let _turn = self.take_turn().await?;
         self.append(AgentBody::compacted(vars, message))?.await
     }
 }

@@ -126,9 +126,9 @@ async fn take_turn_gives_one_guard(disk: TestDisk) {
     let address = session.address().unwrap();
     let guard = address.send(TakeTurn::<Agent>::default()).await.unwrap().unwrap();
     assert_refused!(address.send(TakeTurn::<Agent>::default()).await.unwrap(), ErrorKind::TurnInFlight { .. });
-    assert_refused!(session.take_turn(), ErrorKind::TurnInFlight { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::TurnInFlight { .. });
     drop(guard);
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     store.close().await.unwrap();
 }
 
@@ -202,15 +202,15 @@ async fn a_restart_keeps_the_address_the_turn_and_the_keys(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
     let address = session.address().unwrap();
-    let guard = session.take_turn().unwrap();
+    let guard = session.take_turn().await.unwrap();
     let keyed = || Append::<Agent>::new(noted(1)).key(key("k"));
     session.append_with(keyed()).unwrap().await.unwrap();
     address.send(Restart).await.unwrap();
-    assert_refused!(session.take_turn(), ErrorKind::TurnInFlight { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::TurnInFlight { .. });
     assert!(address.send(keyed()).await.unwrap().unwrap().repeated);
     assert_eq!(session.address().unwrap(), address);
     drop(guard);
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     assert_head(&session, 1).await;
     store.close().await.unwrap();
 }

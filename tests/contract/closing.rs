@@ -56,7 +56,7 @@ async fn every_call_after_close_says_that_the_store_is_closed(disk: TestDisk) {
     assert_refused!(session.events_after(EventId::ZERO, 1).await, ErrorKind::StoreClosed);
     assert_refused!(session.subscribe(SubscribeFrom::Now).await, ErrorKind::StoreClosed);
     assert_refused!(session.subscribe_actor(SubscribeFrom::Now, collector().0).await, ErrorKind::StoreClosed);
-    assert_refused!(session.take_turn(), ErrorKind::StoreClosed);
+    assert_refused!(session.take_turn().await, ErrorKind::StoreClosed);
     assert_refused!(session.stop().await, ErrorKind::StoreClosed);
     assert_refused!(session.recovery().await, ErrorKind::StoreClosed);
     assert_refused!(session.address(), ErrorKind::StoreClosed);

@@ -17,7 +17,7 @@ on_both_media!(
     a_stream_from_an_event_catches_up_and_goes_on_live,
     an_actor_from_an_event_catches_up_and_goes_on_live,
     catching_up_under_concurrent_appends_leaves_no_gap_and_no_duplicate,
-    a_subscription_from_beyond_the_head_begins_at_the_head,
+    a_subscription_from_beyond_the_head_begins_after_its_event,
     transients_come_in_the_order_of_the_calls_and_leave_no_trace,
     a_full_queue_leaves_out_events_and_one_gap_says_which,
     a_gap_of_transients_names_no_event_that_the_gap_before_named,
@@ -138,13 +138,13 @@ async fn catching_up_under_concurrent_appends_leaves_no_gap_and_no_duplicate(dis
     store.close().await.unwrap();
 }
 
-async fn a_subscription_from_beyond_the_head_begins_at_the_head(disk: TestDisk) {
+async fn a_subscription_from_beyond_the_head_begins_after_its_event(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
     append(&session, 1..=1).await;
-    let mut stream = session.subscribe(SubscribeFrom::After(at(99))).await.unwrap();
-    append(&session, 2..=2).await;
-    assert_eq!(take(&mut stream, 1).await, ["2"]);
+    let mut stream = session.subscribe(SubscribeFrom::After(at(3))).await.unwrap();
+    append(&session, 2..=5).await;
+    assert_eq!(take(&mut stream, 2).await, ["4", "5"], "whoever names an event has it");
     store.close().await.unwrap();
 }
 

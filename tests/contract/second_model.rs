@@ -78,11 +78,11 @@ async fn its_turns_and_unfinished_things_are_asked_for(disk: TestDisk) {
     let limited = |config: &mut foldlog::StoreConfig| config.session_turns_max = Some(1);
     let store = disk.try_open_model::<Tally>(limited).await.unwrap();
     let session = store.open_session("s").await.unwrap();
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     session.append(TallyBody::named("a")).unwrap().await.unwrap();
-    assert_refused!(session.take_turn(), ErrorKind::TurnLimit { turns: 1, limit: 1, .. });
+    assert_refused!(session.take_turn().await, ErrorKind::TurnLimit { turns: 1, limit: 1, .. });
     session.append(TallyBody::Finished).unwrap().await.unwrap();
-    assert_refused!(session.take_turn(), ErrorKind::SessionStopped { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::SessionStopped { .. });
     store.close().await.unwrap();
     let store = disk.open_model::<Tally>().await;
     let report = store.resume_session("s").await.unwrap().recovery().await.unwrap();

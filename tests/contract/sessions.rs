@@ -40,10 +40,10 @@ async fn fifty_concurrent_opens_of_one_name_give_one_session(disk: TestDisk) {
     let made = AtomicUsize::new(0);
     let opened = join_all((0..50).map(|_| store.open_session("s"))).await;
     let sessions: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
-    let guard = sessions[0].take_turn().unwrap();
+    let guard = sessions[0].take_turn().await.unwrap();
     for session in &sessions {
         session.context_or_insert_with(|| made.fetch_add(1, Ordering::SeqCst));
-        assert_refused!(session.take_turn(), ErrorKind::TurnInFlight { .. });
+        assert_refused!(session.take_turn().await, ErrorKind::TurnInFlight { .. });
     }
     drop(guard);
     assert_eq!(made.load(Ordering::SeqCst), 1);
@@ -126,7 +126,7 @@ async fn a_closed_session_refuses_its_handles_and_opens_again_from_the_log(disk:
     assert_refused!(session.counters().await, ErrorKind::SessionClosed { .. });
     assert_refused!(session.subscribe(foldlog::SubscribeFrom::Now).await, ErrorKind::SessionClosed { .. });
     assert_refused!(session.recovery().await, ErrorKind::SessionClosed { .. });
-    assert_refused!(session.take_turn(), ErrorKind::SessionClosed { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::SessionClosed { .. });
     assert_refused!(session.stop().await, ErrorKind::SessionClosed { .. });
     assert_eq!(session.view().head(), at(20), "a view already taken stays readable");
     let before = session.view();

@@ -32,14 +32,14 @@ async fn a_second_taker_is_refused_until_the_guard_is_dropped(disk: TestDisk) {
     let session = store.open_session("s").await.unwrap();
     let again = store.open_session("s").await.unwrap();
     let other = store.open_session("other").await.unwrap();
-    let guard = session.take_turn().unwrap();
-    assert_refused!(again.take_turn(), ErrorKind::TurnInFlight { session } if session.as_str() == "s");
-    drop(other.take_turn().unwrap());
+    let guard = session.take_turn().await.unwrap();
+    assert_refused!(again.take_turn().await, ErrorKind::TurnInFlight { session } if session.as_str() == "s");
+    drop(other.take_turn().await.unwrap());
     // The guard binds who asks for it: appends go on.
     session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
     drop(guard);
-    drop(again.take_turn().unwrap());
-    drop(session.take_turn().unwrap());
+    drop(again.take_turn().await.unwrap());
+    drop(session.take_turn().await.unwrap());
     assert_head(&session, 1).await;
     store.close().await.unwrap();
 }
@@ -47,13 +47,13 @@ async fn a_second_taker_is_refused_until_the_guard_is_dropped(disk: TestDisk) {
 async fn a_guard_is_given_back_when_its_task_panics(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
-    let guard = session.take_turn().unwrap();
+    let guard = session.take_turn().await.unwrap();
     let task = actix::spawn(async move {
         let _guard = guard;
         panic!("on purpose: a turn that panics");
     });
     assert!(soon(task).await.is_err());
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     store.close().await.unwrap();
 }
 
@@ -63,15 +63,17 @@ async fn of_many_takers_at_once_exactly_one_gets_the_turn(disk: TestDisk) {
     let start = std::sync::Arc::new(std::sync::Barrier::new(8));
     let takers = (0..8).map(|_| {
         let (session, start) = (session.clone(), std::sync::Arc::clone(&start));
+        let (sender, receiver) = futures::channel::oneshot::channel();
         std::thread::spawn(move || {
             start.wait();
-            session.take_turn()
-        })
+            sender.send(futures::executor::block_on(session.take_turn())).unwrap();
+        });
+        receiver
     });
-    let taken: Vec<_> = takers.collect::<Vec<_>>().into_iter().map(|taker| taker.join().unwrap()).collect();
+    let taken = soon(futures::future::try_join_all(takers.collect::<Vec<_>>())).await.unwrap();
     assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 1);
     drop(taken);
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     store.close().await.unwrap();
 }
 
@@ -80,11 +82,11 @@ async fn a_session_that_has_stopped_or_failed_gives_no_turn(disk: TestDisk) {
     let errored = AgentBody::SessionErrored(Failure::new("kind", "text"));
     for body in [AgentBody::StopRequested, AgentBody::Stopped, errored] {
         let session = store.open_session(body.event_type()).await.unwrap();
-        let guard = session.take_turn().unwrap();
+        let guard = session.take_turn().await.unwrap();
         session.append(body).unwrap().await.unwrap();
         drop(guard);
         let id = session.id().clone();
-        assert_refused!(session.take_turn(), ErrorKind::SessionStopped { session } if *session == id);
+        assert_refused!(session.take_turn().await, ErrorKind::SessionStopped { session } if *session == id);
         assert_refused!(session.compact(Message::user("x"), None).await, ErrorKind::SessionStopped { .. });
         assert_head(&session, 1).await;
     }
@@ -95,15 +97,15 @@ async fn a_session_gives_no_more_turns_than_its_limit(disk: TestDisk) {
     let store = disk.open_with(|config| config.session_turns_max = Some(2)).await;
     let session = store.open_session("s").await.unwrap();
     for _ in 0..2 {
-        let _guard = session.take_turn().unwrap();
+        let _guard = session.take_turn().await.unwrap();
         session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
     }
-    assert_refused!(session.take_turn(), ErrorKind::TurnLimit { turns: 2, limit: 2, .. });
+    assert_refused!(session.take_turn().await, ErrorKind::TurnLimit { turns: 2, limit: 2, .. });
     assert_head(&session, 2).await;
     store.close().await.unwrap();
     let store = disk.open_with(|config| config.session_turns_max = Some(2)).await;
     let session = store.open_session("s").await.unwrap();
-    assert_refused!(session.take_turn(), ErrorKind::TurnLimit { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::TurnLimit { .. });
     store.close().await.unwrap();
 }
 
@@ -115,7 +117,7 @@ async fn stopping_an_idle_session_stops_it_and_stopping_it_again_writes_nothing(
     assert_eq!(types(&whole_log(&session).await), ["session_started", "stop_requested", "stopped"]);
     assert_eq!(status(&session), Some(SessionStatus::Stopped));
     assert_eq!(session.stop().await.unwrap(), StopOutcome::Stopped);
-    assert_refused!(session.take_turn(), ErrorKind::SessionStopped { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::SessionStopped { .. });
     assert_head(&session, 3).await;
     store.close().await.unwrap();
 }
@@ -123,7 +125,7 @@ async fn stopping_an_idle_session_stops_it_and_stopping_it_again_writes_nothing(
 async fn stopping_a_busy_session_asks_it_to_stop_and_the_runner_stops_it(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
-    let guard = session.take_turn().unwrap();
+    let guard = session.take_turn().await.unwrap();
     session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
     assert_eq!(session.stop().await.unwrap(), StopOutcome::Requested);
     assert_eq!(session.stop().await.unwrap(), StopOutcome::Requested);
@@ -131,7 +133,7 @@ async fn stopping_a_busy_session_asks_it_to_stop_and_the_runner_stops_it(disk: T
     let ended = Turn { id: TurnId::new(1), status: TurnStatus::Final, ..Turn::default() };
     session.append(AgentBody::TurnPut(ended)).unwrap().await.unwrap();
     drop(guard);
-    assert_refused!(session.take_turn(), ErrorKind::SessionStopped { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::SessionStopped { .. });
     assert_eq!(session.stop().await.unwrap(), StopOutcome::Stopped);
     let log = ["turn_started", "stop_requested", "turn_put", "stopped"];
     assert_eq!(types(&whole_log(&session).await), log);
@@ -155,7 +157,7 @@ async fn compacting_is_one_event_that_keeps_itself_and_what_follows(disk: TestDi
     let kept: Vec<_> = view.kept_messages().map(|message| (message.id.get(), message.event_id.get())).collect();
     assert_eq!(kept, [(3, 4), (4, 5)]);
     assert_eq!(view.messages.len(), 4, "the others are still there to read");
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     assert_head(&session, 5).await;
     store.close().await.unwrap();
 }
@@ -163,14 +165,14 @@ async fn compacting_is_one_event_that_keeps_itself_and_what_follows(disk: TestDi
 async fn compacting_needs_the_turn(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
-    let guard = session.take_turn().unwrap();
+    let guard = session.take_turn().await.unwrap();
     assert_refused!(session.compact(Message::user("x"), None).await, ErrorKind::TurnInFlight { .. });
     assert_head(&session, 0).await;
     drop(guard);
     session.compact(Message::user("x"), None).await.unwrap();
     let missing = session.compact(Message::user("y"), Some(Content::Blob(dangling()))).await;
     assert_refused!(missing, ErrorKind::DanglingRef { .. });
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     assert_head(&session, 1).await;
     store.close().await.unwrap();
 }
@@ -186,6 +188,6 @@ async fn a_stop_and_a_compaction_are_there_after_reopening(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.resume_session("s").await.unwrap();
     assert_eq!(*session.view(), *before);
-    assert_refused!(session.take_turn(), ErrorKind::SessionStopped { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::SessionStopped { .. });
     store.close().await.unwrap();
 }

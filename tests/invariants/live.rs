@@ -28,9 +28,9 @@ async fn i2_nothing_is_visible_before_its_commit() {
     let disk = TestDisk::directory();
     let (store, reader) = (disk.open().await, disk.open().await);
     let session = store.open_session("s").await.unwrap();
-    let mut stream = session.subscribe(SubscribeFrom::After(at(1))).await.unwrap();
+    let mut stream = session.subscribe(SubscribeFrom::Now).await.unwrap();
     let (recipient, mut received) = collector();
-    session.subscribe_actor(SubscribeFrom::After(at(1)), recipient).await.unwrap();
+    session.subscribe_actor(SubscribeFrom::Now, recipient).await.unwrap();
     let (session, foreign, mut receipts) = pending(&disk, &store).await;
     session.notify(shown(1)).unwrap();
     for _ in 0..5 {
@@ -42,7 +42,7 @@ async fn i2_nothing_is_visible_before_its_commit() {
         assert_eq!(store.list_sessions(None, 1).await.unwrap()[0].head, at(1));
         assert!(receipts.iter_mut().all(|receipt| receipt.now_or_never().is_none()));
     }
-    assert!(matches!(stream.next().await, Some(Item::Event(event)) if event.id() == at(1)));
+    assert!(matches!(soon(stream.next()).await, Some(Item::Event(event)) if event.id() == at(1)));
     assert!(stream.next().now_or_never().is_none());
     assert_eq!(received.so_far(), ["1"], "not even the transient that was accepted after them");
     foreign.release();
@@ -133,7 +133,7 @@ async fn i6_reads_are_answered_while_a_commit_is_held() {
     soon(store.put_text("another")).await.unwrap();
     assert!(soon(store.verify_references()).await.unwrap().is_empty());
     assert_eq!(soon(store.resume_session("s")).await.unwrap().view().head(), at(1));
-    drop(session.take_turn().unwrap());
+    drop(session.take_turn().await.unwrap());
     let mut stream = soon(session.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
     assert!(matches!(soon(stream.next()).await, Some(Item::Event(event)) if event.id() == at(1)));
     assert!(receipts.iter_mut().all(|receipt| receipt.now_or_never().is_none()), "nothing was committed meanwhile");

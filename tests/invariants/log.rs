@@ -242,7 +242,7 @@ async fn i10_any_number_of_opens_at_once_give_one_session_with_its_turn_and_cont
             for round in 0..10 {
                 let session = block_on(opener.open_session(format!("s{round}"))).unwrap();
                 let in_turn: Arc<AtomicBool> = session.context_or_insert_with(|| AtomicBool::new(false));
-                match session.take_turn() {
+                match block_on(session.take_turn()) {
                     Ok(_guard) => {
                         assert!(!in_turn.swap(true, Ordering::SeqCst), "one turn at a time");
                         block_on(session.append(noted(thread)).unwrap()).unwrap();
@@ -302,7 +302,7 @@ async fn i12_a_bad_argument_is_a_typed_error_and_the_store_goes_on() {
     let session = store.open_session("s").await.unwrap();
     assert_refused!(store.open_session("").await, ErrorKind::InvalidSessionId { .. });
     assert_refused!(Json::parse("{"), ErrorKind::InvalidJson { .. });
-    assert_refused!("..".parse::<foldlog::Digest>(), ErrorKind::InvalidDigest);
+    assert_refused!("..".parse::<foldlog::Digest>(), ErrorKind::InvalidDigest { .. });
     assert_refused!(session.append(AgentBody::TurnPut(Turn::default())), ErrorKind::BodyRefused { .. });
     assert!(session.events_after(EventId::MAX, 0).await.unwrap().events.is_empty());
     drop(session.subscribe(SubscribeFrom::After(EventId::MAX)).await.unwrap());

@@ -1,0 +1,70 @@
+//! What everybody reads of a session without asking its actor.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::recovery::Condition;
+use crate::error::Error;
+use crate::id::SessionId;
+use crate::model::{Event, SessionModel, View};
+
+/// The view and the condition of a session. Set before anyone is told: whoever has an answer sees what it answers.
+pub(crate) struct Published<M: SessionModel> {
+    view: ArcSwap<View<M>>,
+    condition: ArcSwap<Condition>,
+}
+
+impl<M: SessionModel> Published<M> {
+    pub(crate) fn new(view: View<M>) -> Self {
+        Self { view: ArcSwap::from_pointee(view), condition: ArcSwap::default() }
+    }
+
+    pub(crate) fn view(&self) -> Arc<View<M>> {
+        self.view.load_full()
+    }
+
+    pub(crate) fn condition(&self) -> Arc<Condition> {
+        self.condition.load_full()
+    }
+
+    pub(crate) fn counters(&self) -> M::Counters {
+        M::counters(self.view.load().state())
+    }
+
+    /// The error that an append gets, unless the session can be appended to.
+    pub(crate) fn refusal(&self, session: &SessionId) -> Option<Error> {
+        self.condition.load().refusal(session)
+    }
+
+    /// Puts what a recovery found in place of everything.
+    pub(crate) fn replace(&self, view: View<M>, condition: Condition) {
+        self.condition.store(Arc::new(condition));
+        self.view.store(Arc::new(view));
+    }
+
+    /// Folds committed events into the next view. Should the model panic, the view stays at the event before.
+    pub(crate) fn fold(&self, events: &[Arc<Event<M>>]) {
+        if **self.condition.load() != Condition::Ready {
+            return;
+        }
+        let view = self.view.load();
+        let mut state = view.state().clone();
+        let mut head = view.head();
+        for (folded, event) in events.iter().enumerate() {
+            if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
+                log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
+                self.condition.store(Arc::new(Condition::Unfoldable { event: event.id() }));
+                // What the panic left behind is not a view.
+                state = view.state().clone();
+                for event in events.iter().take(folded) {
+                    M::apply(&mut state, event);
+                }
+                break;
+            }
+            head = event.id();
+        }
+        self.view.store(Arc::new(View::new(head, state)));
+    }
+}

@@ -1,0 +1,246 @@
+//! Goal: both logs keep the same promises. Method: one body a claim, run on a log in memory and on one under a directory.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::config::Durability;
+use crate::directory::StoreDirectory;
+use crate::owner::Owners;
+
+enum Disk {
+    Memory(MemoryDisk),
+    Directory(tempfile::TempDir),
+}
+
+/// One store's end of a disk.
+struct End {
+    log: Box<dyn EventLog>,
+    reader: Box<dyn LogReader>,
+    me: String,
+    release: Box<dyn FnOnce()>,
+}
+
+impl Disk {
+    fn both() -> [Self; 2] {
+        [Self::Memory(MemoryDisk::default()), Self::Directory(tempfile::tempdir().unwrap())]
+    }
+
+    fn open(&self) -> End {
+        let since = Timestamp::default();
+        match self {
+            Self::Memory(disk) => {
+                let medium = Arc::new(MemoryMedium::open(disk.clone(), "test", since).unwrap());
+                let (log, reader) = (medium.writer().unwrap(), medium.reader().unwrap());
+                End { log, reader, me: medium.me().to_string(), release: Box::new(move || medium.release()) }
+            }
+            Self::Directory(path) => {
+                let directory = Arc::new(StoreDirectory::open(path.path(), since).unwrap());
+                let medium = SqliteMedium::open(Arc::clone(&directory), Durability::PowerLoss, "test").unwrap();
+                let (log, reader) = (medium.writer().unwrap(), medium.reader().unwrap());
+                let me = directory.me().to_string();
+                End { log, reader, me, release: Box::new(move || directory.release().unwrap()) }
+            }
+        }
+    }
+}
+
+impl End {
+    fn write(&mut self, write: Write) -> Result<Written, Refusal> {
+        self.log.commit(&[write]).unwrap().remove(0)
+    }
+
+    fn register(&mut self, name: &str) -> (LogMeta, Option<Epoch>) {
+        let session = SessionId::new(name).unwrap();
+        match self.write(Write::Register { session, at: Timestamp::default() }) {
+            Ok(Written::Registered { meta, owned }) => (meta, owned),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ids(&mut self, log: LogMeta) -> Vec<u64> {
+        let page = self.reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap();
+        page.iter().map(|event| event.id.get()).collect()
+    }
+}
+
+fn event(id: u64, key: Option<&str>) -> StoredEvent {
+    StoredEvent {
+        id: EventId::new(id),
+        event_type: "x".into(),
+        at: Timestamp::from_micros(id as i64),
+        key: key.map(|key| AppendKey::new(key).unwrap()),
+        chain: Chain([id as u8; 32]),
+        record: vec![id as u8; 10],
+    }
+}
+
+fn append(log: LogMeta, epoch: Epoch, events: Vec<StoredEvent>) -> Write {
+    Write::Append { log: log.key, epoch, events }
+}
+
+#[test]
+fn registering_twice_finds_the_first_log() {
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        let (first, owned) = end.register("s");
+        assert!(owned.is_some());
+        assert_eq!(end.register("s"), (first, None));
+        assert_ne!(end.register("other").0.key, first.key);
+        assert_eq!(end.reader.find(&SessionId::new("s").unwrap()).unwrap(), Some(first));
+        assert_eq!(end.reader.find(&SessionId::new("none").unwrap()).unwrap(), None);
+    }
+}
+
+#[test]
+fn what_is_appended_is_read_back_in_pages() {
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        let (log, epoch) = end.register("s");
+        let events: Vec<_> = (1..=5).map(|id| event(id, None)).collect();
+        end.write(append(log, epoch.unwrap(), events.clone())).unwrap();
+        let reader = &mut end.reader;
+        assert_eq!(reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap(), events);
+        assert_eq!(reader.page(log.key, EventId::new(2), 2, usize::MAX).unwrap(), events[2..4]);
+        assert_eq!(reader.page(log.key, EventId::new(1), 10, 15).unwrap(), events[1..3], "ends at its bytes");
+        assert_eq!(reader.page(log.key, EventId::new(5), 10, 10).unwrap(), []);
+        assert_eq!(end.log.chain_at(log.key, EventId::new(3)).unwrap(), Some(Chain([3; 32])));
+        assert_eq!(end.log.chain_at(log.key, EventId::new(6)).unwrap(), None);
+    }
+}
+
+#[test]
+fn an_append_that_does_not_follow_the_head_is_left_out_of_its_group() {
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        let (one, epoch_one) = end.register("one");
+        let (two, epoch_two) = end.register("two");
+        let answers = end.log.commit(&[
+            append(one, epoch_one.unwrap(), vec![event(2, None)]),
+            append(two, epoch_two.unwrap(), vec![event(1, None), event(2, None)]),
+            append(one, epoch_one.unwrap(), vec![event(1, None)]),
+        ]);
+        let answers = answers.unwrap();
+        assert_eq!(answers[0].as_ref().unwrap_err(), &Refusal::HeadMoved { head: EventId::ZERO });
+        assert!(answers[1].is_ok() && answers[2].is_ok());
+        assert_eq!((end.ids(one), end.ids(two)), (vec![1], vec![1, 2]));
+    }
+}
+
+#[test]
+fn an_append_key_is_taken_once_and_a_second_use_leaves_the_rest_of_its_group_alone() {
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        let (one, epoch) = end.register("one");
+        let (two, epoch_two) = end.register("two");
+        let epoch = epoch.unwrap();
+        end.write(append(one, epoch, vec![event(1, Some("k")), event(2, None)])).unwrap();
+        let answers = end.log.commit(&[
+            append(two, epoch_two.unwrap(), vec![event(1, Some("k"))]),
+            append(one, epoch, vec![event(3, None), event(4, Some("k"))]),
+            append(one, epoch, vec![event(3, Some("other"))]),
+        ]);
+        let answers = answers.unwrap();
+        assert!(answers[0].is_ok(), "keys are a session's own");
+        assert_eq!(answers[1].as_ref().unwrap_err(), &Refusal::KeyTaken);
+        assert!(answers[2].is_ok());
+        assert_eq!((end.ids(one), end.ids(two)), (vec![1, 2, 3], vec![1]));
+        let key = AppendKey::new("k").unwrap();
+        assert_eq!(end.reader.find_key(one.key, &key).unwrap().unwrap().id.get(), 1);
+    }
+}
+
+#[test]
+fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
+    for disk in Disk::both() {
+        let (mut first, mut second) = (disk.open(), disk.open());
+        let (log, epoch) = first.register("s");
+        let epoch = epoch.unwrap();
+        first.write(append(log, epoch, vec![event(1, None)])).unwrap();
+        let claim = || Write::Fence { log, claim: Claim::Yes };
+        match second.write(claim()) {
+            Err(Refusal::Owned(owner)) => assert_eq!((owner.id, owner.process), (first.me.clone(), std::process::id())),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(second.write(append(log, epoch, vec![event(2, None)])).unwrap_err(), Refusal::Robbed);
+        (first.release)();
+        let (head, taken) = match second.write(claim()) {
+            Ok(Written::Fenced { head, owned }) => (head, owned.unwrap()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((head.id.get(), head.chain), (1, Chain([1; 32])));
+        assert!(taken > epoch);
+        second.write(append(log, taken, vec![event(2, None)])).unwrap();
+        let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
+        assert_eq!(late.unwrap_err(), Refusal::Robbed, "the robbed one learns it at its next append");
+        assert_eq!(second.ids(log), [1, 2]);
+    }
+}
+
+#[test]
+fn an_owner_that_releases_a_log_leaves_it_to_the_next() {
+    for disk in Disk::both() {
+        let (mut first, mut second) = (disk.open(), disk.open());
+        let (log, epoch) = first.register("s");
+        first.write(Write::Release { log: log.key, epoch: epoch.unwrap() }).unwrap();
+        let claimed = second.write(Write::Fence { log, claim: Claim::Yes });
+        assert!(matches!(claimed, Ok(Written::Fenced { owned: Some(_), .. })), "{claimed:?}");
+    }
+}
+
+#[test]
+fn sessions_are_listed_in_the_order_of_their_ids() {
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        for name in ["b", "a", "c"] {
+            let (log, epoch) = end.register(name);
+            end.write(append(log, epoch.unwrap(), vec![event(1, None)])).unwrap();
+        }
+        let mut names = |after: Option<&str>, max| -> Vec<String> {
+            let after = after.map(|name| SessionId::new(name).unwrap());
+            let rows = end.reader.sessions(after.as_ref(), max).unwrap();
+            assert!(rows.iter().all(|row| row.head.get() == 1));
+            rows.iter().map(|row| row.session.to_string()).collect()
+        };
+        assert_eq!(names(None, 10), ["a", "b", "c"]);
+        assert_eq!(names(Some("a"), 1), ["b"]);
+        assert_eq!(names(Some("c"), 10), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_database_or_write_ahead_log_that_goes_away_is_noticed_before_the_next_acknowledgement() {
+    for name in ["events.db", "events.db-wal"] {
+        let path = tempfile::tempdir().unwrap();
+        let disk = Disk::Directory(path);
+        let Disk::Directory(path) = &disk else { unreachable!() };
+        let mut end = disk.open();
+        let (log, epoch) = end.register("s");
+        let epoch = epoch.unwrap();
+        end.write(append(log, epoch, vec![event(1, None)])).unwrap();
+        std::fs::rename(path.path().join(name), path.path().join("elsewhere")).unwrap();
+        let gone = end.log.commit(&[append(log, epoch, vec![event(2, None)])]);
+        assert!(matches!(&gone, Err(CommitError::Unknown(LogError::Io(text))) if text.contains("is gone")), "{gone:?}");
+        std::fs::write(path.path().join(name), "").unwrap();
+        let replaced = end.log.commit(&[append(log, epoch, vec![event(3, None)])]);
+        assert!(
+            matches!(&replaced, Err(CommitError::Unknown(LogError::Io(text))) if text.contains("replaced")),
+            "{replaced:?}"
+        );
+    }
+}
+
+#[test]
+fn an_impossible_event_id_is_damage_of_one_session_and_not_of_the_list() {
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(path) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    for name in ["damaged", "whole"] {
+        let (log, epoch) = end.register(name);
+        end.write(append(log, epoch.unwrap(), vec![event(1, None)])).unwrap();
+    }
+    let connection = rusqlite::Connection::open(path.path().join("events.db")).unwrap();
+    connection.execute("UPDATE events SET event_id = 9223372036854775807 WHERE log_key = 1", []).unwrap();
+    let rows = end.reader.sessions(None, 10).unwrap();
+    let heads: Vec<_> = rows.iter().map(|row| (row.session.as_str(), row.head)).collect();
+    assert_eq!(heads, [("damaged", EventId::MAX), ("whole", EventId::new(1))]);
+}
