@@ -99,8 +99,14 @@ impl ForeignLock {
         Self(connection)
     }
 
+    /// Changes the database as the other process, visible once the lock is released.
+    pub fn execute(&self, sql: &str) {
+        self.0.execute(sql, []).unwrap();
+    }
+
+    /// Commits what was changed, if anything, and lets go.
     pub fn release(self) {
-        self.0.execute_batch("ROLLBACK").unwrap();
+        self.0.execute_batch("COMMIT").unwrap();
     }
 }
 

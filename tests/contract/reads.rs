@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use foldlog::agent::AgentBody;
-use foldlog::{Clock, Content, ErrorKind, EventId, ManualClock, Timestamp};
+use foldlog::{Clock, Content, ErrorKind, EventId, Item, ManualClock, SubscribeFrom, Timestamp};
 
 use crate::common::*;
 
 on_both_media!(
     a_view_shows_an_append_once_its_receipt_has_answered,
+    whoever_was_told_of_an_event_on_any_thread_sees_it_in_the_view,
     a_view_already_taken_never_changes,
     the_stored_state_is_read_from_a_second_store_without_opening_the_session,
     events_after_an_id_come_in_order_and_in_pages,
@@ -29,6 +30,39 @@ async fn a_view_shows_an_append_once_its_receipt_has_answered(disk: TestDisk) {
             assert_eq!((handle.view().head(), handle.view().messages.len()), (at(n), n as usize));
         }
     }
+    store.close().await.unwrap();
+}
+
+/// The caller, a subscriber and whoever opens the session are on threads of their own, where the session's actor is not.
+async fn whoever_was_told_of_an_event_on_any_thread_sees_it_in_the_view(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let (sender, done) = futures::channel::oneshot::channel();
+    std::thread::spawn(move || {
+        let stream = futures::executor::block_on(session.subscribe(SubscribeFrom::Now)).unwrap();
+        let follower = std::thread::spawn({
+            let session = session.clone();
+            move || {
+                for item in futures::executor::block_on_stream(stream).take(300) {
+                    let Item::Event(event) = item else { panic!("it is an event") };
+                    assert!(session.view().head() >= event.id(), "a subscriber sees what it was given");
+                }
+            }
+        });
+        for id in 1..=300 {
+            let appended = futures::executor::block_on(session.append(noted(id)).unwrap()).unwrap();
+            assert!(session.view().head() >= appended.head, "read your writes");
+        }
+        follower.join().unwrap();
+        for round in 0..20 {
+            futures::executor::block_on(session.close()).unwrap();
+            let again = futures::executor::block_on(session.store().resume_session("s")).unwrap();
+            assert_eq!(again.view().head(), at(300), "an open session shows its log, in round {round}");
+            futures::executor::block_on(again.close()).unwrap();
+        }
+        sender.send(()).unwrap();
+    });
+    soon(done).await.expect("the other threads did not panic");
     store.close().await.unwrap();
 }
 

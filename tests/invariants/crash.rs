@@ -170,6 +170,35 @@ async fn i11_an_append_in_flight_is_answered_with_what_the_log_says_after_a_rest
     store.close().await.unwrap();
 }
 
+/// While the appends wait for the lock, the log changes hands: none of them is written, whoever asks.
+#[actix::test]
+async fn i11_an_append_in_flight_that_was_not_written_is_answered_so_after_a_restart() {
+    let disk = TestDisk::directory();
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    session.append(user("first")).unwrap().await.unwrap();
+    let before = session.view();
+    for restart in [true, false] {
+        let foreign = ForeignLock::hold(&disk.path().unwrap());
+        let receipts: Vec<_> = (0..5).map(|_| session.append(user("in flight")).unwrap()).collect();
+        assert_eq!(session.counters().await.unwrap().0, at(6), "all are stamped");
+        if restart {
+            session.address().unwrap().send(Restart).await.unwrap();
+        }
+        foreign.execute("UPDATE logs SET epoch = epoch + 1");
+        foreign.release();
+        for answer in soon(join_all(receipts)).await {
+            assert_refused!(answer, ErrorKind::NotWritten { .. });
+        }
+        assert_eq!(*session.view(), *before);
+        assert_eq!(session.counters().await.unwrap(), (at(1), before.counters), "the counters go back");
+        assert_head(&session, 1).await;
+    }
+    assert_eq!(session.append(user("second")).unwrap().await.unwrap().head, at(2));
+    assert_head(&session, 2).await;
+    store.close().await.unwrap();
+}
+
 #[actix::test]
 async fn i11_a_key_in_flight_over_a_restart_is_written_once() {
     let disk = TestDisk::directory();
