@@ -41,6 +41,13 @@ pub(crate) struct Head {
     pub(crate) at: Timestamp,
 }
 
+impl Head {
+    /// The head of a log without events.
+    pub(crate) fn before_first(log: LogMeta) -> Self {
+        Self { id: EventId::ZERO, chain: Chain::start(&log.log_id), at: Timestamp::default() }
+    }
+}
+
 /// One event as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredEvent {
@@ -69,8 +76,8 @@ pub(crate) enum Write {
     Register { session: SessionId, at: Timestamp },
     /// Tells the head, after everything ahead of it in the queue. `claim` makes this store the owner.
     Fence { log: LogMeta, claim: Claim },
-    /// Appends events to a log that this store owns, all or nothing.
-    Append { log: LogKey, epoch: Epoch, events: Vec<StoredEvent> },
+    /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
+    Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
     /// Gives up the ownership.
     Release { log: LogKey, epoch: Epoch },
 }
@@ -100,7 +107,7 @@ pub(crate) enum Written {
 /// Why one write of a group was left out, while the others went on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The first event does not follow the log's head.
+    /// The first event does not follow the log's head, by its id or by its chain.
     HeadMoved { head: EventId },
     /// Another store that is alive owns the log.
     Owned(OwnerInfo),
@@ -110,6 +117,8 @@ pub(crate) enum Refusal {
     KeyTaken,
     /// The log is not there.
     UnknownLog,
+    /// The log's own rows cannot be read.
+    Damaged(String),
 }
 
 /// Why the log could not be read or written.

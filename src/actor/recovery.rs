@@ -9,7 +9,7 @@ use super::guarded;
 use crate::codec::{self, Chain, RecordHeader};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Head, LogMeta, LogReader, StoredEvent};
-use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, EventId, SessionId};
 use crate::model::{DecodeError, Event, SessionModel, Unfinished, View};
 
 /// The most record bytes in one page, beside the number of its events.
@@ -81,7 +81,7 @@ impl<M: SessionModel> Recovered<M> {
     pub(crate) fn fresh(log: LogMeta, keys_max: usize) -> Self {
         Self {
             view: View::new(EventId::ZERO, M::View::default()),
-            head: Head { id: EventId::ZERO, chain: Chain::start(&log.log_id), at: Timestamp::default() },
+            head: Head::before_first(log),
             report: RecoveryReport {
                 events: 0,
                 elapsed: Duration::ZERO,

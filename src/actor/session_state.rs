@@ -306,9 +306,10 @@ impl<M: SessionModel> SessionState<M> {
                 if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
                     self.keys.insert(key.key.clone(), first.id());
                 }
+                let after = self.stamper.head.chain;
                 self.stamper.advance(&stamped);
                 let Stamped { stored, events, head, key, .. } = stamped;
-                let write = Write::Append { log: self.log.key, epoch, events: stored };
+                let write = Write::Append { log: self.log.key, epoch, after, events: stored };
                 self.effects.push(Effect::Persist { last: head.id, write });
                 let replies = vec![request.into_reply()];
                 self.in_flight.push_append(StampedAppend { events, head, key, replies });

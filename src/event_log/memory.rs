@@ -49,7 +49,7 @@ impl Log {
     fn head(&self) -> Head {
         match self.events.last() {
             Some(event) => Head { id: event.id, chain: event.chain, at: event.at },
-            None => Head { id: EventId::ZERO, chain: Chain::start(&self.meta.log_id), at: Timestamp::default() },
+            None => Head::before_first(self.meta),
         }
     }
 
@@ -151,7 +151,7 @@ impl Disk {
         match write {
             Write::Register { session, at } => self.register(me, session, *at).map(Ok),
             Write::Fence { log, claim } => Ok(self.fence(me, *log, *claim)),
-            Write::Append { log, epoch, events } => Ok(self.append(me, *log, *epoch, events)),
+            Write::Append { log, epoch, after, events } => Ok(self.append(me, *log, *epoch, *after, events)),
             Write::Release { log, epoch } => {
                 if let Some(log) = self.logs.get_mut(log)
                     && log.owner.as_deref() == Some(me)
@@ -196,14 +196,21 @@ impl Disk {
         Ok(Written::Fenced { head: log.head(), owned: (mine || claim == Claim::Yes).then_some(log.epoch) })
     }
 
-    fn append(&mut self, me: &str, log: LogKey, epoch: Epoch, events: &[StoredEvent]) -> Result<Written, Refusal> {
+    fn append(
+        &mut self,
+        me: &str,
+        log: LogKey,
+        epoch: Epoch,
+        after: Chain,
+        events: &[StoredEvent],
+    ) -> Result<Written, Refusal> {
         let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
         if log.owner.as_deref() != Some(me) || log.epoch != epoch {
             return Err(Refusal::Robbed);
         }
-        let head = log.head().id;
-        if events.first().is_some_and(|event| event.id != head.next()) {
-            return Err(Refusal::HeadMoved { head });
+        let head = log.head();
+        if events.first().is_some_and(|event| event.id != head.id.next()) || after != head.chain {
+            return Err(Refusal::HeadMoved { head: head.id });
         }
         if events.iter().filter_map(|event| event.key.as_ref()).any(|key| log.keys.contains_key(key)) {
             return Err(Refusal::KeyTaken);

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use super::identity::Identity;
 use super::sqlite_reader::SqlEventId;
 use super::{
-    Claim, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
+    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
     StoredEvent, Write, Written, schema, sqlite_reader,
 };
 use crate::codec::Chain;
@@ -86,7 +86,7 @@ struct SqliteLog {
 
 #[derive(Clone)]
 struct LogState {
-    head: EventId,
+    head: Head,
     owner: Option<String>,
     epoch: Epoch,
 }
@@ -186,7 +186,8 @@ impl SqliteLog {
             };
             match answer {
                 Ok(answer) => answers.push(answer),
-                Err(error) => match refused_by_index(&error) {
+                Err(error) => match refusal(&error) {
+                    Some(damaged @ Refusal::Damaged(_)) => answers.push(Err(damaged)),
                     Some(_) if savepoints == Savepoints::None => {
                         transaction.rollback().map_err(not_written)?;
                         return Ok(None);
@@ -226,7 +227,12 @@ fn bytes_of(write: &Write) -> usize {
     }
 }
 
-fn refused_by_index(error: &rusqlite::Error) -> Option<Refusal> {
+/// What concerns one write alone: a unique index, or values that no foldlog has written. The latter are read before the
+/// write changes anything.
+fn refusal(error: &rusqlite::Error) -> Option<Refusal> {
+    if error.sqlite_error_code().is_none() {
+        return Some(Refusal::Damaged(error.to_string()));
+    }
     let rusqlite::Error::SqliteFailure(code, Some(text)) = error else { return None };
     if code.code != rusqlite::ErrorCode::ConstraintViolation {
         return None;
@@ -247,7 +253,7 @@ impl Scope<'_> {
         match write {
             Write::Register { session, at } => self.register(connection, session, *at).map(Ok),
             Write::Fence { log, claim } => self.fence(connection, *log, *claim),
-            Write::Append { log, epoch, events } => self.append(connection, *log, *epoch, events),
+            Write::Append { log, epoch, after, events } => self.append(connection, *log, *epoch, *after, events),
             Write::Release { log, epoch } => self.release(connection, *log, *epoch),
         }
     }
@@ -260,15 +266,11 @@ impl Scope<'_> {
         if let Some(state) = self.changed.get(&log).or_else(|| self.known.get(&log)) {
             return Ok(Some(state.clone()));
         }
-        let mut statement = connection.prepare_cached(
-            "SELECT owner, epoch, coalesce((SELECT max(event_id) FROM events WHERE log_key = ?1), 0)
-             FROM logs WHERE log_key = ?1",
-        )?;
-        statement
-            .query_row([log.0], |row| {
-                Ok(LogState { owner: row.get(0)?, epoch: Epoch(row.get(1)?), head: row.get::<_, SqlEventId>(2)?.0 })
-            })
-            .optional()
+        let mut statement = connection.prepare_cached("SELECT owner, epoch, log_id FROM logs WHERE log_key = ?1")?;
+        let row = statement.query_row([log.0], |row| Ok((row.get(0)?, Epoch(row.get(1)?), row.get(2)?))).optional()?;
+        let Some((owner, epoch, log_id)) = row else { return Ok(None) };
+        let head = sqlite_reader::head(connection, LogMeta { key: log, log_id })?;
+        Ok(Some(LogState { owner, epoch, head }))
     }
 
     fn register(&mut self, connection: &Connection, session: &SessionId, at: Timestamp) -> rusqlite::Result<Written> {
@@ -286,9 +288,9 @@ impl Scope<'_> {
         connection
             .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
             .execute((session.as_str(), key.0, at.as_micros()))?;
-        let owner = Some(self.me().to_owned());
-        self.changed.insert(key, LogState { head: EventId::ZERO, owner, epoch });
-        Ok(Written::Registered { meta: LogMeta { key, log_id }, owned: Some(epoch) })
+        let (meta, owner) = (LogMeta { key, log_id }, Some(self.me().to_owned()));
+        self.changed.insert(key, LogState { head: Head::before_first(meta), owner, epoch });
+        Ok(Written::Registered { meta, owned: Some(epoch) })
     }
 
     fn fence(
@@ -316,8 +318,7 @@ impl Scope<'_> {
             self.changed.insert(log.key, state.clone());
         }
         let owned = (mine || claim == Claim::Yes).then_some(state.epoch);
-        let head = sqlite_reader::head(connection, log)?;
-        Ok(Ok(Written::Fenced { head, owned }))
+        Ok(Ok(Written::Fenced { head: state.head, owned }))
     }
 
     fn append(
@@ -325,14 +326,16 @@ impl Scope<'_> {
         connection: &Connection,
         log: LogKey,
         epoch: Epoch,
+        after: Chain,
         events: &[StoredEvent],
     ) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(mut state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
             return Ok(Err(Refusal::Robbed));
         }
-        if events.first().is_some_and(|event| event.id != state.head.next()) {
-            return Ok(Err(Refusal::HeadMoved { head: state.head }));
+        // By the chain too: a foreign row may have taken the very id that was refused to the append ahead.
+        if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {
+            return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
         let mut statement = connection.prepare_cached(
             "INSERT INTO events(log_key, event_id, event_type, event_at, append_key, chain, record)
@@ -348,7 +351,7 @@ impl Scope<'_> {
                 event.chain.0,
                 &event.record,
             ))?;
-            state.head = event.id;
+            state.head = Head { id: event.id, chain: event.chain, at: event.at };
         }
         self.changed.insert(log, state);
         Ok(Ok(Written::Appended))

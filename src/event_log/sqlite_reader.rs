@@ -97,7 +97,7 @@ pub(super) fn head(connection: &Connection, log: LogMeta) -> rusqlite::Result<He
             })
         })
         .optional()?;
-    Ok(head.unwrap_or(Head { id: EventId::ZERO, chain: Chain::start(&log.log_id), at: Timestamp::default() }))
+    Ok(head.unwrap_or(Head::before_first(log)))
 }
 
 fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {

@@ -75,7 +75,11 @@ fn event(id: u64, key: Option<&str>) -> StoredEvent {
 }
 
 fn append(log: LogMeta, epoch: Epoch, events: Vec<StoredEvent>) -> Write {
-    Write::Append { log: log.key, epoch, events }
+    let after = match events[0].id.prev() {
+        EventId::ZERO => Chain::start(&log.log_id),
+        before => event(before.get(), None).chain,
+    };
+    Write::Append { log: log.key, epoch, after, events }
 }
 
 #[test]
@@ -123,6 +127,19 @@ fn an_append_that_does_not_follow_the_head_is_left_out_of_its_group() {
         assert_eq!(answers[0].as_ref().unwrap_err(), &Refusal::HeadMoved { head: EventId::ZERO });
         assert!(answers[1].is_ok() && answers[2].is_ok());
         assert_eq!((end.ids(one), end.ids(two)), (vec![1], vec![1, 2]));
+    }
+}
+
+#[test]
+fn an_append_that_goes_on_from_another_chain_is_refused() {
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        let (log, epoch) = end.register("s");
+        let epoch = epoch.unwrap();
+        end.write(append(log, epoch, vec![event(1, None)])).unwrap();
+        let foreign = Write::Append { log: log.key, epoch, after: Chain([9; 32]), events: vec![event(2, None)] };
+        assert_eq!(end.write(foreign).unwrap_err(), Refusal::HeadMoved { head: EventId::new(1) });
+        assert_eq!(end.ids(log), [1]);
     }
 }
 
@@ -240,6 +257,12 @@ fn an_impossible_event_id_is_damage_of_one_session_and_not_of_the_list() {
     }
     let connection = rusqlite::Connection::open(path.path().join("events.db")).unwrap();
     connection.execute("UPDATE events SET event_id = 9223372036854775807 WHERE log_key = 1", []).unwrap();
+    let whole = end.reader.find(&SessionId::new("whole").unwrap()).unwrap().unwrap();
+    let damaged = end.reader.find(&SessionId::new("damaged").unwrap()).unwrap().unwrap();
+    let fence = |log| Write::Fence { log, claim: Claim::No };
+    let answers = end.log.commit(&[fence(damaged), fence(whole)]).unwrap();
+    assert!(matches!(&answers[0], Err(Refusal::Damaged(_))), "{:?}", answers[0]);
+    assert!(matches!(&answers[1], Ok(Written::Fenced { .. })), "a damaged log is alone in its group");
     let rows = end.reader.sessions(None, 10).unwrap();
     let heads: Vec<_> = rows.iter().map(|row| (row.session.as_str(), row.head)).collect();
     assert_eq!(heads, [("damaged", EventId::MAX), ("whole", EventId::new(1))]);

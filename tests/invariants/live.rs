@@ -92,11 +92,9 @@ async fn i2_a_failed_persist_changes_nothing_that_anyone_can_see() {
     store.close().await.unwrap();
 }
 
-/// Known to fail: the commit compares the ids of head and append, not their chains, so an append that was stamped behind a
-/// refused one is written when a foreign row has taken exactly the refused one's place; the log is damaged from then on.
-/// Only a writer that ignores owners can do this.
+/// A foreign row takes exactly the id of the refused one, so that the next one would follow it by its id. Only a writer
+/// that ignores owners can do this.
 #[actix::test]
-#[ignore = "open: an append is not checked against the chain of the head"]
 async fn i2_an_append_behind_a_refused_one_is_refused_whatever_took_its_place() {
     let disk = TestDisk::directory();
     let store = disk.open().await;

@@ -74,6 +74,7 @@ impl<M: SessionModel> SessionState<M> {
                 "another store wrote to the session; append again".to_owned()
             }
             PersistError::Refused(Refusal::UnknownLog) => "its log is gone".to_owned(),
+            PersistError::Refused(Refusal::Damaged(reason)) => format!("its log is damaged: {reason}"),
             PersistError::NotWritten(_) | PersistError::Fenced => error.to_string(),
             PersistError::Closed | PersistError::Unknown(_) => "the store is closed".to_owned(),
         };
@@ -218,6 +219,7 @@ enum Checked {
 fn unavailable(result: Result<Written, PersistError>) -> Error {
     match result {
         Err(PersistError::NotWritten(error)) => error.into(),
+        Err(PersistError::Refused(Refusal::Damaged(reason))) => ErrorKind::CorruptStore { reason }.into(),
         Err(PersistError::Closed) => ErrorKind::StoreClosed.into(),
         Err(error) => unavailable_error(&error.to_string()),
         Ok(_) => unavailable_error("the log gave an answer that was not asked for"),
