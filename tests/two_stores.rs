@@ -25,7 +25,6 @@ on_both! {
     an_append_key_holds_across_stores,
     a_turn_is_taken_in_one_store_only,
     a_reader_that_subscribes_gets_what_is_in_the_log,
-    a_subscription_after_an_event_that_only_the_log_has_begins_after_it,
 }
 
 async fn a_session_that_another_store_writes_is_read_only_and_names_its_owner(config: StoreConfig) {
@@ -88,25 +87,6 @@ async fn a_reader_that_subscribes_gets_what_is_in_the_log(config: StoreConfig) {
         assert!(matches!(&item, Some(Item::Event(event)) if event.id() == EventId::new(n)), "{item:?}");
     }
     assert_eq!(read.view().sum, 6);
-    within(owner.close()).await.unwrap();
-    within(reader.close()).await.unwrap();
-}
-
-async fn a_subscription_after_an_event_that_only_the_log_has_begins_after_it(config: StoreConfig) {
-    let (owner, reader) = (open(&config).await, open(&config).await);
-    let owned = within(owner.open_session("s")).await.unwrap();
-    append(&owned, ProbeBody::Added(1)).await.unwrap();
-    let read = within(reader.open_session("s")).await.unwrap();
-    for n in 2..=5 {
-        append(&owned, ProbeBody::Added(n)).await.unwrap();
-    }
-    within(owned.close()).await.unwrap();
-    let seen = all_events(&read).await.last().unwrap().id();
-    assert_eq!((seen, read.view().head()), (EventId::new(5), EventId::new(1)), "read, and not folded yet");
-    let mut stream = within(read.subscribe(SubscribeFrom::After(seen))).await.unwrap();
-    append(&read, ProbeBody::Added(6)).await.unwrap();
-    let item = within(stream.next()).await;
-    assert!(matches!(&item, Some(Item::Event(event)) if event.id() == EventId::new(6)), "{item:?}");
     within(owner.close()).await.unwrap();
     within(reader.close()).await.unwrap();
 }
