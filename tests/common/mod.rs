@@ -36,6 +36,20 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Polls a future that has to wait, and comes back when it has been woken: what it waits for is there, and not taken yet.
+pub async fn until_woken<F: Future>(future: std::pin::Pin<&mut F>) {
+    struct Woken(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let woken = Arc::new(Woken(std::sync::atomic::AtomicBool::new(false)));
+    let waker = std::task::Waker::from(Arc::clone(&woken));
+    assert!(future.poll(&mut std::task::Context::from_waker(&waker)).is_pending(), "it has to wait");
+    eventually("woken", || woken.0.load(std::sync::atomic::Ordering::SeqCst)).await;
+}
+
 /// A medium that outlives the stores on it.
 #[derive(Clone)]
 pub struct TestDisk {

@@ -38,6 +38,15 @@ impl<M: SessionModel> Received<M> {
         }
     }
 
+    /// All items up to the end of the subscriber itself, which ends once nobody holds its address.
+    pub async fn until_forgotten(mut self) -> Vec<String> {
+        let mut taken = Vec::new();
+        while let Some(item) = soon(self.0.next()).await {
+            taken.push(short(&item));
+        }
+        taken
+    }
+
     /// The items that are there already, in short.
     pub fn so_far(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.0.try_recv().ok()).map(|item| short(&item)).collect()

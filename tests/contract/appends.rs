@@ -25,6 +25,7 @@ on_both_media!(
     a_body_that_names_a_missing_blob_is_refused_until_the_blob_is_put,
     what_was_accepted_behind_a_refused_append_is_written,
     a_session_takes_so_many_appends_in_flight_and_says_busy_at_once,
+    an_empty_batch_is_refused_like_any_other,
 );
 
 async fn an_append_is_answered_with_its_stamped_event_and_shows_in_the_view(disk: TestDisk) {
@@ -283,4 +284,17 @@ async fn a_session_takes_so_many_appends_in_flight_and_says_busy_at_once(disk: T
     assert_eq!(session.append(noted(8)).unwrap().await.unwrap().head, at(9));
     assert_head(&other, 1).await;
     store.close().await.unwrap();
+}
+
+async fn an_empty_batch_is_refused_like_any_other(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    soon(session.append(noted(1)).unwrap()).await.unwrap();
+    let empty = |head| session.append_with(Append::batch(vec![]).expect_head(at(head))).unwrap();
+    assert_eq!(soon(empty(1)).await.unwrap().head, at(1));
+    assert_refused!(soon(empty(7)).await, ErrorKind::HeadMoved { actual, .. } if *actual == at(1));
+    assert_head(&session, 1).await;
+    soon(session.close()).await.unwrap();
+    assert_refused!(session.append_batch(vec![]), ErrorKind::SessionClosed { .. });
+    soon(store.close()).await.unwrap();
 }

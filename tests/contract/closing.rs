@@ -17,6 +17,7 @@ on_both_media!(
     a_new_store_sees_everything,
     a_store_that_is_dropped_closes_and_lets_the_next_one_write,
     stores_open_and_close_on_one_medium_at_once,
+    calls_on_a_host_that_blocks_are_answered_when_the_store_closed_past_its_limit,
 );
 
 async fn appends_in_flight_are_finished_before_the_store_closes(disk: TestDisk) {
@@ -222,4 +223,45 @@ async fn a_directory_is_created_with_its_parents() {
     let store = foldlog::Store::open(StoreConfig::directory(&path)).await.unwrap();
     assert!(path.join("events.db").is_file() && path.join("blobs").is_dir());
     store.close().await.unwrap();
+}
+
+async fn calls_on_a_host_that_blocks_are_answered_when_the_store_closed_past_its_limit(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = soon(store.open_session("known")).await.unwrap();
+    soon(session.append(noted(1)).unwrap()).await.unwrap();
+    soon(store.close()).await.unwrap();
+
+    let store = disk.open_with(|config| config.close_timeout = std::time::Duration::ZERO).await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    let receipts: Vec<_> = (1..=5).map(|n| session.append(noted(n)).unwrap()).collect();
+    let mut opening = Box::pin(store.open_session("known"));
+    // Their actors have this thread, so that nothing of this can end before it waits.
+    for _ in 0..2 {
+        assert!(futures::FutureExt::now_or_never(opening.as_mut()).is_none());
+        futures::executor::block_on(store.list_sessions(None, 1)).unwrap();
+    }
+    // Blocks the thread of the session actors until the store has closed.
+    let closed = futures::executor::block_on(store.close());
+    let mut written = 0;
+    for receipt in receipts {
+        written += u64::from(soon(receipt).await.is_ok());
+    }
+    let opened = soon(opening).await;
+    assert!(opened.is_err() || opened.is_ok_and(|session| session.view().head() == at(1)), "{closed:?}");
+
+    let store = disk.open().await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    assert!(log_ids(&session).await.len() as u64 >= written, "what was acknowledged is there");
+    soon(store.close()).await.unwrap();
+}
+
+#[actix::test]
+async fn an_open_whose_future_is_dropped_leaves_no_owner() {
+    let disk = TestDisk::directory();
+    let owners = || std::fs::read_dir(disk.path().unwrap().join("owners")).unwrap().count();
+    let mut opening = Box::pin(foldlog::Store::open(disk.config()));
+    until_woken(opening.as_mut()).await;
+    assert_eq!(owners(), 1, "the store is open");
+    drop(opening);
+    eventually("the store has closed", || owners() == 0).await;
 }

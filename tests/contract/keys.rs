@@ -179,3 +179,23 @@ async fn a_key_is_1_to_64_bytes(disk: TestDisk) {
     assert_head(&session, 2).await;
     store.close().await.unwrap();
 }
+
+#[actix::test]
+async fn a_retry_in_flight_joins_the_first_answer_when_the_cache_has_forgotten_it() {
+    let disk = TestDisk::directory();
+    let store = disk.open_with(|config| config.append_keys_max = 1).await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    // Nothing is committed before all of them were taken.
+    let foreign = ForeignLock::hold(&disk.path().unwrap());
+    let first = keyed(&session, "k", 1);
+    let second = keyed(&session, "l", 2);
+    let retry = keyed(&session, "k", 1);
+    let third = session.append(noted(3)).unwrap();
+    assert_eq!(soon(session.counters()).await.unwrap().0, at(3), "the retry is not stamped again");
+    foreign.release();
+    for (receipt, id) in [(first, 1), (second, 2), (retry, 1), (third, 3)] {
+        assert_eq!(ids(&soon(receipt).await.unwrap().events), [id]);
+    }
+    assert_head(&session, 3).await;
+    soon(store.close()).await.unwrap();
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use foldlog::agent::Agent;
-use foldlog::{Append, Delivery, EventId, Item, LagPolicy, LiveConfig, Session, SubscribeFrom};
+use foldlog::{Append, Delivery, EventId, Item, LagPolicy, LiveConfig, Restart, Session, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 
 use crate::common::subscribers::short;
@@ -30,6 +30,8 @@ on_both_media!(
     a_stream_that_is_dropped_is_unsubscribed,
     a_restart_of_the_session_interrupts_no_subscription,
     a_refused_append_is_not_delivered,
+    a_cancelled_subscription_is_not_told_of_its_gap,
+    a_cancelled_subscription_is_forgotten_without_an_append,
 );
 
 async fn append(session: &Session, ids: std::ops::RangeInclusive<u64>) {
@@ -387,4 +389,103 @@ async fn a_refused_append_is_not_delivered(disk: TestDisk) {
     assert_eq!(received.take(1).await, ["1"]);
     store.close().await.unwrap();
     assert!(received.until_ended().await.is_empty());
+}
+
+#[actix::test]
+async fn a_subscriber_that_lags_is_told_of_what_a_restart_found_committed() {
+    let disk = TestDisk::directory();
+    let store = disk.open_with(live(1, LagPolicy::Gap)).await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    let (recipient, mut received, mut gate) = gated();
+    let _subscription = soon(session.subscribe_actor(SubscribeFrom::Now, recipient)).await.unwrap();
+    append(&session, 1..=3).await;
+    // Not committed before the restart, so that the recovery finds them.
+    let foreign = ForeignLock::hold(&disk.path().unwrap());
+    let receipts = [session.append(noted(4)).unwrap(), session.append(noted(5)).unwrap()];
+    soon(session.address().unwrap().send(Restart)).await.unwrap();
+    foreign.release();
+    for receipt in receipts {
+        soon(receipt).await.unwrap();
+    }
+    gate.open();
+    assert_eq!(received.take(3).await, ["1", "2", "gap 2..5 (0 transients)"]);
+    append(&session, 6..=6).await;
+    assert_eq!(received.take(1).await, ["6"]);
+    soon(store.close()).await.unwrap();
+}
+
+async fn a_cancelled_subscription_is_not_told_of_its_gap(disk: TestDisk) {
+    let store = disk.open_with(live(1, LagPolicy::Gap)).await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    let (recipient, mut received, mut gate) = gated();
+    let subscription = soon(session.subscribe_actor(SubscribeFrom::Now, recipient)).await.unwrap();
+    append(&session, 1..=4).await;
+    assert_eq!(received.take(1).await, ["1"]);
+    subscription.cancel();
+    drop(subscription);
+    gate.open();
+    append(&session, 5..=5).await;
+    soon(store.close()).await.unwrap();
+    assert_eq!(received.until_forgotten().await, Vec::<String>::new());
+}
+
+async fn a_cancelled_subscription_is_forgotten_without_an_append(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    let (recipient, received) = collector();
+    let subscription = soon(session.subscribe_actor(SubscribeFrom::Now, recipient)).await.unwrap();
+    subscription.cancel();
+    drop(subscription);
+    let _next = soon(session.subscribe(SubscribeFrom::Now)).await.unwrap();
+    assert_eq!(received.until_forgotten().await, Vec::<String>::new(), "an idle session holds no subscriber that left");
+    soon(store.close()).await.unwrap();
+}
+
+/// A model whose `decode` waits while the lock is held.
+#[derive(Debug)]
+struct Slow;
+
+static DECODING: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+static MAY_DECODE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+impl foldlog::SessionModel for Slow {
+    const NAME: &'static str = "slow";
+    const SCHEMA: u16 = 1;
+    type Body = u64;
+    type View = u64;
+    type Counters = ();
+    type Transient = ();
+
+    fn event_type(_: &u64) -> &'static str {
+        "number"
+    }
+
+    fn apply(view: &mut u64, event: &foldlog::Event<Self>) {
+        *view += event.body();
+    }
+
+    fn decode(_: &str, _: u16, bytes: &[u8]) -> Result<u64, foldlog::DecodeError> {
+        DECODING.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        drop(MAY_DECODE.lock());
+        foldlog::decode_body(bytes)
+    }
+}
+
+#[actix::test]
+async fn a_subscription_that_is_cancelled_while_its_page_is_read_gets_nothing_of_it() {
+    let store: foldlog::Store<Slow> = TestDisk::memory().open_model().await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    for n in 1..=5 {
+        soon(session.append(n).unwrap()).await.unwrap();
+    }
+    let (recipient, received) = collector();
+    let held = MAY_DECODE.lock().unwrap();
+    let before = DECODING.load(std::sync::atomic::Ordering::SeqCst);
+    let subscription = soon(session.subscribe_actor(SubscribeFrom::After(EventId::ZERO), recipient)).await.unwrap();
+    eventually("a page is read", || DECODING.load(std::sync::atomic::Ordering::SeqCst) > before).await;
+    subscription.cancel();
+    drop(subscription);
+    drop(held);
+    soon(store.close()).await.unwrap();
+    assert_eq!(received.until_forgotten().await, Vec::<String>::new());
 }

@@ -20,6 +20,8 @@ on_both_media!(
     closing_a_session_twice_is_harmless_and_closes_no_other,
     the_hosts_context_is_one_for_all_handles_while_the_session_is_open,
     a_recovery_reports_events_and_what_was_left_running,
+    a_session_that_is_opened_written_and_closed_while_another_call_makes_it_is_opened_as_it_is,
+    closing_a_session_lets_go_of_a_context_that_holds_it,
 );
 
 async fn an_opened_session_is_created_empty_and_opened_again_as_it_is(disk: TestDisk) {
@@ -194,4 +196,36 @@ async fn a_recovery_reports_events_and_what_was_left_running(disk: TestDisk) {
     assert_eq!(report.unfinished, left);
     assert_eq!(store.read_state("s").await.unwrap().report.unfinished, left);
     store.close().await.unwrap();
+}
+
+async fn a_session_that_is_opened_written_and_closed_while_another_call_makes_it_is_opened_as_it_is(disk: TestDisk) {
+    let store = disk.open().await;
+    let mut slow = Box::pin(store.open_session("s"));
+    while soon(store.list_sessions(None, 1)).await.unwrap().is_empty() {
+        until_woken(slow.as_mut()).await;
+    }
+    // It made the session, and does not know yet.
+    let quick = soon(store.open_session("s")).await.unwrap();
+    for n in 1..=5 {
+        soon(quick.append(noted(n)).unwrap()).await.unwrap();
+    }
+    soon(quick.close()).await.unwrap();
+    let session = soon(slow).await.unwrap();
+    assert_eq!(session.view().head(), at(5));
+    assert_eq!(soon(session.append(noted(6)).unwrap()).await.unwrap().head, at(6));
+    assert_head(&session, 6).await;
+    soon(store.close()).await.unwrap();
+}
+
+async fn closing_a_session_lets_go_of_a_context_that_holds_it(disk: TestDisk) {
+    struct Holder(#[expect(dead_code, reason = "held, as a host would")] foldlog::Session);
+    let store = disk.open().await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    soon(session.append(noted(1)).unwrap()).await.unwrap();
+    let held = Arc::downgrade(&session.context_or_insert_with(|| Holder(session.clone())));
+    assert!(held.upgrade().is_some());
+    soon(session.close()).await.unwrap();
+    eventually("the context is dropped", || held.upgrade().is_none()).await;
+    assert!(session.context::<Holder>().is_none());
+    soon(store.close()).await.unwrap();
 }

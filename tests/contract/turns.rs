@@ -17,6 +17,7 @@ on_both_media!(
     compacting_is_one_event_that_keeps_itself_and_what_follows,
     compacting_needs_the_turn,
     a_stop_and_a_compaction_are_there_after_reopening,
+    two_that_stop_a_busy_session_at_once_ask_it_once,
 );
 
 fn types(events: &[std::sync::Arc<foldlog::Event<foldlog::agent::Agent>>]) -> Vec<&'static str> {
@@ -190,4 +191,17 @@ async fn a_stop_and_a_compaction_are_there_after_reopening(disk: TestDisk) {
     assert_eq!(*session.view(), *before);
     assert_refused!(session.take_turn().await, ErrorKind::SessionStopped { .. });
     store.close().await.unwrap();
+}
+
+async fn two_that_stop_a_busy_session_at_once_ask_it_once(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    let turn = soon(session.take_turn()).await.unwrap();
+    let (one, two) = soon(futures::future::join(session.stop(), session.stop())).await;
+    one.unwrap();
+    two.unwrap();
+    let types = types(&whole_log(&session).await);
+    assert_eq!(types.iter().filter(|name| name.contains("stop_requested")).count(), 1, "{types:?}");
+    drop(turn);
+    soon(store.close()).await.unwrap();
 }
