@@ -1,7 +1,7 @@
 //! Goal: a subscriber gets every event once and in order, or is told what it was not given; it delays nobody. Method:
 //! actors and streams that take at once, block, panic, append themselves or leave.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use actix::prelude::*;
 use foldlog::agent::Agent;
@@ -441,12 +441,11 @@ async fn a_cancelled_subscription_is_forgotten_without_an_append(disk: TestDisk)
     soon(store.close()).await.unwrap();
 }
 
-/// A model whose `decode` waits while the lock is held.
+/// A model whose `decode` waits at the gate, when there is one.
 #[derive(Debug)]
 struct Slow;
 
-static DECODING: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-static MAY_DECODE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+static DECODES: Mutex<Option<mpsc::Receiver<()>>> = Mutex::new(None);
 
 impl foldlog::SessionModel for Slow {
     const NAME: &'static str = "slow";
@@ -465,8 +464,11 @@ impl foldlog::SessionModel for Slow {
     }
 
     fn decode(_: &str, _: u16, bytes: &[u8]) -> Result<u64, foldlog::DecodeError> {
-        DECODING.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        drop(MAY_DECODE.lock());
+        let gate = DECODES.lock().unwrap().take();
+        if let Some(gate) = gate {
+            // Ends when the test lets go of its end.
+            assert_eq!(gate.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+        }
         foldlog::decode_body(bytes)
     }
 }
@@ -479,10 +481,10 @@ async fn a_subscription_that_is_cancelled_while_its_page_is_read_gets_nothing_of
         soon(session.append(n).unwrap()).await.unwrap();
     }
     let (recipient, received) = collector();
-    let held = MAY_DECODE.lock().unwrap();
-    let before = DECODING.load(std::sync::atomic::Ordering::SeqCst);
+    let (held, gate) = mpsc::channel();
+    *DECODES.lock().unwrap() = Some(gate);
     let subscription = soon(session.subscribe_actor(SubscribeFrom::After(EventId::ZERO), recipient)).await.unwrap();
-    eventually("a page is read", || DECODING.load(std::sync::atomic::Ordering::SeqCst) > before).await;
+    eventually("a page is read", || DECODES.lock().unwrap().is_none()).await;
     subscription.cancel();
     drop(subscription);
     drop(held);
