@@ -126,7 +126,12 @@ impl<M: SessionModel> SessionActor<M> {
                     Some(epoch) => {
                         let write = Write::Release { log: self.entry.log.key, epoch };
                         // Should it fail, the log stays this store's, until the store closes.
-                        let reply = Box::new(move |_| done(subscribers));
+                        let entry = Arc::clone(&self.entry);
+                        let reply = Box::new(move |_| {
+                            // Before anyone is told.
+                            entry.mark_closed();
+                            done(subscribers);
+                        });
                         // Ahead of whatever an opener sends who finds the session closed.
                         services.persist.do_send(Persist { write, incarnation, reply });
                         self.entry.mark_closed();
