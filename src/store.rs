@@ -136,8 +136,9 @@ impl<M: SessionModel> Store<M> {
                 }
             };
             let session = Session::new(self.clone(), entry);
-            match session.recovery().await {
-                Ok(_) => return Ok(session),
+            // Looked at again, since it may have been closed between the answer and this call's turn to hear it.
+            match session.recovery().await.and_then(|_| session.entry().check_open()) {
+                Ok(()) => return Ok(session),
                 // Someone closed it while it was being opened: open it again, unless the store is closed too.
                 Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => self.forget(&session),
                 // It stays where it is, for others may hold it: the next call tries to recover it again.
