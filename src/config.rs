@@ -99,6 +99,9 @@ pub enum LagPolicy {
 }
 
 /// Text and JSON of up to this many bytes stay inline.
+///
+/// Of 95 contents of recorded agent runs 12 are over 4 KiB, one is over 16 KiB and none over 32 KiB. With all contents
+/// different, replaying them at 4 KiB took three times as long as at 16 KiB, for the two syncs of each blob, and more disk.
 pub const DEFAULT_INLINE_BYTES_MAX: usize = 16 << 10;
 
 impl StoreConfig {

@@ -111,6 +111,7 @@ impl<M: SessionModel> Entry<M> {
             let mut starting = Starting(Some(Arc::clone(self)));
             let address = Supervisor::start_in_arbiter(arbiter, move |_| {
                 let entry = starting.0.take();
+                // The closure is an `FnOnce`, and only its drop takes the entry otherwise.
                 SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")))
             });
             if address.connected() {
@@ -257,6 +258,7 @@ impl<M: SessionModel> Entry<M> {
         let context = Arc::clone(lock(&self.context).entry(TypeId::of::<T>()).or_insert(made));
         match context.downcast() {
             Ok(context) => context,
+            // This function alone puts values into the map, each under its own type.
             Err(_) => unreachable!("the map is keyed by the type of its values"),
         }
     }

@@ -19,9 +19,9 @@ use crate::error::{Error, ErrorKind};
 use crate::event_log::{LogMedium, MemoryMedium, OpenError, SqliteMedium};
 use crate::model::SessionModel;
 
-/// Two recoveries at a time; a third core would not make a disk faster.
+/// Two recoveries at a time: a long one leaves the other thread to everybody else's reads.
 const READER_THREADS: usize = 2;
-/// Measured: a put waits for two syncs, and the disk takes several at once.
+/// A put waits for two syncs, and a disk takes several of them at once.
 const BLOB_THREADS: usize = 8;
 
 /// What closing has to end.
