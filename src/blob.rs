@@ -1,7 +1,6 @@
 //! Blobs: immutable bytes under the name of their BLAKE3, stored once for all sessions.
 
 mod file;
-pub(crate) mod files;
 mod known;
 mod memory;
 
@@ -17,8 +16,8 @@ pub(crate) use file::FileBlobs;
 pub(crate) use memory::{MemoryBlobMap, MemoryBlobs};
 
 use crate::error::{Error, ErrorKind};
+use crate::files::FileError;
 use crate::id::Digest;
-use files::FileError;
 
 /// Where blobs live. Knows bytes and digests, not kinds: references of several kinds to equal bytes share one blob.
 ///

@@ -8,6 +8,7 @@ use actix::ArbiterHandle;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::MemoryDisk;
+use crate::layers::Layers;
 
 /// How to open a store. The medium is the only thing that a host changes between a durable store and one in memory.
 ///
@@ -57,6 +58,9 @@ pub struct StoreConfig {
     pub session_turns_max: Option<u64>,
     /// How long closing waits for appends in flight and for subscribers to take what is queued. Default 10 s.
     pub close_timeout: Duration,
+    /// What the testkit puts between the store and its medium. Public only so that `..` works in a host's code.
+    #[doc(hidden)]
+    pub layers: Layers,
 }
 
 /// Where a store keeps events and blobs.
@@ -138,6 +142,7 @@ impl StoreConfig {
             queued_jobs_max: 4096,
             session_turns_max: None,
             close_timeout: Duration::from_secs(10),
+            layers: Layers::default(),
         }
     }
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::blob::files::{FileError, Files, OsFiles, failed, unless};
 use crate::error::{Error, ErrorKind, OwnerInfo};
+use crate::files::{FileError, Files, failed, unless};
 use crate::id::Timestamp;
 use crate::owner::{Liveness, OwnerId, Owners, host_name, owner_file_text, parse_owner_file};
 
@@ -71,11 +71,7 @@ const LOCK_ATTEMPTS_MAX: u32 = 100;
 impl StoreDirectory {
     /// Opens a directory, created when absent with its parents, claims an owner of it and clears what dead ones left.
     /// `since` is what others are told when they ask who owns a session.
-    pub(crate) fn open(path: &Path, since: Timestamp) -> Result<Self, DirectoryError> {
-        Self::open_with(Arc::new(OsFiles), path, since)
-    }
-
-    pub(crate) fn open_with(files: Arc<dyn Files>, path: &Path, since: Timestamp) -> Result<Self, DirectoryError> {
+    pub(crate) fn open(files: Arc<dyn Files>, path: &Path, since: Timestamp) -> Result<Self, DirectoryError> {
         // The process may change its working directory later.
         let root = std::path::absolute(path).map_err(failed("cannot find directory", path))?;
         create_directory_and_parents(&*files, &root)?;

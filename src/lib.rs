@@ -47,14 +47,20 @@ pub mod agent;
 mod codec;
 mod config;
 
+mod files;
+
 mod blob;
 mod directory;
 mod event_log;
+mod layers;
 mod owner;
 
 mod actor;
 mod append;
 mod store;
+
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use actor::Restart;
 pub use actor::blob::{BlobActor, GetBlob, PutBlob};

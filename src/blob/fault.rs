@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::files::{Files, OsFiles};
+use crate::files::{Files, OsFiles};
 
 /// One operation, by name, and the path it was for (a rename: the path it was to).
 pub(crate) type Operation = (&'static str, PathBuf);

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::files::{FileError, Files, failed, unless};
 use super::known::Known;
 use super::{BlobError, BlobStore, Put, digest_of, digest_of_reader};
+use crate::files::{FileError, Files, failed, unless};
 use crate::id::Digest;
 
 /// A blob store in a directory that other store objects, in this process and in others, use at the same time.

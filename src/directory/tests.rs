@@ -8,11 +8,12 @@ use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use crate::blob::fault::FaultyFiles;
+use crate::files::OsFiles;
 
 const SINCE: Timestamp = Timestamp::from_micros(1_700_000_000_000_001);
 
 fn open(path: &Path) -> StoreDirectory {
-    StoreDirectory::open(path, SINCE).unwrap()
+    StoreDirectory::open(Arc::new(OsFiles), path, SINCE).unwrap()
 }
 
 fn names(path: PathBuf) -> Vec<String> {
@@ -42,7 +43,7 @@ fn leave_temporaries(root: &Path, owner: &OwnerId) {
 fn a_directory_is_made_with_its_parents_for_its_owners_eyes_only_and_durably() {
     let outer = tempfile::tempdir().unwrap();
     let (root, files) = (outer.path().join("a/b/store"), FaultyFiles::default());
-    let directory = StoreDirectory::open_with(Arc::new(files.clone()), &root, SINCE).unwrap();
+    let directory = StoreDirectory::open(Arc::new(files.clone()), &root, SINCE).unwrap();
     let events_db = directory.events_db();
     directory.create_private_file(&events_db).unwrap();
     directory.create_private_file(&events_db).unwrap();
@@ -85,7 +86,7 @@ fn a_directory_that_cannot_be_made_is_an_error_with_its_path() {
     let file = root.path().join("file");
     fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below")] {
-        let error = Error::from(StoreDirectory::open(&path, SINCE).unwrap_err());
+        let error = Error::from(StoreDirectory::open(Arc::new(OsFiles), &path, SINCE).unwrap_err());
         assert!(matches!(error.kind(), ErrorKind::Io { path: named, .. } if *named == path), "{error}");
     }
 }
@@ -102,7 +103,7 @@ fn an_open_that_fails_anywhere_leaves_nothing_that_hinders_the_next() {
         }
         leave_dead_owner(&root);
         files.fail_after(skipped, io::ErrorKind::StorageFull);
-        match StoreDirectory::open_with(Arc::new(files.clone()), &root, SINCE) {
+        match StoreDirectory::open(Arc::new(files.clone()), &root, SINCE) {
             Ok(directory) => drop(directory),
             Err(error) => {
                 failed += 1;
@@ -276,8 +277,7 @@ fn a_directory_that_became_ready_before_the_exclusive_lock_was_free_is_not_creat
 fn a_store_that_is_released_lets_go_of_its_locks_even_if_a_child_process_has_copies_of_them() {
     let root = tempfile::tempdir().unwrap();
     let files = FaultyFiles::default();
-    let (one, other) =
-        (StoreDirectory::open_with(Arc::new(files.clone()), root.path(), SINCE).unwrap(), open(root.path()));
+    let (one, other) = (StoreDirectory::open(Arc::new(files.clone()), root.path(), SINCE).unwrap(), open(root.path()));
     one.lock_shared_or_create(|| Ok::<_, DirectoryError>(true), || unreachable!()).unwrap();
     let _of_child = (one.owner_file.try_clone().unwrap(), one.lock.try_clone().unwrap());
 

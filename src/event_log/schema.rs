@@ -1,6 +1,6 @@
 //! The database's tables and settings: made once, checked at each open.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -78,16 +78,32 @@ pub(crate) enum OpenError {
     Log(#[from] LogError),
 }
 
+/// A database file, and which of SQLite's VFS leads to it; `None` for its own.
+#[derive(Debug, Clone)]
+pub(super) struct Database {
+    pub(super) path: PathBuf,
+    pub(super) vfs: Option<&'static str>,
+}
+
+impl Database {
+    fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        // Never CREATE: a database that has gone is an error, not a new start.
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        match self.vfs {
+            Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs),
+            None => Connection::open_with_flags(&self.path, flags),
+        }
+    }
+}
+
 /// Whether the database is complete. Reads only, so that one of a newer format is left untouched.
-pub(super) fn is_complete(path: &Path, model: &str) -> Result<bool, OpenError> {
-    if std::fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
+pub(super) fn is_complete(database: &Database, model: &str) -> Result<bool, OpenError> {
+    if std::fs::metadata(&database.path).map_or(0, |meta| meta.len()) == 0 {
         return Ok(false);
     }
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(LogError::from)?;
+    let connection = database.open(OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(LogError::from)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(LogError::from)?;
-    let not_a_store = || OpenError::NotAStore { path: path.to_owned() };
+    let not_a_store = || OpenError::NotAStore { path: database.path.clone() };
     let application = match number(&connection, "PRAGMA application_id") {
         Ok(application) => application,
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::NotADatabase => {
@@ -114,8 +130,8 @@ pub(super) fn is_complete(path: &Path, model: &str) -> Result<bool, OpenError> {
 }
 
 /// Makes the tables in one transaction. The caller holds the directory's exclusive lock.
-pub(super) fn create(path: &Path, model: &str) -> Result<(), LogError> {
-    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+pub(super) fn create(database: &Database, model: &str) -> Result<(), LogError> {
+    let mut connection = database.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // These two are fixed from the first page on, so they come before it is written.
     connection.pragma_update(None, "page_size", 4096)?;
@@ -132,8 +148,8 @@ pub(super) fn create(path: &Path, model: &str) -> Result<(), LogError> {
 }
 
 /// Opens the writing connection.
-pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, LogError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+pub(super) fn open_writer(database: &Database, durability: Durability) -> Result<Connection, LogError> {
+    let connection = open(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(WRITER_BUSY_TIMEOUT)?;
     let synchronous = match durability {
         Durability::PowerLoss => "FULL",
@@ -148,13 +164,12 @@ pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
 }
 
 /// Opens a reading connection.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, LogError> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+pub(super) fn open_reader(database: &Database) -> Result<Connection, LogError> {
+    open(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
-fn open(path: &Path, flags: OpenFlags) -> Result<Connection, LogError> {
-    // Never CREATE: a database that has gone is an error, not a new start.
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
+    let connection = database.open(flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
     let format = number(&connection, "PRAGMA user_version")?;

@@ -1,12 +1,12 @@
 //! The durable log: one writing connection, one transaction a group.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::identity::Identity;
+use super::schema::Database;
 use super::sqlite_reader::SqlEventId;
 use super::{
     Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
@@ -29,37 +29,39 @@ const COMMIT_BYTES: usize = 3 * 4096;
 /// A database under a store directory.
 pub(crate) struct SqliteMedium {
     directory: Arc<StoreDirectory>,
+    database: Database,
     durability: Durability,
 }
 
 impl SqliteMedium {
     /// Makes the database when it is not there, and checks it when it is.
-    pub(crate) fn open(directory: Arc<StoreDirectory>, durability: Durability, model: &str) -> Result<Self, OpenError> {
-        let path = directory.events_db();
+    pub(crate) fn open(
+        directory: Arc<StoreDirectory>,
+        vfs: Option<&'static str>,
+        durability: Durability,
+        model: &str,
+    ) -> Result<Self, OpenError> {
+        let database = Database { path: directory.events_db(), vfs };
         directory.lock_shared_or_create(
-            || schema::is_complete(&path, model),
+            || schema::is_complete(&database, model),
             || {
                 // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
-                directory.create_private_file(&path)?;
-                Ok(schema::create(&path, model)?)
+                directory.create_private_file(&database.path)?;
+                Ok(schema::create(&database, model)?)
             },
         )?;
-        Ok(Self { directory, durability })
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.events_db()
+        Ok(Self { directory, database, durability })
     }
 }
 
 impl LogMedium for SqliteMedium {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
-        let connection = schema::open_writer(&self.path(), self.durability)?;
+        let connection = schema::open_writer(&self.database, self.durability)?;
         Ok(Box::new(SqliteLog {
             connection,
             directory: Arc::clone(&self.directory),
             directory_synced: false,
-            identity: Identity::new(&self.path()),
+            identity: Identity::new(&self.database.path),
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
@@ -67,7 +69,7 @@ impl LogMedium for SqliteMedium {
     }
 
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        Ok(Box::new(sqlite_reader::SqliteReader::new(schema::open_reader(&self.path())?)))
+        Ok(Box::new(sqlite_reader::SqliteReader::new(schema::open_reader(&self.database)?)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Durability;
 use crate::directory::StoreDirectory;
+use crate::files::OsFiles;
 use crate::owner::Owners;
 
 enum Disk {
@@ -34,8 +35,8 @@ impl Disk {
                 End { log, reader, me: medium.me().to_string(), release: Box::new(move || medium.release()) }
             }
             Self::Directory(path) => {
-                let directory = Arc::new(StoreDirectory::open(path.path(), since).unwrap());
-                let medium = SqliteMedium::open(Arc::clone(&directory), Durability::PowerLoss, "test").unwrap();
+                let directory = Arc::new(StoreDirectory::open(Arc::new(OsFiles), path.path(), since).unwrap());
+                let medium = SqliteMedium::open(Arc::clone(&directory), None, Durability::PowerLoss, "test").unwrap();
                 let (log, reader) = (medium.writer().unwrap(), medium.reader().unwrap());
                 let me = directory.me().to_string();
                 End { log, reader, me, release: Box::new(move || directory.release().unwrap()) }

@@ -59,8 +59,9 @@ fn open_blocking<M: SessionModel>(
     let release: Box<dyn FnOnce() -> Result<(), Error> + Send>;
     match &config.medium {
         Medium::Directory(path) => {
-            let directory = Arc::new(StoreDirectory::open(path, now)?);
-            medium = Arc::new(SqliteMedium::open(Arc::clone(&directory), config.durability, M::NAME)?);
+            let directory = Arc::new(StoreDirectory::open(config.layers.files(), path, now)?);
+            medium =
+                Arc::new(SqliteMedium::open(Arc::clone(&directory), config.layers.vfs, config.durability, M::NAME)?);
             let files = Arc::clone(directory.files());
             blobs = Arc::new(FileBlobs::new(files, directory.blobs(), directory.tmp(), bytes_max));
             release = Box::new(move || Ok(directory.release()?));
@@ -75,6 +76,7 @@ fn open_blocking<M: SessionModel>(
             blobs = Arc::new(MemoryBlobs::new(disk.blobs.clone(), bytes_max));
         }
     }
+    let (medium, blobs) = (config.layers.log(medium), config.layers.blobs(blobs));
     let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
     let writer = GroupWriter::open(Arc::clone(&medium), limits)?;
     let readers = Readers::start(medium, READER_THREADS, config.queued_jobs_max).map_err(io)?;
