@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, OwnerInfo};
-use crate::files::{FileError, Files, failed, unless};
+use crate::files::{FileError, Files, Reading, failed, unless};
 use crate::id::Timestamp;
 use crate::owner::{Liveness, OwnerId, Owners, host_name, owner_file_text, parse_owner_file};
 
@@ -137,6 +137,16 @@ impl StoreDirectory {
         }
     }
 
+    /// Gives a complete file its name in the directory, durably: a power cut leaves the whole file or no name.
+    ///
+    /// No connection may have the file open, for the reason that [`Self::create_private_file`] gives.
+    pub(crate) fn name_file(&self, from: &Path, to: &Path) -> Result<(), DirectoryError> {
+        let file = self.files.open_file(from).map_err(failed("cannot open", from))?;
+        self.files.sync_file(from, &file).map_err(failed("cannot sync", from))?;
+        self.files.rename(from, to).map_err(failed("cannot rename to", to))?;
+        self.sync_root()
+    }
+
     /// Makes the names in the directory itself durable.
     pub(crate) fn sync_root(&self) -> Result<(), DirectoryError> {
         self.sync_directory(&self.root)
@@ -236,7 +246,7 @@ impl StoreDirectory {
 
     fn remove_owner_file_if_dead(&self, owner: &OwnerId) -> Result<(), FileError> {
         let path = self.owner_path(owner);
-        let file = match File::open(&path) {
+        let file = match self.files.open_file(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed("cannot open", &path)(error)),
@@ -260,9 +270,7 @@ impl StoreDirectory {
     /// The other owners that a directory names. Names of any other form are not foldlog's and stay.
     fn owners_in(&self, name: &str) -> Result<Vec<OwnerId>, FileError> {
         let path = self.root.join(name);
-        let names: io::Result<Vec<_>> =
-            fs::read_dir(&path).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
-        let names = names.map_err(failed("cannot read directory", &path))?;
+        let names = self.files.list_directory(&path).map_err(failed("cannot read directory", &path))?;
         Ok(names.iter().filter_map(|name| OwnerId::parse(name.to_str()?)).filter(|owner| *owner != self.me).collect())
     }
 
@@ -302,7 +310,8 @@ impl Owners for StoreDirectory {
         }
         // No store has ever had a name of another form; above all, such a name is never made a path.
         let Some(owner) = OwnerId::parse(id) else { return Ok(Liveness::Dead) };
-        let file = match File::open(self.owner_path(&owner)) {
+        let path = self.owner_path(&owner);
+        let file = match self.files.open_file(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Liveness::Dead),
             Err(error) => return Err(error),
@@ -311,7 +320,7 @@ impl Owners for StoreDirectory {
             Ok(()) => Ok(Liveness::Dead),
             Err(TryLockError::WouldBlock) => {
                 let mut text = Vec::new();
-                file.take(4096).read_to_end(&mut text)?;
+                Reading { files: &*self.files, path: &path, file: &file }.take(4096).read_to_end(&mut text)?;
                 Ok(Liveness::Alive(parse_owner_file(&owner, &String::from_utf8_lossy(&text))))
             }
             Err(TryLockError::Error(error)) => Err(error),

@@ -1,13 +1,14 @@
-//! The one place through which foldlog makes files durable: each operation can be recorded, and made to fail.
+//! The one place through which foldlog uses files: each operation can be recorded, and made to fail.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Every operation whose loss or order a power cut could show. Looking and reading are not among them: they go to the
-/// file system directly.
+/// Every operation whose loss or order a power cut could show, and those that read. Looking at what a path is goes to the
+/// file system directly, as do locks.
 ///
 /// A name is durable only once its directory is synced, its bytes only once its file is; no operation here does the
 /// other's work on the side, so that a record of them is the whole story.
@@ -23,6 +24,26 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Removes a directory with all that is in it.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens a file for reading.
+    fn open_file(&self, path: &Path) -> io::Result<File>;
+    /// Reads some bytes from where the last read ended, none at the end.
+    fn read(&self, path: &Path, file: &File, buffer: &mut [u8]) -> io::Result<usize>;
+    /// The names in a directory, in no order.
+    fn list_directory(&self, path: &Path) -> io::Result<Vec<OsString>>;
+}
+
+/// A file that is read through its layer.
+pub(crate) struct Reading<'a> {
+    pub(crate) files: &'a dyn Files,
+    pub(crate) path: &'a Path,
+    pub(crate) file: &'a File,
+}
+
+impl Read for Reading<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.files.read(self.path, self.file, buffer)
+    }
 }
 
 /// The file system itself.
@@ -67,6 +88,18 @@ impl Files for OsFiles {
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<File> {
+        File::open(path)
+    }
+
+    fn read(&self, _path: &Path, mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+        file.read(buffer)
+    }
+
+    fn list_directory(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! For tests: records every operation that makes something durable, and makes a chosen one fail.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -94,5 +95,19 @@ impl Files for FaultyFiles {
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         self.before("sync_directory", path)?;
         OsFiles.sync_directory(path)
+    }
+
+    // What reads is neither recorded nor failed here.
+
+    fn open_file(&self, path: &Path) -> io::Result<File> {
+        OsFiles.open_file(path)
+    }
+
+    fn read(&self, path: &Path, file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+        OsFiles.read(path, file, buffer)
+    }
+
+    fn list_directory(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        OsFiles.list_directory(path)
     }
 }

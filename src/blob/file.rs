@@ -6,7 +6,7 @@
 //! clears; a crash after it leaves a blob that no event names, which is legal.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::known::Known;
 use super::{BlobError, BlobStore, Put, digest_of, digest_of_reader};
-use crate::files::{FileError, Files, failed, unless};
+use crate::files::{FileError, Files, Reading, failed, unless};
 use crate::id::Digest;
 
 /// A blob store in a directory that other store objects, in this process and in others, use at the same time.
@@ -62,11 +62,15 @@ impl FileBlobs {
 
     fn open_blob(&self, digest: &Digest) -> Result<Option<(PathBuf, File)>, FileError> {
         let (_, path) = self.shard_and_path(digest);
-        match File::open(&path) {
+        match self.files.open_file(&path) {
             Ok(file) => Ok(Some((path, file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("cannot open", &path)(error)),
         }
+    }
+
+    fn reading<'a>(&'a self, path: &'a Path, file: &'a File) -> Reading<'a> {
+        Reading { files: &*self.files, path, file }
     }
 
     /// Reads no more than the limit, even from a file that grows meanwhile.
@@ -76,7 +80,10 @@ impl FileBlobs {
             return Err(BlobError::TooLarge { size, limit: self.bytes_max });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(failed("cannot read", path))?;
+        self.reading(path, file)
+            .take(size.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(failed("cannot read", path))?;
         if digest_of(&bytes) == *digest { Ok(bytes) } else { Err(BlobError::Corrupt { digest: *digest }) }
     }
 
@@ -153,7 +160,10 @@ impl BlobStore for FileBlobs {
             return Ok(put(true));
         }
         let existed = match self.open_blob(&digest)? {
-            Some((path, file)) if holds(&file, bytes) => {
+            Some((path, file))
+                if file.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
+                    && holds(self.reading(&path, &file), bytes) =>
+            {
                 if self.sync_failed.load(Ordering::SeqCst) {
                     self.write(&digest, bytes)?;
                 } else {
@@ -196,7 +206,7 @@ impl BlobStore for FileBlobs {
             self.write(digest, &bytes)?;
         } else {
             // Without the limit of this store: another one, with a larger limit, may have put it.
-            if digest_of_reader(&file).map_err(failed("cannot read", &path))? != *digest {
+            if digest_of_reader(self.reading(&path, &file)).map_err(failed("cannot read", &path))? != *digest {
                 return Err(BlobError::Corrupt { digest: *digest });
             }
             self.sync_found(digest, &path, &file)?;
@@ -224,17 +234,14 @@ impl BlobStore for FileBlobs {
                 self.sync_directory(parent)?;
             }
         }
-        fs::read_dir(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
+        self.files.list_directory(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
         Ok(())
     }
 }
 
 /// Whether a file holds exactly these bytes. One that cannot be read does not: whoever asks has the bytes, and mends it.
-fn holds(mut file: &File, bytes: &[u8]) -> bool {
+fn holds(mut file: impl Read, bytes: &[u8]) -> bool {
     const CHUNK: usize = 64 << 10;
-    if file.metadata().is_ok_and(|metadata| metadata.len() != bytes.len() as u64) {
-        return false;
-    }
     let mut buffer = vec![0_u8; CHUNK.min(bytes.len())];
     for chunk in bytes.chunks(CHUNK) {
         let (read, _) = buffer.split_at_mut(chunk.len());

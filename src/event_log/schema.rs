@@ -68,6 +68,8 @@ CREATE VIEW event_log AS
 pub(crate) enum OpenError {
     #[error("{} is not a foldlog database", path.display())]
     NotAStore { path: PathBuf },
+    #[error("{} is not there, or empty, but its write-ahead log is", path.display())]
+    LogWithoutDatabase { path: PathBuf },
     #[error("database is of format {found}, this build knows up to {FORMAT}")]
     NewerFormat { found: i64 },
     #[error("directory is of model {found}, this store is of model {expected}")]
@@ -86,6 +88,13 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// Whether a write-ahead log is there. SQLite would read it into a database that is made under the same name.
+    pub(super) fn has_leftover_log(&self) -> bool {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    }
+
     fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         // Never CREATE: a database that has gone is an error, not a new start.
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;

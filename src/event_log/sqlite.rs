@@ -45,9 +45,15 @@ impl SqliteMedium {
         directory.lock_shared_or_create(
             || schema::is_complete(&database, model),
             || {
+                if database.has_leftover_log() {
+                    return Err(OpenError::LogWithoutDatabase { path: database.path.clone() });
+                }
+                // Made aside and then named: a power cut while it is made leaves a temporary, never half a database.
+                let unnamed = Database { path: directory.tmp().join("events.db"), vfs };
                 // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
-                directory.create_private_file(&database.path)?;
-                Ok(schema::create(&database, model)?)
+                directory.create_private_file(&unnamed.path)?;
+                schema::create(&unnamed, model)?;
+                Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
         Ok(Self { directory, database, durability })

@@ -107,6 +107,10 @@ impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::NotAStore { path } => ErrorKind::NotAStore { path }.into(),
+            OpenError::LogWithoutDatabase { .. } => {
+                let reason = format!("{error}: put events.db back, or move events.db-wal away to begin anew");
+                ErrorKind::CorruptStore { reason }.into()
+            }
             OpenError::NewerFormat { found } => {
                 ErrorKind::NewerFormat { found, supported: crate::event_log::FORMAT }.into()
             }

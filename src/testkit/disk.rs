@@ -1,0 +1,465 @@
+//! A directory whose every operation is recorded and can be made to fail.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldlog_vfs::{Failure, Operation, Watch, Watched};
+
+use super::journal::{Entry, SyncOf};
+use crate::config::{Medium, StoreConfig};
+use crate::files::{Files, OsFiles};
+
+/// A temporary directory for stores, every operation on which is counted, recorded and can be made to fail: those on
+/// the database, by way of a SQLite VFS of its own, as well as those on blobs and on the directory itself.
+///
+/// Clones share the directory. It is removed with the last of them, and with the last store on it.
+///
+/// # Examples
+/// ```
+/// use foldlog::agent::{AgentBody, Message};
+/// use foldlog::testkit::{DiskError, Lasting, TestDisk};
+/// use foldlog::{ErrorKind, Store};
+///
+/// # fn main() -> Result<(), foldlog::Error> { futures::executor::block_on(async {
+/// let disk = TestDisk::new().expect("a temporary directory");
+/// let store = Store::open(disk.config()).await?;
+/// let session = store.open_session("support-4711").await?;
+///
+/// disk.fail(0, DiskError::Full, Lasting::UntilCleared);
+/// let body = AgentBody::MessageAppended(Message::user("hello"));
+/// let error = session.append(body.clone())?.await.expect_err("the disk is full");
+/// assert!(matches!(error.kind(), ErrorKind::DiskFull));
+///
+/// assert!(!disk.clear().is_empty());
+/// session.append(body)?.await?;
+/// # store.close().await }) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct TestDisk(Arc<Inner>);
+
+/// What a disk says when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskError {
+    /// No space is left (ENOSPC). Met by what makes files, writes and syncs.
+    Full,
+    /// The device failed (EIO). Met by every operation.
+    Device,
+    /// It is read-only (EROFS). Met by what makes and removes files, and by what writes.
+    ReadOnly,
+}
+
+/// How long a fault lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// For one operation.
+    Once,
+    /// Until [`TestDisk::clear`].
+    UntilCleared,
+}
+
+#[derive(Debug)]
+struct Inner {
+    directory: tempfile::TempDir,
+    /// The directory as SQLite names it.
+    root: PathBuf,
+    mode: Mode,
+    journal: Mutex<Journal>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Recorded,
+    /// Nothing is recorded, and nothing is synced: quick, for a disk that is thrown away.
+    Volatile,
+}
+
+#[derive(Debug, Default)]
+struct Journal {
+    entries: Vec<Entry>,
+    operations: u64,
+    fault: Option<Fault>,
+    met: Vec<String>,
+    passed_over: Option<SyncOf>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    /// How many operations that could meet it come before.
+    after: u64,
+    error: DiskError,
+    lasting: Lasting,
+    only: fn(&Class) -> bool,
+}
+
+/// What an operation does, as far as faults are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Read,
+    Write,
+    Remove,
+    Sync(SyncOf),
+}
+
+impl Class {
+    fn may_meet(self, error: DiskError) -> bool {
+        match error {
+            DiskError::Device => true,
+            DiskError::Full => matches!(self, Self::Write | Self::Sync(_)),
+            DiskError::ReadOnly => matches!(self, Self::Write | Self::Remove),
+        }
+    }
+}
+
+enum Decision {
+    Run,
+    PassOver,
+    Fail { error: DiskError, count: u64 },
+}
+
+impl TestDisk {
+    /// Makes an empty one.
+    ///
+    /// # Errors
+    /// When no temporary directory can be made.
+    pub fn new() -> io::Result<Self> {
+        Self::with_mode(Mode::Recorded)
+    }
+
+    /// One without a record and without syncs.
+    pub(super) fn volatile() -> io::Result<Self> {
+        Self::with_mode(Mode::Volatile)
+    }
+
+    fn with_mode(mode: Mode) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("foldlog-testkit-").tempdir()?;
+        let root = directory.path().canonicalize()?;
+        Ok(Self(Arc::new(Inner { directory, root, mode, journal: Mutex::default() })))
+    }
+
+    /// A configuration of a store on this disk, all else at its default.
+    #[must_use]
+    pub fn config(&self) -> StoreConfig {
+        self.watch(StoreConfig::directory(self.path()))
+    }
+
+    /// The configuration with this disk as its medium.
+    ///
+    /// # Panics
+    /// When SQLite does not take the VFS.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test cannot go on without it, and SQLite always takes one")]
+    pub fn watch(&self, mut config: StoreConfig) -> StoreConfig {
+        let layer = Layer { watched: watch(&self.0).expect("SQLite takes the VFS"), inner: Arc::clone(&self.0) };
+        config.medium = Medium::Directory(self.0.root.clone());
+        config.layers.files = Some(Arc::new(layer));
+        config.layers.vfs = Some(foldlog_vfs::NAME);
+        config
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// How many operations there were so far, reads included.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.0.journal().operations
+    }
+
+    /// Lets an operation fail: the first that can meet the error after `after` others that could. Replaces a fault that
+    /// was to come.
+    ///
+    /// A write that fails may have written a part of its bytes, and a sync that fails has made nothing durable.
+    pub fn fail(&self, after: u64, error: DiskError, lasting: Lasting) {
+        self.0.journal().fault = Some(Fault { after, error, lasting, only: |_| true });
+    }
+
+    /// The same for syncs alone.
+    pub fn fail_sync(&self, after: u64, lasting: Lasting) {
+        let only = |class: &Class| matches!(class, Class::Sync(_));
+        self.0.journal().fault = Some(Fault { after, error: DiskError::Device, lasting, only });
+    }
+
+    /// Takes the fault away. Tells which operations met it, as texts; none when it was still to come.
+    pub fn clear(&self) -> Vec<String> {
+        let mut journal = self.0.journal();
+        journal.fault = None;
+        std::mem::take(&mut journal.met)
+    }
+
+    /// Passes over syncs of one kind in silence, from now on: what a store without them would do. For tests that must
+    /// see [`PowerCuts`](super::PowerCuts) fail.
+    pub(super) fn pass_over(&self, sync: Option<SyncOf>) {
+        self.0.journal().passed_over = sync;
+    }
+
+    /// Notes something in the record of operations.
+    pub(super) fn note(&self, entry: Entry) {
+        self.0.journal().entries.push(entry);
+    }
+
+    pub(super) fn take_entries(&self) -> Vec<Entry> {
+        std::mem::take(&mut self.0.journal().entries)
+    }
+}
+
+/// What a store holds of a disk.
+#[derive(Debug)]
+struct Layer {
+    inner: Arc<Inner>,
+    #[expect(dead_code, reason = "the directory is watched for as long as a configuration or a store has this")]
+    watched: Watched,
+}
+
+fn watch(inner: &Arc<Inner>) -> io::Result<Watched> {
+    foldlog_vfs::watch(inner.directory.path(), Arc::new(Database(Arc::clone(inner))))
+}
+
+impl Inner {
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides on an operation, does it, and records it. The journal stays locked meanwhile: the record has the order of
+    /// what was done.
+    fn operate<T, E>(
+        &self,
+        class: Class,
+        what: impl FnOnce() -> String,
+        run: impl FnOnce(Decision) -> Result<(T, Option<Entry>), (E, Option<Entry>)>,
+    ) -> Result<T, E> {
+        let mut journal = self.journal();
+        let decision = journal.decide(class, self.mode, what);
+        if class == Class::Read && matches!(decision, Decision::Run) {
+            drop(journal);
+            return run(Decision::Run).map(|(value, _)| value).map_err(|(error, _)| error);
+        }
+        let passed_over = matches!(decision, Decision::PassOver);
+        let outcome = run(decision);
+        let (outcome, entry) = match outcome {
+            Ok((value, entry)) => (Ok(value), entry),
+            Err((error, entry)) => (Err(error), entry),
+        };
+        if self.mode == Mode::Recorded && !passed_over {
+            journal.entries.extend(entry);
+        }
+        outcome
+    }
+
+    /// The path inside the directory; `None` for one outside of it.
+    fn inside(&self, path: &Path) -> Option<PathBuf> {
+        path.strip_prefix(&self.root).ok().map(Path::to_owned)
+    }
+}
+
+impl Journal {
+    fn decide(&mut self, class: Class, mode: Mode, what: impl FnOnce() -> String) -> Decision {
+        self.operations += 1;
+        if let Some(fault) = &mut self.fault
+            && class.may_meet(fault.error)
+            && (fault.only)(&class)
+        {
+            if fault.after > 0 {
+                fault.after -= 1;
+            } else {
+                let error = fault.error;
+                if fault.lasting == Lasting::Once {
+                    self.fault = None;
+                }
+                self.met.push(what());
+                return Decision::Fail { error, count: self.operations };
+            }
+        }
+        match class {
+            Class::Sync(_) if mode == Mode::Volatile => Decision::PassOver,
+            Class::Sync(of) if self.passed_over == Some(of) => Decision::PassOver,
+            _ => Decision::Run,
+        }
+    }
+}
+
+impl DiskError {
+    fn io(self) -> io::Error {
+        match self {
+            Self::Full => io::ErrorKind::StorageFull.into(),
+            // The code of Linux and macOS: the standard library has no kind for it.
+            Self::Device => io::Error::from_raw_os_error(5),
+            Self::ReadOnly => io::ErrorKind::ReadOnlyFilesystem.into(),
+        }
+    }
+}
+
+impl Layer {
+    fn operate<T>(
+        &self,
+        class: Class,
+        path: &Path,
+        name: &str,
+        run: impl FnOnce() -> io::Result<(T, Option<Entry>)>,
+    ) -> io::Result<T> {
+        let what = || format!("{name} {}", path.strip_prefix(&self.inner.root).unwrap_or(path).display());
+        self.inner.operate(class, what, |decision| match decision {
+            Decision::Fail { error, .. } => Err((error.io(), None)),
+            _ => run().map_err(|error| (error, None)),
+        })
+    }
+
+    fn sync(
+        &self,
+        path: &Path,
+        name: &str,
+        run: impl FnOnce() -> io::Result<()>,
+        entry: SyncEntries,
+    ) -> io::Result<()> {
+        let inside = self.inner.inside(path);
+        let class = Class::Sync(SyncOf::of_path(inside.as_deref().unwrap_or(path)));
+        let what = || format!("{name} {}", inside.as_deref().unwrap_or(path).display());
+        self.inner.operate(class, what, |decision| match decision {
+            Decision::Fail { error, .. } => Err((error.io(), inside.clone().map(entry.failed))),
+            Decision::PassOver => Ok(((), None)),
+            Decision::Run => run().map_err(|error| (error, None)).map(|()| ((), inside.clone().map(entry.done))),
+        })
+    }
+}
+
+/// What is recorded of a sync.
+struct SyncEntries {
+    done: fn(PathBuf) -> Entry,
+    failed: fn(PathBuf) -> Entry,
+}
+
+impl Files for Layer {
+    fn create_file(&self, path: &Path) -> io::Result<File> {
+        self.operate(Class::Write, path, "make", || {
+            Ok((OsFiles.create_file(path)?, self.inner.inside(path).map(|path| Entry::Made { path })))
+        })
+    }
+
+    fn write(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()> {
+        let what = || format!("write {}", path.strip_prefix(&self.inner.root).unwrap_or(path).display());
+        self.inner.operate(Class::Write, what, |decision| {
+            let write = |bytes: &[u8]| -> io::Result<Option<Entry>> {
+                let mut position = file;
+                let offset = position.stream_position()?;
+                OsFiles.write(path, file, bytes)?;
+                Ok(self.inner.inside(path).map(|path| Entry::Wrote { path, offset, bytes: bytes.to_vec() }))
+            };
+            match decision {
+                // A full disk takes some of the bytes.
+                Decision::Fail { error, .. } => {
+                    let half = bytes.split_at(bytes.len() / 2).0;
+                    Err((error.io(), write(half).unwrap_or(None)))
+                }
+                _ => write(bytes).map(|entry| ((), entry)).map_err(|error| (error, None)),
+            }
+        })
+    }
+
+    fn sync_file(&self, path: &Path, file: &File) -> io::Result<()> {
+        let entries = SyncEntries { done: |path| Entry::Synced { path }, failed: |path| Entry::SyncFailed { path } };
+        self.sync(path, "sync", || OsFiles.sync_file(path, file), entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate(Class::Write, to, "rename to", || {
+            OsFiles.rename(from, to)?;
+            let paths = self.inner.inside(from).zip(self.inner.inside(to));
+            Ok(((), paths.map(|(from, to)| Entry::Renamed { from, to })))
+        })
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.operate(Class::Remove, path, "remove", || {
+            OsFiles.remove_file(path)?;
+            Ok(((), self.inner.inside(path).map(|path| Entry::Removed { path })))
+        })
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        self.operate(Class::Write, path, "make directory", || {
+            OsFiles.create_directory(path)?;
+            Ok(((), self.inner.inside(path).map(|path| Entry::MadeDirectory { path })))
+        })
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.operate(Class::Remove, path, "remove directory", || {
+            OsFiles.remove_directory(path)?;
+            Ok(((), self.inner.inside(path).map(|path| Entry::RemovedDirectory { path })))
+        })
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        let entries =
+            SyncEntries { done: |path| Entry::SyncedDirectory { path }, failed: |path| Entry::SyncFailed { path } };
+        self.sync(path, "sync directory", || OsFiles.sync_directory(path), entries)
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<File> {
+        self.operate(Class::Read, path, "open", || Ok((OsFiles.open_file(path)?, None)))
+    }
+
+    fn read(&self, path: &Path, file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+        self.operate(Class::Read, path, "read", || Ok((OsFiles.read(path, file, buffer)?, None)))
+    }
+
+    fn list_directory(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.operate(Class::Read, path, "list", || Ok((OsFiles.list_directory(path)?, None)))
+    }
+}
+
+/// The database's files on a disk.
+#[derive(Debug)]
+struct Database(Arc<Inner>);
+
+impl Watch for Database {
+    fn operate(&self, operation: &Operation<'_>, run: &mut dyn FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
+        let (name, path, class) = match *operation {
+            Operation::Open { path, makes: true } => ("make", path, Class::Write),
+            Operation::Open { path, makes: false } => ("open", path, Class::Read),
+            Operation::Write { path, .. } => ("write", path, Class::Write),
+            Operation::Truncate { path, .. } => ("truncate", path, Class::Write),
+            Operation::Sync { path } => ("sync", path, Class::Sync(SyncOf::of_path(path))),
+            Operation::Remove { path, .. } => ("remove", path, Class::Remove),
+            Operation::Read { path, .. } => ("read", path, Class::Read),
+            Operation::MapShared { path } => ("map the index of", path, Class::Read),
+            _ => return run(),
+        };
+        let Some(inside) = self.0.inside(path) else { return run() };
+        let what = || format!("{name} {}", inside.display());
+        let entry = || match *operation {
+            Operation::Open { makes: true, .. } => Some(Entry::Made { path: inside.clone() }),
+            Operation::Write { offset, bytes, .. } => {
+                Some(Entry::Wrote { path: inside.clone(), offset, bytes: bytes.to_vec() })
+            }
+            Operation::Truncate { len, .. } => Some(Entry::Truncated { path: inside.clone(), len }),
+            Operation::Sync { .. } => Some(Entry::Synced { path: inside.clone() }),
+            Operation::Remove { .. } => Some(Entry::Removed { path: inside.clone() }),
+            _ => None,
+        };
+        self.0.operate(class, what, |decision| match decision {
+            Decision::PassOver => Ok(((), None)),
+            Decision::Run => run().map(|()| ((), entry())).map_err(|failure| (failure, None)),
+            Decision::Fail { error, count } => {
+                let failure = match error {
+                    DiskError::Full if matches!(class, Class::Write) => Failure::DISK_FULL,
+                    DiskError::ReadOnly if name == "make" => Failure::CANNOT_OPEN,
+                    DiskError::ReadOnly => Failure::READ_ONLY,
+                    _ => Failure::of_device(operation),
+                };
+                let entry = match class {
+                    Class::Sync(_) => Some(Entry::SyncFailed { path: inside.clone() }),
+                    // Every other write that fails has arrived all the same.
+                    Class::Write if name == "write" && count % 2 == 0 && run().is_ok() => entry(),
+                    _ => None,
+                };
+                Err((failure, entry))
+            }
+        })
+    }
+}

@@ -1,0 +1,327 @@
+//! The power-cut explorer.
+
+mod check;
+mod notes;
+
+use std::collections::HashSet;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use check::{Check, Promised};
+use notes::{NotedLog, Notes};
+
+use super::disk::{Lasting, TestDisk};
+use super::journal::{Disk, Entry, SyncOf, Unsynced};
+use super::random::Random;
+use crate::config::{Durability, StoreConfig};
+use crate::error::{Error, ErrorKind};
+use crate::model::SessionModel;
+
+/// More are counted, not kept.
+const LOSSES_MAX: usize = 20;
+/// How many images are checked at a time.
+const WORKERS: usize = 2;
+
+/// Runs a scenario on a disk that records every operation, and then cuts the power at each of them: rebuilds the disk as
+/// it could be then, opens a store on it, and checks that nothing is lost that was acknowledged before the cut.
+///
+/// What was synced is kept. Of what was not, in turn: nothing is there; everything is there; each 512-byte sector, each
+/// new length, each name is there or not, as a seed decides. A name is durable when its directory was synced, not before.
+///
+/// Each rebuilt disk must open; every event of it must be one that was stamped, with its bytes, and ids and chain must
+/// be dense from the first; each acknowledged event, session and blob must be there (at [`Durability::ProcessCrash`] a tail
+/// of events may be gone); the view must equal the fold of these events; every reference must resolve; and the store must
+/// accept an append to each session.
+///
+/// # Examples
+/// ```
+/// use foldlog::agent::{Agent, AgentBody, Message};
+/// use foldlog::testkit::PowerCuts;
+/// use foldlog::Store;
+///
+/// # fn main() -> Result<(), foldlog::Error> { futures::executor::block_on(async {
+/// let message = AgentBody::MessageAppended(Message::user("hello"));
+/// let report = PowerCuts::<Agent>::new(message.clone())
+///     .run(async |config| {
+///         let store = Store::open(config).await?;
+///         store.open_session("support-4711").await?.append(message)?.await?;
+///         store.close().await
+///     })
+///     .await?;
+/// assert_eq!(report.losses, []);
+/// println!("{report}");
+/// # Ok(()) }) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct PowerCuts<M: SessionModel> {
+    probe: M::Body,
+    durability: Durability,
+    mixed: u64,
+    seed: u64,
+    without: Option<SyncOf>,
+    failing_sync: Option<u64>,
+    cuts_max: usize,
+    model: PhantomData<M>,
+}
+
+/// What [`PowerCuts`] tried and found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PowerCutReport {
+    /// The operations of the scenario, each of which is a point to cut at.
+    pub operations: usize,
+    /// The points that were cut at.
+    pub cuts: usize,
+    /// The different disks that were rebuilt and checked.
+    pub images: usize,
+    /// The acknowledged events that were looked for, summed over the images.
+    pub events_checked: u64,
+    /// The acknowledged events that were not there, summed over the images: only at [`Durability::ProcessCrash`].
+    pub events_given_up: u64,
+    /// Whether the sync that was to fail was met.
+    pub sync_failed: bool,
+    /// How many images did not keep what was promised.
+    pub lost: usize,
+    /// The first of them.
+    pub losses: Vec<Loss>,
+}
+
+/// A rebuilt disk that does not keep what was promised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// After how many operations the power was cut.
+    pub cut: usize,
+    /// The last operation before it.
+    pub after: String,
+    /// What was left of that which was not synced.
+    pub unsynced: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { cut, after, unsynced, what } = self;
+        write!(f, "power cut after operation {cut} ({after}), unsynced {unsynced}: {what}")
+    }
+}
+
+impl std::fmt::Display for PowerCutReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { operations, cuts, images, events_checked, lost, .. } = self;
+        write!(f, "{operations} operations, {cuts} cut points, {images} disks rebuilt, ")?;
+        write!(f, "{events_checked} acknowledged events looked for, {lost} lost")?;
+        self.losses.iter().try_for_each(|loss| write!(f, "\n{loss}"))
+    }
+}
+
+impl<M: SessionModel> PowerCuts<M> {
+    /// `probe` is a body that any session of the scenario accepts: it is appended to each after each cut.
+    #[must_use]
+    pub fn new(probe: M::Body) -> Self {
+        Self {
+            probe,
+            durability: Durability::default(),
+            mixed: 2,
+            seed: 0,
+            without: None,
+            failing_sync: None,
+            cuts_max: usize::MAX,
+            model: PhantomData,
+        }
+    }
+
+    /// The durability of the scenario's stores. Default: [`Durability::PowerLoss`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How many mixtures of what was not synced are tried at each cut, beside nothing and everything. Default 2.
+    #[must_use]
+    pub fn mixed(mut self, mixtures: u64) -> Self {
+        self.mixed = mixtures;
+        self
+    }
+
+    /// The seed of the mixtures. Default 0.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Leaves out every sync of one kind: for tests that must see a loss.
+    #[must_use]
+    pub fn without(mut self, sync: SyncOf) -> Self {
+        self.without = Some(sync);
+        self
+    }
+
+    /// Lets one sync of the scenario fail, the one after `after` others, and forgets what it should have made durable:
+    /// the kernel may drop the pages that it could not write, and take them for clean.
+    #[must_use]
+    pub fn failing_sync(mut self, after: u64) -> Self {
+        self.failing_sync = Some(after);
+        self
+    }
+
+    /// Cuts at about so many points at most, chosen by the seed: for scenarios of many operations. Default: at all.
+    #[must_use]
+    pub fn cuts_max(mut self, cuts: usize) -> Self {
+        self.cuts_max = cuts;
+        self
+    }
+
+    /// Runs the scenario, then tries every cut. The scenario opens stores with the configuration that it is given, as often
+    /// as it likes, and closes them.
+    ///
+    /// # Errors
+    /// The scenario's own, [`ErrorKind::Unavailable`] when there is no temporary directory. What is lost is no error but in
+    /// the report.
+    pub async fn run(
+        self,
+        scenario: impl AsyncFnOnce(StoreConfig) -> Result<(), Error>,
+    ) -> Result<PowerCutReport, Error> {
+        let disk = TestDisk::new().map_err(|error| no_disk(&error))?;
+        let notes = Arc::new(Notes::new(disk.clone()));
+        let mut config = disk.watch(StoreConfig { durability: self.durability, ..StoreConfig::memory() });
+        let wrap = Arc::clone(&notes);
+        config.layers.log = Some(Arc::new(move |medium| Arc::new(NotedLog::new(medium, Arc::clone(&wrap)))));
+        let wrap = Arc::clone(&notes);
+        config.layers.blobs = Some(Arc::new(move |blobs| wrap.blobs(blobs)));
+        disk.pass_over(self.without);
+        if let Some(after) = self.failing_sync {
+            disk.fail_sync(after, Lasting::Once);
+        }
+        scenario(config).await?;
+        let sync_failed = !disk.clear().is_empty();
+        let entries = disk.take_entries();
+        let report = self.try_all(&entries, &notes)?;
+        Ok(PowerCutReport { sync_failed, ..report })
+    }
+
+    fn try_all(&self, entries: &[Entry], notes: &Notes) -> Result<PowerCutReport, Error> {
+        let work = Mutex::new(Cuts::new(self, entries, notes));
+        let report = Mutex::new(PowerCutReport::default());
+        let check = Check::<M> { probe: self.probe.clone(), durability: self.durability, model: PhantomData };
+        std::thread::scope(|scope| {
+            for _ in 0..WORKERS {
+                scope.spawn(|| {
+                    loop {
+                        let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let Some(Cut { at, after, unsynced, image, promised }) = next else { break };
+                        let checked = check.run(&image, &promised);
+                        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                        report.images += 1;
+                        match checked {
+                            Ok(given_up) => {
+                                report.events_checked += promised.events;
+                                report.events_given_up += given_up;
+                            }
+                            Err(what) => {
+                                report.lost += 1;
+                                if report.losses.len() < LOSSES_MAX {
+                                    let unsynced = format!("{unsynced:?}").to_lowercase();
+                                    report.losses.push(Loss { cut: at, after, unsynced, what });
+                                }
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (report.operations, report.cuts) = (work.at, work.cuts);
+        report.losses.sort_by_key(|loss| loss.cut);
+        Ok(report)
+    }
+}
+
+struct Cut {
+    at: usize,
+    after: String,
+    unsynced: Unsynced,
+    image: super::journal::Image,
+    promised: Promised,
+}
+
+/// Every disk to check, in order; none twice.
+struct Cuts<'a> {
+    entries: std::slice::Iter<'a, Entry>,
+    notes: &'a Notes,
+    variants: Vec<Unsynced>,
+    /// One for each variant, since a sync that fails leaves different disks.
+    disks: Vec<Disk>,
+    /// The variants that are still to come at this cut.
+    left: Vec<usize>,
+    at: usize,
+    cuts: usize,
+    after: String,
+    promised: Promised,
+    seen: HashSet<(u64, u64)>,
+    random: Random,
+    /// One of this many operations is cut at.
+    one_of: u64,
+}
+
+impl<'a> Cuts<'a> {
+    fn new<M: SessionModel>(cuts: &PowerCuts<M>, entries: &'a [Entry], notes: &'a Notes) -> Self {
+        let mixed = (0..cuts.mixed).map(|n| Unsynced::Mixed(cuts.seed.wrapping_mul(1000).wrapping_add(n)));
+        let variants: Vec<_> = [Unsynced::Lost, Unsynced::Kept].into_iter().chain(mixed).collect();
+        Self {
+            entries: entries.iter(),
+            notes,
+            disks: vec![Disk::default(); variants.len()],
+            left: (0..variants.len()).collect(),
+            variants,
+            at: 0,
+            cuts: 0,
+            after: "none".to_owned(),
+            promised: Promised::default(),
+            seen: HashSet::new(),
+            random: Random::new(cuts.seed),
+            one_of: entries.len().div_ceil(cuts.cuts_max.max(1)) as u64,
+        }
+    }
+
+    fn next(&mut self) -> Option<Cut> {
+        loop {
+            while let Some(variant) = self.left.pop() {
+                let (Some(unsynced), Some(disk)) = (self.variants.get(variant), self.disks.get(variant)) else {
+                    continue;
+                };
+                // Another mixture at each cut.
+                let unsynced = match unsynced {
+                    Unsynced::Mixed(seed) => Unsynced::Mixed(seed.wrapping_add((self.at as u64) << 32)),
+                    other => *other,
+                };
+                let image = disk.after_a_cut(unsynced);
+                if self.seen.insert((image.fingerprint(), self.promised.version)) {
+                    let (at, after, promised) = (self.at, self.after.clone(), self.promised.clone());
+                    return Some(Cut { at, after, unsynced, image, promised });
+                }
+            }
+            let entry = self.entries.next()?;
+            if let Entry::Note(note) = entry {
+                self.notes.with(*note, |note| self.promised.add(note));
+            } else {
+                self.at += 1;
+                self.after = entry.to_string();
+                for (disk, unsynced) in self.disks.iter_mut().zip(&self.variants) {
+                    disk.step(entry, *unsynced);
+                }
+            }
+            if self.random.below(self.one_of) == 0 {
+                self.cuts += 1;
+                self.left = (0..self.variants.len()).collect();
+            }
+        }
+    }
+}
+
+fn no_disk(error: &std::io::Error) -> Error {
+    ErrorKind::Unavailable { reason: format!("no temporary directory: {error}") }.into()
+}

@@ -1,0 +1,197 @@
+//! Whether a rebuilt disk keeps what was promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::notes::Note;
+use crate::actor::recovery;
+use crate::codec::Chain;
+use crate::config::Durability;
+use crate::event_log::{Head, LogKey, LogMedium, LogReader, StoredEvent};
+use crate::id::{Digest, EventId, SessionId};
+use crate::model::SessionModel;
+use crate::store::Store;
+use crate::testkit::disk::TestDisk;
+use crate::testkit::journal::Image;
+
+const PAGE_EVENTS: usize = 1024;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// What must be there, and what may be.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Promised {
+    logs: BTreeMap<LogKey, PromisedLog>,
+    sessions: BTreeMap<SessionId, LogKey>,
+    blobs: BTreeSet<Digest>,
+    /// How many events are acknowledged.
+    pub(super) events: u64,
+    /// Goes up with everything that is promised.
+    pub(super) version: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct PromisedLog {
+    /// By id, then by chain: after a refusal the same id is stamped again.
+    stamped: BTreeMap<EventId, Vec<Arc<StoredEvent>>>,
+    acknowledged: Option<(EventId, Chain)>,
+}
+
+impl Promised {
+    pub(super) fn add(&mut self, note: &Note) {
+        match note {
+            Note::Stamped { log, events } => {
+                let log = self.logs.entry(*log).or_default();
+                for event in events {
+                    log.stamped.entry(event.id).or_default().push(Arc::new(event.clone()));
+                }
+            }
+            Note::Acknowledged { log, id, chain } => {
+                let log = self.logs.entry(*log).or_default();
+                let before = log.acknowledged.map_or(EventId::ZERO, |(id, _)| id);
+                if *id > before {
+                    log.acknowledged = Some((*id, *chain));
+                    self.events += id.get() - before.get();
+                    self.version += 1;
+                }
+            }
+            Note::Registered { session, log } => {
+                self.sessions.insert(session.clone(), *log);
+                self.version += 1;
+            }
+            Note::Stored { digest } => {
+                self.blobs.insert(*digest);
+                self.version += 1;
+            }
+        }
+    }
+}
+
+pub(super) struct Check<M: SessionModel> {
+    pub(super) probe: M::Body,
+    pub(super) durability: Durability,
+    pub(super) model: PhantomData<M>,
+}
+
+impl<M: SessionModel> Check<M> {
+    /// Tells how many acknowledged events are gone, where that is allowed; what is wrong otherwise.
+    pub(super) fn run(&self, image: &Image, promised: &Promised) -> Result<u64, String> {
+        let disk = TestDisk::volatile().map_err(|error| error.to_string())?;
+        image.write_to(disk.path()).map_err(|error| format!("the disk cannot be rebuilt: {error}"))?;
+        futures::executor::block_on(self.open_and_look(&disk, promised))
+    }
+
+    async fn open_and_look(&self, disk: &TestDisk, promised: &Promised) -> Result<u64, String> {
+        let medium: Arc<Mutex<Option<Arc<dyn LogMedium>>>> = Arc::default();
+        let mut config = disk.config();
+        let seen = Arc::clone(&medium);
+        config.layers.log = Some(Arc::new(move |medium| {
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&medium));
+            medium
+        }));
+        let store =
+            Store::<M>::open_model(config).await.map_err(|error| format!("the store does not open: {error}"))?;
+        let medium = medium.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let looked = match medium {
+            Some(medium) => self.look(&store, &*medium, promised).await,
+            None => Err("the store opened no log".to_owned()),
+        };
+        let closed = store.close().await.map_err(|error| format!("the store does not close: {error}"));
+        looked.and_then(|given_up| closed.map(|()| given_up))
+    }
+
+    async fn look(&self, store: &Store<M>, medium: &dyn LogMedium, promised: &Promised) -> Result<u64, String> {
+        let mut reader = medium.reader().map_err(|error| error.to_string())?;
+        let rows = reader.sessions(None, usize::MAX >> 1).map_err(|error| format!("no list of sessions: {error}"))?;
+        let mut given_up = 0;
+        let mut found = BTreeSet::new();
+        for row in rows {
+            let name = row.session.clone();
+            let of = |what: String| format!("session {name}: {what}");
+            if promised.sessions.get(&row.session).is_some_and(|log| *log != row.meta.key) {
+                return Err(of("it has another log".to_owned()));
+            }
+            let none = PromisedLog::default();
+            let log = promised.logs.get(&row.meta.key).unwrap_or(&none);
+            let head = Head::before_first(row.meta);
+            let events = all_events(&mut *reader, &row.session, row.meta.key, head).map_err(of)?;
+            let stamped = |event: &StoredEvent| {
+                log.stamped.get(&event.id).is_some_and(|stamped| stamped.iter().any(|stamped| **stamped == *event))
+            };
+            if let Some(event) = events.iter().find(|event| !stamped(event)) {
+                return Err(of(format!("event {} is not one that was stamped", event.id)));
+            }
+            if let Some((id, chain)) = log.acknowledged {
+                let head = events.last().map_or(EventId::ZERO, |event| event.id);
+                if head < id {
+                    given_up += id.get() - head.get();
+                } else if !events.iter().any(|event| event.id == id && event.chain == chain) {
+                    return Err(of(format!("acknowledged event {id} is another one")));
+                }
+            }
+            self.view_and_append(store, &row.session, &events).await.map_err(of)?;
+            found.insert(row.meta.key);
+        }
+        for (session, log) in &promised.sessions {
+            if !found.contains(log) {
+                let acknowledged = promised.logs.get(log).and_then(|log| log.acknowledged);
+                given_up += acknowledged.map_or(0, |(id, _)| id.get());
+                if self.durability == Durability::PowerLoss {
+                    return Err(format!("session {session} is gone"));
+                }
+            }
+        }
+        if given_up > 0 && self.durability == Durability::PowerLoss {
+            return Err(format!("{given_up} acknowledged events are gone"));
+        }
+        for digest in &promised.blobs {
+            store.get_bytes(*digest).await.map_err(|error| format!("blob {digest}: {error}"))?;
+        }
+        let broken = store.verify_references().await.map_err(|error| format!("references: {error}"))?;
+        match broken.first() {
+            Some(broken) => Err(format!("session {}, event {}: {}", broken.session, broken.event, broken.error)),
+            None => Ok(given_up),
+        }
+    }
+
+    async fn view_and_append(&self, store: &Store<M>, id: &SessionId, events: &[StoredEvent]) -> Result<(), String> {
+        let mut state = M::View::default();
+        for stored in events {
+            let event = recovery::decode::<M>(id, stored).map_err(|error| error.to_string())?;
+            M::apply(&mut state, &event);
+        }
+        let text = |error: crate::Error| error.to_string();
+        let session = store.resume_session(id.as_str()).await.map_err(|error| format!("it does not open: {error}"))?;
+        let head = events.last().map_or(EventId::ZERO, |event| event.id);
+        if session.view().head() != head || *session.view().state() != state {
+            return Err(format!("its view is not the fold of its {head} events"));
+        }
+        let receipt = session.append(self.probe.clone()).map_err(text)?;
+        let appended = receipt.await.map_err(|error| format!("it takes no append: {error}"))?;
+        if appended.head != head.next() {
+            return Err(format!("an append after event {head} became event {}", appended.head));
+        }
+        Ok(())
+    }
+}
+
+/// All events of a log, each checked against the one before.
+fn all_events(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    log: LogKey,
+    mut head: Head,
+) -> Result<Vec<StoredEvent>, String> {
+    let mut events = Vec::new();
+    loop {
+        let page = reader.page(log, head.id, PAGE_EVENTS, PAGE_BYTES).map_err(|error| error.to_string())?;
+        if page.is_empty() {
+            return Ok(events);
+        }
+        for event in page {
+            recovery::check(session, &head, &event).map_err(|error| error.to_string())?;
+            head = Head { id: event.id, chain: event.chain, at: event.at };
+            events.push(event);
+        }
+    }
+}

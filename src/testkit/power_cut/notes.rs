@@ -1,0 +1,166 @@
+//! What a scenario was promised, noted between the operations that it rests on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::blob::{BlobError, BlobStore, Put};
+use crate::codec::Chain;
+use crate::event_log::{
+    CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, Refusal, StoredEvent, Write, Written,
+};
+use crate::id::{Digest, EventId, SessionId};
+use crate::testkit::disk::TestDisk;
+use crate::testkit::journal::Entry;
+
+#[derive(Debug, Clone)]
+pub(super) enum Note {
+    /// These may be in the log from now on.
+    Stamped {
+        log: LogKey,
+        events: Vec<StoredEvent>,
+    },
+    /// Everything up to the event with this chain is acknowledged from now on.
+    Acknowledged {
+        log: LogKey,
+        id: EventId,
+        chain: Chain,
+    },
+    Registered {
+        session: SessionId,
+        log: LogKey,
+    },
+    Stored {
+        digest: Digest,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Notes {
+    disk: TestDisk,
+    notes: Mutex<Vec<Note>>,
+}
+
+impl Notes {
+    pub(super) fn new(disk: TestDisk) -> Self {
+        Self { disk, notes: Mutex::default() }
+    }
+
+    fn add(&self, note: Note) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.push(note);
+        self.disk.note(Entry::Note(notes.len() - 1));
+    }
+
+    pub(super) fn with<T>(&self, number: usize, read: impl FnOnce(&Note) -> T) -> Option<T> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).get(number).map(read)
+    }
+
+    pub(super) fn blobs(self: &Arc<Self>, inner: Arc<dyn BlobStore>) -> Arc<dyn BlobStore> {
+        Arc::new(NotedBlobs { inner, notes: Arc::clone(self) })
+    }
+}
+
+pub(super) struct NotedLog {
+    medium: Arc<dyn LogMedium>,
+    notes: Arc<Notes>,
+}
+
+impl NotedLog {
+    pub(super) fn new(medium: Arc<dyn LogMedium>, notes: Arc<Notes>) -> Self {
+        Self { medium, notes }
+    }
+}
+
+impl LogMedium for NotedLog {
+    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
+        Ok(Box::new(NotedWriter { inner: self.medium.writer()?, notes: Arc::clone(&self.notes) }))
+    }
+
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        self.medium.reader()
+    }
+}
+
+struct NotedWriter {
+    inner: Box<dyn EventLog>,
+    notes: Arc<Notes>,
+}
+
+impl EventLog for NotedWriter {
+    fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        for write in group {
+            if let Write::Append { log, events, .. } = write {
+                self.notes.add(Note::Stamped { log: *log, events: events.clone() });
+            }
+        }
+        let answers = self.inner.commit(group)?;
+        // The acknowledgements go out after this call returns: what counts from here on is more than the host knows of.
+        for (write, answer) in group.iter().zip(&answers) {
+            match (write, answer) {
+                (Write::Append { log, events, .. }, Ok(Written::Appended)) => {
+                    if let Some(last) = events.last() {
+                        self.notes.add(Note::Acknowledged { log: *log, id: last.id, chain: last.chain });
+                    }
+                }
+                (Write::Register { session, .. }, Ok(Written::Registered { meta, .. })) => {
+                    self.notes.add(Note::Registered { session: session.clone(), log: meta.key });
+                }
+                _ => {}
+            }
+        }
+        Ok(answers)
+    }
+
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+        let found = self.inner.chain_at(log, id)?;
+        if let Some(chain) = found {
+            // Asked after a commit that failed: what is there is acknowledged then.
+            self.notes.add(Note::Acknowledged { log, id, chain });
+        }
+        Ok(found)
+    }
+
+    fn secure(&mut self) -> Result<(), LogError> {
+        self.inner.secure()
+    }
+
+    fn maintain(&mut self) -> Result<(), LogError> {
+        self.inner.maintain()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), LogError> {
+        self.inner.close()
+    }
+}
+
+struct NotedBlobs {
+    inner: Arc<dyn BlobStore>,
+    notes: Arc<Notes>,
+}
+
+impl BlobStore for NotedBlobs {
+    fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
+        let put = self.inner.put(bytes)?;
+        self.notes.add(Note::Stored { digest: put.digest });
+        Ok(put)
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        self.inner.get(digest)
+    }
+
+    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
+        let found = self.inner.ensure_durable(digest)?;
+        if found {
+            self.notes.add(Note::Stored { digest: *digest });
+        }
+        Ok(found)
+    }
+
+    fn is_known_durable(&self, digest: &Digest) -> bool {
+        self.inner.is_known_durable(digest)
+    }
+
+    fn rescan(&self) -> Result<(), BlobError> {
+        self.inner.rescan()
+    }
+}

@@ -1,0 +1,22 @@
+//! The explorer sees what it is there to see: each kind of sync is left out, and missed.
+
+use super::{cuts, scenarios};
+use foldlog::testkit::SyncOf;
+
+#[actix::test]
+async fn each_sync_that_is_left_out_is_missed() {
+    let kinds = [SyncOf::WriteAheadLog, SyncOf::BlobFile, SyncOf::BlobDirectory, SyncOf::StoreDirectory];
+    for kind in kinds {
+        let report = cuts().without(kind).run(scenarios::appends_batches_and_blobs).await.unwrap();
+        println!("without {kind:?}: {} of {} disks lose something", report.lost, report.images);
+        assert!(report.lost > 0, "nobody misses the syncs of {kind:?}");
+    }
+}
+
+/// Its sync is what lets the write-ahead log be begun anew.
+#[actix::test]
+async fn a_checkpoint_that_does_not_sync_the_database_is_missed() {
+    let report = cuts().without(SyncOf::Database).cuts_max(super::CUTS_MAX).run(scenarios::checkpoints).await.unwrap();
+    println!("without the database's: {} of {} disks lose something", report.lost, report.images);
+    assert!(report.lost > 0);
+}

@@ -1,0 +1,90 @@
+//! What a host does, small enough to try every cut of it.
+
+use super::common::{Tally, TallyBody};
+use foldlog::{Append, AppendKey, Error, Store, StoreConfig};
+
+pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
+    let store = Store::<Tally>::open_model(config).await?;
+    let (one, two) = (store.open_session("one").await?, store.open_session("two").await?);
+    one.append(TallyBody::Added(1))?.await?;
+    let blob = store.put_bytes(vec![7; 3000]).await?;
+    one.append(TallyBody::Attached(blob))?.await?;
+    // Several in flight, of two sessions: one group or several.
+    let receipts =
+        [one.append(TallyBody::named("a"))?, two.append(TallyBody::Added(2))?, one.append(TallyBody::named("b"))?];
+    for receipt in receipts {
+        receipt.await?;
+    }
+    two.append_batch((1..=20).map(TallyBody::Added).collect())?.await?;
+    let keyed = Append::new(TallyBody::Added(5)).key(AppendKey::new("turn-1")?);
+    two.append_with(keyed)?.await?;
+    // The same bytes again, and others.
+    store.put_bytes(vec![7; 3000]).await?;
+    let blob = store.put_bytes(vec![8; 600]).await?;
+    two.append(TallyBody::Attached(blob))?.await?;
+    store.close().await
+}
+
+/// More than a checkpoint's worth of commits, in few of them, so that the write-ahead log is also begun anew.
+pub(super) async fn checkpoints(config: StoreConfig) -> Result<(), Error> {
+    let store = Store::<Tally>::open_model(config).await?;
+    let session = store.open_session("one").await?;
+    for round in 0..3 {
+        for _ in 0..2 {
+            let long = TallyBody::named(&"x".repeat(900_000));
+            session.append_batch(vec![long.clone(), TallyBody::Added(1), long])?.await?;
+        }
+        session.append(TallyBody::Added(1 + round))?.await?;
+    }
+    store.close().await
+}
+
+pub(super) async fn stores_one_after_the_other(config: StoreConfig) -> Result<(), Error> {
+    for round in 1..=3 {
+        let store = Store::<Tally>::open_model(config.clone()).await?;
+        let session = store.open_session("one").await?;
+        session.append(TallyBody::Added(round))?.await?;
+        let blob = store.put_bytes(vec![round as u8; 700]).await?;
+        session.append(TallyBody::Attached(blob))?.await?;
+        store.open_session(&format!("of round {round}")).await?.append(TallyBody::Added(1))?.await?;
+        store.close().await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn two_stores_at_once(config: StoreConfig) -> Result<(), Error> {
+    let one = Store::<Tally>::open_model(config.clone()).await?;
+    let two = Store::<Tally>::open_model(config).await?;
+    let (of_one, of_two) = (one.open_session("one").await?, two.open_session("two").await?);
+    for round in 1..=3 {
+        of_one.append(TallyBody::Added(round))?.await?;
+        of_two.append(TallyBody::Added(round))?.await?;
+        let blob = two.put_bytes(vec![round as u8; 700]).await?;
+        of_one.append(TallyBody::Attached(blob))?.await?;
+    }
+    one.close().await?;
+    // The log of a closed store is free to take.
+    two.open_session("one").await?.append(TallyBody::Added(9))?.await?;
+    two.close().await
+}
+
+/// Goes on whatever an answer is: what it was is noted by the log itself.
+pub(super) async fn appends_that_may_fail(config: StoreConfig) -> Result<(), Error> {
+    // The open itself may be what fails.
+    for _ in 0..2 {
+        let Ok(store) = Store::<Tally>::open_model(config.clone()).await else { continue };
+        for round in 1..=3 {
+            let Ok(session) = store.open_session("one").await else { continue };
+            if let Ok(receipt) = session.append(TallyBody::Added(round)) {
+                drop(receipt.await);
+            }
+            if let Ok(blob) = store.put_bytes(vec![round as u8; 700]).await
+                && let Ok(receipt) = session.append(TallyBody::Attached(blob))
+            {
+                drop(receipt.await);
+            }
+        }
+        drop(store.close().await);
+    }
+    Ok(())
+}
