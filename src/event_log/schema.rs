@@ -138,7 +138,7 @@ pub(super) fn is_complete(database: &Database, model: &str) -> Result<bool, Open
     Ok(true)
 }
 
-/// Makes the tables in one transaction. The caller holds the directory's exclusive lock.
+/// Makes the tables in one transaction, and leaves them in one file. The caller holds the directory's exclusive lock.
 pub(super) fn create(database: &Database, model: &str) -> Result<(), LogError> {
     let mut connection = database.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -153,6 +153,14 @@ pub(super) fn create(database: &Database, model: &str) -> Result<(), LogError> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()?;
+    // Closing would do it too, and hide its errors.
+    let moved: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(2))?;
+    // Asked again, since a sync that failed above may have left the old mode without a word.
+    require_wal(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;
+    connection.close().map_err(|(_, error)| error)?;
+    if moved != 0 || database.has_leftover_log() {
+        return Err(LogError::Io("the new database is not in one file".to_owned()));
+    }
     Ok(())
 }
 
@@ -185,7 +193,17 @@ fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
     if format != FORMAT {
         return Err(LogError::Io(format!("the database changed to format {format} while it was in use")));
     }
+    // Everything here relies on it, and whoever may write to the file can change it.
+    require_wal(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;
     Ok(connection)
+}
+
+fn require_wal(mode: String) -> Result<(), LogError> {
+    if mode == "wal" {
+        Ok(())
+    } else {
+        Err(LogError::Io(format!("the database's journal mode is {mode}, it must be wal")))
+    }
 }
 
 fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {

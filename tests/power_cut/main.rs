@@ -2,7 +2,8 @@
 //! operation, rebuild the disk as it could be after a cut at each of them, open a store on it, and look. Then leave out one
 //! kind of sync after the other, and see each missed.
 //!
-//! `FOLDLOG_CUTS=n` tries n mixtures of what was not synced at each cut, `FOLDLOG_SEED` chooses them.
+//! `FOLDLOG_CUTS=n` tries n mixtures of what was not synced at each cut, and every cut where the short form tries some;
+//! `FOLDLOG_SEED` chooses the mixtures.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 #[path = "../common/mod.rs"]
@@ -14,13 +15,20 @@ use common::{Tally, TallyBody};
 use foldlog::Durability;
 use foldlog::testkit::{PowerCutReport, PowerCuts};
 
-/// How many mixtures are tried at each cut.
-fn mixed(default: u64) -> u64 {
-    std::env::var("FOLDLOG_CUTS").map_or(default, |text| text.parse().expect("FOLDLOG_CUTS is a number"))
+/// The mixtures of the long form.
+fn long_form() -> Option<u64> {
+    std::env::var("FOLDLOG_CUTS").ok().map(|text| text.parse().expect("FOLDLOG_CUTS is a number"))
 }
 
-/// For scenarios of thousands of operations on megabytes.
-const CUTS_MAX: usize = 60;
+/// How many mixtures are tried at each cut.
+fn mixed(default: u64) -> u64 {
+    long_form().unwrap_or(default)
+}
+
+/// For what would take minutes if every cut were tried.
+fn cuts_max(default: usize) -> usize {
+    if long_form().is_some() { usize::MAX } else { default }
+}
 
 fn seed() -> u64 {
     let random = || u64::from(std::process::id());
@@ -47,7 +55,7 @@ async fn a_power_cut_at_any_moment_of_appends_batches_and_blobs_loses_nothing_ac
 
 #[actix::test]
 async fn a_power_cut_at_any_moment_around_checkpoints_loses_nothing_acknowledged() {
-    nothing_lost("checkpoints", &cuts().mixed(mixed(1)).cuts_max(CUTS_MAX).run(scenarios::checkpoints).await.unwrap());
+    nothing_lost("checkpoints", &cuts().mixed(mixed(1)).cuts_max(50).run(scenarios::checkpoints).await.unwrap());
 }
 
 #[actix::test]
@@ -75,7 +83,8 @@ async fn at_the_level_of_process_crashes_a_power_cut_leaves_a_prefix() {
 async fn a_sync_that_fails_and_a_power_cut_after_it_lose_nothing_acknowledged() {
     let mut failed = 0;
     for after in 0.. {
-        let report = cuts().mixed(mixed(0)).failing_sync(after).run(scenarios::appends_that_may_fail).await.unwrap();
+        let cuts = cuts().mixed(0).cuts_max(cuts_max(10)).failing_sync(after);
+        let report = cuts.run(scenarios::appends_that_may_fail).await.unwrap();
         assert_eq!(report.losses, [], "sync {after} fails: {report}");
         if !report.sync_failed {
             break;
