@@ -128,8 +128,12 @@ impl TestDisk {
         Self::with_mode(Mode::Recorded)
     }
 
-    /// One without a record and without syncs.
-    pub(super) fn volatile() -> io::Result<Self> {
+    /// Makes one that keeps no record of what was done and syncs nothing, which is quick. Syncs can be made to fail all the
+    /// same.
+    ///
+    /// # Errors
+    /// When no temporary directory can be made.
+    pub fn volatile() -> io::Result<Self> {
         Self::with_mode(Mode::Volatile)
     }
 
@@ -174,7 +178,7 @@ impl TestDisk {
     /// Lets an operation fail: the first that can meet the error after `after` others that could. Replaces a fault that
     /// was to come.
     ///
-    /// A write that fails may have written a part of its bytes, and a sync that fails has made nothing durable.
+    /// A write that fails may have written its bytes or a part of them, and a sync that fails has made nothing durable.
     pub fn fail(&self, after: u64, error: DiskError, lasting: Lasting) {
         self.0.journal().fault = Some(Fault { after, error, lasting, only: |_| true });
     }
@@ -454,8 +458,10 @@ impl Watch for Database {
                 };
                 let entry = match class {
                     Class::Sync(_) => Some(Entry::SyncFailed { path: inside.clone() }),
-                    // Every other write that fails has arrived all the same.
-                    Class::Write if name == "write" && count % 2 == 0 && run().is_ok() => entry(),
+                    // Every other write that a device fails has arrived all the same. One for which there is no space has not.
+                    Class::Write if name == "write" && error == DiskError::Device && count % 2 == 0 => {
+                        run().is_ok().then(&entry).flatten()
+                    }
                     _ => None,
                 };
                 Err((failure, entry))

@@ -1,0 +1,246 @@
+//! What a host does while the disk fails.
+
+use super::common::{Tally, TallyBody};
+use super::{ERRORS, Fixture, Ledger, assert_typed, bodies, sweep};
+use foldlog::testkit::{Lasting, TestDisk};
+use foldlog::{Append, AppendKey, EventId, Restart, Store};
+
+async fn goes_on(fixture: Fixture, what: &str) {
+    fixture.goes_on(what).await;
+}
+
+/// The view after an answer: moved by what was acknowledged, and by nothing else.
+fn assert_moved(before: EventId, after: EventId, acknowledged: bool, events: u64) {
+    let moved = if acknowledged { events } else { 0 };
+    assert_eq!(after.get(), before.get() + moved, "the view moved without an acknowledgement, or the other way");
+}
+
+#[actix::test]
+async fn an_append() {
+    let act = async |fixture: &mut Fixture| {
+        let before = fixture.session.view().head();
+        let body = TallyBody::Added(10);
+        let answer = async { fixture.session.append(body.clone())?.await }.await;
+        assert_moved(before, fixture.session.view().head(), answer.is_ok(), 1);
+        fixture.ledger.answered(&[body], &answer);
+    };
+    sweep("append", act, goes_on).await;
+}
+
+#[actix::test]
+async fn a_batch() {
+    let act = async |fixture: &mut Fixture| {
+        let before = fixture.session.view().head();
+        let bodies: Vec<_> = (1..=30).map(TallyBody::Added).collect();
+        let answer = async { fixture.session.append_batch(bodies.clone())?.await }.await;
+        assert_moved(before, fixture.session.view().head(), answer.is_ok(), 30);
+        fixture.ledger.answered(&bodies, &answer);
+    };
+    sweep("batch", act, goes_on).await;
+}
+
+#[actix::test]
+async fn appends_in_flight_of_two_sessions() {
+    let act = async |fixture: &mut Fixture| {
+        let Ok(other) = fixture.store.open_session("two").await else { return };
+        let mine: Vec<_> =
+            (1..=3).map(|n| (TallyBody::Added(n), fixture.session.append(TallyBody::Added(n)))).collect();
+        let others: Vec<_> = (1..=3).map(|n| other.append(TallyBody::Added(n))).collect();
+        for (body, receipt) in mine {
+            let answer = async { receipt?.await }.await;
+            fixture.ledger.answered(&[body], &answer);
+        }
+        for receipt in others {
+            if let Err(error) = async { receipt?.await }.await {
+                assert_typed(&error);
+            }
+        }
+    };
+    sweep("appends in flight", act, goes_on).await;
+}
+
+/// A retry with the key finds out what became of the first try, and there is one copy.
+#[actix::test]
+async fn an_append_with_a_key_and_its_retry() {
+    let keyed = || Append::<Tally>::new(TallyBody::Added(10)).key(AppendKey::new("turn-1").unwrap());
+    let act = async |fixture: &mut Fixture| {
+        if let Err(error) = async { fixture.session.append_with(keyed())?.await }.await {
+            assert_typed(&error);
+        }
+    };
+    let after = async |mut fixture: Fixture, what: &str| {
+        let answer = async { fixture.session.append_with(keyed())?.await }.await;
+        assert!(answer.is_ok(), "{what}: {answer:?}");
+        fixture.ledger.told(&[TallyBody::Added(10)]);
+        fixture.goes_on(what).await;
+    };
+    sweep("append with a key", act, after).await;
+}
+
+#[actix::test]
+async fn a_blob_and_a_reference_to_it() {
+    let act = async |fixture: &mut Fixture| {
+        let blob = match fixture.store.put_bytes(vec![2; 5000]).await {
+            Ok(blob) => blob,
+            Err(error) => return assert_typed(&error),
+        };
+        let body = TallyBody::Attached(blob);
+        let answer = async { fixture.session.append(body.clone())?.await }.await;
+        fixture.ledger.answered(&[body], &answer);
+    };
+    let after = async |mut fixture: Fixture, what: &str| {
+        // The same bytes again: what the fault left of the first put is no hindrance.
+        let blob = fixture.store.put_bytes(vec![2; 5000]).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(fixture.store.get_bytes(blob.digest).await.unwrap(), vec![2; 5000], "{what}");
+        // The one between tells this reference from one whose outcome is not known.
+        for body in [TallyBody::Added(3), TallyBody::Attached(blob)] {
+            fixture.session.append(body.clone()).unwrap().await.unwrap();
+            fixture.ledger.told(&[body]);
+        }
+        fixture.goes_on(what).await;
+    };
+    sweep("blob", act, after).await;
+}
+
+#[actix::test]
+async fn a_checkpoint() {
+    let act = async |fixture: &mut Fixture| {
+        // Larger than what a checkpoint waits for: it follows the acknowledgement.
+        let long: Vec<_> = (2..=6).map(|id| TallyBody::Named { id, name: "x".repeat(900_000) }).collect();
+        let answer = async { fixture.session.append_batch(long.clone())?.await }.await;
+        fixture.ledger.answered(&long, &answer);
+        let body = TallyBody::Added(5);
+        let answer = async { fixture.session.append(body.clone())?.await }.await;
+        fixture.ledger.answered(&[body], &answer);
+    };
+    // It has thousands of operations: a few of them, spread over all.
+    let mut injected = 0;
+    for error in ERRORS {
+        for skipped in (0..).map(|n| n * 97) {
+            let mut fixture = Fixture::new().await;
+            fixture.disk.fail(skipped, error, Lasting::Once);
+            act(&mut fixture).await;
+            let met = fixture.disk.clear();
+            fixture.goes_on(&format!("checkpoint, {error:?} after {skipped}, met by {met:?}")).await;
+            if met.is_empty() {
+                break;
+            }
+            injected += 1;
+        }
+    }
+    println!("checkpoint: {injected} faults");
+    assert!(injected > 0);
+}
+
+#[actix::test]
+async fn a_recovery() {
+    let act = async |fixture: &mut Fixture| {
+        fixture.session.address().unwrap().send(Restart).await.unwrap();
+        fixture.store.persist_address().send(Restart).await.unwrap();
+        fixture.store.blob_address().send(Restart).await.unwrap();
+        if let Err(error) = fixture.session.recovery().await {
+            assert_typed(&error);
+        }
+        let body = TallyBody::Added(10);
+        let answer = async { fixture.session.append(body.clone())?.await }.await;
+        fixture.ledger.answered(&[body], &answer);
+    };
+    sweep("recovery", act, goes_on).await;
+}
+
+#[actix::test]
+async fn reads() {
+    let act = async |fixture: &mut Fixture| {
+        let view = fixture.session.view();
+        match fixture.session.events_after(EventId::ZERO, 100).await {
+            Ok(page) => assert_eq!(page.events.len(), 3),
+            Err(error) => assert_typed(&error),
+        }
+        match fixture.store.read_state("one").await {
+            Ok(read) => assert_eq!(read.view, *view),
+            Err(error) => assert_typed(&error),
+        }
+        match fixture.store.list_sessions(None, 10).await {
+            Ok(list) => assert_eq!(list.len(), 1),
+            Err(error) => assert_typed(&error),
+        }
+        match fixture.store.get_bytes(view.blobs[0].digest).await {
+            Ok(bytes) => assert_eq!(bytes, vec![1; 100]),
+            Err(error) => assert_typed(&error),
+        }
+    };
+    sweep("reads", act, goes_on).await;
+}
+
+#[actix::test]
+async fn closing() {
+    let act = async |fixture: &mut Fixture| {
+        let body = TallyBody::Added(10);
+        let receipt = fixture.session.append(body.clone());
+        let closed = fixture.store.close().await;
+        let answer = async { receipt?.await }.await;
+        fixture.ledger.answered(&[body], &answer);
+        if let Err(error) = closed {
+            assert_typed(&error);
+        }
+    };
+    sweep("closing", act, async |fixture: Fixture, what: &str| fixture.reopens(what).await).await;
+}
+
+/// On a directory that is there.
+#[actix::test]
+async fn opening() {
+    let act = async |fixture: &mut Fixture| match Store::<Tally>::open_model(fixture.config.clone()).await {
+        Ok(store) => {
+            match store.resume_session("one").await {
+                Ok(session) => assert_eq!(session.view().head().get(), 3),
+                Err(error) => assert_typed(&error),
+            }
+            if let Err(error) = store.close().await {
+                assert_typed(&error);
+            }
+        }
+        Err(error) => assert_typed(&error),
+    };
+    sweep("opening", act, goes_on).await;
+}
+
+/// On an empty directory: what a creation that failed leaves is no hindrance.
+#[actix::test]
+async fn creating() {
+    let mut injected = 0;
+    for error in ERRORS {
+        for lasting in [Lasting::Once, Lasting::UntilCleared] {
+            for skipped in 0.. {
+                let disk = TestDisk::volatile().unwrap();
+                disk.fail(skipped, error, lasting);
+                let mut ledger = Ledger::default();
+                match Store::<Tally>::open_model(disk.config()).await {
+                    Ok(store) => {
+                        if let Ok(session) = store.open_session("one").await {
+                            let answer = async { session.append(TallyBody::Added(1))?.await }.await;
+                            ledger.answered(&[TallyBody::Added(1)], &answer);
+                        }
+                        if let Err(error) = store.close().await {
+                            assert_typed(&error);
+                        }
+                    }
+                    Err(error) => assert_typed(&error),
+                }
+                let met = disk.clear();
+                let what = format!("creating, {error:?} {lasting:?} after {skipped}, met by {met:?}");
+                let store = Store::<Tally>::open_model(disk.config()).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+                let session = store.open_session("one").await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                ledger.must_be(&bodies(&session).await);
+                session.append(TallyBody::Added(2)).unwrap().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                store.close().await.unwrap();
+                if met.is_empty() {
+                    break;
+                }
+                injected += met.len();
+            }
+        }
+    }
+    println!("creating: {injected} faults");
+    assert!(injected > 0);
+}

@@ -1,0 +1,149 @@
+//! Goal: whatever fails on the disk, and whenever, nothing acknowledged is lost, what failed is named by a typed error and
+//! changed nothing, and the store goes on when the disk does. Method: fail the first operation of an act, then the second,
+//! and so on until the act meets no fault any more; with each error, for once and for good.
+//!
+//! Prints how many faults were injected.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod acts;
+#[path = "../common/mod.rs"]
+mod common;
+
+use common::{Tally, TallyBody, soon, whole_log};
+use foldlog::testkit::{DiskError, Lasting, TestDisk};
+use foldlog::{Error, ErrorKind, Session, SessionModel, Store, StoreConfig};
+
+const ERRORS: [DiskError; 3] = [DiskError::Full, DiskError::Device, DiskError::ReadOnly];
+
+/// What a session must hold: bodies in order, and whether each must be there.
+#[derive(Debug, Default)]
+struct Ledger(Vec<(TallyBody, bool)>);
+
+impl Ledger {
+    fn told(&mut self, bodies: &[TallyBody]) {
+        self.0.extend(bodies.iter().map(|body| (body.clone(), true)));
+    }
+
+    /// Notes what an append was answered.
+    fn answered<T>(&mut self, bodies: &[TallyBody], answer: &Result<T, Error>) {
+        match answer {
+            Ok(_) => self.told(bodies),
+            Err(error) => {
+                assert_typed(error);
+                if let ErrorKind::OutcomeUnknown { .. } = error.kind() {
+                    self.0.extend(bodies.iter().map(|body| (body.clone(), false)));
+                }
+            }
+        }
+    }
+
+    fn must_be(&self, found: &[TallyBody]) {
+        let mut found = found.iter().peekable();
+        for (body, must) in &self.0 {
+            if found.peek() == Some(&body) {
+                found.next();
+            } else {
+                assert!(!must, "{body:?} is not in the log: {self:?}");
+            }
+        }
+        assert_eq!(found.next(), None, "nobody was told of it: {self:?}");
+    }
+}
+
+/// The disk fails: that is neither damage, nor a bug, nor somebody else's doing.
+fn assert_typed(error: &Error) {
+    let allowed = matches!(
+        error.kind(),
+        ErrorKind::DiskFull
+            | ErrorKind::Io { .. }
+            | ErrorKind::Unavailable { .. }
+            | ErrorKind::NotWritten { .. }
+            | ErrorKind::OutcomeUnknown { .. }
+    );
+    assert!(allowed, "an error of another kind: {error:?}");
+}
+
+/// A store on the disk, with the session that every act uses.
+struct Fixture {
+    disk: TestDisk,
+    config: StoreConfig,
+    store: Store<Tally>,
+    session: Session<Tally>,
+    ledger: Ledger,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let disk = TestDisk::volatile().unwrap();
+        let config = disk.config();
+        let store = Store::<Tally>::open_model(config.clone()).await.unwrap();
+        let session = store.open_session("one").await.unwrap();
+        let blob = store.put_bytes(vec![1; 100]).await.unwrap();
+        let mut ledger = Ledger::default();
+        for body in [TallyBody::Added(1), TallyBody::named("first"), TallyBody::Attached(blob)] {
+            session.append(body.clone()).unwrap().await.unwrap();
+            ledger.told(&[body]);
+        }
+        // As it comes back from the log.
+        ledger.0[1].0 = TallyBody::Named { id: 1, name: "first".to_owned() };
+        Self { disk, config, store, session, ledger }
+    }
+
+    /// The disk works again: the store goes on, and so does the next one.
+    async fn goes_on(mut self, what: &str) {
+        let body = TallyBody::Added(77);
+        let answer = async { self.session.append(body.clone())?.await }.await;
+        assert!(answer.is_ok(), "{what}: the disk works again, and the append fails: {answer:?}");
+        self.ledger.told(&[body]);
+        self.ledger.must_be(&bodies(&self.session).await);
+        assert_folded(&self.session).await;
+        soon(self.store.close()).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        self.reopens(what).await;
+    }
+
+    /// Another store finds all that is promised.
+    async fn reopens(self, what: &str) {
+        let store = Store::<Tally>::open_model(self.config.clone()).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        let session = store.resume_session("one").await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        self.ledger.must_be(&bodies(&session).await);
+        assert_folded(&session).await;
+        assert!(store.verify_references().await.unwrap().is_empty(), "{what}");
+        session.append(TallyBody::Added(1)).unwrap().await.unwrap();
+        soon(store.close()).await.unwrap();
+    }
+}
+
+async fn bodies(session: &Session<Tally>) -> Vec<TallyBody> {
+    whole_log(session).await.iter().map(|event| event.body().clone()).collect()
+}
+
+async fn assert_folded(session: &Session<Tally>) {
+    let mut folded = Default::default();
+    for event in whole_log(session).await {
+        Tally::apply(&mut folded, &event);
+    }
+    assert_eq!(*session.view().state(), folded, "the view is not the fold of the log");
+}
+
+/// Does the act again and again, each time with the fault one operation later, until it is not met.
+async fn sweep(name: &str, act: impl AsyncFn(&mut Fixture), after: impl AsyncFn(Fixture, &str)) {
+    let mut injected = 0;
+    for error in ERRORS {
+        for lasting in [Lasting::Once, Lasting::UntilCleared] {
+            for skipped in 0.. {
+                let mut fixture = Fixture::new().await;
+                fixture.disk.fail(skipped, error, lasting);
+                soon(act(&mut fixture)).await;
+                let met = fixture.disk.clear();
+                let what = format!("{name}, {error:?} {lasting:?} after {skipped}, met by {met:?}");
+                soon(after(fixture, &what)).await;
+                if met.is_empty() {
+                    break;
+                }
+                injected += met.len();
+            }
+        }
+    }
+    println!("{name}: {injected} faults");
+    assert!(injected > 0);
+}
