@@ -305,7 +305,17 @@ impl World {
         self.ended(Some(at.session), at.store, head).await;
     }
 
+    /// What another store has asked for meanwhile is refused or written, as the threads will have it.
+    fn others_may_win(&mut self, at: At) {
+        let truth = &mut self.truths[at.session];
+        if truth.sent.iter().any(|sent| sent.answer.is_none() && sent.store != at.store) {
+            truth.is_sure = false;
+            truth.owner = Owner::Unsure;
+        }
+    }
+
     fn given_up(&mut self, at: At) {
+        self.others_may_win(at);
         let truth = &mut self.truths[at.session];
         truth.owner = match truth.owner {
             Owner::Store(owner) if owner == at.store && truth.is_sure && !self.is_stormy => Owner::Nobody,
@@ -323,6 +333,7 @@ impl World {
         assert!(closed.is_ok() || self.is_stormy, "{closed:?}");
         for session in 0..3 {
             self.open[store][session] = None;
+            self.others_may_win(At { store, session });
             // Whatever went wrong: a store that is closed owns nothing.
             let truth = &mut self.truths[session];
             if truth.owner == Owner::Store(store) {
