@@ -178,7 +178,11 @@ fn a_right_model_keeps_the_contract_and_the_report_says_what_was_checked() {
     let appended: u64 = report.event_types.values().sum();
     assert!(report.refused > 0 && report.references > 0 && report.damaged > 0, "{report:?}");
     assert_eq!(report.bodies, appended + report.refused);
-    assert_eq!(contract::run::<Shop<NOTHING>>(4711, any_body::<NOTHING>).unwrap(), report, "the same seed, the same run");
+    assert_eq!(
+        contract::run::<Shop<NOTHING>>(4711, any_body::<NOTHING>).unwrap(),
+        report,
+        "the same seed, the same run"
+    );
 }
 
 #[test]
