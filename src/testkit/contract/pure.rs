@@ -110,12 +110,11 @@ fn references<M: SessionModel>(body: &M::Body, id: EventId) -> Result<u64, Findi
     Ok(named.len() as u64)
 }
 
-/// The counters after a stamp, and the stamped body; `None` when the model refuses it.
-fn stamp<M: SessionModel>(
-    view: &M::View,
-    id: EventId,
-    body: &M::Body,
-) -> Result<Option<(M::Counters, M::Body)>, Finding> {
+/// The counters after a stamp, and the stamped body.
+type Stamped<M> = (<M as SessionModel>::Counters, <M as SessionModel>::Body);
+
+/// Stamps a body; `None` when the model refuses it.
+fn stamp<M: SessionModel>(view: &M::View, id: EventId, body: &M::Body) -> Result<Option<Stamped<M>>, Finding> {
     let before = call("counters", id, || M::counters(view))?;
     let once = || {
         let (mut counters, mut stamped) = (before.clone(), body.clone());
