@@ -1,6 +1,6 @@
 //! Appending, hearing the answers, and what they may be.
 
-use foldlog::testkit::{Call, Group, Outcome, Port};
+use foldlog::testkit::{Call, Fault, Group, Outcome, Port};
 use foldlog::{Append, Appended, BlobRef, Digest, Error, ErrorKind, EventId, Session};
 
 use crate::common::{Tally, TallyBody, dangling, key, soon, whole_log};
@@ -216,6 +216,12 @@ impl World {
     /// Whether an append may fail like this while things go wrong.
     fn may_be(&self, sent: &Sent, error: &Error) -> bool {
         match error.kind() {
+            // Who only meets a foreign lock waits for it.
+            ErrorKind::NotWritten { .. } | ErrorKind::DiskFull | ErrorKind::Unavailable { .. }
+                if self.is_stormy && !self.is_restarted && self.stores[1].is_none() && self.was_only_busy() =>
+            {
+                false
+            }
             ErrorKind::NotWritten { .. } | ErrorKind::OwnedElsewhere { .. } => true,
             ErrorKind::DiskFull | ErrorKind::Unavailable { .. } | ErrorKind::Io { .. } => self.is_stormy,
             ErrorKind::HeadMoved { .. } => sent.expected.is_some(),
@@ -224,6 +230,14 @@ impl World {
             ErrorKind::OutcomeUnknown { .. } => self.is_stormy && self.was_unreadable(),
             _ => false,
         }
+    }
+
+    fn was_only_busy(&self) -> bool {
+        let operations = self.faults.operations();
+        !operations.iter().any(|operation| match operation.outcome {
+            Outcome::Injected(fault) => fault != Fault::Busy,
+            outcome => outcome == Outcome::Failed,
+        })
     }
 
     /// Whether since the last calm a fault struck that keeps a store from reading its log.

@@ -30,12 +30,16 @@ fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
+/// What panicked without being told to, on whatever thread: foldlog goes on after it, and this test does not.
+static OTHER_PANICS: AtomicU64 = AtomicU64::new(0);
+
 /// The panics that the testkit is told to cause are not worth a line each.
 fn quiet_made_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let is_made = info.payload().downcast_ref::<String>().is_some_and(|text| text == "a fault of the testkit");
         if !is_made {
+            OTHER_PANICS.fetch_add(1, Ordering::SeqCst);
             report(info);
         }
     }));
@@ -61,6 +65,7 @@ fn random_histories_agree_with_a_plain_list_of_events_after_every_step() {
                 }
                 let reporting = Reporting { seed: first.wrapping_add(number), failed: Arc::clone(&failed) };
                 figures.add(&World::run(reporting.seed, STEPS).await);
+                assert_eq!(OTHER_PANICS.load(Ordering::SeqCst), 0, "something panicked in this history, or beside it");
                 drop(reporting);
             }
         });

@@ -9,6 +9,20 @@ use crate::truth::{Owner, folded, position};
 use crate::world::{At, World};
 
 impl World {
+    /// A session's actor dies while what it has sent is not committed: the log answers, and not the actor.
+    pub async fn restart_in_a_storm(&mut self, at: At) {
+        let Some(open) = self.session(at).await else { return };
+        let fault = *self.dice.pick(&[Fault::CommitLost, Fault::Io, Fault::CommitKept, Fault::Busy]).unwrap();
+        self.trace.add(format!("restart {at:?} after {fault:?}"));
+        self.faults.fail_next(Port::Commit, fault);
+        self.stormy();
+        for _ in 0..2 {
+            let body = vec![TallyBody::Added(self.mark())];
+            self.send(at, &open, body, None, None);
+        }
+        self.restart_session(at).await;
+    }
+
     /// Plans a fault. From now on nothing is sure.
     pub fn storm(&mut self) {
         let port = match self.dice.below(3) {
@@ -35,6 +49,10 @@ impl World {
             }
             _ => self.faults.fail_all(port, fault),
         }
+        self.stormy();
+    }
+
+    fn stormy(&mut self) {
         self.is_stormy = true;
         self.figures.storms += 1;
         for truth in &mut self.truths {
@@ -73,6 +91,7 @@ impl World {
         }
         self.faults.forget();
         self.is_stormy = false;
+        self.is_restarted = false;
         for session in 0..3 {
             self.settle(session).await;
             for store in 0..2 {
@@ -116,6 +135,8 @@ impl World {
         let (body, number) = (vec![TallyBody::Added(self.mark())], Some(self.mark()));
         assert!(self.send(at, &open, body.clone(), number, None));
         soon(held.reached()).await;
+        // It must not overtake the append.
+        self.notify(at);
         let first = self.truths[at.session].sent.len() - 1;
         let receipt = self.truths[at.session].sent[first].receipt.as_mut().unwrap();
         assert!(receipt.now_or_never().is_none(), "answered before the commit");

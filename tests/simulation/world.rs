@@ -31,6 +31,8 @@ pub struct World {
     /// Whether anything may fail just now.
     pub is_stormy: bool,
     pub figures: Figures,
+    /// Whether a session was restarted since the last calm.
+    pub is_restarted: bool,
     /// What was done, printed when it fails.
     pub trace: Trace,
     // Last, so that it goes after the stores.
@@ -139,6 +141,7 @@ impl World {
             followers: Vec::new(),
             next_mark: 1,
             is_stormy: false,
+            is_restarted: false,
             figures: Figures { histories: 1, ..Figures::default() },
             trace: Trace::default(),
             dice,
@@ -182,7 +185,8 @@ impl World {
             81..83 => self.open_store(1).await,
             83..87 => self.hold_a_commit(at).await,
             87..89 => self.take_turn(at).await,
-            89..96 => self.storm(),
+            89..94 => self.storm(),
+            94..96 => self.restart_in_a_storm(at).await,
             _ => self.calm().await,
         }
     }
@@ -244,7 +248,7 @@ impl World {
         }
     }
 
-    fn notify(&mut self, at: At) {
+    pub fn notify(&mut self, at: At) {
         let Some(session) = self.open[at.store][at.session].clone() else { return };
         let transient = self.transient(at);
         match session.notify(transient) {
@@ -271,10 +275,11 @@ impl World {
         }
     }
 
-    async fn restart_session(&mut self, at: At) {
+    pub async fn restart_session(&mut self, at: At) {
         let Some(session) = self.open[at.store][at.session].clone() else { return };
         self.trace.add(format!("restart {at:?}"));
         self.figures.restarts += 1;
+        self.is_restarted = true;
         // What is stamped and not yet sent on is refused; what is sent is answered by the log.
         if self.truths[at.session].sent.iter().any(|sent| sent.receipt.is_some() || sent.answer.is_none()) {
             self.truths[at.session].is_sure = false;
