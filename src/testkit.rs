@@ -1,13 +1,31 @@
-//! Feature `testkit`: the faults and checks that foldlog is tested with, for a host's own [`SessionModel`] too.
+//! Feature `testkit`: the faults and checks that foldlog is tested with, for a host's own [`SessionModel`] too. Not for
+//! production.
+//!
+//! - [`contract::run`] checks a model of the host's own against everything that foldlog expects of one.
+//! - [`PowerCuts`] cuts the power at each operation of a scenario, and looks for everything that was acknowledged.
+//! - [`TestDisk`] is a directory of which each file operation can be made to fail, the database's included.
+//! - [`Faults`] records what a store asks of its log and its blobs, in memory too, fails what it is told to, and holds what
+//!   it is told to.
+//! - [`ManualClock`] stands still until it is set. [`Dice`] are random numbers that one seed repeats.
 //!
 //! [`SessionModel`]: crate::SessionModel
 
+pub mod contract;
+mod dice;
 mod disk;
+mod faults;
 mod journal;
+mod operations;
+mod ports;
 mod power_cut;
-mod random;
+
+#[doc(hidden)]
+pub mod decode;
 
 pub use crate::clock::ManualClock;
+pub use dice::Dice;
 pub use disk::{DiskError, Lasting, TestDisk};
+pub use faults::{Fault, Faults, Held};
 pub use journal::SyncOf;
+pub use operations::{Call, Group, Operation, Outcome, Port};
 pub use power_cut::{Loss, PowerCutReport, PowerCuts};

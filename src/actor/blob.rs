@@ -1,5 +1,6 @@
 //! The actor that serves blobs: takes calls, hands them to threads, answers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -131,9 +132,13 @@ impl Handler<EnsureDurable> for BlobActor {
     fn handle(&mut self, EnsureDurable { digests, reply }: EnsureDurable, _: &mut Context<Self>) {
         let blobs = Arc::clone(&self.blobs);
         let queued = self.threads.submit(move |()| {
-            reply(digests.into_iter().try_for_each(|digest| {
+            let ensure = |digest| {
                 if blobs.ensure_durable(&digest)? { Ok(()) } else { Err(ErrorKind::DanglingRef { digest }.into()) }
-            }));
+            };
+            // Guarded, since a question without an answer means that the store is closed.
+            let ensured = catch_unwind(AssertUnwindSafe(|| digests.into_iter().try_for_each(ensure)));
+            let panicked = |_| Err(ErrorKind::Unavailable { reason: "a blob thread failed".to_owned() }.into());
+            reply(ensured.unwrap_or_else(panicked));
         });
         if queued.is_err() {
             // The store is closed, and every session with it: nobody waits any more.

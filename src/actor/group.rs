@@ -143,7 +143,7 @@ impl GroupWriter {
                 for ((_, reply), answer) in waiting.into_iter().zip(answers) {
                     reply(answer.map_err(PersistError::Refused));
                 }
-                match log.maintain() {
+                match guarded(|| log.maintain()) {
                     Ok(()) => self.log = Some(log),
                     Err(LogError::Busy) => self.log = Some(log),
                     Err(error) => log::error!("checkpoint of the event log failed: {error}"),
@@ -172,7 +172,7 @@ impl GroupWriter {
 
     /// Answers a group whose COMMIT failed by what a new connection finds in the log.
     fn settle(&mut self, writes: Vec<Write>, waiting: Waiting, cause: &LogError) {
-        let reopened = self.reopened().and_then(|mut log| log.secure().map(|()| log));
+        let reopened = self.reopened().and_then(|mut log| guarded(|| log.secure()).map(|()| log));
         let mut log = match reopened {
             Ok(log) => log,
             Err(error) => {
@@ -181,7 +181,7 @@ impl GroupWriter {
         };
         for (write, (_, reply)) in writes.iter().zip(waiting) {
             reply(match last_of(write) {
-                Some((key, id, chain)) => match log.chain_at(key, id) {
+                Some((key, id, chain)) => match guarded(|| log.chain_at(key, id)) {
                     Ok(found) if found == Some(chain) => Ok(Written::Appended),
                     Ok(_) => Err(PersistError::NotWritten(again(cause))),
                     Err(error) => Err(PersistError::Unknown(format!("{cause}; then: {error}"))),
@@ -203,7 +203,7 @@ impl GroupWriter {
             }
         }
         match self.log.take() {
-            Some(log) => log.close(),
+            Some(log) => guarded(|| log.close()),
             None => Ok(()),
         }
     }
@@ -211,7 +211,7 @@ impl GroupWriter {
     fn reopened(&mut self) -> Result<Box<dyn EventLog>, LogError> {
         match self.log.take() {
             Some(log) => Ok(log),
-            None => self.medium.writer(),
+            None => guarded(|| self.medium.writer()),
         }
     }
 
@@ -269,6 +269,11 @@ impl GroupWriter {
         }
         Next::Retry
     }
+}
+
+/// Calls the log. A panic there must not end the persist actor, with which all sessions would stand still.
+fn guarded<T>(call: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(LogError::Io("the event log panicked".to_owned())))
 }
 
 type Waiting = Vec<(u64, Reply)>;

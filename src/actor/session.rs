@@ -19,7 +19,7 @@ use super::workers::{ReaderSlot, lock};
 use super::{Panicked, Restart, guarded};
 use crate::append::{Append, Appended, repeat};
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{Claim, Write, Written};
+use crate::event_log::{Claim, LogError, Write, Written};
 use crate::id::EventId;
 use crate::model::{SessionModel, View};
 
@@ -107,7 +107,10 @@ impl<M: SessionModel> SessionActor<M> {
             Effect::FindKey { key } => {
                 let log = self.entry.log.key;
                 self.read(back(), move |slot| {
-                    let found = slot.read(|reader| reader.find_key(log, &key));
+                    // Guarded, since a question without an answer means that the store is closed.
+                    let found = guarded("search for a key", || slot.read(|reader| reader.find_key(log, &key)));
+                    let panicked = |_| Err(LogError::Io("the search for an append key panicked".to_owned()));
+                    let found = found.unwrap_or_else(panicked);
                     Answered::KeyFound(found.map(|found| found.map(|event| event.id)).map_err(Error::from))
                 });
             }

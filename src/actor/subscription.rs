@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use actix::prelude::{Message, Recipient};
 use futures::Stream;
 
+use super::guarded;
 use super::recovery::read_page;
 use super::workers::{Readers, lock};
 use crate::config::{LagPolicy, LiveConfig};
@@ -324,20 +325,24 @@ impl<M: SessionModel> Subscriber<M> {
         let room = (max - queue.items.len()).max(1);
         let submitted = self.source.readers.submit(move |slot| {
             let source = &subscriber.source;
-            let page = slot.read(|reader| read_page::<M>(reader, &source.session, source.log, after, room));
+            // Whatever panics in it: a subscriber that still waited for its page would wait for ever.
+            let page = guarded("decode", || {
+                slot.read(|reader| read_page::<M>(reader, &source.session, source.log, after, room))
+            });
             {
                 let mut queue = lock(&subscriber.queue);
                 queue.mode = Mode::CatchUp { reading: false };
                 match page {
                     _ if queue.ended => {}
-                    Ok(page) if !page.events.is_empty() => {
+                    Err(panicked) => queue.unreadable(&panicked),
+                    Ok(Ok(page)) if !page.events.is_empty() => {
                         for event in page.events {
                             queue.queued = event.id();
                             queue.items.push_back(Item::Event(event));
                         }
                     }
-                    Ok(_) => queue.unreadable(&"the log ends early"),
-                    Err(error) => queue.unreadable(&error),
+                    Ok(Ok(_)) => queue.unreadable(&"the log ends early"),
+                    Ok(Err(error)) => queue.unreadable(&error),
                 }
             }
             Self::pump(&subscriber);

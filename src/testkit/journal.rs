@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::random::Random;
+use super::dice::Dice;
 
 /// The unit in which a disk writes.
 const SECTOR: u64 = 512;
@@ -121,12 +121,12 @@ pub(super) enum Unsynced {
 
 impl Unsynced {
     fn coin(self) -> impl FnMut() -> bool {
-        let mut random = match self {
-            Self::Mixed(seed) => Some(Random::new(seed)),
+        let mut dice = match self {
+            Self::Mixed(seed) => Some(Dice::new(seed)),
             _ => None,
         };
-        move || match &mut random {
-            Some(random) => random.below(2) == 0,
+        move || match &mut dice {
+            Some(dice) => dice.one_in(2),
             None => self == Self::Kept,
         }
     }

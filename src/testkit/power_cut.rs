@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use check::{Check, Promised};
 use notes::{NotedLog, Notes};
 
+use super::dice::Dice;
 use super::disk::{Lasting, TestDisk};
 use super::journal::{Disk, Entry, SyncOf, Unsynced};
-use super::random::Random;
 use crate::config::{Durability, StoreConfig};
 use crate::error::{Error, ErrorKind};
 use crate::model::SessionModel;
@@ -262,7 +262,7 @@ struct Cuts<'a> {
     after: String,
     promised: Promised,
     seen: HashSet<(u64, u64)>,
-    random: Random,
+    dice: Dice,
     /// One of this many operations is cut at.
     one_of: u64,
 }
@@ -282,7 +282,7 @@ impl<'a> Cuts<'a> {
             after: "none".to_owned(),
             promised: Promised::default(),
             seen: HashSet::new(),
-            random: Random::new(cuts.seed),
+            dice: Dice::new(cuts.seed),
             one_of: entries.len().div_ceil(cuts.cuts_max.max(1)) as u64,
         }
     }
@@ -314,7 +314,7 @@ impl<'a> Cuts<'a> {
                     disk.step(entry, *unsynced);
                 }
             }
-            if self.random.below(self.one_of) == 0 {
+            if self.dice.one_in(self.one_of) {
                 self.cuts += 1;
                 self.left = (0..self.variants.len()).collect();
             }

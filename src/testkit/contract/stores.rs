@@ -1,0 +1,169 @@
+//! The model in stores: in memory and in a directory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::pure::{AT, Folded};
+use super::{Claim, Dice, Finding, ensure};
+use crate::actor::Restart;
+use crate::append::Append;
+use crate::blob::{BlobError, BlobStore, Put};
+use crate::clock::{Clock, ManualClock};
+use crate::config::StoreConfig;
+use crate::error::{Error, ErrorKind};
+use crate::id::{AppendKey, Digest, EventId};
+use crate::model::{SessionModel, View};
+use crate::store::{Session, Store};
+
+/// The most bodies with references that are tried against a store that has no blobs.
+const DANGLING: usize = 8;
+
+pub(super) fn check<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice) -> Result<(), Finding> {
+    futures::executor::block_on(async {
+        on_medium(folded, dice, &StoreConfig::memory()).await?;
+        let directory = TemporaryDirectory::new()?;
+        on_medium(folded, dice, &StoreConfig::directory(&directory.0)).await?;
+        dangling(folded).await
+    })
+}
+
+async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config: &StoreConfig) -> Result<(), Finding> {
+    let mut config = config.clone();
+    config.clock = Clock::Manual(ManualClock::new(AT));
+    // References are made up: here every blob is there.
+    config.layers.blobs = Some(Arc::new(|blobs| Arc::new(EveryBlob(blobs))));
+
+    let store: Store<M> = Store::open_model(config.clone()).await.map_err(failed)?;
+    let single = store.open_session("single").await.map_err(failed)?;
+    for body in &folded.bodies {
+        append(&single, Append::new(body.clone())).await.map_err(failed)?;
+    }
+    one_view("appended one by one", &single.view(), folded)?;
+    let batched = store.open_session("batched").await.map_err(failed)?;
+    let mut rest = folded.bodies.as_slice();
+    while !rest.is_empty() {
+        let (batch, later) = rest.split_at(rest.len().min(1 + dice.below(9) as usize));
+        append(&batched, Append::batch(batch.to_vec())).await.map_err(failed)?;
+        rest = later;
+    }
+    one_view("appended in batches", &batched.view(), folded)?;
+    keys_and_heads(&store, folded).await?;
+
+    let restarted = match single.address() {
+        Ok(address) => address.send(Restart).await.is_ok(),
+        Err(error) => return Err(failed(error)),
+    };
+    ensure(restarted, Claim::OneView, || "the session's actor does not restart".to_owned())?;
+    single.recovery().await.map_err(failed)?;
+    one_view("after a restart", &single.view(), folded)?;
+    let other: Store<M> = Store::open_model(config.clone()).await.map_err(failed)?;
+    let theirs = other.resume_session("batched").await.map_err(failed)?;
+    one_view("in another store", &theirs.view(), folded)?;
+    other.close().await.map_err(failed)?;
+    store.close().await.map_err(failed)?;
+
+    let store: Store<M> = Store::open_model(config).await.map_err(failed)?;
+    let again = store.resume_session("single").await.map_err(failed)?;
+    one_view("after a reopening", &again.view(), folded)?;
+    let stored = store.read_state("batched").await.map_err(failed)?;
+    one_view("read from the log", &stored.view, folded)?;
+    store.close().await.map_err(failed)
+}
+
+async fn append<M: SessionModel>(session: &Session<M>, append: Append<M>) -> Result<(EventId, bool), Error> {
+    session.append_with(append)?.await.map(|appended| (appended.head, appended.repeated))
+}
+
+fn one_view<M: SessionModel>(when: &str, view: &View<M>, folded: &Folded<M>) -> Result<(), Finding> {
+    let head = EventId::new(folded.bodies.len() as u64);
+    ensure(view.head() == head, Claim::OneView, || format!("{when} the view is at {}, not {head}", view.head()))?;
+    ensure(*view.state() == folded.view, Claim::OneView, || {
+        format!("{when} the view is {:?}, and not {:?}", view.state(), folded.view)
+    })
+}
+
+async fn keys_and_heads<M: SessionModel>(store: &Store<M>, folded: &Folded<M>) -> Result<(), Finding> {
+    let Some(body) = folded.bodies.first() else { return Ok(()) };
+    let session = store.open_session("keyed").await.map_err(failed)?;
+    let key = AppendKey::new("contract").map_err(failed)?;
+    let keyed = || Append::new(body.clone()).key(key.clone());
+    let (head, _) = append(&session, keyed()).await.map_err(failed)?;
+    let retried = append(&session, keyed()).await;
+    ensure(matches!(&retried, Ok((again, true)) if *again == head), Claim::AppendKeys, || {
+        format!("a retry of {body:?} gives {retried:?}")
+    })?;
+    let view = session.view();
+    let stale = append(&session, Append::new(body.clone()).expect_head(EventId::new(head.get() + 7))).await;
+    let is_refused = matches!(&stale, Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }));
+    ensure(is_refused && *view == *session.view(), Claim::StaleHeads, || format!("a stale head gives {stale:?}"))
+}
+
+/// A store that has no blobs refuses every body that names one.
+async fn dangling<M: SessionModel>(folded: &Folded<M>) -> Result<(), Finding> {
+    let store: Store<M> = Store::open_model(StoreConfig::memory()).await.map_err(failed)?;
+    let session = store.open_session("dangling").await.map_err(failed)?;
+    let references = |body: &&M::Body| {
+        let mut count = 0;
+        M::blob_refs(body, &mut |_| count += 1);
+        count > 0
+    };
+    for body in folded.bodies.iter().filter(references).take(DANGLING) {
+        let answer = append(&session, Append::new(body.clone())).await;
+        let is_refused = matches!(&answer, Err(error) if matches!(error.kind(), ErrorKind::DanglingRef { .. }));
+        ensure(is_refused, Claim::DanglingRefs, || format!("{body:?} gives {answer:?}"))?;
+    }
+    store.close().await.map_err(failed)
+}
+
+fn failed(error: Error) -> Finding {
+    (Claim::OneView, format!("a store says: {error}"))
+}
+
+/// A blob store in which every blob is there.
+struct EveryBlob(Arc<dyn BlobStore>);
+
+impl BlobStore for EveryBlob {
+    fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
+        self.0.put(bytes)
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        self.0.get(digest)
+    }
+
+    fn ensure_durable(&self, _: &Digest) -> Result<bool, BlobError> {
+        Ok(true)
+    }
+
+    fn is_known_durable(&self, _: &Digest) -> bool {
+        true
+    }
+
+    fn rescan(&self) -> Result<(), BlobError> {
+        self.0.rescan()
+    }
+}
+
+/// A directory that goes when it is dropped.
+struct TemporaryDirectory(PathBuf);
+
+impl TemporaryDirectory {
+    fn new() -> Result<Self, Finding> {
+        let mut random = [0_u8; 8];
+        let seeded = getrandom::fill(&mut random);
+        let name = format!("foldlog-contract-{}-{:016x}", std::process::id(), u64::from_le_bytes(random));
+        let path = std::env::temp_dir().join(name);
+        let made = seeded
+            .map_err(|error| error.to_string())
+            .and_then(|()| std::fs::create_dir(&path).map_err(|error| error.to_string()));
+        made.map_err(|error| (Claim::OneView, format!("no temporary directory: {error}")))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        // Should it fail, the system clears it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,53 @@
+//! The decoders of stored and imported bytes, for fuzzing: whatever they are given, they neither panic nor allocate more
+//! than the input and the configured limits allow.
+
+use crate::id::{AppendKey, Digest, SessionId};
+use crate::model::SessionModel;
+
+/// Decodes a record's header, and tells its body's length.
+pub fn record(bytes: &[u8]) -> Option<usize> {
+    crate::codec::decode_record(bytes).ok().map(|(_, body)| body.len())
+}
+
+/// Decodes a record and its body with the model's own decoder.
+pub fn event<M: SessionModel>(event_type: &str, bytes: &[u8]) -> Option<M::Body> {
+    let (header, body) = crate::codec::decode_record(bytes).ok()?;
+    M::decode(event_type, header.schema, body).ok()
+}
+
+/// Makes JSON text canonical, and checks that canonical text stays as it is.
+///
+/// # Panics
+/// When it does not.
+pub fn json(text: &str) -> Option<String> {
+    let canonical = crate::json::canonical(text).ok()?;
+    assert_eq!(crate::json::canonical(&canonical).ok().as_ref(), Some(&canonical), "canonical text changes");
+    Some(canonical)
+}
+
+/// Reads an owner file and an owner's name.
+pub fn owner(id: &str, text: &str) -> Option<crate::error::OwnerInfo> {
+    Some(crate::owner::parse_owner_file(&crate::owner::OwnerId::parse(id)?, text))
+}
+
+/// Parses the three kinds of names.
+pub fn names(bytes: &[u8]) {
+    // Only that they come back matters here.
+    let _ = AppendKey::new(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = (SessionId::new(text), text.parse::<Digest>());
+    }
+}
+
+/// Makes the bytes of a record around a body, as a store writes it.
+pub fn record_around(schema: u16, body: &[u8]) -> Vec<u8> {
+    use crate::id::EventId;
+    let (first, last) = (EventId::new(1), EventId::new(1));
+    let header = crate::codec::RecordHeader { schema, salt: [7; 8], first, last, key: None, refs: Vec::new() };
+    crate::codec::encode_record(&header, body)
+}
+
+/// The bytes of a body, as a record holds them.
+pub fn body_bytes<B: serde::Serialize>(body: &B) -> Option<Vec<u8>> {
+    crate::codec::encode_body(body).ok()
+}

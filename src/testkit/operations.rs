@@ -1,0 +1,173 @@
+//! What a store asks of its log and its blobs, as a test sees it.
+
+use super::Fault;
+use crate::event_log::{Claim, Write};
+use crate::id::{AppendKey, Digest, EventId, SessionId};
+
+/// One call at a port, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// What was asked.
+    pub call: Call,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a call at a port ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done. A commit may have left out single writes all the same.
+    Done,
+    /// It failed by itself.
+    Failed,
+    /// It was made to fail.
+    Injected(Fault),
+}
+
+/// The places where a store meets its medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Port {
+    /// Opening the one writing end: when the store opens, and again after a failed commit.
+    OpenWriter,
+    /// Opening a reading end.
+    OpenReader,
+    /// Committing a group.
+    Commit,
+    /// Reading a chain hash, to settle what a failed commit has left.
+    ChainAt,
+    /// Writing anew what a failed commit may have left.
+    Secure,
+    /// The checkpoint after a commit.
+    Maintain,
+    /// Closing the writing end.
+    CloseLog,
+    /// Finding a session by its id.
+    Find,
+    /// Listing sessions.
+    Sessions,
+    /// Reading a page of events.
+    Page,
+    /// Finding an append key.
+    FindKey,
+    /// Storing a blob.
+    PutBlob,
+    /// Reading a blob.
+    GetBlob,
+    /// Making sure that a referenced blob is durable.
+    EnsureBlob,
+    /// Looking at the blob directories again.
+    RescanBlobs,
+}
+
+impl Port {
+    /// All of them, in the order of a store's life.
+    pub const ALL: [Self; 15] = [
+        Self::OpenWriter,
+        Self::OpenReader,
+        Self::Commit,
+        Self::ChainAt,
+        Self::Secure,
+        Self::Maintain,
+        Self::CloseLog,
+        Self::Find,
+        Self::Sessions,
+        Self::Page,
+        Self::FindKey,
+        Self::PutBlob,
+        Self::GetBlob,
+        Self::EnsureBlob,
+        Self::RescanBlobs,
+    ];
+}
+
+/// What was asked at a port. `log` is the log's number in its database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are those of the port of the same name")]
+pub enum Call {
+    OpenWriter,
+    OpenReader,
+    Commit { group: Vec<Group> },
+    ChainAt { log: i64, event: EventId },
+    Secure,
+    Maintain,
+    CloseLog,
+    Find { session: SessionId },
+    Sessions { after: Option<SessionId> },
+    Page { log: i64, after: EventId },
+    FindKey { log: i64, key: AppendKey },
+    PutBlob { bytes: u64 },
+    GetBlob { digest: Digest },
+    EnsureBlob { digest: Digest },
+    RescanBlobs,
+}
+
+/// One write of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Group {
+    /// A session was made, or found.
+    Register {
+        /// Its id.
+        session: SessionId,
+    },
+    /// The head was asked for.
+    Fence {
+        /// The log.
+        log: i64,
+        /// Whether the store became its owner.
+        claims: bool,
+    },
+    /// Events were appended.
+    Append {
+        /// The log.
+        log: i64,
+        /// Their ids, in order.
+        events: Vec<EventId>,
+        /// The append's key.
+        key: Option<AppendKey>,
+    },
+    /// The log was given up.
+    Release {
+        /// The log.
+        log: i64,
+    },
+}
+
+impl Group {
+    pub(super) fn of(write: &Write) -> Self {
+        match write {
+            Write::Register { session, .. } => Self::Register { session: session.clone() },
+            Write::Fence { log, claim } => Self::Fence { log: log.key.0, claims: *claim == Claim::Yes },
+            Write::Append { log, events, .. } => Self::Append {
+                log: log.0,
+                events: events.iter().map(|event| event.id).collect(),
+                key: events.first().and_then(|event| event.key.clone()),
+            },
+            Write::Release { log, .. } => Self::Release { log: log.0 },
+        }
+    }
+}
+
+impl Call {
+    /// The port that it was asked at.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        match self {
+            Self::OpenWriter => Port::OpenWriter,
+            Self::OpenReader => Port::OpenReader,
+            Self::Commit { .. } => Port::Commit,
+            Self::ChainAt { .. } => Port::ChainAt,
+            Self::Secure => Port::Secure,
+            Self::Maintain => Port::Maintain,
+            Self::CloseLog => Port::CloseLog,
+            Self::Find { .. } => Port::Find,
+            Self::Sessions { .. } => Port::Sessions,
+            Self::Page { .. } => Port::Page,
+            Self::FindKey { .. } => Port::FindKey,
+            Self::PutBlob { .. } => Port::PutBlob,
+            Self::GetBlob { .. } => Port::GetBlob,
+            Self::EnsureBlob { .. } => Port::EnsureBlob,
+            Self::RescanBlobs => Port::RescanBlobs,
+        }
+    }
+}

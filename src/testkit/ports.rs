@@ -1,0 +1,187 @@
+//! The watched ends of a log and the watched blob store.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Call, Fault, Faults, Group, Outcome};
+use crate::blob::{BlobError, BlobStore, Put};
+use crate::codec::Chain;
+use crate::event_log::{
+    CommitError, EventLog, LogError, LogKey, LogMedium, LogMeta, LogReader, Refusal, SessionRow, StoredEvent, Write,
+    Written,
+};
+use crate::id::{AppendKey, Digest, EventId, SessionId};
+
+/// An error that can be made up.
+trait Made {
+    fn made(fault: Fault) -> Self;
+}
+
+const MADE: &str = "a fault of the testkit";
+
+impl Made for LogError {
+    fn made(fault: Fault) -> Self {
+        match fault {
+            Fault::DiskFull => Self::DiskFull,
+            Fault::Busy => Self::Busy,
+            Fault::Io | Fault::CommitLost | Fault::CommitKept | Fault::Panic => Self::Io(MADE.to_owned()),
+        }
+    }
+}
+
+impl Made for CommitError {
+    fn made(fault: Fault) -> Self {
+        match fault {
+            Fault::CommitLost | Fault::CommitKept => Self::Unknown(LogError::made(fault)),
+            _ => Self::NotWritten(LogError::made(fault)),
+        }
+    }
+}
+
+impl Made for BlobError {
+    fn made(fault: Fault) -> Self {
+        let (what, path, source) = (MADE, PathBuf::new(), io::Error::other(MADE));
+        match fault {
+            Fault::DiskFull => Self::DiskFull { what, path, source },
+            _ => Self::Io { what, path, source },
+        }
+    }
+}
+
+impl Faults {
+    /// Does a call, or fails it as planned, and records it.
+    fn call<T, E: Made>(&self, call: Call, does: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let fault = self.begin(call.port());
+        let result = match fault {
+            None => does(),
+            Some(Fault::CommitKept) => does().and_then(|_| Err(E::made(Fault::CommitKept))),
+            Some(fault) => Err(E::made(fault)),
+        };
+        let outcome = match (fault, &result) {
+            (Some(fault), _) => Outcome::Injected(fault),
+            (None, Ok(_)) => Outcome::Done,
+            (None, Err(_)) => Outcome::Failed,
+        };
+        self.record(call, outcome);
+        #[expect(clippy::panic, reason = "it was told to")]
+        if fault == Some(Fault::Panic) {
+            panic!("{MADE}");
+        }
+        result
+    }
+}
+
+pub(super) struct WatchedMedium {
+    medium: Arc<dyn LogMedium>,
+    faults: Faults,
+}
+
+impl WatchedMedium {
+    pub(super) fn new(medium: Arc<dyn LogMedium>, faults: Faults) -> Self {
+        Self { medium, faults }
+    }
+}
+
+impl LogMedium for WatchedMedium {
+    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
+        let log = self.faults.call(Call::OpenWriter, || self.medium.writer())?;
+        Ok(Box::new(WatchedLog { log, faults: self.faults.clone() }))
+    }
+
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        let reader = self.faults.call(Call::OpenReader, || self.medium.reader())?;
+        Ok(Box::new(WatchedReader { reader, faults: self.faults.clone() }))
+    }
+}
+
+struct WatchedLog {
+    log: Box<dyn EventLog>,
+    faults: Faults,
+}
+
+impl EventLog for WatchedLog {
+    fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        let call = Call::Commit { group: group.iter().map(Group::of).collect() };
+        self.faults.call(call, || self.log.commit(group))
+    }
+
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+        self.faults.call(Call::ChainAt { log: log.0, event: id }, || self.log.chain_at(log, id))
+    }
+
+    fn secure(&mut self) -> Result<(), LogError> {
+        self.faults.call(Call::Secure, || self.log.secure())
+    }
+
+    fn maintain(&mut self) -> Result<(), LogError> {
+        self.faults.call(Call::Maintain, || self.log.maintain())
+    }
+
+    fn close(self: Box<Self>) -> Result<(), LogError> {
+        let Self { log, faults } = *self;
+        faults.call(Call::CloseLog, || log.close())
+    }
+}
+
+struct WatchedReader {
+    reader: Box<dyn LogReader>,
+    faults: Faults,
+}
+
+impl LogReader for WatchedReader {
+    fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {
+        self.faults.call(Call::Find { session: session.clone() }, || self.reader.find(session))
+    }
+
+    fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
+        self.faults.call(Call::Sessions { after: after.cloned() }, || self.reader.sessions(after, max))
+    }
+
+    fn page(
+        &mut self,
+        log: LogKey,
+        after: EventId,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredEvent>, LogError> {
+        self.faults.call(Call::Page { log: log.0, after }, || self.reader.page(log, after, events_max, bytes_max))
+    }
+
+    fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
+        self.faults.call(Call::FindKey { log: log.0, key: key.clone() }, || self.reader.find_key(log, key))
+    }
+}
+
+pub(super) struct WatchedBlobs {
+    blobs: Arc<dyn BlobStore>,
+    faults: Faults,
+}
+
+impl WatchedBlobs {
+    pub(super) fn new(blobs: Arc<dyn BlobStore>, faults: Faults) -> Self {
+        Self { blobs, faults }
+    }
+}
+
+impl BlobStore for WatchedBlobs {
+    fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
+        self.faults.call(Call::PutBlob { bytes: bytes.len() as u64 }, || self.blobs.put(bytes))
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        self.faults.call(Call::GetBlob { digest: *digest }, || self.blobs.get(digest))
+    }
+
+    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
+        self.faults.call(Call::EnsureBlob { digest: *digest }, || self.blobs.ensure_durable(digest))
+    }
+
+    fn is_known_durable(&self, digest: &Digest) -> bool {
+        self.blobs.is_known_durable(digest)
+    }
+
+    fn rescan(&self) -> Result<(), BlobError> {
+        self.faults.call(Call::RescanBlobs, || self.blobs.rescan())
+    }
+}

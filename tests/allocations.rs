@@ -1,0 +1,82 @@
+//! Goal: hostile bytes make no decoder allocate more than the limits of the configuration allow. Method: an allocator that
+//! remembers its peak, and records that claim lengths which they do not have. Alone in its file, since it counts for the
+//! whole process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+use foldlog::agent::{Agent, AgentBody, Message, Step, Turn};
+use foldlog::testkit::decode;
+use foldlog::{Json, SessionModel, StoreConfig};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// How many more bytes than before were in use at the peak of a call.
+fn peak(call: impl FnOnce()) -> usize {
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    call();
+    ALLOCATOR.peak_usage().saturating_sub(before)
+}
+
+/// Numbers as a body's lengths are written.
+fn lengths() -> Vec<Vec<u8>> {
+    let wide = |value: u64| [[253].as_slice(), &value.to_le_bytes()].concat();
+    let mut lengths: Vec<_> =
+        [u64::MAX, 1 << 62, 1 << 40, 64 << 20, (64 << 20) - 300, 32 << 20, 1 << 20].map(wide).to_vec();
+    lengths.push(vec![251, 255, 255]);
+    lengths
+}
+
+fn bodies() -> Vec<AgentBody> {
+    let json = Json::parse("{\"a\":1}").unwrap();
+    vec![
+        AgentBody::TurnStarted(Turn::default()),
+        AgentBody::StepStarted(Step::default()),
+        AgentBody::MessageAppended(Message::user("hello")),
+        AgentBody::EvalAdded(foldlog::agent::Eval::default()),
+        AgentBody::VarsSnapshotted("{}".into()),
+        AgentBody::Custom { kind: "note".to_owned(), json },
+    ]
+}
+
+#[test]
+fn what_is_decoded_of_hostile_bytes_stays_below_twice_the_limit() {
+    // The smallest of the limits: that of a record which is written.
+    let limit = 2 * StoreConfig::memory().record_bytes_max;
+    let mut largest = 0;
+    for body in bodies() {
+        let event_type = Agent::event_type(&body);
+        let bytes = decode::body_bytes(&body).unwrap();
+        for at in 0..=bytes.len() {
+            for length in lengths() {
+                let hostile = [&bytes[..at], &length, &bytes[at..]].concat();
+                let record = decode::record_around(Agent::SCHEMA, &hostile);
+                largest = largest.max(peak(|| drop(decode::event::<Agent>(event_type, &record))));
+            }
+        }
+    }
+    // The header's own lengths: of the key, and of the list of references.
+    let record = decode::record_around(Agent::SCHEMA, &[0; 100]);
+    for at in 0..record.len().min(60) {
+        let mut hostile = record.clone();
+        hostile[at..].iter_mut().take(4).for_each(|byte| *byte = 255);
+        largest = largest.max(peak(|| assert!(decode::record(&hostile).is_none_or(|body| body <= 100))));
+    }
+    println!("the most that was allocated: {largest} bytes");
+    assert!(largest < limit, "{largest} bytes, limit is {limit}");
+
+    // A body of the largest size that is ever decoded: itself, and no more than as much again.
+    let text = "x".repeat(60 << 20);
+    let record =
+        decode::record_around(Agent::SCHEMA, &decode::body_bytes(&AgentBody::VarsSnapshotted(text.into())).unwrap());
+    let most = peak(|| assert!(decode::event::<Agent>("vars_snapshotted", &record).is_some()));
+    assert!(most < 64 << 20, "{most} bytes for a record of {}", record.len());
+    // The count is not always nothing.
+    assert!(most >= 60 << 20, "{most}");
+
+    // Text in a file, and nothing that grows faster than it.
+    let text = "[".repeat(1 << 20);
+    let most = peak(|| assert_eq!(decode::json(&text), None));
+    assert!(most < limit, "{most} bytes for JSON that is nested {} times", text.len());
+}

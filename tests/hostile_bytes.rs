@@ -1,0 +1,140 @@
+//! Goal: no stored or imported bytes make a decoder panic or loop. Method: random bytes, and real ones that were damaged,
+//! through every decoder; blob files of a size that nobody could read. tests/allocations.rs measures what they allocate.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::TestDisk;
+use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, Turn};
+use foldlog::testkit::decode;
+use foldlog::{Content, ErrorKind, Json, SessionModel};
+use proptest::prelude::*;
+
+/// Real bodies of many shapes.
+fn samples() -> Vec<AgentBody> {
+    let json = Json::parse("{\"a\":[1,2.5,\"three\"]}").unwrap();
+    vec![
+        AgentBody::SessionStarted(SessionInfo::default()),
+        AgentBody::TurnStarted(Turn::default()),
+        AgentBody::TurnPut(Turn::default()),
+        AgentBody::StepStarted(Step::default()),
+        AgentBody::StepPut(Step::default()),
+        AgentBody::MessageAppended(Message::user("hello")),
+        AgentBody::MessageAppended(Message::user(Content::Blob(common::dangling()))),
+        AgentBody::EvalAdded(foldlog::agent::Eval::default()),
+        AgentBody::VarsSnapshotted("{}".into()),
+        AgentBody::compacted(None, Message::user("before")),
+        AgentBody::StopRequested,
+        AgentBody::SessionErrored(Failure::new("provider", "gone")),
+        AgentBody::Custom { kind: "note".to_owned(), json },
+    ]
+}
+
+/// A record of a real body, damaged in a few places: flipped, cut, or with a huge length put in.
+fn damaged() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
+    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..4);
+    (0..samples().len(), damage).prop_map(|(sample, damage)| {
+        let body = &samples()[sample];
+        let mut bytes = decode::record_around(Agent::SCHEMA, &decode::body_bytes(body).unwrap());
+        for (at, byte, how) in damage {
+            let at = at.index(bytes.len() + 1);
+            match how {
+                0 => bytes.truncate(at),
+                1 => drop(bytes.splice(at..at, [253, 255, 255, 255, 255, byte, 0, 0, 0])),
+                2 => bytes.insert(at, byte),
+                _ => bytes.get_mut(at).into_iter().for_each(|found| *found ^= byte),
+            }
+        }
+        (Agent::event_type(body), bytes)
+    })
+}
+
+/// Text that is nearly JSON.
+fn nearly_json() -> impl Strategy<Value = String> {
+    let parts =
+        ["{", "}", "[", "]", ",", ":", "\"", "\\u", "d800", "1e999", "-0", "0.1", "null", "true", "é", "\u{0}", " "];
+    prop::collection::vec(prop::sample::select(parts.to_vec()), 0..40).prop_map(|parts| parts.concat())
+}
+
+const OWNER: &str = "00112233445566778899aabbccddeeff";
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_record_of_any_bytes_is_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        decode::record(&bytes);
+        for body in samples() {
+            decode::event::<Agent>(Agent::event_type(&body), &bytes);
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_is_decoded_or_refused((event_type, bytes) in damaged()) {
+        if let Some(body) = decode::event::<Agent>(event_type, &bytes) {
+            // What was taken is a body like any other.
+            prop_assert!(decode::body_bytes(&body).is_some());
+            let _ = Agent::check(&body);
+        }
+    }
+
+    #[test]
+    fn a_body_of_any_bytes_is_decoded_or_refused_at_every_event_type(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let bytes = decode::record_around(Agent::SCHEMA, &body);
+        for sample in samples() {
+            decode::event::<Agent>(Agent::event_type(&sample), &bytes);
+        }
+    }
+
+    #[test]
+    fn json_of_any_text_is_canonical_or_refused(any in ".{0,80}", nearly in nearly_json()) {
+        decode::json(&any);
+        decode::json(&nearly);
+    }
+
+    #[test]
+    fn an_owner_file_of_any_text_says_what_it_can(id in ".{0,40}", text in "(process|host|since|.{0,5})[ \n]?.{0,40}") {
+        decode::owner(&id, &text);
+        prop_assert!(decode::owner(OWNER, &text).is_some());
+    }
+
+    #[test]
+    fn names_of_any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), hex in "[0-9a-fA-F]{60,70}") {
+        decode::names(&bytes);
+        decode::names(hex.as_bytes());
+    }
+}
+
+#[test]
+fn every_sample_comes_back_undamaged() {
+    for body in samples() {
+        let bytes = decode::record_around(Agent::SCHEMA, &decode::body_bytes(&body).unwrap());
+        let again = decode::event::<Agent>(Agent::event_type(&body), &bytes).unwrap();
+        assert_eq!(again, body);
+    }
+}
+
+#[test]
+fn json_that_is_nested_too_deeply_is_refused() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+        assert_eq!(decode::json(&deep), None);
+    }
+}
+
+#[actix::test]
+async fn a_blob_file_larger_than_the_limit_is_refused_before_it_is_read() {
+    let disk = TestDisk::directory();
+    let store = disk.open().await;
+    let blob = store.put_bytes(vec![1; 100]).await.unwrap();
+    let name = blob.digest.to_string();
+    let path = disk.path().unwrap().join("blobs").join(&name[..2]).join(&name);
+    // A file with a hole, so that it has this size and takes no space.
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    let refused = store.get_bytes(blob.digest).await.unwrap_err();
+    let limit = disk.config().blob_bytes_max as u64;
+    let is_right =
+        matches!(refused.kind(), ErrorKind::TooLarge { size, limit: found, .. } if *size == 1 << 40 && *found == limit);
+    assert!(is_right, "{refused:?}");
+    store.close().await.unwrap();
+}

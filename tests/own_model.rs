@@ -1,0 +1,262 @@
+//! Goal: a host can check its own session model with the testkit, and each thing that a model may get wrong is named.
+//! Method: a small model of our own in one right and several wrong builds, run through the contract suite.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldlog::agent::{Agent, AgentBody, Message, Step, Turn};
+use foldlog::testkit::Dice;
+use foldlog::testkit::contract::{self, Claim};
+use foldlog::{BlobRef, Content, DecodeError, Event, EventId, Json, SessionModel, decode_body};
+use serde::{Deserialize, Serialize};
+
+/// What a build of the model gets wrong.
+const NOTHING: u8 = 0;
+const APPLY_COUNTS_ITS_CALLS: u8 = 1;
+const COUNTERS_DISAGREE: u8 = 2;
+const ENCODING_IS_LOOSE: u8 = 3;
+const DECODE_TAKES_ALL: u8 = 4;
+const REFERENCES_FORGOTTEN: u8 = 5;
+const TYPE_IS_RESERVED: u8 = 6;
+const CHECK_PANICS: u8 = 7;
+const STAMP_MOVES_WHAT_IT_REFUSES: u8 = 8;
+const CHECK_REFUSES_ALL: u8 = 9;
+const DECODE_PANICS: u8 = 10;
+const BODIES_HOLD_A_HASH_MAP: u8 = 11;
+const DECODE_CHANGES_THE_BODY: u8 = 12;
+const APPLY_DEPENDS_ON_CLONES: u8 = 13;
+const STAMP_IS_RANDOM: u8 = 14;
+
+/// Orders of a shop, numbered from 1.
+struct Shop<const FLAW: u8>;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum ShopBody {
+    Ordered { order: u64, item: String, quantity: u32 },
+    Paid { order: u64 },
+    Receipt { order: u64, scan: BlobRef },
+    Loose(Loose),
+    Tagged(HashMap<u32, u32>),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Number(u64),
+}
+
+#[derive(Debug, Default)]
+struct ShopView {
+    orders: Vec<(u64, String, u32)>,
+    paid: Vec<u64>,
+    scans: Vec<BlobRef>,
+    clones: u64,
+}
+
+impl Clone for ShopView {
+    fn clone(&self) -> Self {
+        let (orders, paid, scans) = (self.orders.clone(), self.paid.clone(), self.scans.clone());
+        Self { orders, paid, scans, clones: self.clones + 1 }
+    }
+}
+
+impl PartialEq for ShopView {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.orders, &self.paid, &self.scans) == (&other.orders, &other.paid, &other.scans)
+    }
+}
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+impl<const FLAW: u8> SessionModel for Shop<FLAW> {
+    const NAME: &'static str = "shop";
+    const SCHEMA: u16 = 1;
+    type Body = ShopBody;
+    type View = ShopView;
+    type Counters = u64;
+    type Transient = ();
+
+    fn event_type(body: &ShopBody) -> &'static str {
+        match body {
+            ShopBody::Ordered { .. } if FLAW == TYPE_IS_RESERVED => "foldlog.ordered",
+            ShopBody::Ordered { .. } => "ordered",
+            ShopBody::Paid { .. } => "paid",
+            ShopBody::Receipt { .. } => "receipt",
+            ShopBody::Loose(_) => "loose",
+            ShopBody::Tagged(_) => "tagged",
+        }
+    }
+
+    fn check(body: &ShopBody) -> Result<(), String> {
+        match body {
+            _ if FLAW == CHECK_REFUSES_ALL => Err("closed".to_owned()),
+            ShopBody::Ordered { quantity: 7, .. } if FLAW == CHECK_PANICS => panic!("on purpose"),
+            ShopBody::Ordered { quantity: 0, .. } => Err("nothing is ordered".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn stamp(orders: &mut u64, _: EventId, body: &mut ShopBody) -> Result<(), String> {
+        match body {
+            ShopBody::Ordered { order, .. } => {
+                *orders += 1;
+                *order = *orders;
+                if FLAW == STAMP_IS_RANDOM {
+                    *order += CALLS.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            ShopBody::Paid { order: 13 } => {
+                *orders += u64::from(FLAW == STAMP_MOVES_WHAT_IT_REFUSES);
+                return Err("order 13 is never paid".to_owned());
+            }
+            ShopBody::Paid { .. } if FLAW == COUNTERS_DISAGREE => *orders += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn apply(view: &mut ShopView, event: &Event<Self>) {
+        match event.body() {
+            ShopBody::Ordered { order, item, quantity } => view.orders.push((*order, item.clone(), *quantity)),
+            ShopBody::Paid { .. } if FLAW == APPLY_COUNTS_ITS_CALLS => {
+                view.paid.push(CALLS.fetch_add(1, Ordering::SeqCst));
+            }
+            ShopBody::Paid { order } if FLAW == APPLY_DEPENDS_ON_CLONES => view.paid.push(order + view.clones),
+            ShopBody::Paid { order } => view.paid.push(*order),
+            ShopBody::Receipt { scan, .. } => view.scans.push(*scan),
+            ShopBody::Loose(_) | ShopBody::Tagged(_) => {}
+        }
+    }
+
+    fn counters(view: &ShopView) -> u64 {
+        view.orders.len() as u64
+    }
+
+    fn blob_refs(body: &ShopBody, each: &mut dyn FnMut(&BlobRef)) {
+        if let ShopBody::Receipt { scan, .. } = body
+            && FLAW != REFERENCES_FORGOTTEN
+        {
+            each(scan);
+        }
+    }
+
+    fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<ShopBody, DecodeError> {
+        let is_known = matches!(event_type, "ordered" | "foldlog.ordered" | "paid" | "receipt" | "loose" | "tagged");
+        if (!is_known || schema != 1) && FLAW != DECODE_TAKES_ALL {
+            return Err(DecodeError::Unknown);
+        }
+        match decode_body(bytes) {
+            Ok(ShopBody::Paid { .. }) if FLAW == DECODE_CHANGES_THE_BODY => Ok(ShopBody::Paid { order: 0 }),
+            Err(_) if FLAW == DECODE_PANICS => panic!("on purpose"),
+            decoded => decoded,
+        }
+    }
+}
+
+fn any_body<const FLAW: u8>(dice: &mut Dice) -> ShopBody {
+    match dice.below(6) {
+        0 if FLAW == ENCODING_IS_LOOSE => ShopBody::Loose(Loose::Number(dice.next_u64())),
+        0 if FLAW == BODIES_HOLD_A_HASH_MAP => ShopBody::Tagged((0..9).map(|n| (n, n)).collect()),
+        0 | 1 => ShopBody::Paid { order: dice.below(20) },
+        2 => ShopBody::Receipt { order: 1, scan: contract::blob(dice) },
+        _ => ShopBody::Ordered { order: 0, item: "tea".to_owned(), quantity: dice.below(9) as u32 },
+    }
+}
+
+fn broken<const FLAW: u8>() -> Claim {
+    let broken = contract::run::<Shop<FLAW>>(4711, any_body::<FLAW>).expect_err("it is wrong");
+    assert_eq!((broken.model, broken.seed), ("shop", 4711));
+    assert!(broken.to_string().starts_with("model shop breaks the contract: "), "{broken}");
+    broken.claim
+}
+
+#[test]
+fn a_right_model_keeps_the_contract_and_the_report_says_what_was_checked() {
+    let report = contract::run::<Shop<NOTHING>>(4711, any_body::<NOTHING>).unwrap();
+    assert_eq!(report.event_types.keys().copied().collect::<Vec<_>>(), ["ordered", "paid", "receipt"]);
+    let appended: u64 = report.event_types.values().sum();
+    assert!(report.refused > 0 && report.references > 0 && report.damaged > 0, "{report:?}");
+    assert_eq!(report.bodies, appended + report.refused);
+    assert_eq!(
+        contract::run::<Shop<NOTHING>>(4711, any_body::<NOTHING>).unwrap(),
+        report,
+        "the same seed, the same run"
+    );
+}
+
+#[test]
+fn the_agent_model_keeps_the_contract() {
+    let report = contract::run::<Agent>(4711, |dice| match dice.below(6) {
+        0 => AgentBody::TurnStarted(Turn::default()),
+        1 => AgentBody::StepStarted(Step::default()),
+        2 => AgentBody::Custom { kind: "note".to_owned(), json: Json::parse("{\"a\":1}").unwrap() },
+        3 => AgentBody::MessageAppended(Message::user(Content::Blob(contract::blob(dice)))),
+        _ => AgentBody::MessageAppended(Message::user(format!("message {}", dice.below(100)))),
+    });
+    let report = report.unwrap();
+    assert!(report.event_types.len() >= 3, "{report:?}");
+}
+
+#[actix::test]
+async fn the_suite_runs_inside_an_actix_system_too() {
+    contract::run::<Shop<NOTHING>>(1, any_body::<NOTHING>).unwrap();
+}
+
+#[test]
+fn an_apply_that_depends_on_more_than_its_events_is_found() {
+    assert_eq!(broken::<APPLY_COUNTS_ITS_CALLS>(), Claim::Deterministic);
+}
+
+#[test]
+fn an_apply_that_depends_on_how_events_were_batched_is_found() {
+    assert_eq!(broken::<APPLY_DEPENDS_ON_CLONES>(), Claim::OneView);
+}
+
+#[test]
+fn counters_that_disagree_with_the_fold_are_found() {
+    assert_eq!(broken::<COUNTERS_DISAGREE>(), Claim::Counters);
+}
+
+#[test]
+fn a_serde_shape_that_does_not_come_back_is_found() {
+    assert_eq!(broken::<ENCODING_IS_LOOSE>(), Claim::StableEncoding);
+    assert_eq!(broken::<BODIES_HOLD_A_HASH_MAP>(), Claim::StableEncoding);
+}
+
+#[test]
+fn a_decode_that_swallows_what_it_does_not_know_is_found() {
+    assert_eq!(broken::<DECODE_TAKES_ALL>(), Claim::UnknownEvents);
+}
+
+#[test]
+fn a_decode_that_changes_the_body_is_found() {
+    assert_eq!(broken::<DECODE_CHANGES_THE_BODY>(), Claim::Decode);
+}
+
+#[test]
+fn a_reference_that_is_not_named_is_found() {
+    assert_eq!(broken::<REFERENCES_FORGOTTEN>(), Claim::BlobRefs);
+}
+
+#[test]
+fn a_reserved_event_type_is_found() {
+    assert_eq!(broken::<TYPE_IS_RESERVED>(), Claim::EventType);
+}
+
+#[test]
+fn a_function_that_panics_is_found() {
+    assert_eq!(broken::<CHECK_PANICS>(), Claim::NoPanic);
+    assert_eq!(broken::<DECODE_PANICS>(), Claim::NoPanic);
+}
+
+#[test]
+fn a_stamp_that_depends_on_more_than_its_counters_is_found() {
+    assert_eq!(broken::<STAMP_MOVES_WHAT_IT_REFUSES>(), Claim::Stamp);
+    assert_eq!(broken::<STAMP_IS_RANDOM>(), Claim::Stamp);
+}
+
+#[test]
+fn a_generator_whose_bodies_are_refused_is_found() {
+    assert_eq!(broken::<CHECK_REFUSES_ALL>(), Claim::Plausible);
+}

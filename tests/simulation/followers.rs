@@ -1,0 +1,178 @@
+//! Subscribers that come, lag and leave.
+
+use foldlog::{EventId, EventStream, Item, SubscribeFrom};
+use futures::{FutureExt, StreamExt};
+
+use crate::common::{Tally, TallyBody, soon};
+use crate::truth::{Owner, position};
+use crate::world::{At, World};
+
+pub struct Follower {
+    pub at: At,
+    stream: EventStream<Tally>,
+    /// The last event that it was given, or that a gap has named. `None` until one of them comes.
+    position: Option<usize>,
+    /// What it was given and is not compared yet.
+    got: Vec<(usize, TallyBody)>,
+    last_transient: u64,
+    leaves_out: bool,
+    /// Whether anything could fail in its life.
+    pub is_tried: bool,
+}
+
+impl Follower {
+    fn take(&mut self, item: Item<Tally>) {
+        match item {
+            Item::Event(event) => {
+                let id = position(event.id());
+                assert_eq!(self.position.map_or(id, |position| position + 1), id, "an event too few or too many");
+                self.position = Some(id);
+                self.got.push((id, event.body().clone()));
+            }
+            Item::Gap(gap) => {
+                assert_eq!(self.position.unwrap_or(position(gap.after)), position(gap.after), "where the gap begins");
+                assert!(gap.through >= gap.after);
+                assert!(self.leaves_out || gap.through == gap.after, "it catches up, and was not given {gap:?}");
+                assert!(gap.through > gap.after || gap.transients > 0, "a gap of nothing");
+                self.position = Some(position(gap.through));
+            }
+            Item::Transient(text) => {
+                let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
+                let [session, mark, after] = numbers[..] else { panic!("{text}") };
+                assert_eq!(session as usize, self.at.session, "a transient of another session");
+                assert!(mark > self.last_transient, "a transient out of its order");
+                self.last_transient = mark;
+                assert!(self.position.is_none_or(|position| position >= after as usize), "a transient too early");
+            }
+            Item::Ended => panic!("a stream ends instead"),
+        }
+    }
+}
+
+impl World {
+    pub async fn follow(&mut self, at: At) {
+        if self.followers.len() >= 4 {
+            return self.leave();
+        }
+        let Some(session) = self.session(at).await else { return };
+        let settled = self.truths[at.session].log.len() as u64;
+        let after = if self.dice.one_in(2) { Some(self.dice.below(settled + 1)) } else { None };
+        let from = after.map_or(SubscribeFrom::Now, |after| SubscribeFrom::After(EventId::new(after)));
+        self.trace.add(format!("follow {at:?} {from:?}"));
+        match soon(session.subscribe(from)).await {
+            Ok(stream) => {
+                self.figures.followed += 1;
+                self.followers.push(Follower {
+                    at,
+                    stream,
+                    position: after.map(|after| after as usize),
+                    got: Vec::new(),
+                    last_transient: 0,
+                    leaves_out: self.leaves_out(),
+                    is_tried: self.is_stormy,
+                });
+            }
+            Err(error) => assert!(self.is_stormy, "{error:?}"),
+        }
+    }
+
+    pub fn leave(&mut self) {
+        if !self.followers.is_empty() {
+            let index = self.dice.below(self.followers.len() as u64) as usize;
+            self.followers.swap_remove(index);
+        }
+    }
+
+    /// Some of them take what is there; the others lag.
+    pub fn poll_followers(&mut self) {
+        let mut index = 0;
+        while index < self.followers.len() {
+            let polls = if self.dice.one_in(3) { self.dice.below(6) } else { 0 };
+            let mut has_ended = false;
+            for _ in 0..polls {
+                let follower = &mut self.followers[index];
+                match follower.stream.next().now_or_never() {
+                    Some(Some(item)) => {
+                        self.figures.gaps += u64::from(matches!(item, Item::Gap(_)));
+                        follower.take(item);
+                    }
+                    Some(None) => {
+                        assert!(follower.is_tried, "a subscription has ended");
+                        has_ended = true;
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            self.compare_follower(index);
+            if has_ended {
+                self.followers.swap_remove(index);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn compare_follower(&mut self, index: usize) {
+        let follower = &mut self.followers[index];
+        let truth = &self.truths[follower.at.session];
+        if truth.is_sure {
+            for (id, body) in follower.got.drain(..) {
+                assert_eq!(truth.predicted.get(id - 1), Some(&body), "what a subscriber got as {id}");
+            }
+            assert!(follower.position.is_none_or(|position| position <= truth.predicted.len()), "a gap ahead");
+        }
+    }
+
+    /// A session or a store was closed: its subscribers get the rest, and end.
+    pub async fn ended(&mut self, session: Option<usize>, store: usize, head: Option<usize>) {
+        let is_of = |at: At| at.store == store && session.is_none_or(|session| session == at.session);
+        while let Some(index) = self.followers.iter().position(|follower| is_of(follower.at)) {
+            while let Some(item) = soon(self.followers[index].stream.next()).await {
+                self.figures.gaps += u64::from(matches!(item, Item::Gap(_)));
+                self.followers[index].take(item);
+            }
+            self.compare_follower(index);
+            let follower = self.followers.swap_remove(index);
+            if let (Some(head), Some(position), false) = (head, follower.position, follower.is_tried) {
+                assert_eq!(position, head, "a subscription ended early");
+            }
+        }
+    }
+
+    /// In a calm, everyone who is behind is given the rest.
+    pub async fn catch_up(&mut self) {
+        let mut index = 0;
+        while index < self.followers.len() {
+            let Follower { at, position, .. } = self.followers[index];
+            let head = self.truths[at.session].log.len();
+            if position.is_none_or(|position| position >= head) {
+                self.compare_follower(index);
+                index += 1;
+                continue;
+            }
+            match soon(self.followers[index].stream.next()).await {
+                Some(item) => {
+                    self.figures.gaps += u64::from(matches!(item, Item::Gap(_)));
+                    self.followers[index].take(item);
+                }
+                None => {
+                    assert!(self.followers[index].is_tried, "a subscription has ended");
+                    self.compare_follower(index);
+                    self.followers.swap_remove(index);
+                }
+            }
+        }
+        for follower in &mut self.followers {
+            follower.is_tried = false;
+        }
+    }
+
+    pub fn transient(&mut self, at: At) -> String {
+        let truth = &self.truths[at.session];
+        let is_known = truth.is_sure && truth.owner == Owner::Store(at.store);
+        let after = if is_known { truth.predicted.len() } else { 0 };
+        let mark = self.mark();
+        format!("{} {mark} {after}", at.session)
+    }
+}

@@ -1,0 +1,174 @@
+//! The reference: what each session's log must hold, as plain lists.
+
+use std::collections::{HashMap, HashSet};
+
+use foldlog::{Appended, Error, EventId, Receipt};
+
+use crate::common::tally::{TallyCounters, TallyView};
+use crate::common::{Tally, TallyBody};
+
+/// What must come of an append, where that is known.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Must {
+    /// Faults, restarts or another store decide: the log tells afterwards.
+    Any,
+    Write {
+        first: u64,
+    },
+    Nothing {
+        head: u64,
+    },
+    Repeat {
+        first: u64,
+    },
+    KeyReused {
+        first: u64,
+    },
+    HeadMoved {
+        actual: u64,
+    },
+    Dangling,
+    OwnedElsewhere,
+}
+
+/// An append that was accepted.
+pub struct Sent {
+    pub handed: Vec<TallyBody>,
+    pub key: Option<u64>,
+    pub expected: Option<u64>,
+    pub store: usize,
+    pub must: Must,
+    /// `None` once it has answered, or was dropped.
+    pub receipt: Option<Receipt<Tally>>,
+    pub answer: Option<Result<Appended<Tally>, Error>>,
+}
+
+/// Who may write a session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Owner {
+    Nobody,
+    Store(usize),
+    Unsure,
+}
+
+pub struct Truth {
+    pub name: String,
+    /// Whether it is known to exist.
+    pub is_made: bool,
+    pub owner: Owner,
+    /// Stamped bodies that are in the log for sure.
+    pub log: Vec<TallyBody>,
+    /// The log and what is in flight, where nothing can go wrong with it.
+    pub predicted: Vec<TallyBody>,
+    /// The appends whose key was used: the bodies as handed over, and the first event.
+    pub keys: HashMap<u64, (Vec<TallyBody>, u64)>,
+    /// Whether `predicted` and `keys` can be relied upon.
+    pub is_sure: bool,
+    pub sent: Vec<Sent>,
+    /// What was refused, by its mark: it must never turn up.
+    pub refused: HashSet<u64>,
+}
+
+impl Truth {
+    pub fn new(name: String) -> Self {
+        Self {
+            name,
+            is_made: false,
+            owner: Owner::Nobody,
+            log: Vec::new(),
+            predicted: Vec::new(),
+            keys: HashMap::new(),
+            is_sure: true,
+            sent: Vec::new(),
+            refused: HashSet::new(),
+        }
+    }
+
+    /// What must come of an append by a store, and what it changes in the prediction.
+    pub fn predict(
+        &mut self,
+        store: usize,
+        handed: &[TallyBody],
+        key: Option<u64>,
+        expected: Option<u64>,
+        is_stored: impl Fn(&TallyBody) -> bool,
+    ) -> Must {
+        if !self.is_sure {
+            return Must::Any;
+        }
+        let head = self.predicted.len() as u64;
+        let moved = expected.filter(|expected| *expected != head).map(|_| Must::HeadMoved { actual: head });
+        if handed.is_empty() && self.owner != Owner::Store(store) {
+            // Answered by what this store knows of the log.
+            return Must::Any;
+        }
+        if handed.is_empty() {
+            return moved.unwrap_or(Must::Nothing { head });
+        }
+        match self.owner {
+            Owner::Store(owner) if owner != store => return Must::OwnedElsewhere,
+            Owner::Unsure => return Must::Any,
+            _ => self.owner = Owner::Store(store),
+        }
+        if let Some((bodies, first)) = key.and_then(|key| self.keys.get(&key)) {
+            let first = *first;
+            return if bodies == handed { Must::Repeat { first } } else { Must::KeyReused { first } };
+        }
+        if let Some(moved) = moved {
+            return moved;
+        }
+        if !handed.iter().all(is_stored) {
+            return Must::Dangling;
+        }
+        let first = head + 1;
+        self.predicted = stamped(&self.predicted, handed);
+        if let Some(key) = key {
+            self.keys.insert(key, (handed.to_vec(), first));
+        }
+        Must::Write { first }
+    }
+}
+
+/// A log with these bodies appended, with the ids that they get.
+pub fn stamped(log: &[TallyBody], handed: &[TallyBody]) -> Vec<TallyBody> {
+    let mut log = log.to_vec();
+    let mut names = log.iter().filter(|body| matches!(body, TallyBody::Named { .. })).count() as u64;
+    for body in handed {
+        log.push(match body {
+            TallyBody::Named { name, .. } => {
+                names += 1;
+                TallyBody::Named { id: names, name: name.clone() }
+            }
+            body => body.clone(),
+        });
+    }
+    log
+}
+
+/// The view of a log, folded by other means than the model's.
+pub fn folded(log: &[TallyBody]) -> TallyView {
+    let mut view = TallyView::default();
+    for body in log {
+        match body {
+            TallyBody::Added(n) => view.sum += n,
+            TallyBody::Named { id, name } => view.names.push((*id, name.clone())),
+            TallyBody::Attached(blob) => view.blobs.push(*blob),
+            other => panic!("no history appends {other:?}"),
+        }
+    }
+    view.counters = TallyCounters { event: log.len() as u64, name: view.names.len() as u64 };
+    view
+}
+
+/// The number that tells an append from all others: that of its first body.
+pub fn mark(body: &TallyBody) -> Option<u64> {
+    match body {
+        TallyBody::Added(n) => Some(*n),
+        TallyBody::Named { name, .. } => name.parse().ok(),
+        _ => None,
+    }
+}
+
+pub fn position(id: EventId) -> usize {
+    usize::try_from(id.get()).unwrap()
+}
