@@ -177,7 +177,7 @@ fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
         let claim = || Write::Fence { log, claim: Claim::Yes };
         assert_eq!(owner_named(second.write(claim())), first.me);
         assert_eq!(owner_named(second.write(append(log, epoch, vec![event(2, None)]))), first.me);
-        (first.release)();
+        (std::mem::replace(&mut first.release, Box::new(|| ())))();
         let (head, taken) = match second.write(claim()) {
             Ok(Written::Fenced { head, owned }) => (head, owned.unwrap()),
             other => panic!("{other:?}"),
@@ -187,7 +187,7 @@ fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
         second.write(append(log, taken, vec![event(2, None)])).unwrap();
         let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
         assert_eq!(owner_named(late), second.me, "the robbed one learns it at its next append");
-        (second.release)();
+        (std::mem::replace(&mut second.release, Box::new(|| ())))();
         let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
         assert_eq!(late.unwrap_err(), Refusal::Robbed, "and of nobody once the other is gone");
         assert_eq!(first.ids(log), [1, 2]);

@@ -32,8 +32,10 @@ pub(crate) async fn read(directory: &Path) {
     while hear().is_some() {
         let session = within(store.open_session("s")).await.map(|_| session.clone()).unwrap();
         let state = within(store.read_state("s")).await.unwrap();
-        assert_eq!(all_events(&session).await.len() as u64, state.view.head().get());
-        assert_eq!(state.view, *session.view());
+        // Its owner may write between one look and the next.
+        let events = all_events(&session).await.len() as u64;
+        assert!(session.view().head() <= state.view.head() && state.view.head().get() <= events);
+        assert_eq!(state.view.events, state.view.head().get());
         drop(within(session.subscribe(foldlog::SubscribeFrom::Now)).await.unwrap());
         within(store.list_sessions(None, 10)).await.unwrap();
         assert!(within(store.verify_references()).await.unwrap().is_empty());
