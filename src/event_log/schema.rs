@@ -1,6 +1,6 @@
 //! The database's tables and settings: made once, checked at each open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -109,6 +109,12 @@ pub(super) fn is_complete(database: &Database, model: &str) -> Result<bool, Open
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::NotADatabase => {
             return Err(not_a_store());
         }
+        // A creation that was killed while SQLite wrote the first pages. Only a connection that writes can take them back.
+        Err(rusqlite::Error::SqliteFailure(error, _))
+            if error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK && had_no_tables(&database.path) =>
+        {
+            return Ok(false);
+        }
         Err(error) => return Err(LogError::from(error).into()),
     };
     let format = number(&connection, "PRAGMA user_version").map_err(LogError::from)?;
@@ -129,10 +135,26 @@ pub(super) fn is_complete(database: &Database, model: &str) -> Result<bool, Open
     Ok(true)
 }
 
+/// Whether the rollback journal beside a database takes it back to one of at most a page, which has no room for a table. A
+/// store has such a journal only while it is created, before its database is in WAL mode; any other is of a file that is
+/// not foldlog's to change.
+fn had_no_tables(path: &Path) -> bool {
+    /// Where a journal's header has the number of pages that the database had, big-endian.
+    const PAGES_BEFORE: std::ops::Range<usize> = 16..20;
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    let pages = |header: Vec<u8>| header.get(PAGES_BEFORE).is_some_and(|pages| matches!(pages, [0, 0, 0, 0 | 1]));
+    std::fs::read(journal).is_ok_and(pages)
+}
+
 /// Makes the tables in one transaction. The caller holds the directory's exclusive lock.
 pub(super) fn create(database: &Database, model: &str) -> Result<(), LogError> {
     let mut connection = database.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Takes back what a creation that was killed had written.
+    if number(&connection, "SELECT count(*) FROM sqlite_schema")? > 0 {
+        return Err(LogError::Io("the database has tables that a creation does not begin with".to_owned()));
+    }
     // These two are fixed from the first page on, so they come before it is written.
     connection.pragma_update(None, "page_size", 4096)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use foldlog::StoreConfig;
+use foldlog::{ErrorKind, StoreConfig};
 
 use crate::child::{Neighbour, hear, tell};
 use crate::support::random::Random;
-use crate::support::{ProbeBody, append, look, open, usable, watchdog, within};
+use crate::support::{Probe, ProbeBody, append, assert_kind, look, open, usable, watchdog, within};
 
 /// Opens the directory and appends to a session of its own.
 pub(crate) async fn create(directory: &Path, name: &str) {
@@ -21,6 +21,50 @@ pub(crate) async fn create(directory: &Path, name: &str) {
     tell("appended");
     hear();
     within(store.close()).await.unwrap();
+}
+
+/// Leaves a database as a process does that is killed in the middle of a transaction: pages are written, and the journal
+/// that takes them back is there.
+fn leave_half_written(database: &Path, sql_before: &str) {
+    let outside = tempfile::tempdir().unwrap();
+    let path = outside.path().join("events.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch(sql_before).unwrap();
+    // A cache this small makes SQLite write pages long before COMMIT.
+    let begun = "PRAGMA cache_size = 1; BEGIN; CREATE TABLE t(x); CREATE TABLE u(x);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+         INSERT INTO t SELECT randomblob(100) FROM n;";
+    connection.execute_batch(begun).unwrap();
+    // By another process: the locks of this connection are not to be touched.
+    for name in ["events.db", "events.db-journal"] {
+        let (from, to) = (outside.path().join(name), database.with_file_name(name));
+        assert!(std::process::Command::new("cp").args([&from, &to]).status().unwrap().success());
+        assert!(std::fs::metadata(&to).unwrap().len() > 0, "{name}");
+    }
+}
+
+#[actix::test]
+async fn a_database_that_was_half_written_when_its_maker_was_killed_is_made_again() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    leave_half_written(&directory.path().join("events.db"), "");
+    for _ in 0..2 {
+        let store = open(&StoreConfig::directory(directory.path())).await;
+        usable(&store, "s").await;
+        within(store.close()).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn a_half_written_database_of_another_program_is_refused_and_left_as_it_is() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let paths = ["events.db", "events.db-journal"].map(|name| directory.path().join(name));
+    leave_half_written(&paths[0], "CREATE TABLE theirs(x); INSERT INTO theirs VALUES (1)");
+    let before = paths.each_ref().map(|path| std::fs::read(path).unwrap());
+    let opened = within(foldlog::Store::<Probe>::open_model(StoreConfig::directory(directory.path()))).await;
+    assert_kind!(opened.map(drop), ErrorKind::Unavailable { .. });
+    assert!(paths.each_ref().map(|path| std::fs::read(path).unwrap()) == before, "nothing of it is changed");
 }
 
 #[actix::test]
