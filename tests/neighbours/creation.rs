@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foldlog::{ErrorKind, StoreConfig};
 
-use crate::child::{Neighbour, hear, tell};
+use crate::support::child::{Neighbour, hear, tell};
 use crate::support::random::Random;
 use crate::support::{Probe, ProbeBody, append, assert_kind, look, open, usable, watchdog, within};
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use foldlog::{BlobKind, ErrorKind, EventId, Item, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 
-use crate::child::{Neighbour, hear, tell};
+use crate::support::child::{Neighbour, hear, tell};
 use crate::support::{ProbeBody, all_events, append, assert_kind, look, open, usable, watchdog, within};
 
 /// Holds the write lock until it is told to let go.

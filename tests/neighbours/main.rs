@@ -6,9 +6,26 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod child;
 mod creation;
 mod foreign_lock;
 mod many;
 mod ownership;
 mod take_over;
+
+use support::child;
+
+/// Not a test of its own: does nothing unless another test runs it as a child.
+#[actix::test]
+async fn as_a_child() {
+    let Some(child::Task { task, name, directory }) = child::task() else { return };
+    match task.as_str() {
+        "hold-lock" => foreign_lock::hold(&directory),
+        "work" => many::work(&directory, &name).await,
+        "work-on" => many::work_until_killed(&directory, &name).await,
+        "create" => creation::create(&directory, &name).await,
+        "own" => ownership::own(&directory).await,
+        "append-on-command" => take_over::append_on_command(&directory).await,
+        "read" => ownership::read(&directory).await,
+        other => panic!("no task {other}"),
+    }
+}

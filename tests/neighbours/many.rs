@@ -6,7 +6,7 @@ use std::path::Path;
 
 use foldlog::{Append, AppendKey, Session, Store, StoreConfig};
 
-use crate::child::{Neighbour, hear, tell};
+use crate::support::child::{Neighbour, hear, tell};
 use crate::support::{Probe, ProbeBody, all_events, append, files_below, look, open, usable, watchdog, within};
 
 const PROCESSES: usize = 32;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use foldlog::{ErrorKind, EventId, StoreConfig, Timestamp};
 
-use crate::child::{Neighbour, hear, tell};
+use crate::support::child::{Neighbour, hear, tell};
 use crate::support::{ProbeBody, all_events, append, assert_kind, ids, look, open, usable, watchdog, within};
 
 /// Owns the session `s`: appends once, and again at each command.

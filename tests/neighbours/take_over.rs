@@ -6,7 +6,7 @@ use std::path::Path;
 use foldlog::{ErrorKind, EventId, Item, OwnerInfo, Store, StoreConfig, SubscribeFrom, TakeOver};
 use futures::StreamExt;
 
-use crate::child::{Neighbour, hear, tell};
+use crate::support::child::{Neighbour, hear, tell};
 use crate::support::{
     Place, Probe, ProbeBody, Switch, all_events, append, assert_kind, ids, look, on_both, open, usable, watchdog,
     within,

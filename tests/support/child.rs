@@ -1,4 +1,4 @@
-//! Child processes: this binary again, with a task in its environment.
+//! Child processes: the test binary again, with a task in its environment.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -17,23 +17,18 @@ const TOLD: &str = "child: ";
 /// No child may keep a test waiting for longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Not a test of its own: does nothing unless another test runs it as a child.
-#[actix::test]
-async fn as_a_child() {
-    let Ok(task) = std::env::var(TASK) else { return };
-    // Ends with whoever started it, and may take long by hand.
-    let directory = PathBuf::from(std::env::var(DIRECTORY).unwrap());
-    let name = std::env::var(NAME).unwrap();
-    match task.as_str() {
-        "hold-lock" => super::foreign_lock::hold(&directory),
-        "work" => super::many::work(&directory, &name).await,
-        "work-on" => super::many::work_until_killed(&directory, &name).await,
-        "create" => super::creation::create(&directory, &name).await,
-        "own" => super::ownership::own(&directory).await,
-        "append-on-command" => super::take_over::append_on_command(&directory).await,
-        "read" => super::ownership::read(&directory).await,
-        other => panic!("no task {other}"),
-    }
+/// What a child is to do: a task by its name, a name of its own, a directory.
+pub(crate) struct Task {
+    pub(crate) task: String,
+    pub(crate) name: String,
+    pub(crate) directory: PathBuf,
+}
+
+/// The task of this process, if it is a child. For the test `as_a_child` of each binary that has children, which does
+/// nothing unless another test runs it.
+pub(crate) fn task() -> Option<Task> {
+    let task = std::env::var(TASK).ok()?;
+    Some(Task { task, name: std::env::var(NAME).unwrap(), directory: std::env::var(DIRECTORY).unwrap().into() })
 }
 
 /// Tells the parent something, on a line of its own.
@@ -61,7 +56,7 @@ pub(crate) struct Neighbour {
 impl Neighbour {
     pub(crate) fn start(task: &str, name: &str, directory: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child::as_a_child", "--exact", "--nocapture", "--test-threads=1"])
+            .args(["as_a_child", "--exact", "--nocapture", "--test-threads=1"])
             .env(TASK, task)
             .env(NAME, name)
             .env(DIRECTORY, directory)
@@ -105,9 +100,8 @@ impl Neighbour {
         assert_eq!(self.next().as_deref(), Some(what));
     }
 
-    /// What it has told and nobody has heard.
-    pub(crate) fn told(&self) -> Vec<String> {
-        self.lines.try_iter().collect()
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// SIGSTOP or SIGCONT.
