@@ -1,12 +1,16 @@
 //! Goal: a session is taken from an owner that hangs, at once and whatever that one holds in flight; the robbed one writes
 //! nothing more, learns who has the session, and reads on. Method: two stores on both media; then a process that is stopped.
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Duration;
 
 use foldlog::{ErrorKind, EventId, Item, OwnerInfo, Store, StoreConfig, SubscribeFrom, TakeOver};
 use futures::StreamExt;
+use futures::future::{Either, select};
 
 use crate::support::child::{Neighbour, hear, tell};
+use crate::support::random::Random;
 use crate::support::{
     Place, Probe, ProbeBody, Switch, all_events, append, assert_kind, ids, look, on_both, open, usable, watchdog,
     within,
@@ -303,5 +307,82 @@ async fn a_session_of_a_stopped_process_is_taken_over_at_once_and_the_process_re
     );
     assert!(hung.end().1.success());
     usable(&store, "s").await;
+    within(store.close()).await.unwrap();
+}
+
+/// Appends, always several at once, until it is robbed.
+pub(crate) async fn append_until_robbed(directory: &Path) {
+    let store = open(&StoreConfig::directory(directory)).await;
+    let session = within(store.open_session("s")).await.unwrap();
+    let mut receipts = VecDeque::new();
+    loop {
+        while receipts.len() < 8 {
+            receipts.push_back(session.append(ProbeBody::Added(1000)).unwrap());
+        }
+        match within(receipts.pop_front().unwrap()).await.map_err(|error| error.kind().clone()) {
+            Ok(appended) => tell(format!("appended {}", appended.head)),
+            Err(ErrorKind::OwnedElsewhere { owner, .. }) => break tell(format!("robbed by {}", owner.process)),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    for receipt in receipts {
+        assert_kind!(within(receipt).await, ErrorKind::OwnedElsewhere { .. });
+    }
+    hear();
+    within(store.close()).await.unwrap();
+}
+
+/// Until the store waits for a lock, which nothing announces.
+async fn locked_out(store: &Store<Probe>) {
+    while store.stats().lock_waiting.is_none() {
+        actix::clock::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[actix::test]
+async fn whatever_a_process_was_doing_when_it_was_stopped_it_writes_nothing_after_a_take_over() {
+    let _watchdog = watchdog();
+    let mut random = Random::seeded();
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&StoreConfig::directory(directory.path())).await;
+    let mut held = 0;
+    for round in 0..12 {
+        let hung = Neighbour::start("append-until-robbed", "", directory.path());
+        for _ in 0..10 + random.below(20) {
+            assert!(hung.next().unwrap().starts_with("appended "));
+        }
+        // The moment is random: there is nothing to wait for.
+        std::thread::sleep(Duration::from_micros(random.below(3000)));
+        hung.signal("-STOP");
+        let session = within(store.open_session("s")).await.unwrap();
+        let locked_out = std::pin::pin!(locked_out(&store));
+        match within(select(std::pin::pin!(session.take_over()), locked_out)).await {
+            Either::Left((taken, _)) => taken.unwrap(),
+            Either::Right(((), taken)) => {
+                // Stopped inside a commit, it holds the lock that everyone needs: then it has to go on, or be killed.
+                held += 1;
+                hung.signal("-CONT");
+                within(taken).await.unwrap();
+            }
+        }
+        let ours = append(&session, ProbeBody::Noted(format!("taken over in round {round}"))).await.unwrap().head;
+        hung.signal("-CONT");
+        let mut told = Vec::new();
+        let robbed = loop {
+            match hung.next().unwrap() {
+                line if line.starts_with("robbed by ") => break line,
+                line => told.push(line.strip_prefix("appended ").unwrap().parse::<u64>().unwrap()),
+            }
+        };
+        assert_eq!(robbed, format!("robbed by {}", std::process::id()));
+        assert!(hung.end().1.success());
+        assert!(told.iter().all(|id| *id < ours.get()), "acknowledged after the take-over at {ours}: {told:?}");
+        let events = all_events(&session).await;
+        assert_eq!(events.last().unwrap().id(), ours, "nothing came after it");
+        assert!(events.iter().zip(1..).all(|(event, id)| event.id().get() == id));
+        assert_eq!(look(&store, "s").await.0, *session.view());
+        within(session.close()).await.unwrap();
+    }
+    println!("{held} of 12 were stopped inside a commit");
     within(store.close()).await.unwrap();
 }
