@@ -230,7 +230,8 @@ impl<M: SessionModel> Session<M> {
     }
 
     /// Closes this session, for all of its handles: finishes what is in flight, ends its subscriptions, lets another
-    /// store write it. It can be opened again.
+    /// store write it. It can be opened again. Giving the log up is a write: while another process holds the database's
+    /// write lock, this waits.
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`]. Closing a closed session is not an error.
