@@ -282,9 +282,9 @@ impl<M: SessionModel> Entry<M> {
 
 /// The right to run a session's turn. One at a time; given back when dropped.
 ///
-/// It excludes other takers, in this store and in others, and says nothing about the log: dropping it appends nothing. A
-/// turn that was started stays running there until an event ends it; [`Session::unfinished`](crate::Session::unfinished)
-/// finds one that was forgotten.
+/// It excludes other takers, in this store and, until the session is taken over, in others; and says nothing about the log:
+/// dropping it appends nothing. A turn that was started stays running there until an event ends it;
+/// [`Session::unfinished`](crate::Session::unfinished) finds one that was forgotten.
 pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
 
 impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::task::Poll;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use foldlog::{BlobKind, ErrorKind, EventId, Item, StoreConfig, SubscribeFrom};
@@ -24,8 +25,9 @@ pub(crate) fn hold(directory: &Path) {
     tell("released");
 }
 
-/// What was logged about locks: the only test of this binary that waits for one reads it.
-struct Collector(Mutex<Vec<String>>);
+/// What was logged about locks, and by which thread: each store has a persist thread of its own, and other tests of this
+/// binary wait for locks too.
+struct Collector(Mutex<Vec<(ThreadId, String)>>);
 
 static COLLECTOR: Collector = Collector(Mutex::new(Vec::new()));
 
@@ -37,7 +39,7 @@ impl log::Log for Collector {
     fn log(&self, record: &log::Record<'_>) {
         let text = record.args().to_string();
         if text.contains("lock") {
-            self.0.lock().unwrap().push(text);
+            self.0.lock().unwrap().push((std::thread::current().id(), text));
         }
     }
 
@@ -124,9 +126,14 @@ async fn a_process_that_holds_the_write_lock_delays_acknowledgements_and_loses_n
     assert_eq!((after.lock_waits, after.lock_waiting), (1, None));
     assert!(after.lock_waited >= during.lock_waited);
     assert_eq!(after.appends_acknowledged, acknowledged + IN_FLIGHT_MAX as u64 + 1);
-    let logged = std::mem::take(&mut *COLLECTOR.0.lock().unwrap());
-    assert_eq!(logged.len(), 2, "one line when it begins to wait, one when it ends: {logged:?}");
-    assert!(logged[0].contains("appends wait") && logged[1].contains("held"), "{logged:?}");
+    // The counter has microseconds, the line what is below them too.
+    let waited = format!("held the event log's lock for {:?}", after.lock_waited);
+    let logged = COLLECTOR.0.lock().unwrap().clone();
+    let ours =
+        logged.iter().find(|(_, line)| line.contains(waited.trim_end_matches('s'))).expect("a line at the end").0;
+    let ours: Vec<_> = logged.iter().filter(|(thread, _)| *thread == ours).collect();
+    assert_eq!(ours.len(), 2, "one line when it begins to wait, one when it ends: {logged:?}");
+    assert!(ours[0].1.contains("appends wait"), "{ours:?}");
     println!("lock held for {:?}: waited {:?}, {looks} looks meanwhile, 0 lost", begun.elapsed(), after.lock_waited);
 
     usable(&store, "s").await;

@@ -30,7 +30,7 @@ pub(crate) async fn read(directory: &Path) {
     let store = open(&StoreConfig::directory(directory)).await;
     let session = within(store.open_session("s")).await.unwrap();
     while hear().is_some() {
-        let session = within(store.open_session("s")).await.map(|_| session.clone()).unwrap();
+        let session = within(store.open_session("s")).await.unwrap();
         let state = within(store.read_state("s")).await.unwrap();
         // Its owner may write between one look and the next.
         let events = all_events(&session).await.len() as u64;
@@ -68,7 +68,7 @@ async fn a_second_process_is_refused_at_once_with_the_name_of_the_owner() {
             refused.as_ref(),
             ErrorKind::OwnedElsewhere { session, owner: named }
                 if session.as_str() == "s" && named.process == owner.id() && named.since >= before
-                    && host.as_ref().is_ok_and(|host| *host == named.host)
+                    && host.as_ref().map_or(!named.host.is_empty(), |host| *host == named.host)
         );
         let text = refused.unwrap_err().to_string();
         assert!(text.contains(&format!("process {}", owner.id())) && text.contains(" since 2"), "{text}");

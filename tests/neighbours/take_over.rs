@@ -345,9 +345,9 @@ async fn whatever_a_process_was_doing_when_it_was_stopped_it_writes_nothing_afte
     let mut random = Random::seeded();
     let directory = tempfile::tempdir().unwrap();
     let store = open(&StoreConfig::directory(directory.path())).await;
-    let mut held = 0;
+    let (mut held, mut killed) = (0, 0);
     for round in 0..12 {
-        let hung = Neighbour::start("append-until-robbed", "", directory.path());
+        let mut hung = Neighbour::start("append-until-robbed", "", directory.path());
         for _ in 0..10 + random.below(20) {
             assert!(hung.next().unwrap().starts_with("appended "));
         }
@@ -361,21 +361,29 @@ async fn whatever_a_process_was_doing_when_it_was_stopped_it_writes_nothing_afte
             Either::Right(((), taken)) => {
                 // Stopped inside a commit, it holds the lock that everyone needs: then it has to go on, or be killed.
                 held += 1;
-                hung.signal("-CONT");
+                if random.one_in(3) {
+                    killed += 1;
+                    hung.strike();
+                } else {
+                    hung.signal("-CONT");
+                }
                 within(taken).await.unwrap();
             }
         }
         let ours = append(&session, ProbeBody::Noted(format!("taken over in round {round}"))).await.unwrap().head;
-        hung.signal("-CONT");
-        let mut told = Vec::new();
-        let robbed = loop {
-            match hung.next().unwrap() {
-                line if line.starts_with("robbed by ") => break line,
-                line => told.push(line.strip_prefix("appended ").unwrap().parse::<u64>().unwrap()),
-            }
-        };
-        assert_eq!(robbed, format!("robbed by {}", std::process::id()));
-        assert!(hung.end().1.success());
+        let was_killed = !hung.is_alive();
+        if !was_killed {
+            hung.signal("-CONT");
+        }
+        let (lines, status) = hung.end();
+        let (told, robbed): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.starts_with("appended "));
+        let told: Vec<u64> = told.iter().map(|line| line.strip_prefix("appended ").unwrap().parse().unwrap()).collect();
+        let by_us = format!("robbed by {}", std::process::id());
+        if was_killed {
+            assert!(robbed.is_empty(), "{robbed:?}");
+        } else {
+            assert!(robbed == [&by_us] && status.success(), "{robbed:?}");
+        }
         assert!(told.iter().all(|id| *id < ours.get()), "acknowledged after the take-over at {ours}: {told:?}");
         let events = all_events(&session).await;
         assert_eq!(events.last().unwrap().id(), ours, "nothing came after it");
@@ -383,6 +391,6 @@ async fn whatever_a_process_was_doing_when_it_was_stopped_it_writes_nothing_afte
         assert_eq!(look(&store, "s").await.0, *session.view());
         within(session.close()).await.unwrap();
     }
-    println!("{held} of 12 were stopped inside a commit");
+    println!("{held} of 12 were stopped inside a commit, {killed} of them killed for it");
     within(store.close()).await.unwrap();
 }
