@@ -157,6 +157,7 @@ struct Told {
     refused: BTreeSet<(String, String)>,
     /// The session of each append key that was tried.
     tried: BTreeMap<String, String>,
+    lost: BTreeSet<(String, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -200,7 +201,9 @@ impl Told {
         }
         for (told, what) in [(&self.acknowledged, "acknowledged"), (&self.seen, "shown")] {
             for ((session, id), digest) in told {
-                if logs.get(session).and_then(|log| log.get(*id as usize - 1)) != Some(digest) {
+                if logs.get(session).and_then(|log| log.get(*id as usize - 1)) != Some(digest)
+                    && self.lost.insert((session.clone(), *id))
+                {
                     figures.lost += 1;
                     println!("LOST: event {id} of {session} was {what}, and is not there");
                 }
