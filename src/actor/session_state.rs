@@ -381,3 +381,6 @@ impl<M: SessionModel> SessionState<M> {
 fn refused_by(panicked: Panicked) -> Error {
     ErrorKind::BodyRefused { reason: panicked.to_string() }.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -342,7 +342,9 @@ impl Scope<'_> {
     ) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(mut state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
-            return Ok(Err(self.living_owner(&state)?.map_or(Refusal::Robbed, Refusal::Owned)));
+            // One that cannot be looked at is no reason to refuse the whole group.
+            let owner = self.living_owner(&state).unwrap_or_default();
+            return Ok(Err(owner.map_or(Refusal::Robbed, Refusal::Owned)));
         }
         // By the chain too: a foreign row may have taken the very id that was refused to the append ahead.
         if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {

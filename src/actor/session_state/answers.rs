@@ -116,6 +116,12 @@ impl<M: SessionModel> SessionState<M> {
             (result, Claim::No) if self.phase == Phase::Ready => {
                 let error = unavailable(result);
                 self.ready.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
+                // It would ask again at once, and for ever.
+                if matches!(self.waiting.front(), Some(Task::Claim(_)))
+                    && let Some(Task::Claim(task)) = self.waiting.pop_front()
+                {
+                    drop(task.reply.send(Err(error)));
+                }
             }
             (result, Claim::No) => self.failed(unavailable(result), "the log cannot be read"),
             (result, Claim::Yes | Claim::Force) => self.refuse_appends(&unavailable(result)),
