@@ -232,7 +232,9 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     fn claim(&mut self, task: ClaimTask) {
-        if task.asked && self.owned.is_some() {
+        // What is in flight tells of a robbery by itself, and a look would have to wait for it.
+        let told_anyway = task.claim == Claim::Yes && self.in_flight.has_appends();
+        if self.owned.is_some() && (task.asked || told_anyway) {
             // Whoever asked may have lost interest.
             return drop(task.reply.send(Ok(())));
         }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::actor::group::PersistError;
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentBody};
 use crate::blob::MemoryBlobs;
 use crate::error::OwnerInfo;
 use crate::event_log::{LogError, LogKey, Refusal, Written};
@@ -81,6 +81,20 @@ fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_robbed() {
     let error = answer(&mut robbed).unwrap().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }), "{error}");
     assert_eq!(bench.asked(), []);
+}
+
+#[test]
+fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
+    let mut bench = Bench::new();
+    let append = crate::append::Append::new(AgentBody::StopRequested);
+    let in_flight = Counted::enter(&Arc::default(), 1).unwrap();
+    let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), in_flight);
+    bench.with(|state, env| state.accept(Task::Append(request), env));
+    assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
+    assert!(answer(&mut bench.claim(Claim::Yes)).unwrap().is_ok());
+    assert_eq!(bench.asked(), []);
+    assert!(answer(&mut bench.claim(Claim::Force)).is_none());
+    assert_eq!(bench.asked(), [Claim::Force]);
 }
 
 #[test]
