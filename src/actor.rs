@@ -41,6 +41,7 @@ use actix::prelude::*;
 use crate::blob::BlobStore;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
+use crate::stats::Counters;
 use persist::PersistActor;
 use workers::Readers;
 
@@ -77,6 +78,7 @@ pub(crate) struct Services {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) readers: Readers,
     pub(crate) arbiters: Vec<ArbiterHandle>,
+    pub(crate) counters: Arc<Counters>,
     next_arbiter: AtomicUsize,
     closed: AtomicBool,
 }
@@ -89,6 +91,7 @@ impl Services {
         blobs: Arc<dyn BlobStore>,
         readers: Readers,
         arbiters: Vec<ArbiterHandle>,
+        counters: Arc<Counters>,
     ) -> Self {
         Self {
             config,
@@ -97,6 +100,7 @@ impl Services {
             blobs,
             readers,
             arbiters,
+            counters,
             next_arbiter: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }

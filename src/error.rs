@@ -110,7 +110,8 @@ pub enum ErrorKind {
         /// Why.
         reason: String,
     },
-    /// Another store writes the session. It can be read; once the owner has closed or died, append again.
+    /// Another store writes the session, perhaps since it took it over from this one. It can be read; once the owner has
+    /// closed or died, append again. [`Session::take_over`](crate::Session::take_over) takes it from an owner that hangs.
     #[error("session {session} is written by {owner}")]
     OwnedElsewhere {
         /// The session.

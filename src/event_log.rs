@@ -74,7 +74,7 @@ pub(crate) struct SessionRow {
 pub(crate) enum Write {
     /// Finds the session's log, or makes it, owned by this store.
     Register { session: SessionId, at: Timestamp },
-    /// Tells the head, after everything ahead of it in the queue. `claim` makes this store the owner.
+    /// Tells the head, after everything ahead of it in the queue. A `claim` makes this store the owner.
     Fence { log: LogMeta, claim: Claim },
     /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
@@ -85,7 +85,10 @@ pub(crate) enum Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
     No,
+    /// Unless another store that is alive owns the log.
     Yes,
+    /// Though its owner may be alive: the raised epoch keeps that one from writing.
+    Force,
 }
 
 /// What became of a [`Write`].
@@ -111,7 +114,7 @@ pub(crate) enum Refusal {
     HeadMoved { head: EventId },
     /// Another store that is alive owns the log.
     Owned(OwnerInfo),
-    /// The log changed hands since the epoch of the append.
+    /// The log changed hands since the epoch of the append, and whoever has it now, if anyone, is dead.
     Robbed,
     /// The append key is in the log already.
     KeyTaken,

@@ -25,7 +25,7 @@
 //! - Open: [`Store`], [`StoreConfig`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
 //!   [`StoredState`]. Follow: [`EventStream`], [`Delivery`], [`Gap`].
 //! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`],
-//!   [`TakeTurn`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
+//!   [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
 //!   [`PersistActor`]: [`Restart`].
 //! - The built-in model: [`agent`]. A model of your own: [`SessionModel`].
 //!
@@ -55,6 +55,8 @@ mod event_log;
 mod layers;
 mod owner;
 
+mod stats;
+
 mod actor;
 mod append;
 mod store;
@@ -67,7 +69,9 @@ pub use actor::blob::{BlobActor, GetBlob, PutBlob};
 pub use actor::entry::TurnGuard;
 pub use actor::persist::PersistActor;
 pub use actor::recovery::{Condition, EventPage, RecoveryReport};
-pub use actor::session::{CurrentView, EventsAfter, NextIds, Notify, Recovery, SessionActor, Subscribe, TakeTurn};
+pub use actor::session::{
+    CurrentView, EventsAfter, NextIds, Notify, Recovery, SessionActor, Subscribe, TakeOver, TakeTurn,
+};
 pub use actor::subscription::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
 pub use append::{Append, Appended, Receipt};
 pub use clock::{Clock, ManualClock};
@@ -77,6 +81,7 @@ pub use error::{Error, ErrorKind, OwnerInfo};
 pub use event_log::MemoryDisk;
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body};
+pub use stats::Stats;
 pub use store::{BrokenRef, Session, SessionSummary, StopOutcome, Store, StoredState};
 
 /// The program of the README compiles.

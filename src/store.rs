@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event_log::{Epoch, Head, LogMeta, Write, Written};
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
+use crate::stats::Stats;
 
 use closing::Closing;
 pub use session::{Session, StopOutcome};
@@ -367,6 +368,12 @@ impl<M: SessionModel> Store<M> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.0.services.config.clock.now()
+    }
+
+    /// What this store has done and met since it was opened. Costs a few loads, and waits for nobody.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.services.counters.look()
     }
 
     /// The address of the actor that writes the log: for [`Restart`](crate::Restart).

@@ -10,13 +10,13 @@ use futures::channel::oneshot;
 
 use super::published::Published;
 use super::recovery::Condition;
-use super::session::{Accept, SessionActor};
-use super::session_state::{SessionState, Task};
+use super::session::{Accept, Recovery, SessionActor};
+use super::session_state::{ClaimTask, SessionState, Task};
 use super::workers::lock;
 use super::{Services, guarded};
 use crate::append::{Append, Counted, Receipt, Request};
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{Epoch, LogMeta};
+use crate::event_log::{Claim, Epoch, LogMeta};
 use crate::id::SessionId;
 use crate::model::{SessionModel, Turns, View};
 
@@ -204,7 +204,8 @@ impl<M: SessionModel> Entry<M> {
                 .unwrap_or_else(|panicked| Err(panicked.to_string()))
                 .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
-        let (request, receipt) = Request::new(append, self.id.clone(), self.enter()?);
+        let entered = self.enter().inspect_err(|_| self.services.counters.append_busy())?;
+        let (request, receipt) = Request::new(append, self.id.clone(), entered);
         Ok((Task::Append(request), receipt))
     }
 
@@ -215,12 +216,27 @@ impl<M: SessionModel> Entry<M> {
         let Some(guard) = self.take_turn_unchecked() else {
             return Err(ErrorKind::TurnInFlight { session }.into());
         };
-        let (sender, receiver) = oneshot::channel();
-        self.tell(Task::Claim(sender))?;
-        receiver.await.unwrap_or_else(|_| Err(self.closed()))?;
+        self.claim(Claim::Yes).await?;
         // Once more: the session may have stopped while the last turn was on, or in the store that wrote it before.
         self.check_turns()?;
         Ok(guard)
+    }
+
+    /// Makes the session this store's to write, whoever has it.
+    pub(crate) async fn take_over(self: Arc<Self>) -> Result<(), Error> {
+        self.check_open()?;
+        // By what the log holds now: a build that cannot write the session leaves it to the one that does.
+        self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.closed()))?;
+        if let Some(error) = self.published.refusal(&self.id) {
+            return Err(error);
+        }
+        self.claim(Claim::Force).await
+    }
+
+    async fn claim(self: &Arc<Self>, claim: Claim) -> Result<(), Error> {
+        let (reply, receiver) = oneshot::channel();
+        self.tell(Task::Claim(ClaimTask { claim, asked: false, reply }))?;
+        receiver.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// Takes the turn whatever the model says of the session: to stop it, for example.
@@ -266,9 +282,9 @@ impl<M: SessionModel> Entry<M> {
 
 /// The right to run a session's turn. One at a time; given back when dropped.
 ///
-/// It excludes other takers, in this store and in others, and says nothing about the log: dropping it appends nothing. A
-/// turn that was started stays running there until an event ends it; [`Session::unfinished`](crate::Session::unfinished)
-/// finds one that was forgotten.
+/// It excludes other takers, in this store and, until the session is taken over, in others; and says nothing about the log:
+/// dropping it appends nothing. A turn that was started stays running there until an event ends it;
+/// [`Session::unfinished`](crate::Session::unfinished) finds one that was forgotten.
 pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
 
 impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {

@@ -1,5 +1,6 @@
 //! The actor that owns the event log's one writing connection and groups commits.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -8,6 +9,7 @@ use futures::channel::oneshot;
 use super::Restart;
 use super::group::{GroupWriter, Next, Pending, PersistError, Reply};
 use crate::event_log::{LogError, Write};
+use crate::stats::Counters;
 
 /// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for a while by
 /// then, so this only lets the mailbox in.
@@ -18,14 +20,15 @@ const RETRY: Duration = Duration::from_millis(10);
 /// The only message that a host may send it is [`Restart`].
 pub struct PersistActor {
     writer: GroupWriter,
+    counters: Arc<Counters>,
     flush_scheduled: bool,
     /// Since when another process keeps the group waiting.
     locked_out: Option<Instant>,
 }
 
 impl PersistActor {
-    pub(crate) fn new(writer: GroupWriter) -> Self {
-        Self { writer, flush_scheduled: false, locked_out: None }
+    pub(crate) fn new(writer: GroupWriter, counters: Arc<Counters>) -> Self {
+        Self { writer, counters, flush_scheduled: false, locked_out: None }
     }
 
     fn schedule(&mut self, context: &mut Context<Self>) {
@@ -92,14 +95,18 @@ impl Handler<Flush> for PersistActor {
 
     fn handle(&mut self, _: Flush, context: &mut Context<Self>) {
         self.flush_scheduled = false;
+        let begun = Instant::now();
         let next = self.writer.flush();
         match (next, self.locked_out) {
             (Next::Retry, None) => {
                 log::warn!("another process holds the event log's lock: appends wait");
-                self.locked_out = Some(Instant::now());
+                self.counters.lock_wait_began(begun);
+                self.locked_out = Some(begun);
             }
             (Next::Idle | Next::Flush, Some(since)) => {
-                log::warn!("another process held the event log's lock for {:?}", since.elapsed());
+                let waited = since.elapsed();
+                log::warn!("another process held the event log's lock for {waited:?}");
+                self.counters.lock_wait_ended(waited);
                 self.locked_out = None;
             }
             _ => {}

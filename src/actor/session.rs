@@ -27,7 +27,7 @@ use crate::model::{SessionModel, View};
 /// publishes and replies only after the commit.
 ///
 /// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`], [`CurrentView`],
-/// [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`], [`TakeTurn`], [`Recovery`] and [`Restart`].
+/// [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`] and [`Restart`].
 pub struct SessionActor<M: SessionModel> {
     entry: Arc<Entry<M>>,
 }
@@ -42,7 +42,12 @@ impl<M: SessionModel> SessionActor<M> {
         let entry = Arc::clone(&self.entry);
         let guarded = catch_unwind(AssertUnwindSafe(|| {
             let services = &entry.services;
-            let env = Env { now: services.config.clock.now(), config: &services.config, blobs: &*services.blobs };
+            let env = Env {
+                now: services.config.clock.now(),
+                config: &services.config,
+                blobs: &*services.blobs,
+                counters: &services.counters,
+            };
             let mut state = lock(&entry.state);
             step(&mut state, &env);
             let effects = state.take_effects();
@@ -395,6 +400,21 @@ impl<M: SessionModel> Handler<TakeTurn<M>> for SessionActor<M> {
 
     fn handle(&mut self, _: TakeTurn<M>, _: &mut Context<Self>) -> Self::Result {
         Box::pin(Arc::clone(&self.entry).take_turn())
+    }
+}
+
+/// Makes the session this store's to write, though its owner may be alive: see
+/// [`Session::take_over`](crate::Session::take_over).
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), Error>")]
+pub struct TakeOver;
+
+impl<M: SessionModel> Handler<TakeOver> for SessionActor<M> {
+    // Waits for the log.
+    type Result = ResponseFuture<Result<(), Error>>;
+
+    fn handle(&mut self, _: TakeOver, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(Arc::clone(&self.entry).take_over())
     }
 }
 

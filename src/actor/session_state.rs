@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, Head, LogMeta, Write};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::model::SessionModel;
+use crate::stats::Counters;
 
 /// What the session asks of others. The answers come back with the incarnation that asked; those of an earlier one are
 /// dropped.
@@ -49,6 +50,7 @@ pub(crate) struct Env<'a> {
     pub(crate) now: Timestamp,
     pub(crate) config: &'a StoreConfig,
     pub(crate) blobs: &'a dyn BlobStore,
+    pub(crate) counters: &'a Counters,
 }
 
 /// One thing asked of the session, in the order of the calls.
@@ -58,8 +60,15 @@ pub(crate) enum Task<M: SessionModel> {
     /// Head and counters after everything accepted before.
     Counters(oneshot::Sender<Result<(EventId, M::Counters), Error>>),
     /// Makes this store the log's owner, and the view current.
-    Claim(oneshot::Sender<Result<(), Error>>),
+    Claim(ClaimTask),
     Close(CloseReply<M>),
+}
+
+pub(crate) struct ClaimTask {
+    pub(crate) claim: Claim,
+    /// Whether the log was asked since: what this store remembers may be old, for a take-over tells nobody.
+    pub(crate) asked: bool,
+    pub(crate) reply: oneshot::Sender<Result<(), Error>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,12 +224,26 @@ impl<M: SessionModel> SessionState<M> {
                 Some(Task::Counters(reply)) => {
                     drop(reply.send(Ok((self.stamper.head.id, self.stamper.counters.clone()))))
                 }
-                Some(Task::Claim(reply)) if self.owned.is_some() => drop(reply.send(Ok(()))),
-                Some(claim @ Task::Claim(_)) => self.check_first(claim, Effect::Fence { claim: Claim::Yes }),
+                Some(Task::Claim(task)) => self.claim(task),
                 Some(Task::Close(done)) if self.in_flight.is_empty() => self.close(done),
                 Some(Task::Close(done)) => return self.waiting.push_front(Task::Close(done)),
             }
         }
+    }
+
+    fn claim(&mut self, task: ClaimTask) {
+        // What is in flight tells of a robbery by itself, and a look would have to wait for it.
+        let told_anyway = task.claim == Claim::Yes && self.in_flight.has_appends();
+        if self.owned.is_some() && (task.asked || told_anyway) {
+            // Whoever asked may have lost interest.
+            return drop(task.reply.send(Ok(())));
+        }
+        let claim = match task.claim {
+            // Only looks, which needs no write lock.
+            Claim::Yes if self.owned.is_some() => Claim::No,
+            claim => claim,
+        };
+        self.check_first(Task::Claim(task), Effect::Fence { claim });
     }
 
     fn close(&mut self, done: CloseReply<M>) {
@@ -234,7 +257,7 @@ impl<M: SessionModel> SessionState<M> {
         for task in std::mem::take(&mut self.waiting) {
             match task {
                 Task::Append(request) => request.answer(Err(error.clone())),
-                Task::Claim(reply) => drop(reply.send(Err(error.clone()))),
+                Task::Claim(task) => drop(task.reply.send(Err(error.clone()))),
                 task => self.waiting.push_back(task),
             }
         }
@@ -245,7 +268,7 @@ impl<M: SessionModel> SessionState<M> {
             match task {
                 Task::Append(request) => request.answer(Err(error.clone())),
                 Task::Counters(reply) => drop(reply.send(Err(error.clone()))),
-                Task::Claim(reply) => drop(reply.send(Err(error.clone()))),
+                Task::Claim(task) => drop(task.reply.send(Err(error.clone()))),
                 Task::Transient(..) => {}
                 // Closed by someone else, or not recovered: in both cases nothing is in flight.
                 Task::Close(done) => self.close(done),
@@ -360,3 +383,6 @@ impl<M: SessionModel> SessionState<M> {
 fn refused_by(panicked: Panicked) -> Error {
     ErrorKind::BodyRefused { reason: panicked.to_string() }.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,6 +147,11 @@ impl Disk {
         self.alive.get(id).map_or(Liveness::Dead, |info| Liveness::Alive(info.clone()))
     }
 
+    /// Who else owns a log, if it lives.
+    fn living_owner(&self, me: &str, owner: Option<&str>) -> Option<OwnerInfo> {
+        self.alive.get(owner.filter(|owner| *owner != me)?).cloned()
+    }
+
     fn write(&mut self, me: &str, write: &Write) -> Result<Result<Written, Refusal>, LogError> {
         match write {
             Write::Register { session, at } => self.register(me, session, *at).map(Ok),
@@ -182,18 +187,16 @@ impl Disk {
         let owner = self.logs.get(&log.key).ok_or(Refusal::UnknownLog)?.owner.clone();
         let mine = owner.as_deref() == Some(me);
         if claim == Claim::Yes
-            && !mine
-            && let Some(owner) = &owner
-            && let Liveness::Alive(owner) = self.liveness(owner)
+            && let Some(owner) = self.living_owner(me, owner.as_deref())
         {
             return Err(Refusal::Owned(owner));
         }
         let log = self.logs.get_mut(&log.key).ok_or(Refusal::UnknownLog)?;
-        if claim == Claim::Yes && !mine {
+        if claim != Claim::No && !mine {
             log.owner = Some(me.to_owned());
             log.epoch = Epoch(log.epoch.0 + 1);
         }
-        Ok(Written::Fenced { head: log.head(), owned: (mine || claim == Claim::Yes).then_some(log.epoch) })
+        Ok(Written::Fenced { head: log.head(), owned: (mine || claim != Claim::No).then_some(log.epoch) })
     }
 
     fn append(
@@ -204,10 +207,11 @@ impl Disk {
         after: Chain,
         events: &[StoredEvent],
     ) -> Result<Written, Refusal> {
-        let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
-        if log.owner.as_deref() != Some(me) || log.epoch != epoch {
-            return Err(Refusal::Robbed);
+        let found = self.logs.get(&log).ok_or(Refusal::UnknownLog)?;
+        if found.owner.as_deref() != Some(me) || found.epoch != epoch {
+            return Err(self.living_owner(me, found.owner.as_deref()).map_or(Refusal::Robbed, Refusal::Owned));
         }
+        let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
         let head = log.head();
         if events.first().is_some_and(|event| event.id != head.id.next()) || after != head.chain {
             return Err(Refusal::HeadMoved { head: head.id });

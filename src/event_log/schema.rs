@@ -1,7 +1,7 @@
 //! The database's tables and settings: made once, checked at each open.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -17,6 +17,10 @@ pub(crate) const FORMAT: i64 = 1;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for the writing connection, before the persist actor takes over the waiting: it can answer others meanwhile.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+/// How often it looks meanwhile. A neighbour that commits without a pause leaves the lock free for some tens of
+/// microseconds at a time, and nobody queues for it: SQLite's own wait looks every 50 to 100 ms before long, and was seen
+/// to come away empty for most of a second; this one, for a seventh of it.
+const WRITER_BUSY_POLL: Duration = Duration::from_millis(1);
 
 const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -166,8 +170,15 @@ pub(super) fn create(database: &Database, model: &str) -> Result<(), LogError> {
 
 /// Opens the writing connection.
 pub(super) fn open_writer(database: &Database, durability: Durability) -> Result<Connection, LogError> {
-    let connection = open(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_timeout(WRITER_BUSY_TIMEOUT)?;
+    let mut connection = open(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut since = Instant::now();
+    connection.busy_handler(Some(move |times: i32| {
+        if times == 0 {
+            since = Instant::now();
+        }
+        std::thread::sleep(WRITER_BUSY_POLL);
+        since.elapsed() < WRITER_BUSY_TIMEOUT
+    }))?;
     let synchronous = match durability {
         Durability::PowerLoss => "FULL",
         Durability::ProcessCrash => "NORMAL",

@@ -15,6 +15,7 @@ use super::{
 use crate::codec::Chain;
 use crate::config::Durability;
 use crate::directory::StoreDirectory;
+use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, Owners};
 
@@ -281,6 +282,15 @@ impl Scope<'_> {
         Ok(Some(LogState { owner, epoch, head }))
     }
 
+    /// Who else owns the log, if it lives.
+    fn living_owner(&self, state: &LogState) -> rusqlite::Result<Option<OwnerInfo>> {
+        let Some(owner) = state.owner.as_deref().filter(|owner| *owner != self.me()) else { return Ok(None) };
+        match self.directory.liveness(owner).map_err(|error| outside(&error))? {
+            Liveness::Alive(owner) => Ok(Some(owner)),
+            Liveness::Dead => Ok(None),
+        }
+    }
+
     fn register(&mut self, connection: &Connection, session: &SessionId, at: Timestamp) -> rusqlite::Result<Written> {
         if let Some(meta) = sqlite_reader::find(connection, session)? {
             return Ok(Written::Registered { meta, owned: None });
@@ -309,12 +319,11 @@ impl Scope<'_> {
     ) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(mut state) = self.state(connection, log.key)? else { return Ok(Err(Refusal::UnknownLog)) };
         let mine = state.owner.as_deref() == Some(self.me());
-        if claim == Claim::Yes && !mine {
-            if let Some(owner) = &state.owner {
-                let liveness = self.directory.liveness(owner).map_err(|error| outside(&error))?;
-                if let Liveness::Alive(owner) = liveness {
-                    return Ok(Err(Refusal::Owned(owner)));
-                }
+        if claim != Claim::No && !mine {
+            if claim == Claim::Yes
+                && let Some(owner) = self.living_owner(&state)?
+            {
+                return Ok(Err(Refusal::Owned(owner)));
             }
             state.owner = Some(self.me().to_owned());
             state.epoch = Epoch(state.epoch.0 + 1);
@@ -325,7 +334,7 @@ impl Scope<'_> {
             ))?;
             self.changed.insert(log.key, state.clone());
         }
-        let owned = (mine || claim == Claim::Yes).then_some(state.epoch);
+        let owned = (mine || claim != Claim::No).then_some(state.epoch);
         Ok(Ok(Written::Fenced { head: state.head, owned }))
     }
 
@@ -339,7 +348,9 @@ impl Scope<'_> {
     ) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(mut state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
-            return Ok(Err(Refusal::Robbed));
+            // One that cannot be looked at is no reason to refuse the whole group.
+            let owner = self.living_owner(&state).unwrap_or_default();
+            return Ok(Err(owner.map_or(Refusal::Robbed, Refusal::Owned)));
         }
         // By the chain too: a foreign row may have taken the very id that was refused to the append ahead.
         if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {

@@ -175,12 +175,9 @@ fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
         let epoch = epoch.unwrap();
         first.write(append(log, epoch, vec![event(1, None)])).unwrap();
         let claim = || Write::Fence { log, claim: Claim::Yes };
-        match second.write(claim()) {
-            Err(Refusal::Owned(owner)) => assert_eq!((owner.id, owner.process), (first.me.clone(), std::process::id())),
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(second.write(append(log, epoch, vec![event(2, None)])).unwrap_err(), Refusal::Robbed);
-        (first.release)();
+        assert_eq!(owner_named(second.write(claim())), first.me);
+        assert_eq!(owner_named(second.write(append(log, epoch, vec![event(2, None)]))), first.me);
+        (std::mem::replace(&mut first.release, Box::new(|| ())))();
         let (head, taken) = match second.write(claim()) {
             Ok(Written::Fenced { head, owned }) => (head, owned.unwrap()),
             other => panic!("{other:?}"),
@@ -189,8 +186,64 @@ fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
         assert!(taken > epoch);
         second.write(append(log, taken, vec![event(2, None)])).unwrap();
         let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
-        assert_eq!(late.unwrap_err(), Refusal::Robbed, "the robbed one learns it at its next append");
-        assert_eq!(second.ids(log), [1, 2]);
+        assert_eq!(owner_named(late), second.me, "the robbed one learns it at its next append");
+        (std::mem::replace(&mut second.release, Box::new(|| ())))();
+        let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
+        assert_eq!(late.unwrap_err(), Refusal::Robbed, "and of nobody once the other is gone");
+        assert_eq!(first.ids(log), [1, 2]);
+    }
+}
+
+#[test]
+fn a_log_is_taken_over_from_an_owner_that_lives_and_its_epoch_keeps_that_one_out() {
+    for disk in Disk::both() {
+        let (mut first, mut second) = (disk.open(), disk.open());
+        let (log, epoch) = first.register("s");
+        let epoch = epoch.unwrap();
+        let take_over = || Write::Fence { log, claim: Claim::Force };
+        let taken = |written| match written {
+            Ok(Written::Fenced { head, owned }) => (head.id.get(), owned.unwrap()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(taken(first.write(take_over())), (0, epoch), "its own already");
+        first.write(append(log, epoch, vec![event(1, None)])).unwrap();
+
+        let (head, second_epoch) = taken(second.write(take_over()));
+        assert_eq!(head, 1);
+        assert!(second_epoch > epoch);
+        let robbed = first.log.commit(&[
+            append(log, epoch, vec![event(2, None)]),
+            append(log, epoch, vec![event(3, None)]),
+            Write::Release { log: log.key, epoch },
+            Write::Fence { log, claim: Claim::Yes },
+        ]);
+        for (place, answer) in robbed.unwrap().into_iter().enumerate() {
+            match answer {
+                Ok(Written::Released) => assert_eq!(place, 2),
+                answer => assert_eq!(owner_named(answer), second.me, "{place}"),
+            }
+        }
+        second.write(append(log, second_epoch, vec![event(2, None)])).unwrap();
+        assert_eq!(first.ids(log), [1, 2]);
+
+        // And back: an epoch is used once, so that what was stamped before stays out.
+        let (head, third_epoch) = taken(first.write(take_over()));
+        assert_eq!(head, 2);
+        assert!(third_epoch > second_epoch);
+        assert_eq!(first.write(append(log, epoch, vec![event(3, None)])).unwrap_err(), Refusal::Robbed);
+        first.write(append(log, third_epoch, vec![event(3, None)])).unwrap();
+        assert_eq!(owner_named(second.write(append(log, second_epoch, vec![event(4, None)]))), first.me);
+        assert_eq!(second.ids(log), [1, 2, 3]);
+    }
+}
+
+fn owner_named(answer: Result<Written, Refusal>) -> String {
+    match answer {
+        Err(Refusal::Owned(owner)) => {
+            assert_eq!(owner.process, std::process::id());
+            owner.id
+        }
+        other => panic!("{other:?}"),
     }
 }
 

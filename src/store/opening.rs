@@ -18,6 +18,7 @@ use crate::directory::StoreDirectory;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{LogMedium, MemoryMedium, OpenError, SqliteMedium};
 use crate::model::SessionModel;
+use crate::stats::Counters;
 
 /// Two recoveries at a time: a long one leaves the other thread to everybody else's reads.
 const READER_THREADS: usize = 2;
@@ -84,7 +85,11 @@ fn open_blocking<M: SessionModel>(
         Arc::new(WorkerPool::start("foldlog-blob", BLOB_THREADS, config.queued_jobs_max, || ()).map_err(io)?);
     let persist_thread = HostThread::start("foldlog-persist").map_err(io)?;
     let blob_thread = HostThread::start("foldlog-blobs").map_err(io)?;
-    let persist = Supervisor::start_in_arbiter(persist_thread.arbiter(), move |_| PersistActor::new(writer));
+    let counters = Arc::new(Counters::new());
+    let persist = Supervisor::start_in_arbiter(persist_thread.arbiter(), {
+        let counters = Arc::clone(&counters);
+        move |_| PersistActor::new(writer, counters)
+    });
     let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), bytes_max);
     let blob = Supervisor::start_in_arbiter(blob_thread.arbiter(), move |_| served);
     let mut threads = vec![persist_thread, blob_thread];
@@ -99,7 +104,7 @@ fn open_blocking<M: SessionModel>(
             }
         }
     }
-    let services = Services::new(config, persist, blob, blobs, readers, arbiters);
+    let services = Services::new(config, persist, blob, blobs, readers, arbiters, counters);
     Ok((services, Parts { blob_threads, threads, release }))
 }
 

@@ -171,6 +171,27 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).take_turn().await
     }
 
+    /// Takes the session over from a store that hangs: makes it this store's to write though its owner is alive, and the
+    /// view current. An owner that is dead needs none of this, for the next append claims its session at once.
+    ///
+    /// From then on nothing that the robbed store stamped is written. It learns so from its next append, or when it takes
+    /// the turn next: [`ErrorKind::OwnedElsewhere`] names this store. It reads on, and may take the session over in turn.
+    /// What it does outside the log, in a turn that it is in the middle of, is not stopped: make sure first that the owner
+    /// hangs, and is not merely slow. Taking over what this store owns changes nothing.
+    ///
+    /// A process that was stopped in the middle of a commit holds the write lock of the whole directory. Then this waits,
+    /// as every append of every store does, until that process goes on or is killed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NewerRecord`] or [`ErrorKind::Unfoldable`] for a session that this build cannot write: it stays its
+    /// owner's. Those of [`Session::recovery`]; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    ///
+    /// # Cancellation
+    /// Dropping the future cancels nothing that it has begun: the session may be taken over all the same.
+    pub async fn take_over(&self) -> Result<(), Error> {
+        Arc::clone(&self.entry).take_over().await
+    }
+
     /// What was begun and has no end, by the current view. While a turn is on, that turn is among it.
     #[must_use]
     pub fn unfinished(&self) -> Vec<Unfinished> {
@@ -209,7 +230,8 @@ impl<M: SessionModel> Session<M> {
     }
 
     /// Closes this session, for all of its handles: finishes what is in flight, ends its subscriptions, lets another
-    /// store write it. It can be opened again.
+    /// store write it. It can be opened again. Giving the log up is a write: while another process holds the database's
+    /// write lock, this waits.
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`]. Closing a closed session is not an error.

@@ -1,6 +1,9 @@
 //! What the tests of faults share: a guard against hangs, a look at what is stored, a model that panics on demand.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part")]
 
+pub(crate) mod child;
+pub(crate) mod random;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ impl<M: SessionModel> SessionState<M> {
         let Some(append) = self.in_flight.next_append() else { return };
         debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
         match result {
-            Ok(()) => self.commit(append),
+            Ok(()) => self.commit(append, env),
             Err(PersistError::Unknown(reason)) => {
                 self.answer_unknown(append, &reason);
                 self.recover();
@@ -35,7 +35,7 @@ impl<M: SessionModel> SessionState<M> {
         self.advance(env);
     }
 
-    fn commit(&mut self, append: StampedAppend<M>) {
+    fn commit(&mut self, append: StampedAppend<M>, env: &Env<'_>) {
         self.committed = append.head;
         let shown = catch_unwind(AssertUnwindSafe(|| {
             self.published.fold(&append.events);
@@ -51,6 +51,7 @@ impl<M: SessionModel> SessionState<M> {
             self.in_flight.put_back(append);
             resume_unwind(panic);
         }
+        env.counters.append_acknowledged();
         append.acknowledge();
     }
 
@@ -71,7 +72,7 @@ impl<M: SessionModel> SessionState<M> {
             PersistError::Refused(Refusal::HeadMoved { .. } | Refusal::Robbed | Refusal::Owned(_)) => {
                 // The next append claims the log again, and finds out what another store wrote.
                 self.owned = None;
-                "another store wrote to the session; append again".to_owned()
+                "another store took the session over, or wrote to it; append again".to_owned()
             }
             PersistError::Refused(Refusal::UnknownLog) => "its log is gone".to_owned(),
             PersistError::Refused(Refusal::Damaged(reason)) => format!("its log is damaged: {reason}"),
@@ -80,6 +81,8 @@ impl<M: SessionModel> SessionState<M> {
         };
         let kind = match error {
             PersistError::NotWritten(LogError::DiskFull) => ErrorKind::DiskFull,
+            // It was taken over: by whom is what the caller needs to know.
+            PersistError::Refused(Refusal::Owned(owner)) => ErrorKind::OwnedElsewhere { session, owner: owner.clone() },
             PersistError::Closed => ErrorKind::StoreClosed,
             _ => ErrorKind::NotWritten { session, reason },
         };
@@ -96,6 +99,10 @@ impl<M: SessionModel> SessionState<M> {
         match (result, claim) {
             (Ok(Written::Fenced { head, owned }), _) => {
                 self.owned = owned;
+                if let Some(Task::Claim(task)) = self.waiting.front_mut() {
+                    // A take-over that waited while something else was asked has still to be done.
+                    task.asked = task.claim != Claim::Force || claim == Claim::Force;
+                }
                 // Another store may have written since. A session that recovers has everything to read.
                 if self.phase != Phase::Ready || head != self.committed {
                     self.phase = Phase::Recovering;
@@ -109,9 +116,15 @@ impl<M: SessionModel> SessionState<M> {
             (result, Claim::No) if self.phase == Phase::Ready => {
                 let error = unavailable(result);
                 self.ready.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
+                // It would ask again at once, and for ever.
+                if matches!(self.waiting.front(), Some(Task::Claim(_)))
+                    && let Some(Task::Claim(task)) = self.waiting.pop_front()
+                {
+                    drop(task.reply.send(Err(error)));
+                }
             }
             (result, Claim::No) => self.failed(unavailable(result), "the log cannot be read"),
-            (result, Claim::Yes) => self.refuse_appends(&unavailable(result)),
+            (result, Claim::Yes | Claim::Force) => self.refuse_appends(&unavailable(result)),
         }
         if self.phase == Phase::Ready {
             self.answer_ready();
@@ -146,6 +159,7 @@ impl<M: SessionModel> SessionState<M> {
         self.publish_transients();
         while let Some(append) = self.in_flight.next_append() {
             if recovered.chains.get(&append.head.id) == Some(&append.head.chain) {
+                env.counters.append_acknowledged();
                 append.acknowledge();
             } else {
                 let reason = "the session was recovered before it was written".to_owned();

@@ -1,0 +1,124 @@
+//! Goal: a claim asks the log, once each time, and is answered whatever the log says. Method: the state machine alone; the
+//! answers of the log are made here.
+
+use super::*;
+use crate::actor::group::PersistError;
+use crate::agent::{Agent, AgentBody};
+use crate::blob::MemoryBlobs;
+use crate::error::OwnerInfo;
+use crate::event_log::{LogError, LogKey, Refusal, Written};
+
+struct Bench {
+    state: SessionState<Agent>,
+    config: StoreConfig,
+    blobs: MemoryBlobs,
+    counters: Counters,
+}
+
+const LOG: LogMeta = LogMeta { key: LogKey(1), log_id: [1; 16] };
+
+impl Bench {
+    /// A session that this store has made.
+    fn new() -> Self {
+        let state = SessionState::new(SessionId::new("s").unwrap(), LOG, Some(Epoch(1)), 10);
+        let mut bench = Self {
+            state,
+            config: StoreConfig::memory(),
+            blobs: MemoryBlobs::new(Default::default(), 1),
+            counters: Counters::new(),
+        };
+        bench.state.started();
+        bench
+    }
+
+    fn with<T>(&mut self, step: impl FnOnce(&mut SessionState<Agent>, &Env<'_>) -> T) -> T {
+        let Self { state, config, blobs, counters } = self;
+        step(state, &Env { now: Timestamp::default(), config, blobs, counters })
+    }
+
+    fn claim(&mut self, claim: Claim) -> oneshot::Receiver<Result<(), Error>> {
+        let (reply, receiver) = oneshot::channel();
+        self.with(|state, env| state.accept(Task::Claim(ClaimTask { claim, asked: false, reply }), env));
+        receiver
+    }
+
+    fn fenced(&mut self, claim: Claim, result: Result<Written, PersistError>) {
+        self.with(|state, env| state.fenced(claim, result, env));
+    }
+
+    /// The claims that the log is asked for.
+    fn asked(&mut self) -> Vec<Claim> {
+        let fence = |effect| match effect {
+            Effect::Fence { claim } => claim,
+            _ => panic!("not a fence"),
+        };
+        self.state.take_effects().into_iter().map(fence).collect()
+    }
+}
+
+fn owned(epoch: Option<Epoch>) -> Result<Written, PersistError> {
+    Ok(Written::Fenced { head: Head::before_first(LOG), owned: epoch })
+}
+
+fn answer(receiver: &mut oneshot::Receiver<Result<(), Error>>) -> Option<Result<(), Error>> {
+    receiver.try_recv().unwrap()
+}
+
+#[test]
+fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_robbed() {
+    let mut bench = Bench::new();
+    let mut claim = bench.claim(Claim::Yes);
+    assert_eq!(bench.asked(), [Claim::No]);
+    bench.fenced(Claim::No, owned(Some(Epoch(1))));
+    assert!(answer(&mut claim).unwrap().is_ok());
+
+    let mut robbed = bench.claim(Claim::Yes);
+    assert_eq!(bench.asked(), [Claim::No]);
+    bench.fenced(Claim::No, owned(None));
+    assert_eq!(bench.asked(), [Claim::Yes]);
+    let owner = OwnerInfo { id: "x".to_owned(), process: 1, host: "h".to_owned(), since: Timestamp::default() };
+    bench.fenced(Claim::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
+    let error = answer(&mut robbed).unwrap().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }), "{error}");
+    assert_eq!(bench.asked(), []);
+}
+
+#[test]
+fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
+    let mut bench = Bench::new();
+    let append = crate::append::Append::new(AgentBody::StopRequested);
+    let in_flight = Counted::enter(&Arc::default(), 1).unwrap();
+    let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), in_flight);
+    bench.with(|state, env| state.accept(Task::Append(request), env));
+    assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
+    assert!(answer(&mut bench.claim(Claim::Yes)).unwrap().is_ok());
+    assert_eq!(bench.asked(), []);
+    assert!(answer(&mut bench.claim(Claim::Force)).is_none());
+    assert_eq!(bench.asked(), [Claim::Force]);
+}
+
+#[test]
+fn a_take_over_that_waits_behind_a_look_is_still_asked_for() {
+    let mut bench = Bench::new();
+    let mut first = bench.claim(Claim::Yes);
+    let mut taken = bench.claim(Claim::Force);
+    assert_eq!(bench.asked(), [Claim::No]);
+    bench.fenced(Claim::No, owned(Some(Epoch(1))));
+    assert!(answer(&mut first).unwrap().is_ok());
+    assert!(answer(&mut taken).is_none());
+    assert_eq!(bench.asked(), [Claim::Force]);
+    bench.fenced(Claim::Force, owned(Some(Epoch(2))));
+    assert!(answer(&mut taken).unwrap().is_ok());
+}
+
+#[test]
+fn a_claim_is_answered_when_the_log_cannot_be_read_and_asks_no_second_time() {
+    for claim in [Claim::Yes, Claim::Force] {
+        let mut bench = Bench::new();
+        let mut refused = bench.claim(claim);
+        let [asked] = bench.asked()[..] else { panic!("one question") };
+        bench.fenced(asked, Err(PersistError::NotWritten(LogError::Io("gone".to_owned()))));
+        assert!(answer(&mut refused).unwrap().is_err());
+        assert_eq!(bench.asked(), []);
+    }
+}

@@ -1,0 +1,180 @@
+//! Goal: a session belongs to one process at a time: a second one is refused at once and told who has it, a dead owner is
+//! replaced at once, an idle one keeps what it has and writes nothing for it, and readers own nothing. Method: owners and
+//! readers in processes of their own.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use foldlog::{ErrorKind, EventId, StoreConfig, Timestamp};
+
+use crate::support::child::{Neighbour, hear, tell};
+use crate::support::{ProbeBody, all_events, append, assert_kind, ids, look, open, usable, watchdog, within};
+
+/// Owns the session `s`: appends once, and again at each command.
+pub(crate) async fn own(directory: &Path) {
+    let store = open(&StoreConfig::directory(directory)).await;
+    let session = within(store.open_session("s")).await.unwrap();
+    loop {
+        let appended = append(&session, ProbeBody::Added(1)).await.unwrap();
+        tell(format!("appended {}", appended.head));
+        if hear().is_none() {
+            break;
+        }
+    }
+    within(store.close()).await.unwrap();
+}
+
+/// Reads the session `s` in every way there is, at each command.
+pub(crate) async fn read(directory: &Path) {
+    let store = open(&StoreConfig::directory(directory)).await;
+    let session = within(store.open_session("s")).await.unwrap();
+    while hear().is_some() {
+        let session = within(store.open_session("s")).await.unwrap();
+        let state = within(store.read_state("s")).await.unwrap();
+        // Its owner may write between one look and the next.
+        let events = all_events(&session).await.len() as u64;
+        assert!(session.view().head() <= state.view.head() && state.view.head().get() <= events);
+        assert_eq!(state.view.events, state.view.head().get());
+        drop(within(session.subscribe(foldlog::SubscribeFrom::Now)).await.unwrap());
+        within(store.list_sessions(None, 10)).await.unwrap();
+        assert!(within(store.verify_references()).await.unwrap().is_empty());
+        tell(format!("read {}", state.view.head()));
+    }
+    within(session.close()).await.unwrap();
+    within(store.close()).await.unwrap();
+}
+
+/// What the log's row says of the owner and the epoch of the only session; asked of a process that has no store open.
+fn owner_and_epoch(directory: &Path) -> (Option<String>, i64) {
+    let database = rusqlite::Connection::open(directory.join("events.db")).unwrap();
+    database.query_row("SELECT owner, epoch FROM logs", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+}
+
+#[actix::test]
+async fn a_second_process_is_refused_at_once_with_the_name_of_the_owner() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig::directory(directory.path());
+    let before = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
+    let mut owner = Neighbour::start("own", "", directory.path());
+    owner.expect("appended 1");
+    let store = open(&config).await;
+    let session = within(store.open_session("s")).await.unwrap();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+    for round in 2..6 {
+        let refused = append(&session, ProbeBody::Added(100)).await;
+        assert_kind!(
+            refused.as_ref(),
+            ErrorKind::OwnedElsewhere { session, owner: named }
+                if session.as_str() == "s" && named.process == owner.id() && named.since >= before
+                    && host.as_ref().map_or(!named.host.is_empty(), |host| *host == named.host)
+        );
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains(&format!("process {}", owner.id())) && text.contains(" since 2"), "{text}");
+        assert_kind!(within(session.take_turn()).await, ErrorKind::OwnedElsewhere { .. });
+        owner.command("again");
+        owner.expect(&format!("appended {round}"));
+    }
+    assert_eq!(store.stats().lock_waits, 0, "nobody waits for an owner");
+    assert!(owner.end().1.success());
+    usable(&store, "s").await;
+    within(store.close()).await.unwrap();
+}
+
+#[actix::test]
+async fn a_killed_owner_is_replaced_by_the_very_next_append() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&StoreConfig::directory(directory.path())).await;
+    for round in 0..5 {
+        let mut owner = Neighbour::start("own", "", directory.path());
+        owner.expect(&format!("appended {}", 2 * round + 1));
+        let session = within(store.open_session("s")).await.unwrap();
+        assert_kind!(append(&session, ProbeBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
+        owner.strike();
+        // Its output ends when it has: from then on it is dead, and not a moment is given to anyone.
+        assert_eq!(owner.next(), None);
+        assert_eq!(ids(&append(&session, ProbeBody::Added(1)).await.unwrap()), [2 * round + 2]);
+        within(session.close()).await.unwrap();
+    }
+    within(store.close()).await.unwrap();
+}
+
+/// The files of the database and of the owners, byte by byte: read by another process, since closing a handle here would
+/// drop the locks of a store that is open here.
+fn bytes_of(directory: &Path) -> Vec<u8> {
+    let mut files = vec![directory.join("events.db"), directory.join("events.db-wal")];
+    let mut owners: Vec<_> = std::fs::read_dir(directory.join("owners")).unwrap().map(|e| e.unwrap().path()).collect();
+    owners.sort();
+    files.extend(owners);
+    let read = Command::new("cat").args(&files).output().unwrap();
+    assert!(read.status.success(), "{read:?}");
+    read.stdout
+}
+
+#[actix::test]
+async fn an_idle_session_stays_owned_and_nobody_writes_anything_for_that() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let mut owner = Neighbour::start("own", "", directory.path());
+    owner.expect("appended 1");
+    let store = open(&StoreConfig::directory(directory.path())).await;
+    let session = within(store.open_session("s")).await.unwrap();
+    let before = bytes_of(directory.path());
+    assert!(before.len() > 4096);
+    // By the clock: a heartbeat or a renewal would announce itself by nothing but its bytes.
+    let until = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < until {
+        for _ in 0..10 {
+            assert_kind!(append(&session, ProbeBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
+        }
+        assert_eq!(look(&store, "s").await.1, EventId::new(1));
+        assert_eq!(bytes_of(directory.path()), before);
+        actix::clock::sleep(Duration::from_millis(50)).await;
+    }
+    owner.command("again");
+    owner.expect("appended 2");
+    assert_ne!(bytes_of(directory.path()), before);
+    within(store.close()).await.unwrap();
+    assert!(owner.end().1.success());
+}
+
+#[actix::test]
+async fn readers_never_become_owners_and_keep_nobody_from_writing() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let mut owner = Neighbour::start("own", "", directory.path());
+    owner.expect("appended 1");
+    let mut readers: Vec<_> = (0..3).map(|_| Neighbour::start("read", "", directory.path())).collect();
+    let owned = owner_and_epoch(directory.path());
+    assert!(owned.0.is_some());
+    for head in 2..12 {
+        for reader in &mut readers {
+            reader.command("read");
+        }
+        owner.command("again");
+        owner.expect(&format!("appended {head}"));
+        for reader in &readers {
+            let read = reader.next();
+            let found = [head - 1, head].map(|head| Some(format!("read {head}")));
+            assert!(found.contains(&read), "{read:?} at {head}");
+        }
+        assert_eq!(owner_and_epoch(directory.path()), owned);
+    }
+    // Not even of a session whose owner is gone.
+    assert!(owner.end().1.success());
+    for reader in &mut readers {
+        reader.command("read");
+        reader.expect("read 11");
+    }
+    let (left, epoch) = owner_and_epoch(directory.path());
+    assert_eq!(epoch, owned.1, "whoever owns a log raises its epoch");
+    assert!(left.is_none() || left == owned.0, "{left:?}");
+    for reader in readers {
+        assert!(reader.end().1.success());
+    }
+    let store = open(&StoreConfig::directory(directory.path())).await;
+    usable(&store, "s").await;
+    within(store.close()).await.unwrap();
+}
