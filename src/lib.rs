@@ -58,6 +58,7 @@ mod owner;
 mod actor;
 mod append;
 mod store;
+mod verify;
 
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -77,7 +78,8 @@ pub use error::{Error, ErrorKind, OwnerInfo};
 pub use event_log::MemoryDisk;
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body};
-pub use store::{BrokenRef, Session, SessionSummary, StopOutcome, Store, StoredState};
+pub use store::{Session, SessionSummary, StopOutcome, Store, StoredState};
+pub use verify::{Problem, Verification};
 
 /// The program of the README compiles.
 #[cfg(doctest)]

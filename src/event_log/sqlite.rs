@@ -103,9 +103,7 @@ impl EventLog for SqliteLog {
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT chain FROM events WHERE log_key = ?1 AND event_id = ?2")?;
-        Ok(statement.query_row((log.0, SqlEventId(id)), |row| row.get(0).map(Chain)).optional()?)
+        Ok(sqlite_reader::chain_at(&self.connection, log, id)?)
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
