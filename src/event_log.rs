@@ -3,10 +3,12 @@
 
 mod identity;
 mod memory;
+mod salvage;
 mod schema;
 mod sqlite;
 mod sqlite_audit;
 mod sqlite_reader;
+mod wal;
 
 use std::borrow::Cow;
 
@@ -16,8 +18,10 @@ use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 
 pub use memory::MemoryDisk;
 pub(crate) use memory::MemoryMedium;
+pub(crate) use salvage::SalvageReader;
 pub(crate) use schema::{FORMAT, OpenError};
 pub(crate) use sqlite::SqliteMedium;
+pub use wal::{WalDamage, WalLoss};
 
 /// The key of a log inside one database. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

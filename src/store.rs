@@ -22,9 +22,10 @@ use crate::agent::Agent;
 use crate::config::StoreConfig;
 use crate::content::{Content, Json};
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{Epoch, LogMeta, Write, Written};
+use crate::event_log::{Epoch, LogMeta, WalDamage, Write, Written};
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
+use crate::salvage::Salvage;
 
 use closing::Closing;
 pub use session::{Session, StopOutcome};
@@ -68,6 +69,7 @@ pub(crate) struct StoreInner<M: SessionModel> {
     /// How many entries were ever taken out of the registry. Changed under its lock.
     forgotten: AtomicU64,
     closing: Mutex<Closing>,
+    wal_damage: Option<WalDamage>,
 }
 
 impl Store<Agent> {
@@ -81,14 +83,25 @@ impl Store<Agent> {
 }
 
 impl<M: SessionModel> Store<M> {
-    fn new(services: Services, parts: opening::Parts) -> Self {
+    fn new(opened: opening::Opened) -> Self {
+        let opening::Opened { services, wal_damage, parts } = opened;
         let closing = Mutex::new(Closing::Open(parts));
         Self(Arc::new(StoreInner {
             services: Arc::new(services),
             registry: Mutex::default(),
             forgotten: AtomicU64::new(0),
             closing,
+            wal_damage,
         }))
+    }
+
+    /// What was wrong with the write-ahead log when this store was opened: acknowledged events may be lost. `None` when
+    /// nothing was, and for a store that was opened beside another, which has looked.
+    ///
+    /// A log that was cut off cleanly, between two commits, cannot be told from a shorter one.
+    #[must_use]
+    pub fn wal_damage(&self) -> Option<&WalDamage> {
+        self.0.wal_damage.as_ref()
     }
 
     /// Opens a store of sessions of the host's own model: `Store::<MyModel>::open_model(config)`.
@@ -98,6 +111,14 @@ impl<M: SessionModel> Store<M> {
     /// this build; [`ErrorKind::Io`] for one that cannot be created or written.
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {
         opening::open::<M>(config).await
+    }
+
+    /// Opens a directory to read what is left of it, whether or not a store can open it. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Salvage::open`].
+    pub fn salvage(path: impl AsRef<std::path::Path>) -> Result<Salvage<M>, Error> {
+        Salvage::open(path)
     }
 
     /// Opens a session, creating it when there is none of that name. Any number of concurrent calls give the same

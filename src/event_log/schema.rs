@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x666f_6c64;
 /// The format that this build writes, and the newest that it reads.
 pub(crate) const FORMAT: i64 = 1;
 /// How long SQLite itself waits for another process's lock, where nobody else would try again.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for the writing connection, before the persist actor takes over the waiting: it can answer others meanwhile.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -70,6 +70,8 @@ pub(crate) enum OpenError {
     NotAStore { path: PathBuf },
     #[error("database is of format {found}, this build knows up to {FORMAT}")]
     NewerFormat { found: i64 },
+    #[error("{} is gone or empty, and what belongs to it is there", .0.display())]
+    Lost(PathBuf),
     #[error("directory is of model {found}, this store is of model {expected}")]
     WrongModel { found: String, expected: String },
     #[error(transparent)]
@@ -86,7 +88,18 @@ pub(super) struct Database {
 }
 
 impl Database {
-    fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    /// A file that SQLite keeps beside the database.
+    pub(super) fn companion(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(suffix);
+        name.into()
+    }
+
+    pub(super) fn has_wal(&self) -> bool {
+        std::fs::metadata(self.companion("-wal")).is_ok_and(|meta| meta.len() > 0)
+    }
+
+    pub(super) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         // Never CREATE: a database that has gone is an error, not a new start.
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         match self.vfs {

@@ -10,7 +10,7 @@ use super::schema::Database;
 use super::sqlite_reader::SqlEventId;
 use super::{
     Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
-    StoredEvent, Write, Written, schema, sqlite_reader,
+    StoredEvent, WalDamage, Write, Written, schema, sqlite_reader, wal,
 };
 use crate::codec::Chain;
 use crate::config::Durability;
@@ -31,6 +31,7 @@ pub(crate) struct SqliteMedium {
     directory: Arc<StoreDirectory>,
     database: Database,
     durability: Durability,
+    wal_damage: Option<WalDamage>,
 }
 
 impl SqliteMedium {
@@ -42,15 +43,28 @@ impl SqliteMedium {
         model: &str,
     ) -> Result<Self, OpenError> {
         let database = Database { path: directory.events_db(), vfs };
+        // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
+        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?.flatten();
         directory.lock_shared_or_create(
-            || schema::is_complete(&database, model),
+            || match schema::is_complete(&database, model) {
+                // Not a creation that was cut short: nothing was stored before the database was complete.
+                Ok(false) if directory.has_blobs()? || database.has_wal() => {
+                    Err(OpenError::Lost(database.path.clone()))
+                }
+                outcome => outcome,
+            },
             || {
                 // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
                 directory.create_private_file(&database.path)?;
                 Ok(schema::create(&database, model)?)
             },
         )?;
-        Ok(Self { directory, database, durability })
+        Ok(Self { directory, database, durability, wal_damage })
+    }
+
+    /// What was found wrong with the write-ahead log, before SQLite read it.
+    pub(crate) fn wal_damage(&self) -> Option<&WalDamage> {
+        self.wal_damage.as_ref()
     }
 }
 

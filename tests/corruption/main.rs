@@ -5,8 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod files;
 mod flips;
+mod salvage;
 mod verify;
+mod wal;
 
 use std::path::{Path, PathBuf};
 
