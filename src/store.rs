@@ -108,7 +108,8 @@ impl<M: SessionModel> Store<M> {
     ///
     /// # Errors
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
-    /// this build; [`ErrorKind::Io`] for one that cannot be created or written.
+    /// this build; [`ErrorKind::Io`] for one that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
+    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`].
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {
         opening::open::<M>(config).await
     }

@@ -99,6 +99,11 @@ impl Database {
         std::fs::metadata(self.companion("-wal")).is_ok_and(|meta| meta.len() > 0)
     }
 
+    /// Also when it is not there.
+    pub(super) fn is_empty(&self) -> bool {
+        std::fs::metadata(&self.path).map_or(0, |meta| meta.len()) == 0
+    }
+
     pub(super) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         // Never CREATE: a database that has gone is an error, not a new start.
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -111,7 +116,7 @@ impl Database {
 
 /// Whether the database is complete. Reads only, so that one of a newer format is left untouched.
 pub(super) fn is_complete(database: &Database, model: &str) -> Result<bool, OpenError> {
-    if std::fs::metadata(&database.path).map_or(0, |meta| meta.len()) == 0 {
+    if database.is_empty() {
         return Ok(false);
     }
     let connection = database.open(OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(LogError::from)?;

@@ -47,8 +47,9 @@ impl SqliteMedium {
         let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?.flatten();
         directory.lock_shared_or_create(
             || match schema::is_complete(&database, model) {
-                // Not a creation that was cut short: nothing was stored before the database was complete.
-                Ok(false) if directory.has_blobs()? || database.has_wal() => {
+                // Not a creation that was cut short: nothing is stored before the database is complete, and SQLite begins
+                // a write-ahead log after the first page of the database.
+                Ok(false) if directory.has_blobs()? || database.has_wal() && database.is_empty() => {
                     Err(OpenError::Lost(database.path.clone()))
                 }
                 outcome => outcome,

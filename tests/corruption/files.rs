@@ -1,7 +1,7 @@
 //! Goal: a database that is cut, zeroed, gone or something else is refused with what to do, left as it is, and salvaged
 //! where SQLite can read it. Method: replace the file of a closed store.
 
-use foldlog::{ErrorKind, Store};
+use foldlog::{ErrorKind, Store, StoreConfig};
 
 use crate::support::{Probe, within};
 use crate::{Prepared, plain};
@@ -71,5 +71,21 @@ async fn a_zeroed_header_is_refused_and_left_as_it_is() {
         assert!(matches!(error.kind(), ErrorKind::NotAStore { path } if *path == prepared.db()), "{error:?}");
         assert!(Store::<Probe>::salvage(prepared.directory.path()).is_err());
         assert_eq!(std::fs::read(prepared.db()).unwrap(), bytes);
+    }
+}
+
+/// SQLite begins the write-ahead log behind the first page of the database, and nothing is stored before both are complete.
+#[actix::test]
+async fn a_creation_that_was_cut_short_is_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let connection = rusqlite::Connection::open(directory.path().join("events.db")).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.close().unwrap();
+    let wal = directory.path().join("events.db-wal");
+    for left in [vec![], vec![0; 5000], vec![7; 20]] {
+        std::fs::write(&wal, left).unwrap();
+        let store = within(Store::<Probe>::open_model(StoreConfig::directory(directory.path()))).await.unwrap();
+        assert_eq!(store.wal_damage(), None);
+        within(store.close()).await.unwrap();
     }
 }

@@ -11,7 +11,7 @@ use crate::support::{Probe, ProbeBody, open, within};
 use crate::{Original, Plain, Prepared, plain};
 
 /// How many flips a run of the tests makes. `FOLDLOG_FLIPS` asks for more.
-const FLIPS: u64 = 250;
+const FLIPS: u64 = 150;
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
@@ -128,6 +128,9 @@ async fn a_flipped_bit_is_found_or_has_changed_nothing() {
         let outcome = look(&prepared, &place).await;
         *counts.entry(outcome).or_default() += 1;
         assert_eq!(PANICS.load(Ordering::SeqCst), 0, "{place}: something panicked");
+        if flip % 1000 == 999 {
+            println!("{} flips: {counts:?}", flip + 1);
+        }
     }
     println!("{flips} flips in {pages} pages: {counts:?}");
 }

@@ -141,6 +141,28 @@ async fn a_log_whose_last_entry_the_index_lost_does_not_open_shorter() {
     within(store.close()).await.unwrap();
 }
 
+/// What no event is read through is held against the table all the same.
+#[actix::test]
+async fn an_index_that_lost_its_entries_is_found() {
+    let prepared = Prepared::new(20).await;
+    for index in ["sqlite_autoindex_events_1", "events_by_append_key", "sqlite_autoindex_logs_1"] {
+        prepared.restore();
+        let connection = rusqlite::Connection::open(prepared.db()).unwrap();
+        let root: u32 = connection
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [index], |row| row.get(0))
+            .unwrap();
+        connection.close().unwrap();
+        let mut bytes = prepared.bytes(&prepared.db());
+        // The number of entries in the page.
+        bytes[(root as usize - 1) * 4096 + 3..][..2].fill(0);
+        std::fs::write(prepared.db(), bytes).unwrap();
+        let store = open(&prepared.config()).await;
+        let found = within(store.verify()).await.unwrap();
+        assert!(found.problems.iter().any(|problem| problem.to_string().contains(index)), "{index}: {found:?}");
+        within(store.close()).await.unwrap();
+    }
+}
+
 #[actix::test]
 async fn appends_beside_a_verification_are_no_problem_of_it() {
     let directory = tempfile::tempdir().unwrap();
