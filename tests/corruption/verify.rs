@@ -186,3 +186,19 @@ async fn appends_beside_a_verification_are_no_problem_of_it() {
     assert_eq!((found.events, session.view().head()), (1 + 610, at(611)));
     within(store.close()).await.unwrap();
 }
+
+/// The session was folded when its log was whole: pages check what they serve.
+#[actix::test]
+async fn what_is_damaged_after_the_open_is_not_served() {
+    let prepared = Prepared::new(20).await;
+    let store = open(&prepared.config()).await;
+    let session = within(store.open_session("few")).await.unwrap();
+    prepared.sql(&format!("UPDATE events SET event_at = event_at + 1 WHERE event_id = 4 AND {}", of("few")));
+    let page = within(session.events_after(at(0), 100)).await.unwrap();
+    assert_eq!(page.events.len(), 3);
+    let refused = within(session.events_after(at(3), 100)).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::CorruptEvent { event, .. } if *event == at(4)), "{refused:?}");
+    // What follows it is what was written.
+    assert_eq!(within(session.events_after(at(4), 100)).await.unwrap().events.len(), 3);
+    within(store.close()).await.unwrap();
+}
