@@ -2,6 +2,7 @@
 
 mod file;
 mod known;
+mod list;
 mod memory;
 
 #[cfg(test)]
@@ -40,6 +41,12 @@ pub(crate) trait BlobStore: Send + Sync {
     /// may mean forgotten.
     fn is_known_durable(&self, digest: &Digest) -> bool;
 
+    /// Reads a blob without a limit and without keeping it, and gives its length if it hashes to its name.
+    fn inspect(&self, digest: &Digest) -> Result<u64, BlobError>;
+
+    /// The blobs whose digests begin with this byte. No blob is opened.
+    fn list(&self, first: u8) -> Result<Shelf, BlobError>;
+
     /// After a restart: takes nothing for known any more and puts the directories in order. Waits for calls in flight.
     fn rescan(&self) -> Result<(), BlobError>;
 }
@@ -51,6 +58,15 @@ pub(crate) struct Put {
     pub(crate) bytes: u64,
     /// Whether the bytes were there already, undamaged.
     pub(crate) existed: bool,
+}
+
+/// The blobs that begin with one byte.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    pub(crate) digests: Vec<Digest>,
+    /// How many files lie among them that no blob has the name of; those beside the directories of blobs are counted with
+    /// the first of these.
+    pub(crate) strays: u64,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -201,6 +201,54 @@ impl StoreDirectory {
         Err(DirectoryError::Busy { what: "lock of directory", path: self.root.clone() })?
     }
 
+    /// Runs something while no other store has the directory open; `None` when one has. Others that open it meanwhile
+    /// wait. To be called before [`Self::lock_shared_or_create`].
+    pub(crate) fn if_alone<T>(
+        &self,
+        run: impl FnOnce() -> Result<T, DirectoryError>,
+    ) -> Result<Option<T>, DirectoryError> {
+        match self.lock.try_lock() {
+            Ok(()) => {
+                let outcome = run();
+                self.unlock()?;
+                outcome.map(Some)
+            }
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(self.lock_failed(error)),
+        }
+    }
+
+    /// Copies a file of the directory to `<name>.<what>-<n>` beside it, durably, and private like all the others: `None`
+    /// when there are `max` of them already. A crash leaves a temporary or the whole copy.
+    pub(crate) fn keep_copy(&self, path: &Path, what: &str, max: usize) -> Result<Option<PathBuf>, DirectoryError> {
+        const CHUNK: usize = 64 << 10;
+        let beside = |number: usize| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!(".{what}-{number}"));
+            PathBuf::from(name)
+        };
+        let Some(copy) = (1..=max).map(beside).find(|copy| !copy.exists()) else { return Ok(None) };
+        let temporary = self.tmp.join("copy");
+        let mut from = File::open(path).map_err(failed("cannot open", path))?;
+        let to = self.files.create_file(&temporary).map_err(failed("cannot create", &temporary))?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let read = from.read(&mut buffer).map_err(failed("cannot read", path))?;
+            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+            self.files.write(&temporary, &to, bytes).map_err(failed("cannot write", &temporary))?;
+        }
+        self.files.sync_file(&temporary, &to).map_err(failed("cannot sync", &temporary))?;
+        self.files.rename(&temporary, &copy).map_err(failed("cannot rename to", &copy))?;
+        self.sync_root()?;
+        Ok(Some(copy))
+    }
+
+    /// Whether any blob was ever stored here: only a database that is complete lets one be.
+    pub(crate) fn has_blobs(&self) -> Result<bool, DirectoryError> {
+        let mut names = fs::read_dir(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
+        Ok(names.next().is_some())
+    }
+
     fn lock_shared(&self) -> Result<(), DirectoryError> {
         loop {
             match self.lock.lock_shared() {

@@ -3,9 +3,12 @@
 
 mod identity;
 mod memory;
+mod salvage;
 mod schema;
 mod sqlite;
+mod sqlite_audit;
 mod sqlite_reader;
+mod wal;
 
 use std::borrow::Cow;
 
@@ -15,8 +18,10 @@ use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 
 pub use memory::MemoryDisk;
 pub(crate) use memory::MemoryMedium;
+pub(crate) use salvage::SalvageReader;
 pub(crate) use schema::{FORMAT, OpenError};
 pub(crate) use sqlite::SqliteMedium;
+pub use wal::{WalDamage, WalLoss};
 
 /// The key of a log inside one database. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,7 +179,8 @@ pub(crate) trait LogReader: Send {
     /// Sessions in the order of their ids, after `after`.
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError>;
 
-    /// Events after `after`, in order: up to `events_max`, and at least one however large.
+    /// Events after `after`, in order: up to `events_max`, and at least one however large. A page that ends where the log
+    /// ends has looked at that end from both sides, for an index that lost its last entries shows a shorter log.
     fn page(
         &mut self,
         log: LogKey,
@@ -185,6 +191,45 @@ pub(crate) trait LogReader: Send {
 
     /// The first event of the append that used the key.
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError>;
+
+    /// The chain hash stored at an event id.
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
+
+    /// The same log, for a look at everything that is there, damaged or not.
+    fn audit(&mut self) -> &mut dyn LogAudit;
+}
+
+/// What a verification reads. Something damaged is an answer here, and no end of the call.
+pub(crate) trait LogAudit {
+    /// Checks what holds the rows together: pages, indexes, and which row leads to which. Up to `max` sentences.
+    fn structure(&mut self, max: usize) -> Result<Vec<String>, LogError>;
+
+    /// Names of sessions in order, after the bytes of `after`.
+    fn sessions(&mut self, after: &[u8], max: usize) -> Result<Vec<AuditedSession>, LogError>;
+
+    /// Events after `after`, in order, each read on its own: up to `events_max`, and at least one however large.
+    fn events(
+        &mut self,
+        log: LogKey,
+        after: EventId,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<AuditedEvent>, LogError>;
+}
+
+/// A name, and the session that it leads to.
+#[derive(Debug)]
+pub(crate) struct AuditedSession {
+    /// What a name is that is no [`SessionId`], too.
+    pub(crate) name: Vec<u8>,
+    pub(crate) row: Result<SessionRow, LogError>,
+}
+
+/// An id, and the event that it leads to.
+#[derive(Debug)]
+pub(crate) struct AuditedEvent {
+    pub(crate) id: EventId,
+    pub(crate) row: Result<StoredEvent, LogError>,
 }
 
 /// Opens the ends. Both may be opened again after a failure.

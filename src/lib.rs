@@ -59,7 +59,9 @@ mod stats;
 
 mod actor;
 mod append;
+mod salvage;
 mod store;
+mod verify;
 
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -78,11 +80,13 @@ pub use clock::{Clock, ManualClock};
 pub use config::{DEFAULT_INLINE_BYTES_MAX, Durability, LagPolicy, LiveConfig, Medium, StoreConfig};
 pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, OwnerInfo};
-pub use event_log::MemoryDisk;
+pub use event_log::{MemoryDisk, WalDamage, WalLoss};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body};
+pub use salvage::{Salvage, Salvaged};
 pub use stats::Stats;
-pub use store::{BrokenRef, Session, SessionSummary, StopOutcome, Store, StoredState};
+pub use store::{Session, SessionSummary, StopOutcome, Store, StoredState};
+pub use verify::{Problem, Verification};
 
 /// The program of the README compiles.
 #[cfg(doctest)]

@@ -3,6 +3,7 @@
 mod closing;
 mod opening;
 mod session;
+mod verifying;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -15,15 +16,16 @@ use crate::actor::Services;
 use crate::actor::blob::{BlobActor, GetBlob, PutBlob};
 use crate::actor::entry::Entry;
 use crate::actor::persist::{PersistActor, persist_one};
-use crate::actor::recovery::{Fold, Recovered, RecoveryReport, check};
+use crate::actor::recovery::{Fold, Recovered, RecoveryReport};
 use crate::actor::workers::lock;
 use crate::agent::Agent;
 use crate::config::StoreConfig;
 use crate::content::{Content, Json};
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{Epoch, Head, LogMeta, Write, Written};
+use crate::event_log::{Epoch, LogMeta, WalDamage, Write, Written};
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
+use crate::salvage::Salvage;
 use crate::stats::Stats;
 
 use closing::Closing;
@@ -68,6 +70,7 @@ pub(crate) struct StoreInner<M: SessionModel> {
     /// How many entries were ever taken out of the registry. Changed under its lock.
     forgotten: AtomicU64,
     closing: Mutex<Closing>,
+    wal_damage: Option<WalDamage>,
 }
 
 impl Store<Agent> {
@@ -81,23 +84,43 @@ impl Store<Agent> {
 }
 
 impl<M: SessionModel> Store<M> {
-    fn new(services: Services, parts: opening::Parts) -> Self {
+    fn new(opened: opening::Opened) -> Self {
+        let opening::Opened { services, wal_damage, parts } = opened;
         let closing = Mutex::new(Closing::Open(parts));
         Self(Arc::new(StoreInner {
             services: Arc::new(services),
             registry: Mutex::default(),
             forgotten: AtomicU64::new(0),
             closing,
+            wal_damage,
         }))
+    }
+
+    /// What was wrong with the write-ahead log when this store was opened: acknowledged events may be lost. `None` when
+    /// nothing was, and for a store that was opened beside another, which has looked.
+    ///
+    /// A log that was cut off cleanly, between two commits, cannot be told from a shorter one.
+    #[must_use]
+    pub fn wal_damage(&self) -> Option<&WalDamage> {
+        self.0.wal_damage.as_ref()
     }
 
     /// Opens a store of sessions of the host's own model: `Store::<MyModel>::open_model(config)`.
     ///
     /// # Errors
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
-    /// this build; [`ErrorKind::Io`] for one that cannot be created or written.
+    /// this build; [`ErrorKind::Io`] for one that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
+    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`].
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {
         opening::open::<M>(config).await
+    }
+
+    /// Opens a directory to read what is left of it, whether or not a store can open it. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Salvage::open`].
+    pub fn salvage(path: impl AsRef<std::path::Path>) -> Result<Salvage<M>, Error> {
+        Salvage::open(path)
     }
 
     /// Opens a session, creating it when there is none of that name. Any number of concurrent calls give the same
@@ -300,70 +323,6 @@ impl<M: SessionModel> Store<M> {
         }
     }
 
-    /// Reads every event of every session and every blob that they reference, and tells which references do not
-    /// resolve: each once, where it stands first. Empty means that none dangles.
-    ///
-    /// # Errors
-    /// [`ErrorKind::CorruptEvent`] for the first event whose references cannot be read: what comes after it is not looked
-    /// at.
-    pub async fn verify_references(&self) -> Result<Vec<BrokenRef>, Error> {
-        let mut checked: HashMap<BlobRef, ()> = HashMap::new();
-        let mut broken = Vec::new();
-        let mut after = None;
-        loop {
-            let rows = self.page_of_logs(after.clone()).await?;
-            let Some((last, _)) = rows.last() else { return Ok(broken) };
-            after = Some(last.clone());
-            for (session, log) in rows {
-                let mut head = Head {
-                    id: EventId::ZERO,
-                    chain: crate::codec::Chain::start(&log.log_id),
-                    at: Timestamp::default(),
-                };
-                loop {
-                    let (refs, next) = self.page_of_refs(session.clone(), log, head).await?;
-                    for (event, blob) in refs {
-                        if checked.insert(blob, ()).is_none()
-                            && let Err(error) = self.get_bytes(blob.digest).await
-                        {
-                            broken.push(BrokenRef { session: session.clone(), event, blob, error });
-                        }
-                    }
-                    if next.id == head.id {
-                        break;
-                    }
-                    head = next;
-                }
-            }
-        }
-    }
-
-    async fn page_of_logs(&self, after: Option<SessionId>) -> Result<Vec<(SessionId, LogMeta)>, Error> {
-        self.0.services.check_open()?;
-        let max = self.0.services.config.page_events_max;
-        let rows = self.0.services.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
-        Ok(rows.into_iter().map(|row| (row.session, row.meta)).collect())
-    }
-
-    async fn page_of_refs(
-        &self,
-        session: SessionId,
-        log: LogMeta,
-        mut head: Head,
-    ) -> Result<(Vec<(EventId, BlobRef)>, Head), Error> {
-        let max = self.0.services.config.page_events_max;
-        let read = self.0.services.readers.read(move |reader| {
-            let mut refs = Vec::new();
-            for stored in reader.page(log.key, head.id, max, 1 << 20)? {
-                let header = check(&session, &head, &stored)?;
-                head = Head { id: stored.id, chain: stored.chain, at: stored.at };
-                refs.extend(header.refs.into_iter().map(|blob| (stored.id, blob)));
-            }
-            Ok((refs, head))
-        });
-        read.await
-    }
-
     /// The time by the store's clock: for the times that a host puts into its bodies.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -438,17 +397,4 @@ pub struct SessionSummary {
     pub created: Timestamp,
     /// Its last committed event.
     pub head: EventId,
-}
-
-/// A reference that does not resolve.
-#[derive(Debug, Clone)]
-pub struct BrokenRef {
-    /// The session of the event.
-    pub session: SessionId,
-    /// The event that holds it.
-    pub event: EventId,
-    /// The reference.
-    pub blob: BlobRef,
-    /// Why: [`ErrorKind::UnknownBlob`] or [`ErrorKind::CorruptBlob`].
-    pub error: Error,
 }

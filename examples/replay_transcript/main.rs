@@ -169,9 +169,7 @@ async fn tell(
         all.join(blobs);
     }
     writeln!(out, "total: {}", line(events, bytes, &all, inline, inline_bytes, appends, elapsed))?;
-    for broken in store.verify_references().await? {
-        differences.push(format!("{}: event {}: {}", broken.session, broken.event, broken.error));
-    }
+    differences.extend(store.verify().await?.problems.iter().map(ToString::to_string));
     if differences.is_empty() {
         writeln!(out, "ok: {} views and {entries} history entries came back equal", ids.len())?;
         return Ok(());

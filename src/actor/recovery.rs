@@ -152,6 +152,7 @@ impl Fold<'_> {
         let mut recovered = Recovered::<M>::fresh(self.log, self.keys_max);
         let mut state = M::View::default();
         let mut folded = EventId::ZERO;
+        let mut append_ends = EventId::ZERO;
         loop {
             let page = reader.page(self.log.key, recovered.head.id, self.page_events, PAGE_BYTES_MAX)?;
             if page.is_empty() {
@@ -161,6 +162,7 @@ impl Fold<'_> {
                 let header = check(self.session, &recovered.head, &stored)?;
                 recovered.head = Head { id: stored.id, chain: stored.chain, at: stored.at };
                 recovered.report.events += 1;
+                append_ends = header.last;
                 if let Some((key, _)) = header.key {
                     recovered.keys.insert(key, header.first);
                 }
@@ -176,9 +178,9 @@ impl Fold<'_> {
                 }
             }
         }
-        if let Some(head) = self.head
-            && recovered.head.id < head
-        {
+        // Appends are all or nothing, so no log ends within one.
+        let wanted = self.head.unwrap_or_default().max(append_ends);
+        if recovered.head.id < wanted {
             let reason = format!("the log ends before it, at {}", recovered.head.id);
             return Err(corrupt(self.session, recovered.head.id.next(), reason));
         }
@@ -259,10 +261,17 @@ pub(crate) fn check(session: &SessionId, before: &Head, stored: &StoredEvent) ->
 pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: &StoredEvent) -> Result<Event<M>, Error> {
     let (header, body) =
         codec::decode_record(&stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))?;
-    let decoded = catch_unwind(|| M::decode(&stored.event_type, header.schema, body))
-        .unwrap_or_else(|_| Err(DecodeError::Malformed { reason: "decode panicked".to_owned() }));
-    match decoded {
-        Ok(body) => Ok(Event::new(stored.id, stored.at, body)),
+    let decoded = catch_unwind(|| {
+        let body = M::decode(&stored.event_type, header.schema, body)?;
+        Ok((M::event_type(&body), body))
+    });
+    match decoded.unwrap_or_else(|_| Err(DecodeError::Malformed { reason: "decode panicked".to_owned() })) {
+        // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
+        Ok((event_type, _)) if header.schema == M::SCHEMA && event_type != stored.event_type => {
+            let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
+            Err(corrupt(session, stored.id, reason))
+        }
+        Ok((_, body)) => Ok(Event::new(stored.id, stored.at, body)),
         Err(DecodeError::Unknown) => Err(ErrorKind::NewerRecord {
             session: session.clone(),
             event: stored.id,
@@ -298,7 +307,7 @@ impl<M: SessionModel> std::fmt::Debug for EventPage<M> {
     }
 }
 
-/// Reads one page. An event that cannot be decoded is the error of the page that begins with it.
+/// Reads one page and checks its chain. A damaged event is the error of the page that begins with it.
 pub(crate) fn read_page<M: SessionModel>(
     reader: &mut dyn LogReader,
     session: &SessionId,
@@ -308,19 +317,19 @@ pub(crate) fn read_page<M: SessionModel>(
 ) -> Result<EventPage<M>, Error> {
     let stored = reader.page(log.key, after, events_max, PAGE_BYTES_MAX)?;
     let mut events = Vec::with_capacity(stored.len());
-    let mut expected = after.next();
+    let mut head = Head::before_first(log);
+    if after > EventId::ZERO && !stored.is_empty() {
+        // Only the hash: a page may begin behind an event that is damaged, and what follows it is still what was written.
+        let lost = || corrupt(session, after, "the log lost it".to_owned());
+        head = Head { id: after, chain: reader.chain_at(log.key, after)?.ok_or_else(lost)?, at: head.at };
+    }
     for stored in &stored {
-        let decoded = if stored.id == expected {
-            decode(session, stored)
-        } else {
-            Err(corrupt(session, expected, format!("the log goes on with event {}", stored.id)))
-        };
-        match decoded {
+        match check(session, &head, stored).and_then(|_| decode(session, stored)) {
             Ok(event) => events.push(Arc::new(event)),
             Err(error) if events.is_empty() => return Err(error),
             Err(_) => break,
         }
-        expected = expected.next();
+        head = Head { id: stored.id, chain: stored.chain, at: stored.at };
     }
     Ok(EventPage { events, more: !stored.is_empty() })
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::known::Known;
-use super::{BlobError, BlobStore, Put, digest_of, digest_of_reader};
+use super::{BlobError, BlobStore, Put, Shelf, digest_of, digest_of_reader, list};
 use crate::files::{FileError, Files, Reading, failed, unless};
 use crate::id::Digest;
 
@@ -217,6 +217,23 @@ impl BlobStore for FileBlobs {
 
     fn is_known_durable(&self, digest: &Digest) -> bool {
         self.known.contains(digest)
+    }
+
+    fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
+        let Some((path, file)) = self.open_blob(digest)? else {
+            self.known.remove(digest);
+            return Err(BlobError::Missing { digest: *digest });
+        };
+        if digest_of_reader(&file).map_err(failed("cannot read", &path))? != *digest {
+            // As in `get`: the next put of the same bytes must write them.
+            self.known.remove(digest);
+            return Err(BlobError::Corrupt { digest: *digest });
+        }
+        Ok(file.metadata().map_err(failed("cannot look at", &path))?.len())
+    }
+
+    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+        Ok(list::list(&self.blobs, first)?)
     }
 
     fn rescan(&self) -> Result<(), BlobError> {

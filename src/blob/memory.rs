@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BlobError, BlobStore, Put, digest_of};
+use super::{BlobError, BlobStore, Put, Shelf, digest_of};
 use crate::id::Digest;
 
 /// The blobs of one memory disk. Stores that share it see each other's blobs, as stores on one directory do.
@@ -52,6 +52,16 @@ impl BlobStore for MemoryBlobs {
 
     fn is_known_durable(&self, digest: &Digest) -> bool {
         self.lock().contains_key(digest)
+    }
+
+    fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
+        let bytes = self.lock().get(digest).cloned().ok_or(BlobError::Missing { digest: *digest })?;
+        if digest_of(&bytes) == *digest { Ok(bytes.len() as u64) } else { Err(BlobError::Corrupt { digest: *digest }) }
+    }
+
+    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+        let begins = |digest: &&Digest| digest.as_bytes().first() == Some(&first);
+        Ok(Shelf { digests: self.lock().keys().filter(begins).copied().collect(), strays: 0 })
     }
 
     fn rescan(&self) -> Result<(), BlobError> {

@@ -6,8 +6,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
-    SessionRow, StoredEvent, Write, Written,
+    AuditedEvent, AuditedSession, Claim, CommitError, Epoch, EventLog, Head, LogAudit, LogError, LogKey, LogMedium,
+    LogMeta, LogReader, OpenError, Refusal, SessionRow, StoredEvent, Write, Written,
 };
 use crate::blob::MemoryBlobMap;
 use crate::codec::Chain;
@@ -276,6 +276,39 @@ impl LogReader for MemoryReader {
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
         let disk = lock(&self.disk);
         Ok(disk.logs.get(&log).and_then(|log| log.event(*log.keys.get(key)?)).cloned())
+    }
+
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+        Ok(lock(&self.disk).logs.get(&log).and_then(|log| log.event(id)).map(|event| event.chain))
+    }
+
+    fn audit(&mut self) -> &mut dyn LogAudit {
+        self
+    }
+}
+
+impl LogAudit for MemoryReader {
+    fn structure(&mut self, _max: usize) -> Result<Vec<String>, LogError> {
+        Ok(Vec::new())
+    }
+
+    fn sessions(&mut self, after: &[u8], max: usize) -> Result<Vec<AuditedSession>, LogError> {
+        // It was one of the names.
+        let after = std::str::from_utf8(after).ok().and_then(|name| SessionId::new(name).ok());
+        let rows = LogReader::sessions(self, after.as_ref(), max)?;
+        let audited = |row: SessionRow| AuditedSession { name: row.session.as_str().into(), row: Ok(row) };
+        Ok(rows.into_iter().map(audited).collect())
+    }
+
+    fn events(
+        &mut self,
+        log: LogKey,
+        after: EventId,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<AuditedEvent>, LogError> {
+        let page = self.page(log, after, events_max, bytes_max)?;
+        Ok(page.into_iter().map(|event| AuditedEvent { id: event.id, row: Ok(event) }).collect())
     }
 }
 

@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x666f_6c64;
 /// The format that this build writes, and the newest that it reads.
 pub(crate) const FORMAT: i64 = 1;
 /// How long SQLite itself waits for another process's lock, where nobody else would try again.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for the writing connection, before the persist actor takes over the waiting: it can answer others meanwhile.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// How often it looks meanwhile. A neighbour that commits without a pause leaves the lock free for some tens of
@@ -72,10 +72,10 @@ CREATE VIEW event_log AS
 pub(crate) enum OpenError {
     #[error("{} is not a foldlog database", path.display())]
     NotAStore { path: PathBuf },
-    #[error("{} is not there, or empty, but its write-ahead log is", path.display())]
-    LogWithoutDatabase { path: PathBuf },
     #[error("database is of format {found}, this build knows up to {FORMAT}")]
     NewerFormat { found: i64 },
+    #[error("{} is gone or empty, and what belongs to it is there", .0.display())]
+    Lost(PathBuf),
     #[error("directory is of model {found}, this store is of model {expected}")]
     WrongModel { found: String, expected: String },
     #[error(transparent)]
@@ -92,14 +92,23 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Whether a write-ahead log is there. SQLite would read it into a database that is made under the same name.
-    pub(super) fn has_leftover_log(&self) -> bool {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    /// A file that SQLite keeps beside the database.
+    pub(super) fn companion(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(suffix);
+        name.into()
     }
 
-    fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    pub(super) fn has_wal(&self) -> bool {
+        std::fs::metadata(self.companion("-wal")).is_ok_and(|meta| meta.len() > 0)
+    }
+
+    /// Also when it is not there.
+    pub(super) fn is_empty(&self) -> bool {
+        std::fs::metadata(&self.path).map_or(0, |meta| meta.len()) == 0
+    }
+
+    pub(super) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         // Never CREATE: a database that has gone is an error, not a new start.
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         match self.vfs {
@@ -111,7 +120,7 @@ impl Database {
 
 /// Whether the database is complete. Reads only, so that one of a newer format is left untouched.
 pub(super) fn is_complete(database: &Database, model: &str) -> Result<bool, OpenError> {
-    if std::fs::metadata(&database.path).map_or(0, |meta| meta.len()) == 0 {
+    if database.is_empty() {
         return Ok(false);
     }
     let connection = database.open(OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(LogError::from)?;
@@ -127,7 +136,7 @@ pub(super) fn is_complete(database: &Database, model: &str) -> Result<bool, Open
     let format = number(&connection, "PRAGMA user_version").map_err(LogError::from)?;
     if application != APPLICATION_ID {
         let tables = number(&connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
-        // A creation that was cut short leaves the file without tables.
+        // Made by someone who looked with SQLite before foldlog did.
         return if application == 0 && format == 0 && tables == 0 { Ok(false) } else { Err(not_a_store()) };
     }
     if format > FORMAT {
@@ -162,7 +171,7 @@ pub(super) fn create(database: &Database, model: &str) -> Result<(), LogError> {
     // Asked again, since a sync that failed above may have left the old mode without a word.
     require_wal(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;
     connection.close().map_err(|(_, error)| error)?;
-    if moved != 0 || database.has_leftover_log() {
+    if moved != 0 || database.has_wal() {
         return Err(LogError::Io("the new database is not in one file".to_owned()));
     }
     Ok(())

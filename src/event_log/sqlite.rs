@@ -10,7 +10,7 @@ use super::schema::Database;
 use super::sqlite_reader::SqlEventId;
 use super::{
     Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
-    StoredEvent, Write, Written, schema, sqlite_reader,
+    StoredEvent, WalDamage, Write, Written, schema, sqlite_reader, wal,
 };
 use crate::codec::Chain;
 use crate::config::Durability;
@@ -32,6 +32,7 @@ pub(crate) struct SqliteMedium {
     directory: Arc<StoreDirectory>,
     database: Database,
     durability: Durability,
+    wal_damage: Option<WalDamage>,
 }
 
 impl SqliteMedium {
@@ -43,12 +44,17 @@ impl SqliteMedium {
         model: &str,
     ) -> Result<Self, OpenError> {
         let database = Database { path: directory.events_db(), vfs };
+        // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
+        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?.flatten();
         directory.lock_shared_or_create(
-            || schema::is_complete(&database, model),
-            || {
-                if database.has_leftover_log() {
-                    return Err(OpenError::LogWithoutDatabase { path: database.path.clone() });
+            || match schema::is_complete(&database, model) {
+                // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
+                Ok(false) if directory.has_blobs()? || database.has_wal() => {
+                    Err(OpenError::Lost(database.path.clone()))
                 }
+                outcome => outcome,
+            },
+            || {
                 // Made aside and then named: a power cut while it is made leaves a temporary, never half a database.
                 let unnamed = Database { path: directory.tmp().join("events.db"), vfs };
                 // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
@@ -57,7 +63,12 @@ impl SqliteMedium {
                 Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
-        Ok(Self { directory, database, durability })
+        Ok(Self { directory, database, durability, wal_damage })
+    }
+
+    /// What was found wrong with the write-ahead log, before SQLite read it.
+    pub(crate) fn wal_damage(&self) -> Option<&WalDamage> {
+        self.wal_damage.as_ref()
     }
 }
 
@@ -110,9 +121,7 @@ impl EventLog for SqliteLog {
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT chain FROM events WHERE log_key = ?1 AND event_id = ?2")?;
-        Ok(statement.query_row((log.0, SqlEventId(id)), |row| row.get(0).map(Chain)).optional()?)
+        Ok(sqlite_reader::chain_at(&self.connection, log, id)?)
     }
 
     fn secure(&mut self) -> Result<(), LogError> {

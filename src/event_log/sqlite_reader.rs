@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{Head, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent};
+use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent};
 use crate::codec::Chain;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 
 pub(super) struct SqliteReader {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl SqliteReader {
@@ -50,7 +50,8 @@ impl LogReader for SqliteReader {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<StoredEvent>, LogError> {
-        let mut statement = self.connection.prepare_cached(
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut statement = transaction.prepare_cached(
             "SELECT event_id, event_type, event_at, append_key, chain, record FROM events
              WHERE log_key = ?1 AND event_id > ?2 ORDER BY event_id LIMIT ?3",
         )?;
@@ -62,8 +63,12 @@ impl LogReader for SqliteReader {
             bytes += event.record.len();
             page.push(event);
             if bytes >= bytes_max {
-                break;
+                return Ok(page);
             }
+        }
+        if page.len() < events_max {
+            let end = page.last().map_or(after, |event| event.id);
+            check_end(&transaction, log, end)?;
         }
         Ok(page)
     }
@@ -74,6 +79,54 @@ impl LogReader for SqliteReader {
              WHERE log_key = ?1 AND append_key = ?2",
         )?;
         Ok(statement.query_row((log.0, key.as_bytes()), stored_event).optional()?)
+    }
+
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+        Ok(chain_at(&self.connection, log, id)?)
+    }
+
+    fn audit(&mut self) -> &mut dyn LogAudit {
+        self
+    }
+}
+
+pub(super) fn chain_at(connection: &Connection, log: LogKey, id: EventId) -> rusqlite::Result<Option<Chain>> {
+    connection
+        .prepare_cached("SELECT chain FROM events WHERE log_key = ?1 AND event_id = ?2")?
+        .query_row((log.0, SqlEventId(id)), |row| row.get(0).map(Chain))
+        .optional()
+}
+
+/// Looks at the end of a log from both sides: backwards from the end of its keys, and at the entry behind it, which is the
+/// first event of another log and leads to a row that says so. A changed bit in the index can hide the last event from a
+/// search, and a shorter log is no error by itself.
+fn check_end(connection: &Connection, log: LogKey, end: EventId) -> Result<(), LogError> {
+    let damaged = || LogError::Corrupt(format!("the index of events is wrong where log {} ends", log.0));
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT event_id FROM events WHERE log_key = ?1 ORDER BY event_id DESC LIMIT 1")?
+        .query_row([log.0], |row| row.get(0))
+        .optional()?;
+    // `end` may be beyond the log: then there is nothing that it could hide.
+    if last.is_some_and(|last| last > end.get() as i64) {
+        return Err(damaged());
+    }
+    let behind: Option<(i64, i64, i64)> = connection
+        .prepare_cached(
+            "SELECT log_key, event_id, position FROM events INDEXED BY sqlite_autoindex_events_1
+             WHERE (log_key, event_id) > (?1, ?2) ORDER BY log_key, event_id LIMIT 1",
+        )?
+        .query_row((log.0, SqlEventId(end)), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((other, first, position)) = behind else { return Ok(()) };
+    let row: Option<(i64, i64)> = connection
+        .prepare_cached("SELECT log_key, event_id FROM events NOT INDEXED WHERE position = ?1")?
+        .query_row([position], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    // Only what the row says of this log is this log's damage: what is wrong with the other is found when it is read.
+    match row {
+        Some((key, id)) if key == log.0 && id > end.get() as i64 => Err(damaged()),
+        _ if other == log.0 || (other > log.0 && first != 1) => Err(damaged()),
+        _ => Ok(()),
     }
 }
 
@@ -100,7 +153,7 @@ pub(super) fn head(connection: &Connection, log: LogMeta) -> rusqlite::Result<He
     Ok(head.unwrap_or(Head::before_first(log)))
 }
 
-fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+pub(super) fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     let key: Option<Vec<u8>> = row.get(3)?;
     Ok(StoredEvent {
         id: row.get::<_, SqlEventId>(0)?.0,
@@ -112,7 +165,7 @@ fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     })
 }
 
-fn not_ours(column: usize, error: crate::error::Error) -> rusqlite::Error {
+pub(super) fn not_ours(column: usize, error: crate::error::Error) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(error))
 }
 

@@ -16,7 +16,7 @@ use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
 use crate::config::{Medium, StoreConfig};
 use crate::directory::StoreDirectory;
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{LogMedium, MemoryMedium, OpenError, SqliteMedium};
+use crate::event_log::{LogError, LogMedium, MemoryMedium, OpenError, SqliteMedium, WalDamage};
 use crate::model::SessionModel;
 use crate::stats::Counters;
 
@@ -24,6 +24,12 @@ use crate::stats::Counters;
 const READER_THREADS: usize = 2;
 /// A put waits for two syncs, and a disk takes several of them at once.
 const BLOB_THREADS: usize = 8;
+
+pub(super) struct Opened {
+    pub(super) services: Services,
+    pub(super) wal_damage: Option<WalDamage>,
+    pub(super) parts: Parts,
+}
 
 /// What closing has to end.
 pub(super) struct Parts {
@@ -39,7 +45,7 @@ pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<Store<M
     let current = Arbiter::try_current();
     let (sender, receiver) = oneshot::channel();
     let spawned = std::thread::Builder::new().name("foldlog-open".to_owned()).spawn(move || {
-        let opened = open_blocking::<M>(config, current).map(|(services, parts)| Store::new(services, parts));
+        let opened = open_blocking::<M>(config, current).map(|opened| Store::new(opened));
         // The caller may have lost interest: then the store is dropped, and closes.
         let _ = sender.send(opened);
     });
@@ -48,21 +54,20 @@ pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<Store<M
     receiver.await.unwrap_or_else(|_| Err(failed("the thread that opens the store failed".to_owned())))
 }
 
-fn open_blocking<M: SessionModel>(
-    config: StoreConfig,
-    current: Option<ArbiterHandle>,
-) -> Result<(Services, Parts), Error> {
+fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHandle>) -> Result<Opened, Error> {
     let io = |error: std::io::Error| Error::from(ErrorKind::Unavailable { reason: error.to_string() });
     let bytes_max = config.blob_bytes_max as u64;
     let now = config.clock.now();
     let medium: Arc<dyn LogMedium>;
     let blobs: Arc<dyn BlobStore>;
+    let mut wal_damage = None;
     let release: Box<dyn FnOnce() -> Result<(), Error> + Send>;
     match &config.medium {
         Medium::Directory(path) => {
             let directory = Arc::new(StoreDirectory::open(config.layers.files(), path, now)?);
-            medium =
-                Arc::new(SqliteMedium::open(Arc::clone(&directory), config.layers.vfs, config.durability, M::NAME)?);
+            let sqlite = SqliteMedium::open(Arc::clone(&directory), config.layers.vfs, config.durability, M::NAME)?;
+            wal_damage = sqlite.wal_damage().cloned();
+            medium = Arc::new(sqlite);
             let files = Arc::clone(directory.files());
             blobs = Arc::new(FileBlobs::new(files, directory.blobs(), directory.tmp(), bytes_max));
             release = Box::new(move || Ok(directory.release()?));
@@ -105,22 +110,26 @@ fn open_blocking<M: SessionModel>(
         }
     }
     let services = Services::new(config, persist, blob, blobs, readers, arbiters, counters);
-    Ok((services, Parts { blob_threads, threads, release }))
+    Ok(Opened { services, wal_damage, parts: Parts { blob_threads, threads, release } })
 }
 
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::NotAStore { path } => ErrorKind::NotAStore { path }.into(),
-            OpenError::LogWithoutDatabase { .. } => {
-                let reason = format!("{error}: put events.db back, or move events.db-wal away to begin anew");
-                ErrorKind::CorruptStore { reason }.into()
-            }
             OpenError::NewerFormat { found } => {
                 ErrorKind::NewerFormat { found, supported: crate::event_log::FORMAT }.into()
             }
             OpenError::WrongModel { found, expected } => ErrorKind::WrongModel { found, expected }.into(),
             OpenError::Directory(error) => error.into(),
+            OpenError::Lost(_) => ErrorKind::CorruptStore {
+                reason: format!("{error}: put it back, or give the new store an empty directory"),
+            }
+            .into(),
+            OpenError::Log(LogError::Corrupt(reason)) => ErrorKind::CorruptStore {
+                reason: format!("{reason}; keep a copy of the directory, and read what is left with Store::salvage"),
+            }
+            .into(),
             OpenError::Log(error) => error.into(),
         }
     }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Call, Fault, Faults, Group, Outcome};
-use crate::blob::{BlobError, BlobStore, Put};
+use crate::blob::{BlobError, BlobStore, Put, Shelf};
 use crate::codec::Chain;
 use crate::event_log::{
-    CommitError, EventLog, LogError, LogKey, LogMedium, LogMeta, LogReader, Refusal, SessionRow, StoredEvent, Write,
-    Written,
+    CommitError, EventLog, LogAudit, LogError, LogKey, LogMedium, LogMeta, LogReader, Refusal, SessionRow, StoredEvent,
+    Write, Written,
 };
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 
@@ -151,6 +151,15 @@ impl LogReader for WatchedReader {
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
         self.faults.call(Call::FindKey { log: log.0, key: key.clone() }, || self.reader.find_key(log, key))
     }
+
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+        self.faults.call(Call::ChainAt { log: log.0, event: id }, || self.reader.chain_at(log, id))
+    }
+
+    /// A verification is there to find faults, and meets none here.
+    fn audit(&mut self) -> &mut dyn LogAudit {
+        self.reader.audit()
+    }
 }
 
 pub(super) struct WatchedBlobs {
@@ -179,6 +188,14 @@ impl BlobStore for WatchedBlobs {
 
     fn is_known_durable(&self, digest: &Digest) -> bool {
         self.blobs.is_known_durable(digest)
+    }
+
+    fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
+        self.faults.call(Call::GetBlob { digest: *digest }, || self.blobs.inspect(digest))
+    }
+
+    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+        self.blobs.list(first)
     }
 
     fn rescan(&self) -> Result<(), BlobError> {

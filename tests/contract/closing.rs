@@ -66,7 +66,7 @@ async fn every_call_after_close_says_that_the_store_is_closed(disk: TestDisk) {
     assert_refused!(store.resume_session("s").await, ErrorKind::StoreClosed);
     assert_refused!(store.read_state("s").await, ErrorKind::StoreClosed);
     assert_refused!(store.list_sessions(None, 1).await, ErrorKind::StoreClosed);
-    assert_refused!(store.verify_references().await, ErrorKind::StoreClosed);
+    assert_refused!(store.verify().await, ErrorKind::StoreClosed);
     assert_refused!(store.put_text("x").await, ErrorKind::StoreClosed);
     assert_refused!(store.intern_text("x").await, ErrorKind::StoreClosed);
     assert_refused!(store.get_bytes(blob.digest).await, ErrorKind::StoreClosed);
@@ -160,7 +160,7 @@ async fn a_new_store_sees_everything(disk: TestDisk) {
     assert_eq!(*store.resume_session("s").await.unwrap().view(), *view);
     assert_head(&store.resume_session("empty").await.unwrap(), 0).await;
     assert_eq!(store.get_bytes(blob.digest).await.unwrap(), b"large");
-    assert!(store.verify_references().await.unwrap().is_empty());
+    assert!(store.verify().await.unwrap().is_sound());
     store.close().await.unwrap();
 }
 

@@ -130,7 +130,7 @@ async fn a_page_is_no_longer_than_the_configuration_says(disk: TestDisk) {
     session.append_batch((1..=8).map(noted).collect()).unwrap().await.unwrap();
     assert_eq!(ids(&session.events_after(EventId::ZERO, usize::MAX).await.unwrap().events), [1, 2, 3]);
     assert_head(&session, 8).await;
-    assert!(store.verify_references().await.unwrap().is_empty());
+    assert!(store.verify().await.unwrap().is_sound());
     store.close().await.unwrap();
 }
 
@@ -179,7 +179,7 @@ async fn time_never_goes_back_within_a_session(disk: TestDisk) {
 /// A directory loses a blob's file; the memory of this test's disk loses nothing.
 async fn verify_names_each_reference_that_does_not_resolve_and_nothing_else(disk: TestDisk) {
     let store = disk.open().await;
-    assert!(store.verify_references().await.unwrap().is_empty());
+    assert!(store.verify().await.unwrap().is_sound());
     let kept = store.put_text("kept").await.unwrap();
     let lost = store.put_text("lost").await.unwrap();
     let damaged = store.put_bytes(b"damaged".to_vec()).await.unwrap();
@@ -187,7 +187,7 @@ async fn verify_names_each_reference_that_does_not_resolve_and_nothing_else(disk
     let vars = |blob| AgentBody::VarsSnapshotted(Content::Blob(blob));
     first.append_batch(vec![user("x"), vars(kept), vars(lost), vars(lost)]).unwrap().await.unwrap();
     second.append_batch(vec![vars(lost), vars(damaged)]).unwrap().await.unwrap();
-    assert!(store.verify_references().await.unwrap().is_empty());
+    assert!(store.verify().await.unwrap().is_sound());
     let Some(path) = disk.path() else { return store.close().await.unwrap() };
     let file = |blob: &foldlog::BlobRef| {
         let name = blob.digest.to_string();
@@ -195,15 +195,17 @@ async fn verify_names_each_reference_that_does_not_resolve_and_nothing_else(disk
     };
     std::fs::remove_file(file(&lost)).unwrap();
     std::fs::write(file(&damaged), b"other bytes").unwrap();
-    let broken = store.verify_references().await.unwrap();
-    let named: Vec<_> =
-        broken.iter().map(|broken| (broken.session.as_str(), broken.event.get(), broken.blob)).collect();
-    assert_eq!(named, [("a", 3, lost), ("b", 2, damaged)], "each once, where it stands first");
+    let broken = store.verify().await.unwrap().problems;
+    let named: Vec<_> = broken
+        .iter()
+        .map(|broken| (broken.session.as_ref().unwrap().as_str(), broken.event.unwrap().get(), broken.digest.unwrap()))
+        .collect();
+    assert_eq!(named, [("a", 3, lost.digest), ("b", 2, damaged.digest)], "each once, where it stands first");
     assert!(matches!(broken[0].error.kind(), ErrorKind::UnknownBlob { digest } if *digest == lost.digest));
     assert!(matches!(broken[1].error.kind(), ErrorKind::CorruptBlob { digest } if *digest == damaged.digest));
     // Putting the same bytes again heals both.
     store.put_text("lost").await.unwrap();
     store.put_bytes(b"damaged".to_vec()).await.unwrap();
-    assert!(store.verify_references().await.unwrap().is_empty());
+    assert!(store.verify().await.unwrap().is_sound());
     store.close().await.unwrap();
 }

@@ -70,7 +70,7 @@ async fn its_references_are_checked_and_verified(disk: TestDisk) {
     let blob = store.put_bytes(vec![1, 2, 3]).await.unwrap();
     session.append(TallyBody::Attached(blob)).unwrap().await.unwrap();
     assert_eq!(session.view().blobs, [blob]);
-    assert!(store.verify_references().await.unwrap().is_empty());
+    assert!(store.verify().await.unwrap().is_sound());
     store.close().await.unwrap();
 }
 

@@ -106,7 +106,7 @@ async fn whole(directory: &Path, events_of: impl Fn(&str) -> u64) {
         assert!(head.get() >= events_of(name), "{name}: {} were acknowledged, {head} are there", events_of(name));
         assert_eq!((view.head(), view.events), (head, head.get()));
     }
-    assert!(within(store.verify_references()).await.unwrap().is_empty());
+    assert!(within(store.verify()).await.unwrap().is_sound());
     assert_eq!(files_below(&directory.join("tmp")), Vec::<std::path::PathBuf>::new());
     assert_eq!(std::fs::read_dir(directory.join("owners")).unwrap().count(), 1, "what others left is cleared");
     usable(&store, "process-0-0").await;

@@ -38,7 +38,7 @@ pub(crate) async fn read(directory: &Path) {
         assert_eq!(state.view.events, state.view.head().get());
         drop(within(session.subscribe(foldlog::SubscribeFrom::Now)).await.unwrap());
         within(store.list_sessions(None, 10)).await.unwrap();
-        assert!(within(store.verify_references()).await.unwrap().is_empty());
+        assert!(within(store.verify()).await.unwrap().is_sound());
         tell(format!("read {}", state.view.head()));
     }
     within(session.close()).await.unwrap();

@@ -1,13 +1,12 @@
 //! The model in stores: in memory and in a directory.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::pure::{AT, Folded};
 use super::{Claim, Dice, Finding, ensure};
 use crate::actor::Restart;
 use crate::append::Append;
-use crate::blob::{BlobError, BlobStore, Put};
+use crate::blob::{BlobError, BlobStore, Put, Shelf};
 use crate::clock::{Clock, ManualClock};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
@@ -21,8 +20,9 @@ const DANGLING: usize = 8;
 pub(super) fn check<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice) -> Result<(), Finding> {
     futures::executor::block_on(async {
         on_medium(folded, dice, &StoreConfig::memory()).await?;
-        let directory = TemporaryDirectory::new()?;
-        on_medium(folded, dice, &StoreConfig::directory(&directory.0)).await?;
+        let no_disk = |error| (Claim::OneView, format!("no temporary directory: {error}"));
+        let directory = tempfile::tempdir().map_err(no_disk)?;
+        on_medium(folded, dice, &StoreConfig::directory(directory.path())).await?;
         dangling(folded).await
     })
 }
@@ -139,31 +139,15 @@ impl BlobStore for EveryBlob {
         true
     }
 
+    fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
+        self.0.inspect(digest)
+    }
+
+    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+        self.0.list(first)
+    }
+
     fn rescan(&self) -> Result<(), BlobError> {
         self.0.rescan()
-    }
-}
-
-/// A directory that goes when it is dropped.
-struct TemporaryDirectory(PathBuf);
-
-impl TemporaryDirectory {
-    fn new() -> Result<Self, Finding> {
-        let mut random = [0_u8; 8];
-        let seeded = getrandom::fill(&mut random);
-        let name = format!("foldlog-contract-{}-{:016x}", std::process::id(), u64::from_le_bytes(random));
-        let path = std::env::temp_dir().join(name);
-        let made = seeded
-            .map_err(|error| error.to_string())
-            .and_then(|()| std::fs::create_dir(&path).map_err(|error| error.to_string()));
-        made.map_err(|error| (Claim::OneView, format!("no temporary directory: {error}")))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for TemporaryDirectory {
-    fn drop(&mut self) {
-        // Should it fail, the system clears it.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

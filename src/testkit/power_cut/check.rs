@@ -147,9 +147,9 @@ impl<M: SessionModel> Check<M> {
         for digest in &promised.blobs {
             store.get_bytes(*digest).await.map_err(|error| format!("blob {digest}: {error}"))?;
         }
-        let broken = store.verify_references().await.map_err(|error| format!("references: {error}"))?;
-        match broken.first() {
-            Some(broken) => Err(format!("session {}, event {}: {}", broken.session, broken.event, broken.error)),
+        let found = store.verify().await.map_err(|error| format!("it cannot be verified: {error}"))?;
+        match found.problems.first() {
+            Some(problem) => Err(problem.to_string()),
             None => Ok(given_up),
         }
     }

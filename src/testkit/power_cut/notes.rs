@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::blob::{BlobError, BlobStore, Put};
+use crate::blob::{BlobError, BlobStore, Put, Shelf};
 use crate::codec::Chain;
 use crate::event_log::{
     CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, Refusal, StoredEvent, Write, Written,
@@ -158,6 +158,14 @@ impl BlobStore for NotedBlobs {
 
     fn is_known_durable(&self, digest: &Digest) -> bool {
         self.inner.is_known_durable(digest)
+    }
+
+    fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
+        self.inner.inspect(digest)
+    }
+
+    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+        self.inner.list(first)
     }
 
     fn rescan(&self) -> Result<(), BlobError> {

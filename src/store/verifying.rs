@@ -1,0 +1,220 @@
+//! Going through everything that is stored: [`Store::verify`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Store;
+use crate::error::{Error, ErrorKind};
+use crate::event_log::{AuditedSession, LogError, SessionRow};
+use crate::id::{BlobRef, Digest, EventId};
+use crate::model::SessionModel;
+use crate::verify::{LogCheck, Problem, Verification};
+
+/// The most record bytes in one page.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+/// The most sentences about the database itself.
+const STRUCTURE_MAX: usize = 100;
+
+/// What is known of the blobs that were looked at: their lengths, or that they are not good.
+type Inspected = HashMap<Digest, Option<u64>>;
+
+impl<M: SessionModel> Store<M> {
+    /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of each
+    /// session (ids, chain, record, type, time, append key), each reference, each blob file. It repairs nothing, and a
+    /// problem ends neither the search nor, where anything can be said of it, the search in its session.
+    ///
+    /// It runs on reader threads, a page or a blob at a time, beside everything else that the store does: no commit waits
+    /// for it. Events that are appended meanwhile may be left out. SQLite's check of its structure is one read of the whole
+    /// database; the write-ahead log cannot be started anew until that has ended.
+    ///
+    /// What it cannot see: a tail of a log that was cut off cleanly, between two appends; a session that was renamed; an
+    /// event's type, if the event is of another schema than this build's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreClosed`], [`ErrorKind::Busy`]. Damage is no error of this call.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the search after the page that is being read.
+    ///
+    /// # Examples
+    /// ```
+    /// # use foldlog::{Store, StoreConfig};
+    /// # fn main() -> Result<(), foldlog::Error> { futures::executor::block_on(async {
+    /// # let store = Store::open(StoreConfig::memory()).await?;
+    /// let verification = store.verify().await?;
+    /// for problem in &verification.problems {
+    ///     eprintln!("{problem}");
+    /// }
+    /// assert!(verification.is_sound());
+    /// # store.close().await }) }
+    /// ```
+    pub async fn verify(&self) -> Result<Verification, Error> {
+        let services = &self.0.services;
+        services.check_open()?;
+        let mut found = Verification::default();
+        let mut inspected = Inspected::new();
+        let structure = services.readers.read(|reader| Ok(reader.audit().structure(STRUCTURE_MAX)?)).await;
+        for reason in hear(&mut found, structure)?.unwrap_or_default() {
+            found.report(Problem::of_store(ErrorKind::CorruptStore { reason }.into()));
+        }
+        let max = services.config.page_events_max;
+        let mut after = Vec::new();
+        loop {
+            let page = std::mem::take(&mut after);
+            let read = services.readers.read(move |reader| Ok(reader.audit().sessions(&page, max)?)).await;
+            let names = hear(&mut found, read)?.unwrap_or_default();
+            let Some(last) = names.last() else { break };
+            after.clone_from(&last.name);
+            for AuditedSession { name, row } in names {
+                found.sessions += 1;
+                match row {
+                    Ok(row) => self.verify_session(row, &mut found, &mut inspected).await?,
+                    Err(error) => found.report(unreadable(&name, &error)),
+                }
+            }
+        }
+        self.verify_blobs(&mut found, &mut inspected).await?;
+        Ok(found)
+    }
+
+    async fn verify_session(
+        &self,
+        row: SessionRow,
+        found: &mut Verification,
+        inspected: &mut Inspected,
+    ) -> Result<(), Error> {
+        let services = &self.0.services;
+        let SessionRow { session, meta, head, .. } = row;
+        let max = services.config.page_events_max;
+        let mut check = LogCheck::<M>::new(session.clone(), meta);
+        loop {
+            let after = check.head();
+            let read = services.readers.read(move |reader| {
+                let rows = reader.audit().events(meta.key, after, max, PAGE_BYTES_MAX)?;
+                let bytes = rows.iter().filter_map(|found| found.row.as_ref().ok()).map(|row| row.record.len() as u64);
+                let sizes = (rows.len() as u64, bytes.sum::<u64>());
+                let page: Vec<_> = rows.into_iter().map(|row| (row.id, check.event(row))).collect();
+                Ok((check, sizes, page))
+            });
+            let (checked, (events, bytes), page) = match read.await {
+                Ok(read) => read,
+                Err(error) if is_of_the_call(&error) => return Err(error),
+                Err(error) => {
+                    let problem = Problem::of_session(session, Some(after.next()), error);
+                    found.report(problem);
+                    return Ok(());
+                }
+            };
+            check = checked;
+            found.events += events;
+            found.record_bytes += bytes;
+            let mut refs = Vec::new();
+            for (id, checked) in page {
+                for (event, error) in checked.problems {
+                    found.report(Problem::of_session(session.clone(), Some(event), error));
+                }
+                refs.extend(checked.refs.into_iter().map(|blob| (id, blob)));
+            }
+            for (event, blob) in refs {
+                if let Some(error) = self.verify_reference(event, &session, blob, inspected).await? {
+                    found.report(Problem {
+                        session: Some(session.clone()),
+                        event: Some(event),
+                        digest: Some(blob.digest),
+                        error,
+                    });
+                }
+            }
+            if events == 0 {
+                break;
+            }
+        }
+        if let Some((event, error)) = check.end(head) {
+            found.report(Problem::of_session(session, Some(event), error));
+        }
+        Ok(())
+    }
+
+    async fn verify_reference(
+        &self,
+        event: EventId,
+        session: &crate::id::SessionId,
+        blob: BlobRef,
+        inspected: &mut Inspected,
+    ) -> Result<Option<Error>, Error> {
+        let length = match inspected.get(&blob.digest) {
+            Some(length) => *length,
+            None => match self.inspect(blob.digest).await {
+                Ok(length) => *inspected.entry(blob.digest).or_insert(Some(length)),
+                Err(error) if is_of_the_call(&error) => return Err(error),
+                Err(error) => {
+                    inspected.insert(blob.digest, None);
+                    return Ok(Some(error));
+                }
+            },
+        };
+        Ok(length.filter(|length| *length != blob.bytes).map(|length| {
+            let reason = format!("it references {} bytes, and the blob has {length}", blob.bytes);
+            crate::actor::recovery::corrupt(session, event, reason)
+        }))
+    }
+
+    /// Blobs that events reference were looked at with them.
+    async fn verify_blobs(&self, found: &mut Verification, inspected: &mut Inspected) -> Result<(), Error> {
+        let services = &self.0.services;
+        let referenced = inspected.values().flatten();
+        (found.blobs, found.blob_bytes) = referenced.fold((0, 0), |(blobs, bytes), length| (blobs + 1, bytes + length));
+        for first in 0..=u8::MAX {
+            let blobs = Arc::clone(&services.blobs);
+            let listed = services.readers.read(move |_| Ok(blobs.list(first)?)).await;
+            let Some(shelf) = hear(found, listed)? else { continue };
+            found.strays += shelf.strays;
+            for digest in shelf.digests {
+                if inspected.contains_key(&digest) {
+                    continue;
+                }
+                match self.inspect(digest).await {
+                    Ok(length) => {
+                        found.blobs += 1;
+                        found.blob_bytes += length;
+                        found.orphans += 1;
+                    }
+                    Err(error) if is_of_the_call(&error) => return Err(error),
+                    Err(error) => {
+                        found.report(Problem { session: None, event: None, digest: Some(digest), error });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn inspect(&self, digest: Digest) -> Result<u64, Error> {
+        let blobs = Arc::clone(&self.0.services.blobs);
+        self.0.services.readers.read(move |_| Ok(blobs.inspect(&digest)?)).await
+    }
+}
+
+/// Whether the call cannot go on, rather than something stored cannot be read.
+fn is_of_the_call(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::StoreClosed | ErrorKind::Busy { .. })
+}
+
+/// Takes a failed read for a problem of the store.
+fn hear<T>(found: &mut Verification, read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_of_the_call(&error) => Err(error),
+        Err(error) => {
+            found.report(Problem::of_store(error));
+            Ok(None)
+        }
+    }
+}
+
+fn unreadable(name: &[u8], error: &LogError) -> Problem {
+    let name = String::from_utf8_lossy(name).into_owned();
+    let session = crate::id::SessionId::new(&name).ok();
+    let reason = format!("session {}: {error}", name.escape_debug());
+    Problem { session, event: None, digest: None, error: ErrorKind::CorruptStore { reason }.into() }
+}

@@ -1,0 +1,205 @@
+//! What a verification found, and how one log is gone through.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::actor::recovery::{corrupt, decode};
+use crate::codec::{self, Chain};
+use crate::error::{Error, ErrorKind};
+use crate::event_log::{AuditedEvent, LogMeta, StoredEvent};
+use crate::id::{BlobRef, Digest, EventId, SessionId, Timestamp};
+use crate::model::SessionModel;
+
+/// How many problems a [`Verification`] lists.
+const PROBLEMS_MAX: usize = 1000;
+
+/// What [`Store::verify`](crate::Store::verify) read, and what is wrong with it.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Verification {
+    /// How many sessions were looked at.
+    pub sessions: u64,
+    /// How many events were found, damaged ones included.
+    pub events: u64,
+    /// The bytes of their records.
+    pub record_bytes: u64,
+    /// How many undamaged blobs there are.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
+    /// How many of them no event references. Legal: each was put, and not named yet or not named any more.
+    pub orphans: u64,
+    /// How many files lie in the directory of blobs that no blob has the name of. They are left alone.
+    pub strays: u64,
+    /// What is wrong, in the order of the search: the database, then session by session, then blobs that no event
+    /// references. The first thousand.
+    pub problems: Vec<Problem>,
+    /// How many more problems there were.
+    pub more_problems: u64,
+}
+
+impl Verification {
+    /// Whether nothing is damaged. Events of a newer build are no damage, although they are listed.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.more_problems == 0 && !self.problems.iter().any(Problem::is_damage)
+    }
+
+    pub(crate) fn report(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        } else {
+            self.more_problems += 1;
+        }
+    }
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The session, unless it is the database or a blob that no event references.
+    pub session: Option<SessionId>,
+    /// The event.
+    pub event: Option<EventId>,
+    /// The blob. Each is named once, with the first event that references it.
+    pub digest: Option<Digest>,
+    /// What is wrong: [`ErrorKind::CorruptEvent`], [`ErrorKind::NewerRecord`], [`ErrorKind::UnknownBlob`],
+    /// [`ErrorKind::CorruptBlob`], [`ErrorKind::CorruptStore`], or what keeps a file from being read.
+    pub error: Error,
+}
+
+impl Problem {
+    pub(crate) fn of_store(error: Error) -> Self {
+        Self { session: None, event: None, digest: None, error }
+    }
+
+    pub(crate) fn of_session(session: SessionId, event: Option<EventId>, error: Error) -> Self {
+        Self { session: Some(session), event, digest: None, error }
+    }
+
+    /// Whether stored bytes are damaged or missing: everything but an event that this build does not know.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        !matches!(self.error.kind(), ErrorKind::NewerRecord { .. })
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Errors of events name session and event themselves, those of blobs only the blob.
+        if let (Some(session), Some(event), Some(_)) = (&self.session, self.event, self.digest) {
+            write!(f, "event {event} of session {session}: ")?;
+        }
+        self.error.fmt(f)
+    }
+}
+
+/// Goes through the events of one log in order, on and on whatever is wrong with them.
+pub(crate) struct LogCheck<M: SessionModel> {
+    session: SessionId,
+    next: EventId,
+    /// What the next event may follow: the hash that the event before stores, and the one that it should. None when it is
+    /// not known.
+    before: Vec<Chain>,
+    at: Timestamp,
+    append_ends: EventId,
+    newer: bool,
+    model: PhantomData<fn() -> M>,
+}
+
+/// What one event gave.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) refs: Vec<BlobRef>,
+    pub(crate) problems: Vec<(EventId, Error)>,
+}
+
+impl<M: SessionModel> LogCheck<M> {
+    pub(crate) fn new(session: SessionId, log: LogMeta) -> Self {
+        Self {
+            session,
+            next: EventId::ZERO.next(),
+            before: vec![Chain::start(&log.log_id)],
+            at: Timestamp::from_micros(i64::MIN),
+            append_ends: EventId::ZERO,
+            newer: false,
+            model: PhantomData,
+        }
+    }
+
+    /// The last event that was looked at.
+    pub(crate) fn head(&self) -> EventId {
+        self.next.prev()
+    }
+
+    pub(crate) fn event(&mut self, found: AuditedEvent) -> Checked {
+        let mut checked = Checked::default();
+        let mut wrong = |event: EventId, reason: String| {
+            checked.problems.push((event, corrupt(&self.session, event, reason)));
+        };
+        if found.id != self.next {
+            wrong(self.next, format!("the log goes on with event {}", found.id));
+            self.before.clear();
+        }
+        self.next = found.id.next();
+        let stored = match found.row {
+            Ok(stored) => stored,
+            Err(error) => {
+                wrong(found.id, error.to_string());
+                self.before.clear();
+                return checked;
+            }
+        };
+        let follows: Vec<_> =
+            self.before.iter().map(|before| before.next(stored.id, stored.at, &stored.record)).collect();
+        if !follows.is_empty() && !follows.contains(&stored.chain) {
+            wrong(stored.id, "its chain hash does not follow from the event before".to_owned());
+        } else if stored.at < self.at {
+            wrong(stored.id, format!("its time {} is before that of the event ahead, {}", stored.at, self.at));
+        }
+        self.at = stored.at;
+        self.before = follows;
+        self.before.push(stored.chain);
+        // What is wrong with the bytes follows from a wrong hash: one problem an event.
+        let first = checked.problems.iter().all(|(event, _)| *event != stored.id);
+        match self.record(&stored) {
+            Ok(refs) => checked.refs = refs,
+            Err(error) if matches!(error.kind(), ErrorKind::NewerRecord { .. }) => {
+                // From the first on the session is read-only; the rest goes without saying.
+                if !std::mem::replace(&mut self.newer, true) {
+                    checked.problems.push((stored.id, error));
+                }
+                checked.refs = codec::decode_record(&stored.record).map(|(header, _)| header.refs).unwrap_or_default();
+            }
+            Err(error) if first => checked.problems.push((stored.id, error)),
+            Err(_) => {}
+        }
+        checked
+    }
+
+    fn record(&mut self, stored: &StoredEvent) -> Result<Vec<BlobRef>, Error> {
+        let wrong = |reason: String| Err(corrupt(&self.session, stored.id, reason));
+        let (header, _) = match codec::decode_record(&stored.record) {
+            Ok(decoded) => decoded,
+            Err(error) => return wrong(error.to_string()),
+        };
+        if stored.id < header.first || header.last < stored.id {
+            return wrong(format!("its append has events {} to {}", header.first, header.last));
+        }
+        self.append_ends = header.last;
+        let key = header.key.map(|(key, _)| key).filter(|_| stored.id == header.first);
+        if key != stored.key {
+            return wrong("its append key is not the one in its record".to_owned());
+        }
+        decode::<M>(&self.session, stored)?;
+        Ok(header.refs)
+    }
+
+    /// Looks at where the log ends. `head` is where it ended, at least, when the search began.
+    pub(crate) fn end(&self, head: EventId) -> Option<(EventId, Error)> {
+        let wanted = head.max(self.append_ends);
+        let reason = || format!("the log ends before it, at {}", self.head());
+        (self.head() < wanted).then(|| (self.next, corrupt(&self.session, self.next, reason())))
+    }
+}

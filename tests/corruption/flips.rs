@@ -1,0 +1,203 @@
+//! Goal: one flipped bit anywhere in `events.db` or in a blob is found, or has changed nothing; no session shows anything
+//! but what it held, or its error; nothing panics. Method: seeded random flips in the files of a closed store, each looked
+//! at through every call that reads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldlog::{Condition, ErrorKind, EventId, Session, Store};
+
+use crate::support::{Probe, ProbeBody, open, within};
+use crate::{Original, Plain, Prepared, plain};
+
+/// How many flips a run of the tests makes. `FOLDLOG_FLIPS` asks for more.
+const FLIPS: u64 = 150;
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+fn count_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANICS.fetch_add(1, Ordering::SeqCst);
+        default(info);
+    }));
+}
+
+/// A small generator whose numbers one seed gives.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+/// What one session shows, in every way that it can be read.
+#[derive(Debug, PartialEq)]
+enum Shows {
+    /// Exactly what it held.
+    Original,
+    /// An error, and before it nothing but what it held.
+    Error(String),
+    /// The beginning of what it held, and no error.
+    Shorter,
+    /// Something that it did not hold.
+    Other,
+    /// There is no session of that name.
+    Nothing,
+}
+
+async fn shows(store: &Store<Probe>, original: &Original) -> Shows {
+    let read = within(store.read_state(&original.name)).await;
+    let opened = within(store.resume_session(&original.name)).await;
+    match (read, opened) {
+        (Ok(read), Ok(session)) => {
+            let view = session.view();
+            let (events, mut error) = served(&session).await;
+            if read.report.condition != Condition::Ready && original.events.starts_with(&events) {
+                // A damaged type may look like one of a newer build: the session says that it is read-only, and where.
+                error = error.or(Some(format!("{:?}", read.report.condition)));
+            }
+            if *view == original.view && read.view == original.view && error.is_none() && events == original.events {
+                return Shows::Original;
+            }
+            match error {
+                _ if !original.events.starts_with(&events) => Shows::Other,
+                Some(error) => Shows::Error(error),
+                _ if view.head() < original.view.head() => Shows::Shorter,
+                _ => Shows::Other,
+            }
+        }
+        (Err(one), Err(other)) => match (one.kind(), other.kind()) {
+            (ErrorKind::UnknownSession { .. }, ErrorKind::UnknownSession { .. }) => Shows::Nothing,
+            _ => Shows::Error(one.to_string()),
+        },
+        // What one of them reads more than the other may be the damage.
+        (Ok(read), Err(error)) if read.view == original.view => Shows::Error(error.to_string()),
+        (Err(error), Ok(session)) if *session.view() == original.view => Shows::Error(error.to_string()),
+        _ => Shows::Other,
+    }
+}
+
+/// Every event that pages give, and the error that ended them.
+async fn served(session: &Session<Probe>) -> (Vec<Plain>, Option<String>) {
+    let mut events: Vec<Plain> = Vec::new();
+    loop {
+        let after = events.last().map_or(EventId::ZERO, |event| EventId::new(event.0));
+        match within(session.events_after(after, 100)).await {
+            Ok(page) if page.events.is_empty() => return (events, None),
+            Ok(page) => events.extend(page.events.iter().map(|event| plain(event))),
+            Err(error) => return (events, Some(error.to_string())),
+        }
+    }
+}
+
+#[actix::test]
+async fn a_flipped_bit_is_found_or_has_changed_nothing() {
+    count_panics();
+    let prepared = Prepared::new(700).await;
+    let seed = setting("FOLDLOG_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let flips = setting("FOLDLOG_FLIPS").unwrap_or(FLIPS);
+    println!("seed {seed}: FOLDLOG_SEED={seed} repeats it");
+    let mut random = Random(seed);
+    let original = prepared.bytes(&prepared.db());
+    let pages = original.len() as u64 / 4096;
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let only = setting("FOLDLOG_FLIP");
+    for flip in 0..flips {
+        // Every third is in the first bytes of a page, which say how to read the rest.
+        let page = random.below(pages);
+        let byte = page * 4096 + random.below(if flip % 3 == 0 { 64 } else { 4096 });
+        let bit = random.below(8);
+        let place = format!("seed {seed}, flip {flip}: page {}, byte {}, bit {bit}", page + 1, byte % 4096);
+        if only.is_some_and(|only| only != flip) {
+            continue;
+        }
+        prepared.restore();
+        let mut bytes = original.clone();
+        bytes[byte as usize] ^= 1 << bit;
+        std::fs::write(prepared.db(), bytes).unwrap();
+        let outcome = look(&prepared, &place).await;
+        *counts.entry(outcome).or_default() += 1;
+        assert_eq!(PANICS.load(Ordering::SeqCst), 0, "{place}: something panicked");
+        if flip % 1000 == 999 {
+            println!("{} flips: {counts:?}", flip + 1);
+        }
+    }
+    println!("{flips} flips in {pages} pages: {counts:?}");
+}
+
+async fn look(prepared: &Prepared, place: &str) -> &'static str {
+    let store = match within(Store::<Probe>::open_model(prepared.config())).await {
+        Ok(store) => store,
+        Err(error) => {
+            let kind = error.kind();
+            assert!(!matches!(kind, ErrorKind::Busy { .. } | ErrorKind::StoreClosed), "{place}: {error:?}");
+            return "the store does not open";
+        }
+    };
+    let verification = within(store.verify()).await.unwrap();
+    let found = !verification.problems.is_empty();
+    let mut outcome = if found { "found" } else { "nothing changed" };
+    for original in &prepared.sessions {
+        let shows = shows(&store, original).await;
+        let problems = &verification.problems;
+        match &shows {
+            Shows::Original => {}
+            // The names are a table without a second copy: what a name leads to is checked, what it says is not.
+            Shows::Nothing if !found => outcome = "a session's name changed",
+            Shows::Nothing | Shows::Error(_) => assert!(found, "{place}: {} shows {shows:?}, not found", original.name),
+            Shows::Shorter => {
+                println!("{place}: {} is shorter without an error: {problems:?}", original.name);
+                assert!(found, "{place}: not found either");
+                outcome = "found, and until then a session is shorter";
+            }
+            Shows::Other => {
+                println!("{place}: {} shows something else: {problems:?}", original.name);
+                assert!(found, "{place}: not found either");
+                outcome = "found, and until then a session shows another's";
+            }
+        }
+        if shows == Shows::Original {
+            // Whatever the answer is.
+            let session = within(store.resume_session(&original.name)).await.unwrap();
+            let _ = within(session.append(ProbeBody::Added(1)).unwrap()).await;
+        }
+    }
+    let _ = within(store.close()).await;
+    outcome
+}
+
+#[actix::test]
+async fn a_flipped_bit_of_a_blob_is_found_and_named() {
+    let prepared = Prepared::new(10).await;
+    let mut random = Random(7);
+    for (number, blob) in prepared.blobs.iter().enumerate() {
+        let path = prepared.blob_file(blob);
+        let whole = prepared.bytes(&path);
+        for _ in 0..20 {
+            let mut bytes = whole.clone();
+            bytes[random.below(whole.len() as u64) as usize] ^= 1 << random.below(8);
+            std::fs::write(&path, bytes).unwrap();
+            let store = open(&prepared.config()).await;
+            let verification = within(store.verify()).await.unwrap();
+            let [problem] = &verification.problems[..] else { panic!("{verification:?}") };
+            assert!(matches!(problem.error.kind(), ErrorKind::CorruptBlob { digest } if *digest == blob.digest));
+            assert_eq!(problem.event.map(EventId::get), (number < 2).then_some(number as u64 + 1));
+            assert_eq!((verification.blobs, verification.orphans), (2, u64::from(number < 2)));
+            for original in &prepared.sessions {
+                assert_eq!(shows(&store, original).await, Shows::Original);
+            }
+            within(store.close()).await.unwrap();
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+}

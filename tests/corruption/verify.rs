@@ -1,0 +1,204 @@
+//! Goal: a verification finds each kind of damage where it is, goes on behind it, and finds nothing where there is none.
+//! Method: change rows, index and files of a closed store; append while one runs.
+
+use foldlog::{ErrorKind, Problem, StoreConfig};
+
+use crate::support::{ProbeBody, append, open, within};
+use crate::{Prepared, at, noted};
+
+fn places(problems: &[Problem]) -> Vec<(Option<&str>, Option<u64>)> {
+    let place = |problem: &Problem| (problem.session.clone(), problem.event.map(foldlog::EventId::get));
+    let mut places: Vec<_> = problems.iter().map(place).collect();
+    places.sort();
+    places.dedup();
+    let leak = |name: String| -> &'static str { Box::leak(name.into_boxed_str()) };
+    places.into_iter().map(|(session, event)| (session.map(|id| leak(id.as_str().to_owned())), event)).collect()
+}
+
+fn of(session: &str) -> String {
+    format!("log_key = (SELECT log_key FROM sessions WHERE session_id = '{session}')")
+}
+
+#[actix::test]
+async fn an_undamaged_store_is_sound_and_counted() {
+    let prepared = Prepared::new(20).await;
+    let store = open(&prepared.config()).await;
+    let found = within(store.verify()).await.unwrap();
+    assert!(found.is_sound() && found.problems.is_empty(), "{:?}", found.problems);
+    let events: usize = prepared.sessions.iter().map(|session| session.events.len()).sum();
+    assert_eq!((found.sessions, found.events), (6, events as u64));
+    assert_eq!((found.blobs, found.orphans, found.strays), (3, 1, 0));
+    assert_eq!(found.blob_bytes, prepared.blobs.iter().map(|blob| blob.bytes).sum::<u64>());
+    assert!(found.record_bytes > 39_000);
+    within(store.close()).await.unwrap();
+}
+
+/// Each changes the rows of one session, and says which events must be named. Nothing else may be.
+#[actix::test]
+async fn each_damaged_event_is_named_and_the_search_goes_on_behind_it() {
+    let two = "record = CAST(record || x'00' AS BLOB)";
+    let cases = [
+        (format!("UPDATE events SET {two} WHERE event_id IN (2, 5) AND {}", of("few")), vec![2, 5]),
+        (format!("UPDATE events SET chain = zeroblob(32) WHERE event_id = 3 AND {}", of("few")), vec![3]),
+        (format!("UPDATE events SET chain = x'00' WHERE event_id = 3 AND {}", of("few")), vec![3]),
+        (format!("UPDATE events SET event_at = event_at - 1 WHERE event_id = 4 AND {}", of("few")), vec![4]),
+        (format!("UPDATE events SET event_type = 'noted' WHERE event_id = 4 AND {}", of("few")), vec![4]),
+        (format!("UPDATE events SET append_key = NULL WHERE event_id = 7 AND {}", of("few")), vec![7]),
+        (format!("UPDATE events SET append_key = x'aa' WHERE event_id = 2 AND {}", of("few")), vec![2]),
+        (format!("DELETE FROM events WHERE event_id IN (2, 3) AND {}", of("few")), vec![2]),
+        (format!("DELETE FROM events WHERE event_id IN (6, 7) AND {}", of("few")), vec![6]),
+        (format!("UPDATE logs SET log_id = randomblob(16) WHERE {}", of("few")), vec![1]),
+    ];
+    let prepared = Prepared::new(20).await;
+    for (damage, wanted) in cases {
+        prepared.restore();
+        prepared.sql(&damage);
+        let store = open(&prepared.config()).await;
+        let found = within(store.verify()).await.unwrap();
+        let wanted: Vec<_> = wanted.into_iter().map(|event| (Some("few"), Some(event))).collect();
+        assert_eq!(places(&found.problems), wanted, "{damage}: {:?}", found.problems);
+        assert!(found.problems.iter().all(|problem| problem.to_string().contains("session few")));
+        assert_eq!(found.sessions, 6);
+        within(store.close()).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn an_event_of_a_newer_build_is_named_and_no_damage() {
+    let prepared = Prepared::new(20).await;
+    prepared.sql(&format!("UPDATE events SET event_type = 'later' WHERE event_id IN (4, 5) AND {}", of("few")));
+    let store = open(&prepared.config()).await;
+    let found = within(store.verify()).await.unwrap();
+    assert_eq!(places(&found.problems), [(Some("few"), Some(4))]);
+    assert!(matches!(found.problems[0].error.kind(), ErrorKind::NewerRecord { .. }));
+    assert!(found.is_sound());
+    within(store.close()).await.unwrap();
+}
+
+#[actix::test]
+async fn rows_that_lead_nowhere_are_found() {
+    let prepared = Prepared::new(20).await;
+    for (damage, wanted) in [
+        ("DELETE FROM sessions WHERE session_id = 'few'", "has no session"),
+        ("DELETE FROM logs WHERE log_key = 1", "which is not there"),
+        ("UPDATE events SET log_key = 77 WHERE log_key = 1", "there is no such log"),
+        ("UPDATE sessions SET log_key = 1", "has 6 sessions"),
+        ("UPDATE events SET event_id = -1 WHERE event_id = 1 AND log_key = 1", "has an event -1"),
+    ] {
+        prepared.restore();
+        prepared.sql(&format!("PRAGMA foreign_keys = OFF; {damage}"));
+        let store = open(&prepared.config()).await;
+        let found = within(store.verify()).await.unwrap();
+        let texts: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
+        assert!(texts.iter().any(|text| text.contains(wanted)), "{damage}: {texts:?}");
+        within(store.close()).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn files_among_the_blobs_that_are_none_are_counted_and_left_alone() {
+    let prepared = Prepared::new(10).await;
+    let file = prepared.blob_file(&prepared.blobs[0]);
+    let strays = [file.with_extension("bak"), prepared.directory.path().join("blobs/notes"), file.with_file_name("ab")];
+    for stray in &strays {
+        std::fs::write(stray, "theirs").unwrap();
+    }
+    // One blob under another's name is a damaged blob.
+    let lost = prepared.blob_file(&prepared.blobs[1]);
+    std::fs::copy(&file, &lost).unwrap();
+    let store = open(&prepared.config()).await;
+    let found = within(store.verify()).await.unwrap();
+    assert_eq!(found.strays, 3);
+    assert_eq!(places(&found.problems), [(Some("blobs"), Some(2))]);
+    assert!(matches!(found.problems[0].error.kind(), ErrorKind::CorruptBlob { .. }));
+    assert!(strays.iter().all(|stray| std::fs::read(stray).unwrap() == b"theirs"));
+    within(store.close()).await.unwrap();
+}
+
+/// An index that lost the last entry of a log shows a shorter log, and it is no error by itself.
+#[actix::test]
+async fn a_log_whose_last_entry_the_index_lost_does_not_open_shorter() {
+    let prepared = Prepared::new(20).await;
+    let connection = rusqlite::Connection::open(prepared.db()).unwrap();
+    let (few, large): (i64, i64) = connection
+        .query_row("SELECT (SELECT log_key FROM sessions WHERE session_id = 'few'), (SELECT log_key FROM sessions WHERE session_id = 'large')", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    connection.close().unwrap();
+    // The entry (few, 7) becomes one of (large, 7): header, log key, event id, as SQLite stores small numbers.
+    let mut bytes = prepared.bytes(&prepared.db());
+    let entry = [few as u8, 7];
+    let found: Vec<usize> = (0..bytes.len() - 8)
+        .filter(|at| bytes[*at] == 4 && bytes[at + 1] == 1 && bytes[at + 2] == 1 && bytes[at + 4..at + 6] == entry)
+        .collect();
+    let [entry] = found[..] else { panic!("the entry is at {found:?}") };
+    bytes[entry + 4] = large as u8;
+    std::fs::write(prepared.db(), bytes).unwrap();
+    let store = open(&prepared.config()).await;
+    let opened = within(store.open_session("few")).await.map(|session| session.view().head());
+    assert!(matches!(opened.as_ref().unwrap_err().kind(), ErrorKind::CorruptStore { .. }), "{opened:?}");
+    assert!(!within(store.verify()).await.unwrap().is_sound());
+    within(store.open_session("one")).await.unwrap();
+    within(store.close()).await.unwrap();
+}
+
+/// What no event is read through is held against the table all the same.
+#[actix::test]
+async fn an_index_that_lost_its_entries_is_found() {
+    let prepared = Prepared::new(20).await;
+    for index in ["sqlite_autoindex_events_1", "events_by_append_key", "sqlite_autoindex_logs_1"] {
+        prepared.restore();
+        let connection = rusqlite::Connection::open(prepared.db()).unwrap();
+        let root: u32 = connection
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [index], |row| row.get(0))
+            .unwrap();
+        connection.close().unwrap();
+        let mut bytes = prepared.bytes(&prepared.db());
+        // The number of entries in the page.
+        bytes[(root as usize - 1) * 4096 + 3..][..2].fill(0);
+        std::fs::write(prepared.db(), bytes).unwrap();
+        let store = open(&prepared.config()).await;
+        let found = within(store.verify()).await.unwrap();
+        assert!(found.problems.iter().any(|problem| problem.to_string().contains(index)), "{index}: {found:?}");
+        within(store.close()).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn appends_beside_a_verification_are_no_problem_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig { page_events_max: 7, ..StoreConfig::directory(directory.path()) };
+    let store = open(&config).await;
+    let session = within(store.open_session("busy")).await.unwrap();
+    append(&session, noted(1)).await.unwrap();
+    for round in 0..10 {
+        let receipts: Vec<_> = (0..20)
+            .map(|n| session.append_batch(vec![noted(round), ProbeBody::Added(n), ProbeBody::Added(n)]).unwrap())
+            .collect();
+        let found = within(store.verify()).await.unwrap();
+        assert!(found.problems.is_empty(), "{:?}", found.problems);
+        for receipt in receipts {
+            within(receipt).await.unwrap();
+        }
+        let blob = within(store.put_bytes(vec![round as u8; 100])).await.unwrap();
+        append(&session, ProbeBody::Referenced(blob)).await.unwrap();
+    }
+    let found = within(store.verify()).await.unwrap();
+    assert_eq!((found.events, session.view().head()), (1 + 610, at(611)));
+    within(store.close()).await.unwrap();
+}
+
+/// The session was folded when its log was whole: pages check what they serve.
+#[actix::test]
+async fn what_is_damaged_after_the_open_is_not_served() {
+    let prepared = Prepared::new(20).await;
+    let store = open(&prepared.config()).await;
+    let session = within(store.open_session("few")).await.unwrap();
+    prepared.sql(&format!("UPDATE events SET event_at = event_at + 1 WHERE event_id = 4 AND {}", of("few")));
+    let page = within(session.events_after(at(0), 100)).await.unwrap();
+    assert_eq!(page.events.len(), 3);
+    let refused = within(session.events_after(at(3), 100)).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::CorruptEvent { event, .. } if *event == at(4)), "{refused:?}");
+    // What follows it is what was written.
+    assert_eq!(within(session.events_after(at(4), 100)).await.unwrap().events.len(), 3);
+    within(store.close()).await.unwrap();
+}

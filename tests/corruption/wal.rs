@@ -1,0 +1,185 @@
+//! Goal: a write-ahead log that is damaged before its end is reported, and a copy is kept before SQLite writes over it;
+//! what was before the damage is there; a cut between two commits is not seen, as the documents say. Method: copy the
+//! files of a store that is open, change the copy, open it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use foldlog::{Store, StoreConfig, WalLoss};
+
+use crate::support::{Probe, ProbeBody, append, open, within};
+use crate::{Original, look_at_all, plain};
+
+const FRAME: usize = 24 + 4096;
+
+/// The files of a store as a crash leaves them, with all commits in the write-ahead log.
+struct Crashed {
+    directory: tempfile::TempDir,
+    sessions: Vec<Original>,
+    wal: Vec<u8>,
+}
+
+/// By another process: to close a handle of `events.db` in this one would drop SQLite's locks.
+fn copy(from: &Path, to: &Path) {
+    for name in ["events.db", "events.db-wal"] {
+        let copied = Command::new("cp").arg(from.join(name)).arg(to.join(name)).status().unwrap();
+        assert!(copied.success());
+    }
+}
+
+async fn crashed() -> Crashed {
+    let (live, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(&StoreConfig::directory(live.path())).await;
+    for round in 0..4 {
+        for name in ["a", "b"] {
+            let session = within(store.open_session(name)).await.unwrap();
+            append(&session, ProbeBody::Noted(format!("{round}").repeat(3000))).await.unwrap();
+        }
+    }
+    let sessions = look_at_all(&store).await;
+    copy(live.path(), directory.path());
+    within(store.close()).await.unwrap();
+    let wal = std::fs::read(directory.path().join("events.db-wal")).unwrap();
+    assert_eq!(wal.len() % FRAME, 32);
+    Crashed { directory, sessions, wal }
+}
+
+impl Crashed {
+    /// A copy with another write-ahead log.
+    fn with(&self, wal: &[u8]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        copy(self.directory.path(), directory.path());
+        std::fs::write(directory.path().join("events.db-wal"), wal).unwrap();
+        directory
+    }
+
+    /// The numbers of the frames that end a transaction.
+    fn commits(&self) -> Vec<usize> {
+        let frames = (self.wal.len() - 32) / FRAME;
+        let ends = |frame: &usize| self.wal[32 + (frame - 1) * FRAME + 4..][..4] != [0; 4];
+        (1..=frames).filter(ends).collect()
+    }
+
+    /// Every session that is there is a beginning of what it was. How many events there are.
+    async fn assert_prefix(&self, store: &Store<Probe>) -> usize {
+        let mut events = 0;
+        for found in look_at_all(store).await {
+            let original = self.sessions.iter().find(|original| original.name == found.name).unwrap();
+            assert!(original.events.starts_with(&found.events));
+            events += found.events.len();
+        }
+        events
+    }
+}
+
+fn copies(directory: &Path) -> Vec<PathBuf> {
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut copies: Vec<_> = names.filter(|path| path.to_string_lossy().contains(".damaged-")).collect();
+    copies.sort();
+    copies
+}
+
+#[actix::test]
+async fn a_flip_in_any_frame_is_reported_and_a_copy_is_kept() {
+    let crashed = crashed().await;
+    let commits = crashed.commits();
+    let frames = *commits.last().unwrap();
+    assert!(commits.len() >= 10, "{commits:?}");
+    // In the header of the file, in each salt, checksum and page.
+    let mut places = vec![(0, 17)];
+    places.extend((1..=frames).flat_map(|frame| [0, 9, 17, 24, 4000].map(|byte| (frame, byte))));
+    for (frame, byte) in places {
+        let mut wal = crashed.wal.clone();
+        wal[if frame == 0 { byte } else { 32 + (frame - 1) * FRAME + byte }] ^= 4;
+        let directory = crashed.with(&wal);
+        let store = open(&StoreConfig::directory(directory.path())).await;
+        let damage = store.wal_damage().unwrap_or_else(|| panic!("frame {frame}, byte {byte}")).clone();
+        assert_eq!(damage.first_bad_frame, frame as u64, "byte {byte}: {damage:?}");
+        // SQLite does not hold the salts of the last frame against anything else, nor does it read a frame with others.
+        let last = commits.len() - 1;
+        let is_last = frame > commits[last - 1];
+        assert_eq!(damage.loss, if is_last { WalLoss::Possible } else { WalLoss::Likely }, "frame {frame}: {damage}");
+        assert_eq!(damage.lost_commits as usize, commits.iter().filter(|commit| **commit >= frame).count());
+        let evidence = damage.evidence.clone().unwrap();
+        assert_eq!(std::fs::read(&evidence).unwrap(), wal);
+        assert_eq!(evidence.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        crashed.assert_prefix(&store).await;
+        let session = within(store.open_session("new")).await.unwrap();
+        append(&session, ProbeBody::Added(1)).await.unwrap();
+        assert!(within(store.verify()).await.unwrap().is_sound());
+        // Another store beside it reports nothing: this one has.
+        let second = open(&StoreConfig::directory(directory.path())).await;
+        assert_eq!(second.wal_damage(), None);
+        within(second.close()).await.unwrap();
+        within(store.close()).await.unwrap();
+        let again = open(&StoreConfig::directory(directory.path())).await;
+        assert_eq!(again.wal_damage(), None);
+        within(again.close()).await.unwrap();
+        assert_eq!(copies(directory.path()), [evidence]);
+    }
+}
+
+/// A whole log, and one cut anywhere: between two commits this loses acknowledged events, and nothing can tell.
+#[actix::test]
+async fn a_clean_cut_is_not_seen() {
+    let crashed = crashed().await;
+    let commits = crashed.commits();
+    let mut counts = Vec::new();
+    let cuts = [0].iter().chain(&commits).map(|commit| 32 + commit * FRAME);
+    for cut in cuts.flat_map(|cut| [cut, (cut + 1000).min(crashed.wal.len())]) {
+        let directory = crashed.with(&crashed.wal[..cut]);
+        let store = open(&StoreConfig::directory(directory.path())).await;
+        assert_eq!(store.wal_damage(), None);
+        counts.push(crashed.assert_prefix(&store).await);
+        assert!(within(store.verify()).await.unwrap().is_sound());
+        within(store.close()).await.unwrap();
+        assert_eq!(copies(directory.path()), [] as [PathBuf; 0]);
+    }
+    assert!(counts.is_sorted());
+    assert_eq!((counts[0], *counts.last().unwrap()), (0, 8));
+    let all: Vec<_> = crashed.sessions.iter().flat_map(|session| &session.events).collect();
+    assert_eq!(all.len(), 8);
+}
+
+#[actix::test]
+async fn eight_copies_are_kept_and_the_first_stay() {
+    let crashed = crashed().await;
+    let directory = tempfile::tempdir().unwrap();
+    for number in 1..=10 {
+        copy(crashed.directory.path(), directory.path());
+        let mut wal = crashed.wal.clone();
+        wal[32 + 24 + number] ^= 1;
+        std::fs::write(directory.path().join("events.db-wal"), &wal).unwrap();
+        let store = open(&StoreConfig::directory(directory.path())).await;
+        let damage = store.wal_damage().unwrap();
+        assert_eq!(damage.evidence.is_some(), number <= 8, "{damage}");
+        if let Some(evidence) = &damage.evidence {
+            assert!(evidence.ends_with(format!("events.db-wal.damaged-{number}")));
+        }
+        within(store.close()).await.unwrap();
+        assert_eq!(copies(directory.path()).len(), number.min(8));
+    }
+}
+
+/// The salvage of a damaged write-ahead log gives what SQLite reads of it.
+#[actix::test]
+async fn a_salvage_reads_what_is_before_the_damage() {
+    let crashed = crashed().await;
+    let commits = crashed.commits();
+    let mut wal = crashed.wal.clone();
+    wal[32 + (commits[5] - 1) * FRAME + 100] ^= 1;
+    let directory = crashed.with(&wal);
+    let mut salvage = Store::<Probe>::salvage(directory.path()).unwrap();
+    let (sessions, stopped_by) = salvage.sessions();
+    assert!(stopped_by.is_none() && !sessions.is_empty());
+    for session in sessions {
+        let salvaged = salvage.session(session.as_str()).unwrap();
+        let original = crashed.sessions.iter().find(|original| original.name == session.as_str()).unwrap();
+        let events: Vec<_> = salvaged.events.iter().map(|event| plain(event)).collect();
+        assert!(!events.is_empty() && events.len() < original.events.len());
+        assert!(original.events.starts_with(&events));
+    }
+    drop(salvage);
+    assert_eq!(std::fs::read(directory.path().join("events.db-wal")).unwrap(), wal);
+}
