@@ -6,7 +6,6 @@ mod common;
 
 use common::{
     Tally, TallyBody, TestDisk, assert_head, assert_refused, at, dangling, key, log_ids, on_both_media, soon,
-    until_woken,
 };
 use foldlog::testkit::{Call, Dice, Fault, Faults, Group, Operation, Outcome, Port};
 use foldlog::{Append, Appended, ErrorKind, Item, Restart, Session, Store, SubscribeFrom};
