@@ -6,7 +6,6 @@ mod common;
 
 use common::{
     Tally, TallyBody, TestDisk, assert_head, assert_refused, at, dangling, key, log_ids, on_both_media, soon,
-    until_woken,
 };
 use foldlog::testkit::{Call, Dice, Fault, Faults, Group, Operation, Outcome, Port};
 use foldlog::{Append, Appended, ErrorKind, Item, Restart, Session, Store, SubscribeFrom};
@@ -203,7 +202,6 @@ async fn a_call_that_is_held_waits_and_a_dropped_hold_lets_it_go() {
     soon(held.reached()).await;
     assert!(futures::poll!(listing.as_mut()).is_pending());
     drop(held);
-    until_woken(listing.as_mut()).await;
     assert_eq!(soon(listing).await.unwrap().len(), 1);
     assert_eq!(session.view().sum, 1);
     soon(store.close()).await.unwrap();

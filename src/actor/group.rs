@@ -158,12 +158,14 @@ impl GroupWriter {
                 if matches!(error, LogError::DiskFull) {
                     self.log = Some(log);
                 }
+                let (_, waiting) = self.put_reads_back(writes, waiting);
                 answer_all(waiting, || PersistError::NotWritten(again(&error)));
             }
             Err(CommitError::Unknown(error)) => {
                 log::error!("a commit failed, the event log is opened again: {error}");
                 // This connection may hold pages that never reached the disk: it is never used again.
                 drop(log);
+                let (writes, waiting) = self.put_reads_back(writes, waiting);
                 self.settle(writes, waiting, &error);
             }
         }
@@ -260,6 +262,18 @@ impl GroupWriter {
             waiting.push((pending.incarnation, pending.reply));
         }
         (writes, waiting)
+    }
+
+    /// Keeps what only reads out of a failure of the writes beside it: a session that recovers asks for its head, and would
+    /// have to call its appends unknown. Alone in its group, it fails by itself.
+    fn put_reads_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> Group {
+        if writes.iter().all(is_read) {
+            return (writes, waiting);
+        }
+        let (reads, rest): (Vec<_>, Vec<_>) = writes.into_iter().zip(waiting).partition(|(write, _)| is_read(write));
+        let (writes, waiting) = reads.into_iter().unzip();
+        self.put_back(writes, waiting);
+        rest.into_iter().unzip()
     }
 
     fn put_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> Next {

@@ -246,7 +246,9 @@ impl World {
             matches!(operation.outcome, Outcome::Injected(_))
                 && match &operation.call {
                     // Where a recovery begins.
-                    Call::Commit { group } => group.iter().any(|write| matches!(write, Group::Fence { .. })),
+                    Call::Commit { group } => {
+                        group.iter().all(|write| matches!(write, Group::Fence { claims: false, .. }))
+                    }
                     call => matches!(
                         call.port(),
                         Port::OpenWriter | Port::OpenReader | Port::Secure | Port::ChainAt | Port::Page

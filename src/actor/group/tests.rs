@@ -220,6 +220,32 @@ fn a_failed_commit_is_answered_by_what_the_reopened_log_holds() {
 }
 
 #[test]
+fn a_fence_behind_a_write_that_fails_is_asked_again_and_tells_the_head() {
+    for (fault, head) in
+        [(Fault::DiskFull, 0), (Fault::FailedBeforeWriting, 0), (Fault::FailedAfterWriting, 1), (Fault::Panic, 0)]
+    {
+        let mut bench = Bench::plain([fault]);
+        let mut log = bench.session("s");
+        let append = bench.push(log.append(), 1);
+        let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
+        assert_eq!(bench.writer.flush(), Next::Flush, "{fault:?}");
+        assert_eq!(append.try_recv().unwrap().is_ok(), head == 1, "{fault:?}");
+        assert_eq!(bench.writer.flush(), Next::Idle, "{fault:?}");
+        let found = fence.try_recv().unwrap();
+        assert!(
+            matches!(&found, Ok(Written::Fenced { head: found, .. }) if found.id.get() == head),
+            "{fault:?}: {found:?}"
+        );
+    }
+    // Alone, it fails by itself: whoever waits for it is not kept waiting.
+    let mut bench = Bench::plain([Fault::DiskFull]);
+    let log = bench.session("s");
+    let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
+    assert_eq!(bench.writer.flush(), Next::Idle);
+    assert!(matches!(fence.try_recv().unwrap(), Err(PersistError::NotWritten(LogError::DiskFull))));
+}
+
+#[test]
 fn an_outcome_is_unknown_only_while_the_log_cannot_be_read() {
     let mut bench = Bench::plain([Fault::Unreadable]);
     let mut log = bench.session("s");
