@@ -1,14 +1,17 @@
 //! Goal: a host can check its own session model with the testkit, and each thing that a model may get wrong is named.
-//! Method: a small model of our own in one right and several wrong builds, run through the contract suite.
+//! Method: a small model of our own in one right and several wrong builds, run through the contract suite; the right one
+//! also on a disk that loses its power and on one that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldlog::agent::{Agent, AgentBody, Message, Step, Turn};
-use foldlog::testkit::Dice;
+use foldlog::testkit::{Dice, DiskError, Lasting, PowerCuts, TestDisk};
 use foldlog::testkit::contract::{self, Claim};
-use foldlog::{BlobRef, Content, DecodeError, Event, EventId, Json, SessionModel, decode_body};
+use foldlog::{
+    BlobRef, Content, DecodeError, ErrorKind, Event, EventId, Json, SessionModel, Store, StoreConfig, decode_body,
+};
 use serde::{Deserialize, Serialize};
 
 /// What a build of the model gets wrong.
@@ -196,6 +199,40 @@ fn the_agent_model_keeps_the_contract() {
     });
     let report = report.unwrap();
     assert!(report.event_types.len() >= 3, "{report:?}");
+}
+
+/// What a shop does in a day.
+async fn a_day(config: StoreConfig) -> Result<(), foldlog::Error> {
+    let store = Store::<Shop<NOTHING>>::open_model(config).await?;
+    let session = store.open_session("tuesday").await?;
+    session.append(ShopBody::Ordered { order: 0, item: "tea".to_owned(), quantity: 2 })?.await?;
+    let scan = store.put_bytes(b"paid in cash".to_vec()).await?;
+    session.append_batch(vec![ShopBody::Paid { order: 1 }, ShopBody::Receipt { order: 1, scan }])?.await?;
+    store.close().await
+}
+
+#[actix::test]
+async fn a_power_cut_at_any_moment_of_a_day_loses_nothing_of_it() {
+    let report = PowerCuts::<Shop<NOTHING>>::new(ShopBody::Paid { order: 1 }).run(a_day).await.unwrap();
+    assert_eq!(report.losses, [], "{report}");
+    assert!(report.cuts > 100 && report.events_checked > 0, "{report}");
+}
+
+#[actix::test]
+async fn a_full_disk_is_told_and_the_shop_goes_on_when_there_is_room() {
+    let disk = TestDisk::new().unwrap();
+    let store = Store::<Shop<NOTHING>>::open_model(disk.config()).await.unwrap();
+    let session = store.open_session("tuesday").await.unwrap();
+    disk.fail(0, DiskError::Full, Lasting::UntilCleared);
+    let error = session.append(ShopBody::Paid { order: 1 }).unwrap().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DiskFull), "{error:?}");
+    assert!(session.view().paid.is_empty());
+
+    let failed = disk.clear();
+    assert!(!failed.is_empty());
+    session.append(ShopBody::Paid { order: 1 }).unwrap().await.unwrap();
+    assert_eq!(session.view().paid, [1]);
+    store.close().await.unwrap();
 }
 
 #[actix::test]
