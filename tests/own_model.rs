@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldlog::agent::{Agent, AgentBody, Message, Step, Turn};
-use foldlog::testkit::{Dice, DiskError, Lasting, PowerCuts, TestDisk};
 use foldlog::testkit::contract::{self, Claim};
+use foldlog::testkit::{Dice, DiskError, Lasting, PowerCuts, TestDisk};
 use foldlog::{
     BlobRef, Content, DecodeError, ErrorKind, Event, EventId, Json, SessionModel, Store, StoreConfig, decode_body,
 };
