@@ -435,7 +435,8 @@ impl<M: SessionModel> Subscription<M> {
     }
 }
 
-/// A subscription as a stream of [`Item`]s. It ends when the session or the store is closed. Dropping it unsubscribes.
+/// A subscription as a stream of [`Item`]s. It ends when the session or the store is closed, or when the log
+/// could not be read. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct EventStream<M: SessionModel>(pub(crate) Arc<Subscriber<M>>);
 

@@ -16,8 +16,10 @@ pub struct Follower {
     got: Vec<(usize, TallyBody)>,
     last_transient: u64,
     leaves_out: bool,
-    /// Whether anything could fail in its life.
-    pub is_tried: bool,
+    /// Whether it may have ended because the log could not be read.
+    is_tried: bool,
+    /// In a calm: an event behind this one is live, and says that it has not ended.
+    settled: Option<usize>,
 }
 
 impl Follower {
@@ -28,6 +30,7 @@ impl Follower {
                 assert_eq!(self.position.map_or(id, |position| position + 1), id, "an event too few or too many");
                 self.position = Some(id);
                 self.got.push((id, event.body().clone()));
+                self.is_tried &= self.settled.is_none_or(|settled| id <= settled);
             }
             Item::Gap(gap) => {
                 assert_eq!(self.position.unwrap_or(position(gap.after)), position(gap.after), "where the gap begins");
@@ -70,6 +73,7 @@ impl World {
                     last_transient: 0,
                     leaves_out: self.leaves_out(),
                     is_tried: self.is_stormy,
+                    settled: None,
                 });
             }
             Err(error) => assert!(self.is_stormy, "{error:?}"),
@@ -164,7 +168,14 @@ impl World {
             }
         }
         for follower in &mut self.followers {
-            follower.is_tried = false;
+            follower.settled = Some(self.truths[follower.at.session].log.len());
+        }
+    }
+
+    /// From now on any of them may meet a page that cannot be read.
+    pub fn try_followers(&mut self) {
+        for follower in &mut self.followers {
+            (follower.is_tried, follower.settled) = (true, None);
         }
     }
 

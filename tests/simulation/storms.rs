@@ -59,9 +59,7 @@ impl World {
             truth.is_sure = false;
             truth.owner = Owner::Unsure;
         }
-        for follower in &mut self.followers {
-            follower.is_tried = true;
-        }
+        self.try_followers();
     }
 
     /// The faults end: everything goes on, and is compared in full.
