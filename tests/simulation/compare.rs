@@ -193,6 +193,9 @@ impl World {
         let open = self.session(At { store, session }).await.unwrap();
         let log = self.read_log(&open).await.unwrap();
         self.truths[session].resolve(log);
-        self.truths[session].is_sure = true;
+        if !self.truths[session].is_sure {
+            self.truths[session].is_sure = true;
+            self.truths[session].sure_from = self.next_mark;
+        }
     }
 }

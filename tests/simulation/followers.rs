@@ -4,7 +4,7 @@ use foldlog::{EventId, EventStream, Item, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 
 use crate::common::{Tally, TallyBody, soon};
-use crate::truth::{Owner, position};
+use crate::truth::{Owner, Truth, position};
 use crate::world::{At, World};
 
 pub struct Follower {
@@ -23,7 +23,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    fn take(&mut self, item: Item<Tally>) {
+    fn take(&mut self, item: Item<Tally>, truth: &Truth) {
         match item {
             Item::Event(event) => {
                 let id = position(event.id());
@@ -45,7 +45,8 @@ impl Follower {
                 assert_eq!(session as usize, self.at.session, "a transient of another session");
                 assert!(mark > self.last_transient, "a transient out of its order");
                 self.last_transient = mark;
-                assert!(self.position.is_none_or(|position| position >= after as usize), "a transient too early");
+                let is_early = self.position.is_some_and(|position| position < after as usize);
+                assert!(!is_early || !truth.is_sure || mark <= truth.sure_from, "a transient too early");
             }
             Item::Ended => panic!("a stream ends instead"),
         }
@@ -98,7 +99,7 @@ impl World {
                 match follower.stream.next().now_or_never() {
                     Some(Some(item)) => {
                         self.figures.gaps += u64::from(matches!(item, Item::Gap(_)));
-                        follower.take(item);
+                        follower.take(item, &self.truths[follower.at.session]);
                     }
                     Some(None) => {
                         assert!(follower.is_tried, "a subscription has ended");
@@ -134,7 +135,8 @@ impl World {
         while let Some(index) = self.followers.iter().position(|follower| is_of(follower.at)) {
             while let Some(item) = soon(self.followers[index].stream.next()).await {
                 self.figures.gaps += u64::from(matches!(item, Item::Gap(_)));
-                self.followers[index].take(item);
+                let follower = &mut self.followers[index];
+                follower.take(item, &self.truths[follower.at.session]);
             }
             self.compare_follower(index);
             let follower = self.followers.swap_remove(index);
@@ -158,7 +160,8 @@ impl World {
             match soon(self.followers[index].stream.next()).await {
                 Some(item) => {
                     self.figures.gaps += u64::from(matches!(item, Item::Gap(_)));
-                    self.followers[index].take(item);
+                    let follower = &mut self.followers[index];
+                    follower.take(item, &self.truths[follower.at.session]);
                 }
                 None => {
                     assert!(self.followers[index].is_tried, "a subscription has ended");

@@ -64,6 +64,8 @@ pub struct Truth {
     pub keys: HashMap<u64, (Vec<TallyBody>, u64)>,
     /// Whether `predicted` and `keys` can be relied upon.
     pub is_sure: bool,
+    /// The first mark after which they can: what was made before may rest on an append that was refused since.
+    pub sure_from: u64,
     pub sent: Vec<Sent>,
     /// What was refused, by its mark: it must never turn up.
     pub refused: HashSet<u64>,
@@ -79,6 +81,7 @@ impl Truth {
             predicted: Vec::new(),
             keys: HashMap::new(),
             is_sure: true,
+            sure_from: 0,
             sent: Vec::new(),
             refused: HashSet::new(),
         }
