@@ -177,6 +177,25 @@ pub(super) fn create(database: &Database, model: &str) -> Result<(), LogError> {
     Ok(())
 }
 
+/// The tables, indexes and views that are not as [`create`] makes them.
+pub(super) fn misdefined(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let own = Connection::open_in_memory()?;
+    own.execute_batch(TABLES)?;
+    let mut expected = own.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
+    let mut found = connection
+        .prepare("SELECT count(*) FROM sqlite_schema WHERE (type, name, tbl_name) = (?1, ?2, ?3) AND sql IS ?4")?;
+    let mut rows = expected.query([])?;
+    let mut misdefined = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (kind, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let (table, sql): (String, Option<String>) = (row.get(2)?, row.get(3)?);
+        if found.query_row((&kind, &name, table, sql), |row| row.get::<_, i64>(0))? != 1 {
+            misdefined.push(format!("{kind} {name} is not as foldlog defines it"));
+        }
+    }
+    Ok(misdefined)
+}
+
 /// Opens the writing connection.
 pub(super) fn open_writer(database: &Database, durability: Durability) -> Result<Connection, LogError> {
     let mut connection = open(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

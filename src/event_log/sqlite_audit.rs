@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::sqlite_reader::{SqlEventId, SqliteReader, not_ours, stored_event};
-use super::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, LogMeta, SessionRow};
+use super::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, LogMeta, SessionRow, schema};
 use crate::id::{EventId, SessionId, Timestamp};
 
 /// What SQLite cannot know of: which row must lead to which. Each gives sentences.
@@ -32,6 +32,10 @@ impl LogAudit for SqliteReader {
             found.push(error.to_string());
         }
         found.retain(|sentence| sentence != "ok");
+        match schema::misdefined(&self.connection) {
+            Ok(sentences) => found.extend(sentences),
+            Err(error) => found.push(error.to_string()),
+        }
         for sql in BETWEEN_TABLES {
             if let Err(error) = sentences(&self.connection, sql, Some(max), &mut found) {
                 found.push(error.to_string());

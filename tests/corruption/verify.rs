@@ -96,6 +96,23 @@ async fn rows_that_lead_nowhere_are_found() {
 }
 
 #[actix::test]
+async fn a_table_that_is_defined_otherwise_is_found() {
+    let prepared = Prepared::new(20).await;
+    for damage in [
+        "sql = replace(sql, 'epoch', 'epokh') WHERE name = 'logs'",
+        "sql = replace(sql, 'FROM', 'from') WHERE name = 'event_log'",
+    ] {
+        prepared.restore();
+        prepared.sql(&format!("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET {damage}"));
+        let store = open(&prepared.config()).await;
+        let found = within(store.verify()).await.unwrap();
+        let texts: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
+        assert!(texts.iter().any(|text| text.contains("is not as foldlog defines it")), "{damage}: {texts:?}");
+        within(store.close()).await.unwrap();
+    }
+}
+
+#[actix::test]
 async fn files_among_the_blobs_that_are_none_are_counted_and_left_alone() {
     let prepared = Prepared::new(10).await;
     let file = prepared.blob_file(&prepared.blobs[0]);
