@@ -107,7 +107,10 @@ pub(crate) enum RecordError {
     Field { field: &'static str, found: u64 },
     #[error("body: {0}")]
     Body(#[from] bincode::Error),
-    #[error("body does not come back from its own bytes: the model uses a serde shape that bincode cannot decode")]
+    #[error(
+        "body does not come back from its own bytes: the model uses a serde shape that bincode cannot decode, or a \
+         HashMap or HashSet, which have no fixed order"
+    )]
     NotStable,
 }
 

@@ -60,9 +60,11 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// The schema version that this build writes. Raise it whenever a body changes its encoding.
     const SCHEMA: u16;
 
-    /// What the host appends. Its encoding must be deterministic: equal bodies, equal bytes.
+    /// What the host appends. Its encoding must be deterministic: equal bodies, equal bytes. So no `HashMap` or `HashSet`,
+    /// but `BTreeMap` or a list.
     type Body: Clone + Debug + Send + Sync + Serialize + DeserializeOwned + 'static;
-    /// The folded state. Cloned after each append, so its collections should share structure.
+    /// The folded state. Cloned after each append, so its collections should share structure: those of the crate `imbl`, or
+    /// an `Arc` around what is large.
     type View: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
     /// What stamping depends on: the counters that mint the model's own ids.
     type Counters: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
@@ -106,7 +108,8 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
         let _ = (body, each);
     }
 
-    /// Whether turns may be taken, and how many have been. The default model has no turns.
+    /// Whether turns may be taken, and how many have been. By default the session never stops and no turn is
+    /// counted against [`StoreConfig::session_turns_max`](crate::StoreConfig::session_turns_max).
     fn turns(view: &Self::View) -> Turns {
         let _ = view;
         Turns::default()

@@ -15,9 +15,10 @@ use crate::model::{Event, SessionModel, View};
 /// A directory that is only read, whether or not a store can open it.
 ///
 /// It takes none of foldlog's locks, repairs nothing, and works beside stores that have the directory open. It makes no
-/// file, but for one case: when there is an `events.db-wal` and no `events.db-shm`, SQLite makes the latter. Its calls
-/// block. In the process of a store that is just opening this very directory it must not be used: closing it could drop
-/// the locks of that store's SQLite.
+/// file, but for one case: when there is an `events.db-wal` and no `events.db-shm`, SQLite makes the latter, and one
+/// that is there it may change: it is SQLite's index of the log, and made anew. Its calls block. In the process of a
+/// store that is just opening this very directory it must not be used: closing it could drop the locks of that store's
+/// SQLite.
 ///
 /// A database whose first page or list of tables is damaged cannot be read this way.
 ///

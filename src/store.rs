@@ -99,7 +99,10 @@ impl<M: SessionModel> Store<M> {
     /// What was wrong with the write-ahead log when this store was opened: acknowledged events may be lost. `None` when
     /// nothing was, and for a store that was opened beside another, which has looked.
     ///
-    /// A log that was cut off cleanly, between two commits, cannot be told from a shorter one.
+    /// Keep what it says: the store goes on with what is valid and writes over the rest, and a later opening finds nothing
+    /// wrong. An error in the program's log says it too. The copies, `events.db-wal.damaged-<n>`, stay.
+    ///
+    /// A log that was cut short, at a commit or in the midst of one, is no damage: a crash leaves the same.
     #[must_use]
     pub fn wal_damage(&self) -> Option<&WalDamage> {
         self.0.wal_damage.as_ref()

@@ -54,6 +54,14 @@ impl Verification {
     }
 }
 
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sessions, events, blobs, problems, more_problems, .. } = self;
+        let problems = problems.len() as u64 + more_problems;
+        write!(f, "{sessions} sessions, {events} events, {blobs} undamaged blobs, {problems} problems")
+    }
+}
+
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

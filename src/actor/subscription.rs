@@ -435,8 +435,35 @@ impl<M: SessionModel> Subscription<M> {
     }
 }
 
-/// A subscription as a stream of [`Item`]s. It ends when the session or the store is closed, or when the log
-/// could not be read. Dropping it unsubscribes.
+/// A subscription as a stream of [`Item`]s (`futures::Stream`). It ends when the session or the store is closed, or when
+/// the log could not be read. Dropping it unsubscribes.
+///
+/// # Examples
+///
+/// ```
+/// # use foldlog::agent::{AgentBody, Message};
+/// # use foldlog::{Error, EventId, Item, Store, StoreConfig, SubscribeFrom};
+/// use futures::StreamExt;
+///
+/// # fn main() -> Result<(), Error> { futures::executor::block_on(async {
+/// # let store = Store::open(StoreConfig::memory()).await?;
+/// # let session = store.open_session("support-4711").await?;
+/// let mut stream = session.subscribe(SubscribeFrom::After(EventId::ZERO)).await?;
+/// # session.append(AgentBody::MessageAppended(Message::user("hello")))?.await?;
+/// # store.close().await?;
+/// # let mut events = 0;
+/// while let Some(item) = stream.next().await {
+///     match item {
+///         Item::Event(event) => println!("{} {}", event.id(), event.event_type()),
+///         Item::Transient(live) => println!("{live:?}"),
+///         Item::Gap(gap) => println!("left out: {gap:?}"),
+///         Item::Ended => {} // for actors
+///     }
+///     # events += 1;
+/// }
+/// # assert_eq!(events, 1);
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug)]
 pub struct EventStream<M: SessionModel>(pub(crate) Arc<Subscriber<M>>);
 

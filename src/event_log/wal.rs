@@ -28,7 +28,8 @@ const EVIDENCE_MAX: usize = 8;
 /// Commits are in the write-ahead log until they are moved to `events.db`. SQLite reads it up to the first frame that is
 /// not valid; what comes behind that is lost, although it may have been acknowledged. A copy was kept before SQLite could
 /// write over it. Sessions that lost nothing go on; one whose last events are gone is shorter, and
-/// [`Store::verify`](crate::Store::verify) tells whether what is left fits together.
+/// [`Store::verify`](crate::Store::verify) tells whether what is left fits together: `is_sound` does not mean that nothing
+/// was lost here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WalDamage {

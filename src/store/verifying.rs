@@ -27,8 +27,9 @@ impl<M: SessionModel> Store<M> {
     /// for it. Events that are appended meanwhile may be left out. SQLite's check of its structure is one read of the whole
     /// database; the write-ahead log cannot be started anew until that has ended.
     ///
-    /// What it cannot see: a tail of a log that was cut off cleanly, between two appends; a session that was renamed; an
-    /// event's type, if the event is of another schema than this build's.
+    /// What it cannot see: a tail of a log that was cut off cleanly, between two appends, or lost with a damaged
+    /// write-ahead log ([`Store::wal_damage`] tells of it); a session that was renamed; an event's type, if the event is of
+    /// another schema than this build's.
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`], [`ErrorKind::Busy`]. Damage is no error of this call.
@@ -42,6 +43,7 @@ impl<M: SessionModel> Store<M> {
     /// # fn main() -> Result<(), foldlog::Error> { futures::executor::block_on(async {
     /// # let store = Store::open(StoreConfig::memory()).await?;
     /// let verification = store.verify().await?;
+    /// println!("{verification}");
     /// for problem in &verification.problems {
     ///     eprintln!("{problem}");
     /// }

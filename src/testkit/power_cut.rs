@@ -68,13 +68,13 @@ pub struct PowerCuts<M: SessionModel> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PowerCutReport {
-    /// The operations of the scenario, each of which is a point to cut at.
+    /// The operations of the scenario.
     pub operations: usize,
-    /// The points that were cut at.
+    /// The points that were cut at: behind each operation, and behind each acknowledgement.
     pub cuts: usize,
     /// The different disks that were rebuilt and checked.
     pub images: usize,
-    /// The acknowledged events that were looked for, summed over the images.
+    /// The acknowledged events that were looked for, summed over the images. A test should see that it is not 0.
     pub events_checked: u64,
     /// The acknowledged events that were not there, summed over the images: only at [`Durability::ProcessCrash`].
     pub events_given_up: u64,
@@ -116,7 +116,8 @@ impl std::fmt::Display for PowerCutReport {
 }
 
 impl<M: SessionModel> PowerCuts<M> {
-    /// `probe` is a body that any session of the scenario accepts: it is appended to each after each cut.
+    /// `probe` is a body that any session of the scenario accepts: it is appended to each after each cut. It
+    /// names no blob, since no disk of a cut before the blob was put has it.
     #[must_use]
     pub fn new(probe: M::Body) -> Self {
         Self {

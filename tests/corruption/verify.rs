@@ -30,6 +30,7 @@ async fn an_undamaged_store_is_sound_and_counted() {
     assert_eq!((found.blobs, found.orphans, found.strays), (3, 1, 0));
     assert_eq!(found.blob_bytes, prepared.blobs.iter().map(|blob| blob.bytes).sum::<u64>());
     assert!(found.record_bytes > 39_000);
+    assert_eq!(found.to_string(), format!("6 sessions, {events} events, 3 undamaged blobs, 0 problems"));
     within(store.close()).await.unwrap();
 }
 
