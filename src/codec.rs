@@ -319,6 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn a_record_over_the_limit_is_refused_by_its_size() {
+        let mut bytes = vec![0; RECORD_BYTES_LIMIT + 1];
+        bytes[0] = FORMAT;
+        assert!(
+            matches!(decode_record(&bytes), Err(RecordError::TooLarge { bytes }) if bytes == RECORD_BYTES_LIMIT + 1)
+        );
+        bytes.pop();
+        assert!(decode_record(&bytes).is_ok());
+    }
+
+    #[test]
+    fn bytes_behind_a_body_are_refused() {
+        let mut bytes = encode_body(&(1_u8, "hello")).unwrap();
+        assert!(decode_body::<(u8, String)>(&bytes).is_ok());
+        bytes.push(0);
+        assert!(matches!(decode_body::<(u8, String)>(&bytes), Err(RecordError::Body(_))));
+    }
+
+    #[test]
     fn a_serde_shape_that_bincode_cannot_decode_is_refused() {
         #[derive(Serialize, serde::Deserialize)]
         #[serde(untagged)]

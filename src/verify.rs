@@ -211,3 +211,33 @@ impl<M: SessionModel> LogCheck<M> {
         (self.head() < wanted).then(|| (self.next, corrupt(&self.session, self.next, reason())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Agent, AgentBody};
+    use crate::codec::RecordHeader;
+
+    /// The chain is right: only the order of the times is wrong, as after a writer that did not keep it.
+    #[test]
+    fn a_time_before_that_of_the_event_ahead_is_a_problem_though_the_chain_holds() {
+        let log = LogMeta { key: crate::event_log::LogKey(1), log_id: [1; 16] };
+        let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log);
+        let mut chain = Chain::start(&log.log_id);
+        let mut problems = Vec::new();
+        for (id, at) in [(1, 50), (2, 50), (3, 49), (4, 49)] {
+            let (id, at) = (EventId::new(id), Timestamp::from_micros(at));
+            let header =
+                RecordHeader { schema: Agent::SCHEMA, salt: [7; 8], first: id, last: id, key: None, refs: Vec::new() };
+            let body = AgentBody::StopRequested;
+            let record = codec::encode_record(&header, &codec::encode_body(&body).unwrap());
+            chain = chain.next(id, at, &record);
+            let event_type = Agent::event_type(&body).into();
+            let stored = StoredEvent { id, event_type, at, key: None, chain, record };
+            problems.extend(check.event(AuditedEvent { id, row: Ok(stored) }).problems);
+        }
+        let [(event, error)] = problems.as_slice() else { panic!("{problems:?}") };
+        assert_eq!(*event, EventId::new(3));
+        assert!(error.to_string().contains("is before that of the event ahead"), "{error}");
+    }
+}

@@ -321,3 +321,21 @@ fn an_impossible_event_id_is_damage_of_one_session_and_not_of_the_list() {
     let heads: Vec<_> = rows.iter().map(|row| (row.session.as_str(), row.head)).collect();
     assert_eq!(heads, [("damaged", EventId::MAX), ("whole", EventId::new(1))]);
 }
+
+/// As a failed COMMIT is settled: the write-ahead log may hold what never reached the disk, and is not relied on.
+#[test]
+fn what_is_secured_is_in_the_database_itself() {
+    let path = tempfile::tempdir().unwrap();
+    let alone = tempfile::tempdir().unwrap();
+    let disk = Disk::Directory(path);
+    let Disk::Directory(path) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    let (log, epoch) = end.register("s");
+    end.write(append(log, epoch.unwrap(), vec![event(1, None), event(2, None)])).unwrap();
+    end.log.secure().unwrap();
+    let copy = alone.path().join("events.db");
+    std::fs::copy(path.path().join("events.db"), &copy).unwrap();
+    let connection = rusqlite::Connection::open(copy).unwrap();
+    let events: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
+    assert_eq!(events, 2, "without the write-ahead log");
+}
