@@ -7,6 +7,7 @@ mod salvage;
 mod schema;
 mod sqlite;
 mod sqlite_audit;
+mod sqlite_index;
 mod sqlite_reader;
 mod wal;
 
@@ -24,7 +25,7 @@ pub(crate) use sqlite::SqliteMedium;
 pub use wal::{WalDamage, WalLoss};
 
 /// The key of a log inside one database. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LogKey(pub(crate) i64);
 
 /// The fencing number of a log's owner: raised each time the log changes hands.
@@ -138,8 +139,21 @@ pub(crate) enum LogError {
     DiskFull,
     #[error("the database is damaged: {0}")]
     Corrupt(String),
+    /// The row of one event.
+    #[error("event {event} is damaged: {reason}")]
+    CorruptEvent { event: EventId, reason: String },
     #[error("{0}")]
     Io(String),
+}
+
+impl LogError {
+    /// What is wrong, for a text that names the event already.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::CorruptEvent { reason, .. } => reason,
+            error => error.to_string(),
+        }
+    }
 }
 
 /// Why a group was not committed.

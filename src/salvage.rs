@@ -126,7 +126,7 @@ impl<M: SessionModel> Salvage<M> {
     fn next(&mut self, session: &SessionId, log: LogMeta, head: &Head) -> Result<Option<Taken<M>>, Error> {
         let id = head.id.next();
         let take = |found: AuditedEvent| {
-            let stored = found.row.map_err(|error| corrupt(session, id, error.to_string()))?;
+            let stored = found.row.map_err(|error| corrupt(session, id, error.reason()))?;
             let append_ends = check(session, head, &stored)?.last;
             let event = decode::<M>(session, &stored)?;
             Ok(Taken { head: Head { id, chain: stored.chain, at: stored.at }, append_ends, event })

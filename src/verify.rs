@@ -154,7 +154,7 @@ impl<M: SessionModel> LogCheck<M> {
         let stored = match found.row {
             Ok(stored) => stored,
             Err(error) => {
-                wrong(found.id, error.to_string());
+                wrong(found.id, error.reason());
                 self.before.clear();
                 return checked;
             }

@@ -72,7 +72,7 @@ const HEADER_BYTES: usize = 32;
 pub(crate) fn scan(database: &Path, events: usize) -> Sample {
     let started = Instant::now();
     let database = Connection::open(database).unwrap();
-    let mut select = database.prepare("SELECT record FROM events WHERE log_key = 1 ORDER BY event_id").unwrap();
+    let mut select = database.prepare("SELECT record FROM events WHERE log_key = 1 ORDER BY position").unwrap();
     let mut rows = select.query([]).unwrap();
     let mut found = 0;
     while let Some(row) = rows.next().unwrap() {

@@ -316,6 +316,7 @@ fn again(error: &LogError) -> LogError {
         LogError::Busy => LogError::Busy,
         LogError::DiskFull => LogError::DiskFull,
         LogError::Corrupt(text) => LogError::Corrupt(text.clone()),
+        LogError::CorruptEvent { event, reason } => LogError::CorruptEvent { event: *event, reason: reason.clone() },
         LogError::Io(text) => LogError::Io(text.clone()),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::guarded;
 use crate::codec::{self, Chain, RecordHeader};
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{Head, LogMeta, LogReader, StoredEvent};
+use crate::event_log::{Head, LogError, LogMeta, LogReader, StoredEvent};
 use crate::id::{AppendKey, EventId, SessionId};
 use crate::model::{DecodeError, Event, SessionModel, Unfinished, View};
 
@@ -154,7 +154,7 @@ impl Fold<'_> {
         let mut folded = EventId::ZERO;
         let mut append_ends = EventId::ZERO;
         loop {
-            let page = reader.page(self.log.key, recovered.head.id, self.page_events, PAGE_BYTES_MAX)?;
+            let page = read(reader, self.session, self.log, recovered.head.id, self.page_events)?;
             if page.is_empty() {
                 break;
             }
@@ -205,7 +205,7 @@ impl Fold<'_> {
         let mut state = M::View::default();
         let mut folded = EventId::ZERO;
         while folded.next() < end {
-            let page = reader.page(self.log.key, folded, self.page_events, PAGE_BYTES_MAX)?;
+            let page = read(reader, self.session, self.log, folded, self.page_events)?;
             if page.is_empty() {
                 return Err(corrupt(self.session, folded.next(), "the log lost it a moment ago".to_owned()));
             }
@@ -242,6 +242,20 @@ fn fold_one<M: SessionModel>(
     }
     *folded = event.id();
     Ok(Condition::Ready)
+}
+
+/// Reads one page as it is stored. An event that cannot be read is named with its session.
+fn read(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    log: LogMeta,
+    after: EventId,
+    events_max: usize,
+) -> Result<Vec<StoredEvent>, Error> {
+    reader.page(log.key, after, events_max, PAGE_BYTES_MAX).map_err(|error| match error {
+        LogError::CorruptEvent { event, reason } => corrupt(session, event, reason),
+        error => error.into(),
+    })
 }
 
 /// Checks that a stored event follows the one before: no hole, no changed byte.
@@ -315,7 +329,7 @@ pub(crate) fn read_page<M: SessionModel>(
     after: EventId,
     events_max: usize,
 ) -> Result<EventPage<M>, Error> {
-    let stored = reader.page(log.key, after, events_max, PAGE_BYTES_MAX)?;
+    let stored = read(reader, session, log, after, events_max)?;
     let mut events = Vec::with_capacity(stored.len());
     let mut head = Head::before_first(log);
     if after > EventId::ZERO && !stored.is_empty() {

@@ -177,6 +177,7 @@ impl From<LogError> for Error {
         match error {
             LogError::DiskFull => ErrorKind::DiskFull,
             LogError::Corrupt(reason) => ErrorKind::CorruptStore { reason },
+            LogError::CorruptEvent { .. } => ErrorKind::CorruptStore { reason: error.to_string() },
             LogError::Busy | LogError::Io(_) => ErrorKind::Unavailable { reason: error.to_string() },
         }
         .into()

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 
 use super::schema::{BUSY_TIMEOUT, Database};
 use super::sqlite_audit::event_row;
+use super::sqlite_index::{self, Entry};
 use super::{AuditedEvent, LogError, LogKey, LogMeta, sqlite_reader};
 use crate::id::{EventId, SessionId};
 
@@ -59,15 +60,12 @@ impl SalvageReader {
 
     /// The event that the index leads to.
     pub(crate) fn by_index(&self, log: LogKey, id: EventId) -> Result<Option<AuditedEvent>, LogError> {
-        let position = self
-            .connection
-            .prepare_cached(
-                "SELECT position FROM events INDEXED BY sqlite_autoindex_events_1
-                 WHERE log_key = ?1 AND event_id = ?2",
-            )?
-            .query_row((log.0, id.get() as i64), |row| row.get(0))
-            .optional()?;
-        Ok(position.map(|position| event_row(&self.connection, log, id.get() as i64, position)))
+        let position = sqlite_index::find(&self.connection, log, id)?;
+        Ok(position.map(|position| self.row(log, id, position)))
+    }
+
+    fn row(&self, log: LogKey, id: EventId, position: i64) -> AuditedEvent {
+        event_row(&self.connection, log, Entry { id: id.get() as i64, position })
     }
 
     /// Every row that says that it is this event, found without an index.
@@ -76,7 +74,7 @@ impl SalvageReader {
             self.places = Some((log, self.places_of(log)));
         }
         let places = self.places.as_ref().and_then(|(_, places)| places.get(&id));
-        let row = |position: &i64| event_row(&self.connection, log, id.get() as i64, *position);
+        let row = |position: &i64| self.row(log, id, *position);
         places.into_iter().flatten().map(row).collect()
     }
 
@@ -109,7 +107,7 @@ impl SalvageReader {
         let mut reached = None;
         let mut read = || -> rusqlite::Result<()> {
             let mut statement = self.connection.prepare_cached(
-                "SELECT position, log_key, event_id FROM events NOT INDEXED WHERE position > ?1 ORDER BY position",
+                "SELECT position, log_key, event_id FROM events WHERE position > ?1 ORDER BY position",
             )?;
             let mut rows = statement.query([after])?;
             while let Some(row) = rows.next()? {

@@ -45,7 +45,8 @@ CREATE TABLE sessions(
     labels     TEXT NOT NULL DEFAULT '{}'
 ) STRICT, WITHOUT ROWID;
 
--- In the order of the commits, so that a group fills few pages whatever sessions it is of.
+-- In the order of the commits, so that a group fills few pages whatever sessions it is of. Where the events of one log
+-- are is in event_index, and for the last of them in recent_index: together they are one index, see sqlite_index.rs.
 CREATE TABLE events(
     position   INTEGER PRIMARY KEY,
     log_key    INTEGER NOT NULL,
@@ -54,10 +55,28 @@ CREATE TABLE events(
     event_at   INTEGER NOT NULL,
     append_key BLOB,
     chain      BLOB NOT NULL,
-    record     BLOB NOT NULL,
-    UNIQUE(log_key, event_id)
+    record     BLOB NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX events_by_append_key ON events(log_key, append_key) WHERE append_key IS NOT NULL;
+CREATE TABLE event_index(
+    log_key  INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY(log_key, event_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE key_index(
+    log_key    INTEGER NOT NULL,
+    append_key BLOB NOT NULL,
+    position   INTEGER NOT NULL,
+    PRIMARY KEY(log_key, append_key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE recent_index(
+    log_key    INTEGER NOT NULL,
+    event_id   INTEGER NOT NULL,
+    position   INTEGER NOT NULL,
+    append_key BLOB,
+    PRIMARY KEY(log_key, event_id)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX recent_by_append_key ON recent_index(log_key, append_key) WHERE append_key IS NOT NULL;
 
 -- For people.
 CREATE VIEW event_log AS

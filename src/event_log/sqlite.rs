@@ -7,10 +7,11 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::identity::Identity;
 use super::schema::Database;
+use super::sqlite_index::{Mover, Place};
 use super::sqlite_reader::SqlEventId;
 use super::{
     Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
-    StoredEvent, WalDamage, Write, Written, schema, sqlite_reader, wal,
+    StoredEvent, WalDamage, Write, Written, schema, sqlite_index, sqlite_reader, wal,
 };
 use crate::codec::Chain;
 use crate::config::Durability;
@@ -83,6 +84,7 @@ impl LogMedium for SqliteMedium {
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
+            mover: Mover::default(),
         }))
     }
 
@@ -102,6 +104,7 @@ struct SqliteLog {
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
     unchecked_bytes: usize,
+    mover: Mover,
 }
 
 #[derive(Clone)]
@@ -180,14 +183,17 @@ impl SqliteLog {
         if data_version != self.data_version {
             // Someone else committed: whatever we remember of heads and owners may be old.
             self.logs.clear();
+            self.mover.forget();
             self.data_version = data_version;
         }
+        let place = Place::of(group);
         // Kept aside until COMMIT has returned.
         let mut changed: HashMap<LogKey, LogState> = HashMap::new();
         let mut answers = Vec::with_capacity(group.len());
         for write in group {
             let answer = {
-                let mut scope = Scope { directory: &self.directory, known: &self.logs, changed: &mut changed };
+                let (directory, known) = (&*self.directory, &self.logs);
+                let mut scope = Scope { directory, place, known, changed: &mut changed };
                 match savepoints {
                     Savepoints::None => scope.write(&transaction, write),
                     Savepoints::EachWrite => (|| {
@@ -220,6 +226,29 @@ impl SqliteLog {
                 },
             }
         }
+        let added = match place {
+            Place::Recent => group.iter().map(events_of).sum(),
+            Place::Final => 0,
+        };
+        let moved = match savepoints {
+            Savepoints::None => match self.mover.step(&transaction, added) {
+                Ok(moved) => Some(moved),
+                Err(error) if is_damage(&error) => {
+                    log::error!("the index of recent events is damaged, and stays as it is: {error}");
+                    transaction.rollback().map_err(not_written)?;
+                    self.mover.turn_off();
+                    return Ok(None);
+                }
+                Err(error) => {
+                    transaction.rollback().map_err(not_written)?;
+                    return Err(not_written(error));
+                }
+            },
+            Savepoints::EachWrite => {
+                self.mover.forget();
+                None
+            }
+        };
         transaction.commit().map_err(|error| match LogError::from(error) {
             // SQLite has rolled back: the log could not grow.
             LogError::DiskFull => CommitError::NotWritten(LogError::DiskFull),
@@ -233,8 +262,18 @@ impl SqliteLog {
             self.directory_synced = true;
         }
         self.logs.extend(changed);
+        if let Some(moved) = moved {
+            self.mover.committed(moved);
+        }
         self.unchecked_bytes += COMMIT_BYTES + group.iter().map(bytes_of).sum::<usize>();
         Ok(Some(answers))
+    }
+}
+
+fn events_of(write: &Write) -> usize {
+    match write {
+        Write::Append { events, .. } => events.len(),
+        _ => 0,
     }
 }
 
@@ -255,13 +294,20 @@ fn refusal(error: &rusqlite::Error) -> Option<Refusal> {
     if code.code != rusqlite::ErrorCode::ConstraintViolation {
         return None;
     }
-    // The only unique index beside (log_key, event_id).
+    // The other unique indexes are of event ids.
     Some(if text.contains("append_key") { Refusal::KeyTaken } else { Refusal::HeadMoved { head: EventId::ZERO } })
+}
+
+/// An index that says two things at once is damaged, too.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, DatabaseCorrupt};
+    error.sqlite_error_code().is_none_or(|code| matches!(code, ConstraintViolation | DatabaseCorrupt))
 }
 
 /// One group's work inside its transaction.
 struct Scope<'a> {
     directory: &'a StoreDirectory,
+    place: Place,
     known: &'a HashMap<LogKey, LogState>,
     changed: &'a mut HashMap<LogKey, LogState>,
 }
@@ -365,6 +411,9 @@ impl Scope<'_> {
         if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
+        if self.place == Place::Final {
+            sqlite_index::move_log(connection, log, usize::MAX >> 1)?;
+        }
         let mut statement = connection.prepare_cached(
             "INSERT INTO events(log_key, event_id, event_type, event_at, append_key, chain, record)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -379,6 +428,7 @@ impl Scope<'_> {
                 event.chain.0,
                 &event.record,
             ))?;
+            sqlite_index::insert(connection, self.place, log, event, connection.last_insert_rowid())?;
             state.head = Head { id: event.id, chain: event.chain, at: event.at };
         }
         self.changed.insert(log, state);

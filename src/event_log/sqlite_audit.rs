@@ -2,26 +2,49 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::sqlite_reader::{SqlEventId, SqliteReader, not_ours, stored_event};
+use super::sqlite_index::{self, Entry};
+use super::sqlite_reader::{SqliteReader, event_at, not_ours};
 use super::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, LogMeta, SessionRow, schema};
 use crate::id::{EventId, SessionId, Timestamp};
 
 /// What SQLite cannot know of: which row must lead to which. Each gives sentences.
-const BETWEEN_TABLES: [&str; 4] = [
+const BETWEEN_TABLES: [&str; 9] = [
     "SELECT 'log ' || log_key || ' has no session' FROM logs
      WHERE log_key NOT IN (SELECT log_key FROM sessions) LIMIT ?1",
     "SELECT 'log ' || log_key || ' has ' || count(*) || ' sessions' FROM sessions
      GROUP BY log_key HAVING count(*) > 1 LIMIT ?1",
     // One search a log, not one step an event.
     "WITH RECURSIVE keys(log_key) AS (
-         SELECT min(log_key) FROM events
+         SELECT min(log_key) FROM event_index
          UNION ALL
-         SELECT (SELECT min(log_key) FROM events WHERE log_key > keys.log_key) FROM keys WHERE log_key IS NOT NULL)
+         SELECT (SELECT min(log_key) FROM event_index WHERE log_key > keys.log_key) FROM keys WHERE log_key IS NOT NULL)
      SELECT 'there are events of log ' || log_key || ', and there is no such log' FROM keys
      WHERE log_key IS NOT NULL AND log_key NOT IN (SELECT log_key FROM logs) LIMIT ?1",
+    "SELECT 'there are events of log ' || log_key || ', and there is no such log' FROM recent_index
+     WHERE log_key NOT IN (SELECT log_key FROM logs) GROUP BY log_key LIMIT ?1",
     "SELECT 'log ' || log_key || ' has an event ' || first FROM
-         (SELECT log_key, (SELECT min(event_id) FROM events WHERE events.log_key = logs.log_key) AS first FROM logs)
+         (SELECT log_key, (SELECT min(event_id) FROM event_index AS i WHERE i.log_key = logs.log_key) AS first FROM logs)
      WHERE first < 1 LIMIT ?1",
+    "SELECT 'log ' || log_key || ' has event ' || event_id || ' in the wrong index' FROM recent_index AS r
+     WHERE event_id < 1
+         OR event_id <= (SELECT max(event_id) FROM event_index AS i WHERE i.log_key = r.log_key) LIMIT ?1",
+    // An entry that leads to another event is found with the event it is of.
+    "SELECT 'event ' || event_id || ' of log ' || log_key || ' is in no index' FROM events AS e
+     WHERE NOT EXISTS (SELECT 1 FROM event_index AS i WHERE i.log_key = e.log_key AND i.event_id = e.event_id)
+         AND NOT EXISTS (SELECT 1 FROM recent_index AS i WHERE i.log_key = e.log_key AND i.event_id = e.event_id)
+     LIMIT ?1",
+    "SELECT 'the append key of event ' || event_id || ' of log ' || log_key || ' is in no index' FROM events AS e
+     WHERE append_key IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM key_index AS i WHERE i.log_key = e.log_key AND i.append_key = e.append_key
+                         AND i.position = e.position)
+         AND NOT EXISTS (SELECT 1 FROM recent_index AS i WHERE i.log_key = e.log_key AND i.event_id = e.event_id
+                         AND i.append_key = e.append_key)
+     LIMIT ?1",
+    "SELECT 'an append key of log ' || i.log_key || ' leads to another event' FROM
+         (SELECT log_key, append_key, position FROM key_index
+          UNION ALL SELECT log_key, append_key, position FROM recent_index) AS i
+     LEFT JOIN events AS e USING (position)
+     WHERE e.log_key IS NOT i.log_key OR e.append_key IS NOT i.append_key LIMIT ?1",
 ];
 
 impl LogAudit for SqliteReader {
@@ -72,26 +95,21 @@ impl LogAudit for SqliteReader {
     ) -> Result<Vec<AuditedEvent>, LogError> {
         forget_pages(&self.connection)?;
         let transaction = self.connection.unchecked_transaction()?;
-        let mut statement = transaction.prepare_cached(
-            "SELECT event_id, position FROM events INDEXED BY sqlite_autoindex_events_1
-             WHERE log_key = ?1 AND event_id > ?2 ORDER BY event_id LIMIT ?3",
-        )?;
-        let entries = statement
-            .query_map((log.0, SqlEventId(after), events_max as i64), |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<Vec<(i64, i64)>, _>>()?;
+        let entries = sqlite_index::after(&transaction, log, after, events_max)?;
         let mut page = Vec::with_capacity(entries.len());
         let mut bytes = 0;
         let mut last = after.get() as i64;
-        for (id, position) in entries {
-            if id <= last {
+        for entry in entries {
+            if entry.id <= last {
                 // What is before it is told first; the next page begins with it.
                 if page.is_empty() {
-                    return Err(LogError::Corrupt(format!("the index of events leads back from {last} to {id}")));
+                    let reason = format!("the index of events leads back from {last} to {}", entry.id);
+                    return Err(LogError::Corrupt(reason));
                 }
                 break;
             }
-            last = id;
-            let event = event_row(&transaction, log, id, position);
+            last = entry.id;
+            let event = event_row(&transaction, log, entry);
             bytes += event.row.as_ref().map_or(0, |row| row.record.len());
             page.push(event);
             if bytes >= bytes_max {
@@ -135,34 +153,13 @@ fn session_row(connection: &Connection, name: &[u8]) -> Result<SessionRow, LogEr
         .query_row([key.0], |row| row.get(0))
         .optional()?
         .ok_or_else(|| LogError::Corrupt(format!("the session leads to log {}, which is not there", key.0)))?;
-    let last: Option<i64> = connection
-        .prepare_cached("SELECT event_id FROM events WHERE log_key = ?1 ORDER BY event_id DESC LIMIT 1")?
-        .query_row([key.0], |row| row.get(0))
-        .optional()?;
+    let last = sqlite_index::last(connection, key)?.map(|entry| entry.id);
     let head = EventId::new(last.unwrap_or_default().max(0).unsigned_abs());
     Ok(SessionRow { session, meta: LogMeta { key, log_id }, created, head })
 }
 
 /// Reads the row that an entry of the index leads to, and holds the one against the other.
-pub(super) fn event_row(connection: &Connection, log: LogKey, id: i64, position: i64) -> AuditedEvent {
-    let known = u64::try_from(id).ok().filter(|id| *id <= EventId::MAX.get()).map(EventId::new);
-    let read = || {
-        if known.is_none() {
-            return Err(LogError::Corrupt(format!("{id} is no event id")));
-        }
-        let mut statement = connection.prepare_cached(
-            "SELECT event_id, event_type, event_at, append_key, chain, record, log_key FROM events NOT INDEXED
-             WHERE position = ?1",
-        )?;
-        let found = statement.query_row([position], |row| Ok((stored_event(row)?, LogKey(row.get(6)?)))).optional()?;
-        match found {
-            Some((event, key)) if Some(event.id) == known && key == log => Ok(event),
-            Some((event, key)) => {
-                let reason = format!("the index leads to event {} of log {}", event.id, key.0);
-                Err(LogError::Corrupt(reason))
-            }
-            None => Err(LogError::Corrupt("the index leads to no row".to_owned())),
-        }
-    };
-    AuditedEvent { id: known.unwrap_or(EventId::MAX), row: read() }
+pub(super) fn event_row(connection: &Connection, log: LogKey, entry: Entry) -> AuditedEvent {
+    let known = u64::try_from(entry.id).ok().filter(|id| *id <= EventId::MAX.get()).map(EventId::new);
+    AuditedEvent { id: known.unwrap_or(EventId::MAX), row: event_at(connection, log, entry) }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::sqlite_index::{self, Entry};
 use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent};
 use crate::codec::Chain;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
@@ -27,7 +28,8 @@ impl LogReader for SqliteReader {
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT session_id, log_key, log_id, created,
-                    coalesce((SELECT max(event_id) FROM events WHERE events.log_key = sessions.log_key), 0)
+                    coalesce((SELECT max(event_id) FROM recent_index AS i WHERE i.log_key = sessions.log_key),
+                             (SELECT max(event_id) FROM event_index AS i WHERE i.log_key = sessions.log_key), 0)
              FROM sessions JOIN logs USING (log_key)
              WHERE session_id > ?1 ORDER BY session_id LIMIT ?2",
         )?;
@@ -51,15 +53,15 @@ impl LogReader for SqliteReader {
         bytes_max: usize,
     ) -> Result<Vec<StoredEvent>, LogError> {
         let transaction = self.connection.unchecked_transaction()?;
-        let mut statement = transaction.prepare_cached(
-            "SELECT event_id, event_type, event_at, append_key, chain, record FROM events
-             WHERE log_key = ?1 AND event_id > ?2 ORDER BY event_id LIMIT ?3",
-        )?;
-        let mut rows = statement.query((log.0, SqlEventId(after), events_max as i64))?;
         let mut page = Vec::new();
         let mut bytes = 0;
-        while let Some(row) = rows.next()? {
-            let event = stored_event(row)?;
+        for entry in sqlite_index::after(&transaction, log, after, events_max)? {
+            let event = match event_at(&transaction, log, entry) {
+                Ok(event) => event,
+                // The next page begins with it.
+                Err(_) if !page.is_empty() => return Ok(page),
+                Err(error) => return Err(error),
+            };
             bytes += event.record.len();
             page.push(event);
             if bytes >= bytes_max {
@@ -74,11 +76,12 @@ impl LogReader for SqliteReader {
     }
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT event_id, event_type, event_at, append_key, chain, record FROM events
-             WHERE log_key = ?1 AND append_key = ?2",
-        )?;
-        Ok(statement.query_row((log.0, key.as_bytes()), stored_event).optional()?)
+        let transaction = self.connection.unchecked_transaction()?;
+        let Some(position) = sqlite_index::find_key(&transaction, log, key.as_bytes())? else { return Ok(None) };
+        match row_at(&transaction, position)? {
+            Some((event, found)) if found == log && event.key.as_ref() == Some(key) => Ok(Some(event)),
+            _ => Err(LogError::Corrupt(format!("the index of append keys of log {} is wrong", log.0))),
+        }
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
@@ -91,10 +94,39 @@ impl LogReader for SqliteReader {
 }
 
 pub(super) fn chain_at(connection: &Connection, log: LogKey, id: EventId) -> rusqlite::Result<Option<Chain>> {
+    let Some(position) = sqlite_index::find(connection, log, id)? else { return Ok(None) };
     connection
-        .prepare_cached("SELECT chain FROM events WHERE log_key = ?1 AND event_id = ?2")?
-        .query_row((log.0, SqlEventId(id)), |row| row.get(0).map(Chain))
+        .prepare_cached("SELECT chain FROM events WHERE position = ?1 AND log_key = ?2 AND event_id = ?3")?
+        .query_row((position, log.0, SqlEventId(id)), |row| row.get(0).map(Chain))
         .optional()
+}
+
+/// The row at a position, and whose it is.
+pub(super) fn row_at(connection: &Connection, position: i64) -> rusqlite::Result<Option<(StoredEvent, LogKey)>> {
+    connection
+        .prepare_cached(
+            "SELECT event_id, event_type, event_at, append_key, chain, record, log_key FROM events
+             WHERE position = ?1",
+        )?
+        .query_row([position], |row| Ok((stored_event(row)?, LogKey(row.get(6)?))))
+        .optional()
+}
+
+/// The event that an entry of the index leads to, the one held against the other.
+pub(super) fn event_at(connection: &Connection, log: LogKey, entry: Entry) -> Result<StoredEvent, LogError> {
+    let Some(id) = u64::try_from(entry.id).ok().filter(|id| *id <= EventId::MAX.get()).map(EventId::new) else {
+        return Err(LogError::Corrupt(format!("{} is no event id", entry.id)));
+    };
+    let damaged = |reason: String| LogError::CorruptEvent { event: id, reason };
+    match row_at(connection, entry.position) {
+        Ok(Some((event, found))) if event.id == id && found == log => Ok(event),
+        Ok(Some((event, found))) => Err(damaged(format!("the index leads to event {} of log {}", event.id, found.0))),
+        Ok(None) => Err(damaged("the index leads to no row".to_owned())),
+        Err(error) => Err(match LogError::from(error) {
+            LogError::Corrupt(reason) => damaged(reason),
+            error => error,
+        }),
+    }
 }
 
 /// Looks at the end of a log from both sides: backwards from the end of its keys, and at the entry behind it, which is the
@@ -102,32 +134,22 @@ pub(super) fn chain_at(connection: &Connection, log: LogKey, id: EventId) -> rus
 /// search, and a shorter log is no error by itself.
 fn check_end(connection: &Connection, log: LogKey, end: EventId) -> Result<(), LogError> {
     let damaged = || LogError::Corrupt(format!("the index of events is wrong where log {} ends", log.0));
-    let last: Option<i64> = connection
-        .prepare_cached("SELECT event_id FROM events WHERE log_key = ?1 ORDER BY event_id DESC LIMIT 1")?
-        .query_row([log.0], |row| row.get(0))
-        .optional()?;
+    let end_id = end.get() as i64;
     // `end` may be beyond the log: then there is nothing that it could hide.
-    if last.is_some_and(|last| last > end.get() as i64) {
+    if sqlite_index::last(connection, log)?.is_some_and(|last| last.id > end_id) {
         return Err(damaged());
     }
-    let behind: Option<(i64, i64, i64)> = connection
-        .prepare_cached(
-            "SELECT log_key, event_id, position FROM events INDEXED BY sqlite_autoindex_events_1
-             WHERE (log_key, event_id) > (?1, ?2) ORDER BY log_key, event_id LIMIT 1",
-        )?
-        .query_row((log.0, SqlEventId(end)), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((other, first, position)) = behind else { return Ok(()) };
-    let row: Option<(i64, i64)> = connection
-        .prepare_cached("SELECT log_key, event_id FROM events NOT INDEXED WHERE position = ?1")?
-        .query_row([position], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    // Only what the row says of this log is this log's damage: what is wrong with the other is found when it is read.
-    match row {
-        Some((key, id)) if key == log.0 && id > end.get() as i64 => Err(damaged()),
-        _ if other == log.0 || (other > log.0 && first != 1) => Err(damaged()),
-        _ => Ok(()),
+    for (other, entry) in sqlite_index::behind(connection, log, end)? {
+        let row: Option<(i64, i64)> = connection
+            .prepare_cached("SELECT log_key, event_id FROM events WHERE position = ?1")?
+            .query_row([entry.position], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        // Only what the row says of this log is this log's damage: what is wrong with the other is found when it is read.
+        if other == log || row.is_some_and(|(key, id)| key == log.0 && id > end_id) {
+            return Err(damaged());
+        }
     }
+    Ok(())
 }
 
 pub(super) fn find(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<LogMeta>> {
@@ -138,19 +160,17 @@ pub(super) fn find(connection: &Connection, session: &SessionId) -> rusqlite::Re
 }
 
 pub(super) fn head(connection: &Connection, log: LogMeta) -> rusqlite::Result<Head> {
-    let head = connection
-        .prepare_cached(
-            "SELECT event_id, chain, event_at FROM events WHERE log_key = ?1 ORDER BY event_id DESC LIMIT 1",
-        )?
-        .query_row([log.key.0], |row| {
-            Ok(Head {
-                id: row.get::<_, SqlEventId>(0)?.0,
-                chain: Chain(row.get(1)?),
-                at: Timestamp::from_micros(row.get(2)?),
-            })
+    let Some(last) = sqlite_index::last(connection, log.key)? else { return Ok(Head::before_first(log)) };
+    // No row is damage, and so are values that no foldlog has written.
+    connection
+        .prepare_cached("SELECT event_id, chain, event_at FROM events WHERE position = ?1 AND log_key = ?2")?
+        .query_row((last.position, log.key.0), |row| {
+            let id = row.get::<_, SqlEventId>(0)?.0;
+            match id.get() as i64 == last.id {
+                true => Ok(Head { id, chain: Chain(row.get(1)?), at: Timestamp::from_micros(row.get(2)?) }),
+                false => Err(rusqlite::Error::QueryReturnedNoRows),
+            }
         })
-        .optional()?;
-    Ok(head.unwrap_or(Head::before_first(log)))
 }
 
 pub(super) fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {

@@ -310,7 +310,10 @@ fn an_impossible_event_id_is_damage_of_one_session_and_not_of_the_list() {
         end.write(append(log, epoch.unwrap(), vec![event(1, None)])).unwrap();
     }
     let connection = rusqlite::Connection::open(path.path().join("events.db")).unwrap();
-    connection.execute("UPDATE events SET event_id = 9223372036854775807 WHERE log_key = 1", []).unwrap();
+    for table in ["events", "event_index"] {
+        let damage = format!("UPDATE {table} SET event_id = 9223372036854775807 WHERE log_key = 1");
+        connection.execute(&damage, []).unwrap();
+    }
     let whole = end.reader.find(&SessionId::new("whole").unwrap()).unwrap().unwrap();
     let damaged = end.reader.find(&SessionId::new("damaged").unwrap()).unwrap().unwrap();
     let fence = |log| Write::Fence { log, claim: Claim::No };

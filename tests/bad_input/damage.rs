@@ -115,7 +115,9 @@ async fn a_row_that_foldlog_never_wrote_is_an_error_and_no_panic() {
 async fn a_log_that_lost_its_last_events_is_a_shorter_log() {
     let directory = tempfile::tempdir().unwrap();
     let config = with_sessions(directory.path(), &["s"]).await;
-    sql(directory.path(), "DELETE FROM events WHERE event_id > 3");
+    for table in ["events", "event_index"] {
+        sql(directory.path(), &format!("DELETE FROM {table} WHERE event_id > 3"));
+    }
     let store = open(&config).await;
     let session = within(store.open_session("s")).await.unwrap();
     assert_eq!(session.view().head(), EventId::new(3));
@@ -135,6 +137,11 @@ async fn a_changed_append_key_column_lets_nothing_be_written_twice() {
             directory.path(),
             &format!("UPDATE events SET append_key = {key} WHERE event_id = 3 AND log_key = ({log})"),
         );
+        let index = match key {
+            "NULL" => format!("DELETE FROM key_index WHERE log_key = ({log})"),
+            key => format!("UPDATE key_index SET append_key = {key} WHERE log_key = ({log})"),
+        };
+        sql(directory.path(), &index);
     }
     let store = open(&config).await;
     for name in ["moved", "removed"] {

@@ -115,7 +115,7 @@ impl ForeignLock {
 
     /// Changes the database as the other process, visible once the lock is released.
     pub fn execute(&self, sql: &str) {
-        self.0.execute(sql, []).unwrap();
+        self.0.execute_batch(sql).unwrap();
     }
 
     /// Commits what was changed, if anything, and lets go.

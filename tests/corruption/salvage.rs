@@ -79,7 +79,7 @@ async fn a_damaged_index_loses_no_event() {
     let prepared = Prepared::new(700).await;
     let connection = rusqlite::Connection::open(prepared.db()).unwrap();
     let root: u32 = connection
-        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_events_1'", [], |row| row.get(0))
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'event_index'", [], |row| row.get(0))
         .unwrap();
     connection.close().unwrap();
     for damage in [|page: &mut [u8]| page.fill(0), |page: &mut [u8]| page[3] = 0, |page: &mut [u8]| page[4] ^= 1] {

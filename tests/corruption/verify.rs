@@ -46,8 +46,8 @@ async fn each_damaged_event_is_named_and_the_search_goes_on_behind_it() {
         (format!("UPDATE events SET event_type = 'noted' WHERE event_id = 4 AND {}", of("few")), vec![4]),
         (format!("UPDATE events SET append_key = NULL WHERE event_id = 7 AND {}", of("few")), vec![7]),
         (format!("UPDATE events SET append_key = x'aa' WHERE event_id = 2 AND {}", of("few")), vec![2]),
-        (format!("DELETE FROM events WHERE event_id IN (2, 3) AND {}", of("few")), vec![2]),
-        (format!("DELETE FROM events WHERE event_id IN (6, 7) AND {}", of("few")), vec![6]),
+        (format!("DELETE FROM events WHERE event_id IN (2, 3) AND {}", of("few")), vec![2, 3]),
+        (format!("DELETE FROM events WHERE event_id IN (6, 7) AND {}", of("few")), vec![6, 7]),
         (format!("UPDATE logs SET log_id = randomblob(16) WHERE {}", of("few")), vec![1]),
     ];
     let prepared = Prepared::new(20).await;
@@ -57,8 +57,10 @@ async fn each_damaged_event_is_named_and_the_search_goes_on_behind_it() {
         let store = open(&prepared.config()).await;
         let found = within(store.verify()).await.unwrap();
         let wanted: Vec<_> = wanted.into_iter().map(|event| (Some("few"), Some(event))).collect();
-        assert_eq!(places(&found.problems), wanted, "{damage}: {:?}", found.problems);
-        assert!(found.problems.iter().all(|problem| problem.to_string().contains("session few")));
+        // What holds the rows together may be told beside.
+        let named: Vec<_> = found.problems.into_iter().filter(|problem| problem.session.is_some()).collect();
+        assert_eq!(places(&named), wanted, "{damage}: {named:?}");
+        assert!(named.iter().all(|problem| problem.to_string().contains("session few")));
         assert_eq!(found.sessions, 6);
         within(store.close()).await.unwrap();
     }
@@ -82,9 +84,18 @@ async fn rows_that_lead_nowhere_are_found() {
     for (damage, wanted) in [
         ("DELETE FROM sessions WHERE session_id = 'few'", "has no session"),
         ("DELETE FROM logs WHERE log_key = 1", "which is not there"),
-        ("UPDATE events SET log_key = 77 WHERE log_key = 1", "there is no such log"),
+        ("UPDATE event_index SET log_key = 77 WHERE log_key = 1", "there is no such log"),
+        ("UPDATE events SET log_key = 77 WHERE log_key = 1", "is in no index"),
+        ("DELETE FROM event_index WHERE event_id = 2", "is in no index"),
+        ("DELETE FROM key_index", "is in no index"),
+        ("UPDATE key_index SET position = position + 1", "leads to another event"),
+        (
+            "INSERT INTO recent_index SELECT log_key, event_id, position, NULL FROM event_index WHERE event_id = 1",
+            "in the wrong index",
+        ),
+        ("INSERT INTO recent_index VALUES (77, 1, 1, NULL)", "there is no such log"),
         ("UPDATE sessions SET log_key = 1", "has 6 sessions"),
-        ("UPDATE events SET event_id = -1 WHERE event_id = 1 AND log_key = 1", "has an event -1"),
+        ("UPDATE event_index SET event_id = -1 WHERE event_id = 1 AND log_key = 1", "has an event -1"),
     ] {
         prepared.restore();
         prepared.sql(&format!("PRAGMA foreign_keys = OFF; {damage}"));
@@ -163,7 +174,11 @@ async fn a_log_whose_last_entry_the_index_lost_does_not_open_shorter() {
 #[actix::test]
 async fn an_index_that_lost_its_entries_is_found() {
     let prepared = Prepared::new(20).await;
-    for index in ["sqlite_autoindex_events_1", "events_by_append_key", "sqlite_autoindex_logs_1"] {
+    for (index, wanted) in [
+        ("event_index", "is in no index"),
+        ("key_index", "is in no index"),
+        ("sqlite_autoindex_logs_1", "sqlite_autoindex_logs_1"),
+    ] {
         prepared.restore();
         let connection = rusqlite::Connection::open(prepared.db()).unwrap();
         let root: u32 = connection
@@ -176,7 +191,7 @@ async fn an_index_that_lost_its_entries_is_found() {
         std::fs::write(prepared.db(), bytes).unwrap();
         let store = open(&prepared.config()).await;
         let found = within(store.verify()).await.unwrap();
-        assert!(found.problems.iter().any(|problem| problem.to_string().contains(index)), "{index}: {found:?}");
+        assert!(found.problems.iter().any(|problem| problem.to_string().contains(wanted)), "{index}: {found:?}");
         within(store.close()).await.unwrap();
     }
 }

@@ -58,6 +58,15 @@ async fn i2_nothing_is_visible_before_its_commit() {
     store.close().await.unwrap();
 }
 
+/// Gives an event id to a row that is not foldlog's.
+fn occupy(id: u64) -> String {
+    format!(
+        "INSERT INTO events(log_key, event_id, event_type, event_at, chain, record)
+             SELECT log_key, {id}, event_type, event_at, chain, record FROM events WHERE event_id = 1;
+         INSERT INTO event_index SELECT log_key, event_id, position FROM events WHERE event_id = {id}"
+    )
+}
+
 /// The rows after the head are taken by hand, so that the commit fails; then they are gone again.
 #[actix::test]
 async fn i2_a_failed_persist_changes_nothing_that_anyone_can_see() {
@@ -71,16 +80,16 @@ async fn i2_a_failed_persist_changes_nothing_that_anyone_can_see() {
     let by_hand = rusqlite::Connection::open(disk.path().unwrap().join("events.db")).unwrap();
     by_hand.busy_timeout(PATIENCE).unwrap();
     for (occupied, count) in [(2, 1), (3, 3), (2, 5)] {
-        let insert = "INSERT INTO events(log_key, event_id, event_type, event_at, chain, record)
-                      SELECT log_key, ?1, event_type, event_at, chain, record FROM events WHERE event_id = 1";
-        by_hand.execute(insert, [occupied]).unwrap();
+        by_hand.execute_batch(&occupy(occupied)).unwrap();
         let refused = session.append_batch((0..count).map(|_| user("refused")).collect()).unwrap();
         // The first finds out that the log has moved; those after it look into the log first.
         assert_refused!(soon(refused).await, ErrorKind::NotWritten { .. } | ErrorKind::CorruptEvent { .. });
         assert_eq!(*session.view(), *before);
         let rows: i64 = by_hand.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 2, "no row of a refused batch is left");
-        by_hand.execute("DELETE FROM events WHERE event_id > 1", []).unwrap();
+        by_hand
+            .execute_batch("DELETE FROM events WHERE event_id > 1; DELETE FROM event_index WHERE event_id > 1")
+            .unwrap();
         soon(session.recovery()).await.unwrap();
         assert_eq!(session.counters().await.unwrap(), (at(1), before.counters));
         assert_head(&session, 1).await;
@@ -103,10 +112,7 @@ async fn i2_an_append_behind_a_refused_one_is_refused_whatever_took_its_place() 
     let foreign = ForeignLock::hold(&disk.path().unwrap());
     let receipts: Vec<_> = (0..3).map(|_| session.append(user("in flight")).unwrap()).collect();
     assert_eq!(session.counters().await.unwrap().0, at(4), "all are stamped");
-    foreign.execute(
-        "INSERT INTO events(log_key, event_id, event_type, event_at, chain, record)
-         SELECT log_key, 2, event_type, event_at, chain, record FROM events WHERE event_id = 1",
-    );
+    foreign.execute(&occupy(2));
     foreign.release();
     let answers = soon(join_all(receipts)).await;
     assert!(answers.iter().all(Result::is_err), "nothing of them is in the log: {answers:?}");

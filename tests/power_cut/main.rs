@@ -55,7 +55,10 @@ async fn a_power_cut_at_any_moment_of_appends_batches_and_blobs_loses_nothing_ac
 
 #[actix::test]
 async fn a_power_cut_at_any_moment_around_checkpoints_loses_nothing_acknowledged() {
-    nothing_lost("checkpoints", &cuts().mixed(mixed(1)).cuts_max(50).run(scenarios::checkpoints).await.unwrap());
+    nothing_lost(
+        "checkpoints",
+        &cuts().mixed(mixed(1)).cuts_max(cuts_max(50)).run(scenarios::checkpoints).await.unwrap(),
+    );
 }
 
 #[actix::test]
