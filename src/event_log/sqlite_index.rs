@@ -15,14 +15,12 @@ use super::sqlite_reader::SqlEventId;
 use super::{LogKey, StoredEvent, Write};
 use crate::id::EventId;
 
-/// A group of up to so many logs writes to `event_index` directly.
-const FEW_LOGS: usize = 4;
-/// And so does one with this many events for each of its logs.
+/// A group with this many events for each of its logs gains nothing by the detour.
 const MANY_EVENTS: usize = 8;
 /// How large `recent_index` grows, as a multiple of a group's events: with fewer entries, fewer of them are of the same log
 /// when they are moved; with more, a group touches more of its pages. Measured.
 const GROUPS_KEPT: usize = 16;
-const RECENT_MIN: usize = 256;
+const RECENT_MIN: usize = 32;
 const RECENT_MAX: usize = 16_384;
 
 /// Which of the tables the entries of a group go to.
@@ -42,7 +40,7 @@ impl Place {
                 appended += events.len();
             }
         }
-        if logs.len() <= FEW_LOGS || appended >= MANY_EVENTS * logs.len() { Self::Final } else { Self::Recent }
+        if logs.len() <= 1 || appended >= MANY_EVENTS * logs.len() { Self::Final } else { Self::Recent }
     }
 }
 

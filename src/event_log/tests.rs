@@ -58,6 +58,11 @@ impl End {
         }
     }
 
+    /// All sentences that an audit has to say of what holds the rows together.
+    fn wrong(&mut self) -> Vec<String> {
+        self.reader.audit().structure(10).unwrap()
+    }
+
     fn ids(&mut self, log: LogMeta) -> Vec<u64> {
         let page = self.reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap();
         page.iter().map(|event| event.id.get()).collect()
@@ -341,4 +346,122 @@ fn what_is_secured_is_in_the_database_itself() {
     let connection = rusqlite::Connection::open(copy).unwrap();
     let events: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
     assert_eq!(events, 2, "without the write-ahead log");
+}
+
+/// Many logs in a group, few, one; batches, single appends, keys: wherever the index puts the entries, the same is read.
+#[test]
+fn groups_of_any_shape_are_read_back_as_a_plain_list_of_events() {
+    const LOGS: u64 = 12;
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        let logs: Vec<_> = (0..LOGS).map(|n| end.register(&format!("s{n}"))).collect();
+        let mut plain: Vec<Vec<StoredEvent>> = vec![Vec::new(); LOGS as usize];
+        // A small generator of our own: the same at each run.
+        let mut state = 4711_u64;
+        let mut below = |max: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % max
+        };
+        for round in 0..400 {
+            let (from, width) = (below(LOGS), 1 + if round % 7 == 0 { 0 } else { below(LOGS) });
+            let mut group = Vec::new();
+            for n in (from..from + width).map(|n| (n % LOGS) as usize) {
+                let batch = if below(9) == 0 { 1 + below(30) } else { 1 };
+                let head = plain[n].len() as u64;
+                let key = (below(3) == 0).then(|| format!("{n}-{head}"));
+                let events: Vec<_> =
+                    (1..=batch).map(|more| event(head + more, key.as_deref().filter(|_| more == 1))).collect();
+                plain[n].extend(events.clone());
+                group.push(append(logs[n].0, logs[n].1.unwrap(), events));
+            }
+            assert!(end.log.commit(&group).unwrap().iter().all(Result::is_ok));
+            let n = below(LOGS) as usize;
+            let after = below(plain[n].len() as u64 + 2);
+            let expected: Vec<_> = plain[n].iter().skip(after as usize).take(9).cloned().collect();
+            assert_eq!(end.reader.page(logs[n].0.key, EventId::new(after), 9, usize::MAX).unwrap(), expected);
+            if let Some(event) = plain[n].get(after as usize) {
+                assert_eq!(end.reader.chain_at(logs[n].0.key, event.id).unwrap(), Some(event.chain));
+                let Some(key) = &event.key else { continue };
+                assert_eq!(end.reader.find_key(logs[n].0.key, key).unwrap().as_ref(), Some(event));
+            }
+        }
+        let rows = end.reader.sessions(None, 100).unwrap();
+        for row in rows {
+            let n = logs.iter().position(|(log, _)| *log == row.meta).unwrap();
+            assert_eq!(row.head.get(), plain[n].len() as u64);
+            assert_eq!(end.reader.page(row.meta.key, EventId::ZERO, 10_000, usize::MAX).unwrap(), plain[n]);
+        }
+        assert_eq!(end.wrong(), [""; 0]);
+        if let Disk::Directory(path) = &disk {
+            let connection = rusqlite::Connection::open(path.path().join("events.db")).unwrap();
+            let count = |table: &str| -> i64 {
+                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+            };
+            let total: usize = plain.iter().map(Vec::len).sum();
+            let (recent, placed) = (count("recent_index"), count("event_index"));
+            assert_eq!((recent + placed) as usize, total);
+            assert!(recent > 0 && placed > recent, "both are used: {recent} and {placed}");
+        }
+        // The same key once more is refused, wherever the first one is.
+        for (n, (log, epoch)) in logs.iter().enumerate() {
+            let head = plain[n].len() as u64;
+            let keys: Vec<_> = plain[n].iter().filter_map(|event| event.key.clone()).collect();
+            for used in keys {
+                let again = StoredEvent { key: Some(used), ..event(head + 1, None) };
+                // Two logs in the group, so that it goes to the recent entries.
+                let other = (n + 1) % logs.len();
+                let beside = event(plain[other].len() as u64 + 1, None);
+                let group = [
+                    append(*log, epoch.unwrap(), vec![again]),
+                    append(logs[other].0, logs[other].1.unwrap(), vec![beside.clone()]),
+                ];
+                let answers = end.log.commit(&group).unwrap();
+                assert!(matches!(answers[..], [Err(Refusal::KeyTaken), Ok(_)]), "{answers:?}");
+                plain[other].push(beside);
+            }
+        }
+    }
+}
+
+/// An index that says two things at once is found by `verify`; until then nobody's append fails for it.
+#[test]
+fn an_entry_that_cannot_be_moved_stops_no_append() {
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(path) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    let logs: Vec<_> = (0..4).map(|n| end.register(&format!("s{n}"))).collect();
+    let append_to_all = |end: &mut End, id: u64| {
+        let group: Vec<_> =
+            logs.iter().map(|(log, epoch)| append(*log, epoch.unwrap(), vec![event(id, None)])).collect();
+        end.log.commit(&group).unwrap()
+    };
+    append_to_all(&mut end, 1);
+    let connection = rusqlite::Connection::open(path.path().join("events.db")).unwrap();
+    let moved = "INSERT INTO event_index SELECT log_key, event_id, position FROM recent_index WHERE log_key = 1";
+    connection.execute(moved, []).unwrap();
+    for id in 2..=40 {
+        assert!(append_to_all(&mut end, id).iter().all(Result::is_ok), "group {id}");
+    }
+    assert_eq!(end.ids(logs[1].0), (1..=40).collect::<Vec<_>>());
+    assert!(end.wrong().iter().any(|sentence| sentence.contains("wrong index")));
+}
+
+#[test]
+fn recent_entries_are_moved_as_fast_as_they_come() {
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(path) = &disk else { unreachable!() };
+    let connection = || rusqlite::Connection::open(path.path().join("events.db")).unwrap();
+    let recent =
+        || -> i64 { connection().query_row("SELECT count(*) FROM recent_index", [], |row| row.get(0)).unwrap() };
+    let mut end = disk.open();
+    let logs: Vec<_> = (0..10).map(|n| end.register(&format!("s{n}"))).collect();
+    for id in 1..=100 {
+        let append = |(log, epoch): &(LogMeta, Option<Epoch>)| append(*log, epoch.unwrap(), vec![event(id, None)]);
+        // Large groups, then small ones.
+        let group: Vec<_> = logs[..if id <= 50 { 10 } else { 2 }].iter().map(append).collect();
+        end.log.commit(&group).unwrap();
+        assert!(recent() <= 16 * 10, "after group {id}");
+    }
+    // Each of the small ones has moved twice as many as it added.
+    assert!(recent() <= 16 * 10 - 50 * 2);
 }

@@ -62,6 +62,11 @@ async fn a_power_cut_at_any_moment_around_checkpoints_loses_nothing_acknowledged
 }
 
 #[actix::test]
+async fn a_power_cut_at_any_moment_of_many_sessions_loses_nothing_acknowledged() {
+    nothing_lost("many sessions", &cuts().cuts_max(cuts_max(100)).run(scenarios::many_sessions).await.unwrap());
+}
+
+#[actix::test]
 async fn a_power_cut_at_any_moment_of_closing_and_reopening_loses_nothing_acknowledged() {
     nothing_lost("reopening", &cuts().run(scenarios::stores_one_after_the_other).await.unwrap());
 }

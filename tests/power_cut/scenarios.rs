@@ -39,6 +39,27 @@ pub(super) async fn checkpoints(config: StoreConfig) -> Result<(), Error> {
     store.close().await
 }
 
+/// Groups of many sessions, so that the index of recent events fills, and gives its entries to the large one.
+pub(super) async fn many_sessions(config: StoreConfig) -> Result<(), Error> {
+    let store = Store::<Tally>::open_model(config).await?;
+    let mut sessions = Vec::new();
+    for n in 0..6 {
+        sessions.push(store.open_session(&format!("s{n}")).await?);
+    }
+    for round in 1..=12 {
+        let mut receipts = Vec::new();
+        for (n, session) in sessions.iter().enumerate() {
+            let append = Append::new(TallyBody::Added(round));
+            let append = if n % 2 == 0 { append.key(AppendKey::new(round.to_string())?) } else { append };
+            receipts.push(session.append_with(append)?);
+        }
+        for receipt in receipts {
+            receipt.await?;
+        }
+    }
+    store.close().await
+}
+
 pub(super) async fn stores_one_after_the_other(config: StoreConfig) -> Result<(), Error> {
     for round in 1..=3 {
         let store = Store::<Tally>::open_model(config.clone()).await?;
