@@ -122,7 +122,7 @@ async fn a_page_that_cannot_be_read_hides_nothing_behind_it() {
     let prepared = Prepared::new(700).await;
     let connection = rusqlite::Connection::open(prepared.db()).unwrap();
     let root: u32 = connection
-        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_events_1'", [], |row| row.get(0))
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'event_index'", [], |row| row.get(0))
         .unwrap();
     connection.close().unwrap();
     let mut without_index = prepared.bytes(&prepared.db());
