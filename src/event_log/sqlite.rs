@@ -19,6 +19,7 @@ use crate::directory::StoreDirectory;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, Owners};
+use crate::stats::Counters;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
 /// overwritten in place instead of growing, which is the faster way to sync.
@@ -34,6 +35,7 @@ pub(crate) struct SqliteMedium {
     database: Database,
     durability: Durability,
     wal_damage: Option<WalDamage>,
+    counters: Arc<Counters>,
 }
 
 impl SqliteMedium {
@@ -64,7 +66,12 @@ impl SqliteMedium {
                 Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
-        Ok(Self { directory, database, durability, wal_damage })
+        Ok(Self { directory, database, durability, wal_damage, counters: Arc::default() })
+    }
+
+    /// Counts with the rest of the store.
+    pub(crate) fn counted_by(self, counters: Arc<Counters>) -> Self {
+        Self { counters, ..self }
     }
 
     /// What was found wrong with the write-ahead log, before SQLite read it.
@@ -85,6 +92,7 @@ impl LogMedium for SqliteMedium {
             data_version: 0,
             unchecked_bytes: 0,
             mover: Mover::default(),
+            counters: Arc::clone(&self.counters),
         }))
     }
 
@@ -105,6 +113,7 @@ struct SqliteLog {
     data_version: i64,
     unchecked_bytes: usize,
     mover: Mover,
+    counters: Arc<Counters>,
 }
 
 #[derive(Clone)]
@@ -143,7 +152,13 @@ impl EventLog for SqliteLog {
             return Ok(());
         }
         self.unchecked_bytes = 0;
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        let pages = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        match pages {
+            (0, pages, moved) if pages == moved => self.counters.checkpoint(),
+            _ => self.counters.checkpoint_blocked(),
+        }
         Ok(())
     }
 
@@ -255,7 +270,7 @@ impl SqliteLog {
             error => CommitError::Unknown(error),
         })?;
         if !only_reads {
-            self.identity.check().map_err(CommitError::Unknown)?;
+            self.counters.wal_bytes(self.identity.check().map_err(CommitError::Unknown)?);
         }
         if !only_reads && !self.directory_synced {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;

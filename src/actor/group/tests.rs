@@ -106,7 +106,7 @@ impl Bench {
             is_readable: Arc::new(Mutex::new(true)),
             is_locked: Arc::default(),
         };
-        let writer = GroupWriter::open(Arc::new(medium.clone()), limits).unwrap();
+        let writer = GroupWriter::open(Arc::new(medium.clone()), limits, Arc::default()).unwrap();
         let bench = Self { medium, writer };
         bench.fail(faults);
         bench
