@@ -186,15 +186,19 @@ mod tests {
 
     #[test]
     fn threads_that_record_at_once_lose_nothing() {
-        let recorder = Recorder::default();
+        const EACH: u64 = 200_000;
+        let (recorder, start) = (Recorder::default(), std::sync::Barrier::new(4));
         std::thread::scope(|scope| {
-            for thread in 0..4_u64 {
-                let recorder = &recorder;
-                scope.spawn(move || (0..10_000).for_each(|value| recorder.record(value * 4 + thread)));
+            for thread in 0..4 {
+                let (recorder, start) = (&recorder, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    (0..EACH).for_each(|value| recorder.record(value % 4 + thread));
+                });
             }
         });
         let seen = recorder.look();
-        assert_eq!((seen.count(), seen.max(), seen.sum()), (40_000, 39_999, (0..40_000).sum()));
+        assert_eq!((seen.count(), seen.max(), seen.sum()), (4 * EACH, 6, 4 * EACH * 3));
     }
 
     proptest! {
