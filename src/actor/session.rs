@@ -11,7 +11,6 @@ use futures::channel::oneshot;
 use super::blob::EnsureDurable;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
-use super::persist::Persist;
 use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
 use super::session_state::{Effect, Env, SessionState, Task};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
@@ -78,16 +77,17 @@ impl<M: SessionModel> SessionActor<M> {
                 let reply = Box::new(move |answer: Result<Written, PersistError>| {
                     back.send(Answered::Persisted { last, result: answer.map(|_| ()) });
                 });
-                services.persist.do_send(Persist { write, incarnation, reply });
+                services.persist(write, incarnation, reply);
             }
             Effect::Fence { claim } => {
                 let write = Write::Fence { log: self.entry.log, claim };
                 let back = back();
                 let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
-                services.persist.do_send(Persist { write, incarnation, reply });
+                services.persist(write, incarnation, reply);
             }
             Effect::Recover { head, watch } => {
                 let entry = Arc::clone(&self.entry);
+                let recovery = services.counters.recovery_began();
                 self.read(back(), move |slot| {
                     let config = &entry.services.config;
                     let fold = Fold {
@@ -101,7 +101,9 @@ impl<M: SessionModel> SessionActor<M> {
                     let folded = guarded("view", || slot.read(|reader| fold.run::<M>(reader)));
                     let failed =
                         |panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into());
-                    Answered::Recovered(Box::new(folded.unwrap_or_else(failed)))
+                    let folded = folded.unwrap_or_else(failed);
+                    recovery.ended(&folded);
+                    Answered::Recovered(Box::new(folded))
                 });
             }
             Effect::CheckRefs { digests } => {
@@ -141,7 +143,7 @@ impl<M: SessionModel> SessionActor<M> {
                             done(subscribers);
                         });
                         // Ahead of whatever an opener sends who finds the session closed.
-                        services.persist.do_send(Persist { write, incarnation, reply });
+                        services.persist(write, incarnation, reply);
                         self.entry.mark_closed();
                     }
                 }
@@ -158,7 +160,9 @@ impl<M: SessionModel> SessionActor<M> {
     }
 
     fn source(&self) -> Source {
-        Source { session: self.entry.id.clone(), log: self.entry.log, readers: self.entry.services.readers.clone() }
+        let services = &self.entry.services;
+        let (readers, counters) = (services.readers.clone(), Arc::clone(&services.counters));
+        Source { session: self.entry.id.clone(), log: self.entry.log, readers, counters }
     }
 }
 

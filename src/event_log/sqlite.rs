@@ -20,6 +20,7 @@ use crate::directory::StoreDirectory;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, Owners};
+use crate::stats::Counters;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
 /// overwritten in place instead of growing, which is the faster way to sync.
@@ -35,6 +36,7 @@ pub(crate) struct SqliteMedium {
     database: Database,
     durability: Durability,
     wal_damage: Option<WalDamage>,
+    counters: Arc<Counters>,
 }
 
 impl SqliteMedium {
@@ -65,7 +67,12 @@ impl SqliteMedium {
                 Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
-        Ok(Self { directory, database, durability, wal_damage })
+        Ok(Self { directory, database, durability, wal_damage, counters: Arc::default() })
+    }
+
+    /// Counts with the rest of the store.
+    pub(crate) fn counted_by(self, counters: Arc<Counters>) -> Self {
+        Self { counters, ..self }
     }
 
     /// What was found wrong with the write-ahead log, before SQLite read it.
@@ -87,6 +94,7 @@ impl LogMedium for SqliteMedium {
             unchecked_bytes: 0,
             recent: None,
             moving: true,
+            counters: Arc::clone(&self.counters),
         }))
     }
 
@@ -110,6 +118,7 @@ struct SqliteLog {
     recent: Option<Recent>,
     /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
     moving: bool,
+    counters: Arc<Counters>,
 }
 
 #[derive(Clone)]
@@ -152,7 +161,13 @@ impl EventLog for SqliteLog {
             return Ok(());
         }
         self.unchecked_bytes = 0;
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        let pages = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        match pages {
+            (0, pages, moved) if pages == moved => self.counters.checkpoint(),
+            _ => self.counters.checkpoint_blocked(),
+        }
         Ok(())
     }
 
@@ -225,7 +240,7 @@ impl SqliteLog {
             error => CommitError::Unknown(error),
         })?;
         if !only_reads {
-            self.identity.check().map_err(CommitError::Unknown)?;
+            self.counters.wal_bytes(self.identity.check().map_err(CommitError::Unknown)?);
         }
         if !only_reads && !self.directory_synced {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
