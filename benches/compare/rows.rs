@@ -1,0 +1,368 @@
+//! What is measured beside what, and what is wanted of it.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use foldlog::Durability::{PowerLoss, ProcessCrash};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+
+use crate::appends::{self, Keys, Load};
+use crate::by_hand::{self, Inserts};
+use crate::long::Long;
+use crate::measure::{Sample, Timing};
+use crate::mix;
+use crate::options::{Length, Options};
+use crate::recorded::Recorded;
+use crate::results::{Level, Topic};
+use crate::subscribers::Subscribers;
+use crate::{blobs, snapshots};
+
+type Run = Box<dyn Fn(Timing) -> LocalBoxFuture<'static, Sample>>;
+
+/// One row: two sides, and how many times as fast the first is to be.
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) beside: String,
+    pub(crate) topic: Topic,
+    /// The number that a chart of this topic goes by.
+    pub(crate) at: Option<u64>,
+    pub(crate) unit: &'static str,
+    /// Of our side and of the other.
+    pub(crate) levels: [Level; 2],
+    pub(crate) length: Length,
+    pub(crate) wanted: Option<f64>,
+    /// The p99 of the other side, in multiples of ours.
+    pub(crate) p99_wanted: Option<f64>,
+    ours: Run,
+    other: Run,
+}
+
+impl Row {
+    fn new<O, B>(
+        what: impl Into<String>,
+        ours: impl Fn(Timing) -> O + 'static,
+        beside: impl Into<String>,
+        other: impl Fn(Timing) -> B + 'static,
+    ) -> Self
+    where
+        O: Future<Output = Sample> + 'static,
+        B: Future<Output = Sample> + 'static,
+    {
+        Self {
+            what: what.into(),
+            beside: beside.into(),
+            topic: Topic::Other,
+            at: None,
+            unit: "events",
+            levels: [Level::Full; 2],
+            length: Length::Usual,
+            wanted: None,
+            p99_wanted: None,
+            ours: Box::new(move |timing| ours(timing).boxed_local()),
+            other: Box::new(move |timing| other(timing).boxed_local()),
+        }
+    }
+
+    fn wanted(self, ratio: f64) -> Self {
+        Self { wanted: Some(ratio), ..self }
+    }
+
+    fn p99_wanted(self, ratio: f64) -> Self {
+        Self { p99_wanted: Some(ratio), ..self }
+    }
+
+    fn sustained(self) -> Self {
+        Self { length: Length::Sustained, ..self }
+    }
+
+    fn at(self, topic: Topic, at: u64) -> Self {
+        Self { topic, at: Some(at), ..self }
+    }
+
+    fn levels(self, ours: Level, other: Level) -> Self {
+        Self { levels: [ours, other], ..self }
+    }
+
+    fn unit(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
+    }
+
+    /// By what a filter looks at.
+    pub(crate) fn name(&self) -> String {
+        format!("{} / {}, {}", self.what, self.beside, Level::of_both(&self.levels))
+    }
+
+    pub(crate) async fn ours(&self, timing: Timing) -> Sample {
+        (self.ours)(timing).await
+    }
+
+    pub(crate) async fn other(&self, timing: Timing) -> Sample {
+        (self.other)(timing).await
+    }
+}
+
+/// All rows of a form, and what is left out.
+pub(crate) async fn rows(options: &Options) -> (Vec<Row>, Vec<String>) {
+    let mut rows = many_sessions();
+    let mut left_out = Vec::new();
+    match Recorded::read(&options.transcripts()).await {
+        Some(recorded) => rows.push(recorded_runs(Arc::new(recorded))),
+        None => left_out.push(format!("recorded runs: {} has none", options.transcripts().display())),
+    }
+    rows.extend(one_session(if options.short { 100_000 } else { 1_000_000 }));
+    rows.extend(views());
+    rows.extend(reopening());
+    if !snapshots::SUPPORTED {
+        left_out.push("reopening with a snapshot: this build has none".to_owned());
+    }
+    rows.extend(blob_rows());
+    rows.extend(subscriber_rows());
+    (rows, left_out)
+}
+
+const INSERT: &str = "insert per commit";
+
+fn sessions(count: usize) -> String {
+    match count {
+        1 => "1 session, one in flight".to_owned(),
+        1000 => "1,000 sessions, one in flight each".to_owned(),
+        count => format!("{count} sessions, one in flight each"),
+    }
+}
+
+fn many_sessions() -> Vec<Row> {
+    let full = |count| move |timing| appends::append(Load::of(count, PowerLoss), timing);
+    let normal = |count| move |timing| appends::append(Load::of(count, ProcessCrash), timing);
+    let insert = |count, durability| {
+        move |timing| async move { by_hand::insert(Inserts::one_by_one(count, durability), timing) }
+    };
+    let beside_insert = |count: usize| {
+        Row::new(sessions(count), full(count), INSERT, insert(count, PowerLoss)).at(Topic::AppendsFull, count as u64)
+    };
+    let at_normal = |count: usize| {
+        Row::new(sessions(count), normal(count), INSERT, insert(count, ProcessCrash))
+            .levels(Level::Normal, Level::Normal)
+            .at(Topic::AppendsNormal, count as u64)
+    };
+    let keyed = |timing| appends::append(Load { keys: Keys::Each, ..Load::of(100, PowerLoss) }, timing);
+    vec![
+        beside_insert(100).wanted(20.0).p99_wanted(20.0).sustained(),
+        beside_insert(1000).wanted(30.0).sustained(),
+        beside_insert(10),
+        Row::new(sessions(100) + ", an append key each", keyed, "the same without keys", full(100))
+            .wanted(0.9)
+            .sustained(),
+        Row::new(sessions(100), full(100), INSERT, insert(100, ProcessCrash))
+            .levels(Level::Full, Level::Normal)
+            .wanted(7.0)
+            .sustained(),
+        Row::new(sessions(100), full(100), "own NORMAL level", normal(100))
+            .levels(Level::Full, Level::Normal)
+            .wanted(0.95)
+            .sustained(),
+        ceiling(100),
+        ceiling(1000),
+        at_normal(1),
+        at_normal(10),
+        at_normal(100),
+        at_normal(1000),
+        Row::new(
+            sessions(100) + ", a host on multi-thread tokio",
+            |timing| async move { appends::append_from_tokio(Load::of(100, PowerLoss), timing) },
+            "actor messages on the arbiter",
+            |timing| appends::append_by_messages(Load::of(100, PowerLoss), timing),
+        )
+        .wanted(0.8),
+    ]
+}
+
+/// Beside a group commit by hand that has no queue to fill and no thread to wake: what SQLite could do at most with one
+/// table and one index.
+fn ceiling(count: usize) -> Row {
+    let load = Load::of(count, PowerLoss);
+    let reached = Rc::new(Cell::new(None));
+    let ours = {
+        let reached = Rc::clone(&reached);
+        move |timing| {
+            let reached = Rc::clone(&reached);
+            async move {
+                let group = appends::group_size(load).await;
+                reached.set(Some(group));
+                appends::append(load, timing).await.fact("events per group", group as f64)
+            }
+        }
+    };
+    let other = move |timing| {
+        let transaction = reached.get().unwrap_or(count.div_ceil(2));
+        let inserts = Inserts { transaction, ..Inserts::one_by_one(count, PowerLoss) };
+        async move { by_hand::insert(inserts, timing).fact("events per group", transaction as f64) }
+    };
+    Row::new(sessions(count), ours, "hand-written transactions of the same group size", other).sustained()
+}
+
+fn recorded_runs(recorded: Arc<Recorded>) -> Row {
+    let by_hand = Arc::clone(&recorded);
+    let ours = move |timing| {
+        let recorded = Arc::clone(&recorded);
+        async move { recorded.append(100, PowerLoss, timing).await }
+    };
+    let other = move |timing| {
+        let recorded = Arc::clone(&by_hand);
+        async move { recorded.insert(100, PowerLoss, timing) }
+    };
+    Row::new(
+        "100 sessions replaying recorded runs, large values as blobs",
+        ours,
+        "insert per commit, all inline",
+        other,
+    )
+    .wanted(10.0)
+    .sustained()
+}
+
+fn one_session(long: u64) -> Vec<Row> {
+    let alone = |timing| appends::append(Load::of(1, PowerLoss), timing);
+    let pipelined = |timing| appends::append(Load { in_flight: 256, ..Load::of(1, PowerLoss) }, timing);
+    let insert = |callers, transaction| {
+        let inserts = Inserts { sessions: 1, callers, transaction, durability: PowerLoss };
+        move |timing| async move { by_hand::insert(inserts, timing) }
+    };
+    let behind_spawn_blocking = |timing| by_hand::insert_behind_spawn_blocking(PowerLoss, timing);
+    let long = Long::new(long, appends::message, snapshots::off);
+    let short = Arc::clone(&long);
+    let events = thousands(long.events);
+    vec![
+        Row::new(sessions(1), alone, "insert per commit on the caller's thread", insert(1, 1))
+            .at(Topic::AppendsFull, 1)
+            .wanted(1.0),
+        Row::new(sessions(1), alone, "insert per commit behind spawn_blocking and a Mutex", behind_spawn_blocking)
+            .wanted(1.0),
+        Row::new("1 session, 256 in flight", pipelined, INSERT, insert(256, 1)).wanted(15.0),
+        Row::new(
+            "1 session, batches of 100",
+            |timing| appends::append_batches(100, PowerLoss, timing),
+            "hand-written transactions of 100",
+            insert(1, 100),
+        )
+        .wanted(0.7),
+        Row::new(
+            format!("append to a session of {events} events"),
+            move |timing| {
+                let long = Arc::clone(&long);
+                async move { long.append(timing).await }
+            },
+            "to one of 10",
+            move |timing| {
+                let long = Arc::clone(&short);
+                async move { long.append_to_a_short_one(timing).await }
+            },
+        )
+        .wanted(1.0),
+    ]
+}
+
+/// A side of a long session.
+macro_rules! of {
+    ($long:expr, $side:ident) => {{
+        let long = Arc::clone(&$long);
+        move |timing| {
+            let long = Arc::clone(&long);
+            async move { long.$side(timing).await }
+        }
+    }};
+}
+
+fn views() -> Vec<Row> {
+    let long = Long::new(100_000, appends::message, snapshots::off);
+    let held = {
+        let long = Arc::clone(&long);
+        move |_| {
+            let long = Arc::clone(&long);
+            async move { long.longest_view_while_held().await }
+        }
+    };
+    vec![
+        Row::new(
+            "take the view of 100,000 messages during appends",
+            of!(long, views_during_appends),
+            "clone of a Vec of shared messages",
+            of!(long, clone_vec),
+        )
+        .unit("views")
+        .levels(Level::Full, Level::Memory)
+        .wanted(1000.0),
+        Row::new("longest wait for a view while a commit is held", held, "the 200 ms that it is held", |_| async {
+            Long::held()
+        })
+        .unit("waits")
+        // Below a twentieth it did not wait for the commit; what is left is the scheduler's.
+        .wanted(20.0),
+    ]
+}
+
+fn reopening() -> Vec<Row> {
+    let long = |events| Long::new(events, mix::body, snapshots::off);
+    let (small, middle, large) = (long(10_000), long(30_000), long(100_000));
+    let reopen = |long: &Arc<Long>| {
+        let what = format!("reopen {} events, full fold, mixed with puts", thousands(long.events));
+        Row::new(what, of!(long, reopen), "scan, decode and BLAKE3 of the same rows", of!(long, scan))
+            .at(Topic::Reopen, long.events)
+    };
+    let mut rows = vec![
+        reopen(&large).wanted(0.7),
+        reopen(&middle),
+        reopen(&small),
+        Row::new("reopen 100,000 events, by the event", of!(large, reopen), "10,000 events", of!(small, reopen))
+            .wanted(1.0),
+    ];
+    if snapshots::SUPPORTED {
+        let with_snapshot = Long::new(100_000, mix::body, snapshots::on);
+        let what = "reopen 100,000 events with a snapshot";
+        rows.push(
+            Row::new(what, of!(with_snapshot, reopen), "own full fold", of!(large, reopen))
+                .at(Topic::Snapshot, 100_000)
+                .wanted(50.0),
+        );
+    }
+    rows
+}
+
+fn blob_rows() -> Vec<Row> {
+    let row = |size: &str, bytes: usize| {
+        let by_hand = move |timing| async move { blobs::write_one_by_one(bytes, timing) };
+        Row::new(
+            format!("blobs of {size}, 64 at once"),
+            move |timing| blobs::put(bytes, timing),
+            "one after the other: write, sync, rename, sync the directory",
+            by_hand,
+        )
+        .unit("blobs")
+        .levels(Level::Synced, Level::Synced)
+        .wanted(2.0)
+    };
+    vec![row("16 KiB", 16 << 10), row("1 MiB", 1 << 20)]
+}
+
+fn subscriber_rows() -> Vec<Row> {
+    let row = |what: &str, load: Load, subscribers: Subscribers| {
+        let none = move |timing| appends::append(load, timing);
+        let followed = move |timing| appends::append(Load { subscribers, ..load }, timing);
+        Row::new(what, followed, "no subscriber", none).wanted(0.8)
+    };
+    vec![
+        row("1 session with 100 subscribers, one in flight", Load::of(1, PowerLoss), Subscribers::OfOne(100)),
+        row("100 sessions with a subscriber each, one in flight", Load::of(100, PowerLoss), Subscribers::OneEach),
+    ]
+}
+
+/// A number for people.
+pub(crate) fn thousands(number: u64) -> String {
+    match number {
+        1_000_000.. => format!("{},{:03},{:03}", number / 1_000_000, number / 1000 % 1000, number % 1000),
+        1000.. => format!("{},{:03}", number / 1000, number % 1000),
+        _ => number.to_string(),
+    }
+}
