@@ -59,6 +59,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let results = actix::System::new().block_on(measure(&options));
+    if results.rows.is_empty() {
+        eprintln!("no row has {:?} in its name", options.filter);
+        return ExitCode::FAILURE;
+    }
     println!("{}", tables::all(&results));
     if let Some(path) = &options.json {
         std::fs::write(path, results.to_json()).unwrap();

@@ -58,10 +58,21 @@ impl Options {
                 _ => options.filter = word,
             }
         }
-        let at_least = |wanted: bool, what: &str| if wanted { Ok(()) } else { Err(format!("{what} must be more")) };
-        at_least(options.rounds != Some(0), "--rounds")?;
-        at_least(options.seconds.is_none_or(|seconds| seconds.is_finite() && seconds > 0.0), "--seconds")?;
+        options.check()?;
         Ok(options)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.rounds == Some(0) {
+            return Err("--rounds must be at least 1".to_owned());
+        }
+        if self.seconds.is_some_and(|seconds| !seconds.is_finite() || seconds <= 0.0) {
+            return Err("--seconds must be more than 0".to_owned());
+        }
+        if self.docs && !self.filter.is_empty() {
+            return Err("--docs is of all rows: leave the text away".to_owned());
+        }
+        Ok(())
     }
 
     pub(crate) fn form(&self) -> &'static str {

@@ -102,7 +102,9 @@ impl Recorded {
             }
         }
         database.close();
-        window.stop(1, latencies)
+        let lengths: Vec<usize> = runs.iter().flatten().map(|(_, payload)| payload.len()).collect();
+        let mean = lengths.iter().sum::<usize>() / lengths.len();
+        window.stop(1, latencies).fact("bytes per event", mean as f64)
     }
 }
 

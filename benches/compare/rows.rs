@@ -170,7 +170,7 @@ fn many_sessions() -> Vec<Row> {
         at_normal(100),
         at_normal(1000),
         Row::new(
-            sessions(100) + ", a host on multi-thread tokio",
+            "100 sessions, plain handles on multi-thread tokio",
             |timing| async move { appends::append_from_tokio(Load::of(100, PowerLoss), timing) },
             "actor messages on the arbiter",
             |timing| appends::append_by_messages(Load::of(100, PowerLoss), timing),
@@ -231,7 +231,7 @@ fn one_session(long: u64) -> Vec<Row> {
         move |timing| async move { by_hand::insert(inserts, timing) }
     };
     let behind_spawn_blocking = |timing| by_hand::insert_behind_spawn_blocking(PowerLoss, timing);
-    let long = Long::new(long, appends::message, snapshots::off);
+    let long = Long::new(long, appends::message, std::convert::identity);
     let short = Arc::clone(&long);
     let events = thousands(long.events);
     vec![
@@ -276,7 +276,7 @@ macro_rules! of {
 }
 
 fn views() -> Vec<Row> {
-    let long = Long::new(100_000, appends::message, snapshots::off);
+    let long = Long::new(100_000, appends::message, std::convert::identity);
     let held = {
         let long = Arc::clone(&long);
         move |_| {
@@ -336,7 +336,7 @@ fn blob_rows() -> Vec<Row> {
         Row::new(
             format!("blobs of {size}, 64 at once"),
             move |timing| blobs::put(bytes, timing),
-            "one after the other: write, sync, rename, sync the directory",
+            "one after the other",
             by_hand,
         )
         .unit("blobs")

@@ -6,7 +6,9 @@ use crate::results::{Compared, Level, Results, RowResult, Side, Spread};
 use crate::rows::thousands;
 
 pub(crate) fn all(results: &Results) -> String {
-    [conditions(results), ratios(results), latencies(results), rates(results)].join("\n")
+    let mut tables = vec![conditions(results), ratios(results), latencies(results), rates(results)];
+    tables.retain(|table| !table.is_empty());
+    tables.join("\n")
 }
 
 /// Where and how it was measured.
@@ -132,7 +134,11 @@ pub(crate) fn micros(micros: f64) -> String {
     }
 }
 
+/// Nothing, if it has no rows.
 fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([heads[column].len()]).max().unwrap_or_default()

@@ -3,11 +3,11 @@
 use crate::svg::{Anchor, INK, PALE, RULE, Scale, Style, Svg};
 
 const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 440.0;
+const HEIGHT: f64 = 456.0;
 const LEFT: f64 = 90.0;
 /// Where the drawing ends and the names of the lines begin.
 const RIGHT: f64 = 690.0;
-const TOP: f64 = 100.0;
+const TOP: f64 = 116.0;
 const BOTTOM: f64 = HEIGHT - 60.0;
 /// Names of lines are so far from each other.
 const NAME: f64 = 18.0;
