@@ -3,11 +3,10 @@
 mod lines;
 
 use crate::docs::Residency;
-use crate::measure::Latency;
-use crate::results::{Compared, Level, Results, RowResult, Topic};
-use crate::rows::thousands;
+use crate::figures::{Compared, Latency};
+use crate::results::{Level, Results, RowResult, Topic};
 use crate::svg::{Anchor, BAD, COLOURS, GOOD, INK, PALE, RULE, Scale, Style, Svg};
-use crate::tables::{micros, rate, ratio, spread};
+use crate::tables::{micros, rate, ratio, spread, thousands};
 
 use lines::{Axis, Chart, Series};
 

@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark may end at once")]
 
 mod options;
+mod row;
 mod rows;
 
+mod figures;
 mod measure;
 
 mod appends;

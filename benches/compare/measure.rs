@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::Latency;
+
 /// How long one side runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Timing {
@@ -70,25 +72,6 @@ impl Sample {
     pub(crate) fn fact(mut self, name: &str, value: f64) -> Self {
         self.facts.insert(name.to_owned(), value);
         self
-    }
-}
-
-/// Percentiles in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-}
-
-impl Latency {
-    fn of(mut latencies: Vec<Duration>) -> Self {
-        latencies.sort_unstable();
-        let per_mille = |rank: usize| {
-            let place = latencies.len() * rank / 1000;
-            latencies.get(place.min(latencies.len() - 1)).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e6)
-        };
-        Self { p50: per_mille(500), p99: per_mille(990), p999: per_mille(999) }
     }
 }
 

@@ -2,13 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::{Compared, Latency, Spread};
 use crate::machine::Machine;
-use crate::measure::{Latency, Sample};
+use crate::measure::Sample;
 use crate::options::Length;
-use crate::rows::Row;
-
-/// A wanted ratio of 1 is met from here: two equal sides are below it half of the time.
-const EQUAL_FROM: f64 = 0.95;
+use crate::row::Row;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Results {
@@ -80,21 +78,6 @@ impl Level {
     }
 }
 
-/// A ratio over the rounds, and what is wanted of it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Compared {
-    pub(crate) ratio: Spread,
-    pub(crate) wanted: Option<f64>,
-    pub(crate) met: Option<bool>,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-}
-
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Side {
     pub(crate) per_second: Spread,
@@ -130,26 +113,6 @@ impl RowResult {
             ours: Side::of(ours),
             other: Side::of(other),
         }
-    }
-}
-
-impl Compared {
-    fn new(ratios: Vec<f64>, wanted: Option<f64>) -> Self {
-        let ratio = Spread::of(ratios);
-        let met = wanted.map(|wanted| ratio.median >= if wanted == 1.0 { EQUAL_FROM } else { wanted });
-        Self { ratio, wanted, met }
-    }
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let (middle, last) = (values.len() / 2, values.len() - 1);
-        let median = match values.len() % 2 {
-            1 => values[middle],
-            _ => f64::midpoint(values[middle - 1], values[middle]),
-        };
-        Self { median, min: values[0], max: values[last] }
     }
 }
 

@@ -1,108 +1,21 @@
-//! What is measured beside what, and what is wanted of it.
+//! All rows, by topic.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use foldlog::Durability::{PowerLoss, ProcessCrash};
-use futures::FutureExt;
-use futures::future::LocalBoxFuture;
 
 use crate::appends::{self, Keys, Load};
 use crate::by_hand::{self, Inserts};
 use crate::long::Long;
-use crate::measure::{Sample, Timing};
 use crate::mix;
-use crate::options::{Length, Options};
+use crate::options::Options;
 use crate::recorded::Recorded;
 use crate::results::{Level, Topic};
+use crate::row::Row;
 use crate::subscribers::Subscribers;
+use crate::tables::thousands;
 use crate::{blobs, snapshots};
-
-type Run = Box<dyn Fn(Timing) -> LocalBoxFuture<'static, Sample>>;
-
-/// One row: two sides, and how many times as fast the first is to be.
-pub(crate) struct Row {
-    pub(crate) what: String,
-    pub(crate) beside: String,
-    pub(crate) topic: Topic,
-    /// The number that a chart of this topic goes by.
-    pub(crate) at: Option<u64>,
-    pub(crate) unit: &'static str,
-    /// Of our side and of the other.
-    pub(crate) levels: [Level; 2],
-    pub(crate) length: Length,
-    pub(crate) wanted: Option<f64>,
-    /// The p99 of the other side, in multiples of ours.
-    pub(crate) p99_wanted: Option<f64>,
-    ours: Run,
-    other: Run,
-}
-
-impl Row {
-    fn new<O, B>(
-        what: impl Into<String>,
-        ours: impl Fn(Timing) -> O + 'static,
-        beside: impl Into<String>,
-        other: impl Fn(Timing) -> B + 'static,
-    ) -> Self
-    where
-        O: Future<Output = Sample> + 'static,
-        B: Future<Output = Sample> + 'static,
-    {
-        Self {
-            what: what.into(),
-            beside: beside.into(),
-            topic: Topic::Other,
-            at: None,
-            unit: "events",
-            levels: [Level::Full; 2],
-            length: Length::Usual,
-            wanted: None,
-            p99_wanted: None,
-            ours: Box::new(move |timing| ours(timing).boxed_local()),
-            other: Box::new(move |timing| other(timing).boxed_local()),
-        }
-    }
-
-    fn wanted(self, ratio: f64) -> Self {
-        Self { wanted: Some(ratio), ..self }
-    }
-
-    fn p99_wanted(self, ratio: f64) -> Self {
-        Self { p99_wanted: Some(ratio), ..self }
-    }
-
-    fn sustained(self) -> Self {
-        Self { length: Length::Sustained, ..self }
-    }
-
-    fn at(self, topic: Topic, at: u64) -> Self {
-        Self { topic, at: Some(at), ..self }
-    }
-
-    fn levels(self, ours: Level, other: Level) -> Self {
-        Self { levels: [ours, other], ..self }
-    }
-
-    fn unit(self, unit: &'static str) -> Self {
-        Self { unit, ..self }
-    }
-
-    /// By what a filter looks at.
-    pub(crate) fn name(&self) -> String {
-        format!("{} / {}, {}", self.what, self.beside, Level::of_both(&self.levels))
-    }
-
-    pub(crate) async fn ours(&self, timing: Timing) -> Sample {
-        (self.ours)(timing).await
-    }
-
-    pub(crate) async fn other(&self, timing: Timing) -> Sample {
-        (self.other)(timing).await
-    }
-}
+use foldlog::Durability::{PowerLoss, ProcessCrash};
 
 /// All rows of a form, and what is left out.
 pub(crate) async fn rows(options: &Options) -> (Vec<Row>, Vec<String>) {
@@ -356,13 +269,4 @@ fn subscriber_rows() -> Vec<Row> {
         row("1 session with 100 subscribers, one in flight", Load::of(1, PowerLoss), Subscribers::OfOne(100)),
         row("100 sessions with a subscriber each, one in flight", Load::of(100, PowerLoss), Subscribers::OneEach),
     ]
-}
-
-/// A number for people.
-pub(crate) fn thousands(number: u64) -> String {
-    match number {
-        1_000_000.. => format!("{},{:03},{:03}", number / 1_000_000, number / 1000 % 1000, number % 1000),
-        1000.. => format!("{},{:03}", number / 1000, number % 1000),
-        _ => number.to_string(),
-    }
 }

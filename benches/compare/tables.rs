@@ -1,9 +1,9 @@
 //! The results as Markdown tables.
 
 use crate::docs::Residency;
+use crate::figures::{Compared, Latency, Spread};
 use crate::mix::MIX;
-use crate::results::{Compared, Level, Results, RowResult, Side, Spread};
-use crate::rows::thousands;
+use crate::results::{Level, Results, RowResult, Side};
 
 pub(crate) fn all(results: &Results) -> String {
     let mut tables = vec![conditions(results), ratios(results), latencies(results), rates(results)];
@@ -51,7 +51,7 @@ fn ratios(results: &Results) -> String {
 fn latencies(results: &Results) -> String {
     let cells = |row: &RowResult| {
         let (p99, ours, other) = (row.p99.as_ref()?, row.ours.latency?, row.other.latency?);
-        let three = |latency: crate::measure::Latency| [latency.p50, latency.p99, latency.p999].map(micros).join(" / ");
+        let three = |latency: Latency| [latency.p50, latency.p99, latency.p999].map(micros).join(" / ");
         let (wanted, met) = verdict(p99);
         let name = format!("{} / {}", row.what, row.beside);
         Some(vec![name, Level::of_both(&row.levels), three(ours), three(other), wanted, spread(&p99.ratio), met])
@@ -105,6 +105,15 @@ fn verdict(compared: &Compared) -> (String, String) {
 
 pub(crate) fn spread(spread: &Spread) -> String {
     format!("{}x [{}..{}]", ratio(spread.median), ratio(spread.min), ratio(spread.max))
+}
+
+/// A number for people.
+pub(crate) fn thousands(number: u64) -> String {
+    match number {
+        1_000_000.. => format!("{},{:03},{:03}", number / 1_000_000, number / 1000 % 1000, number % 1000),
+        1000.. => format!("{},{:03}", number / 1000, number % 1000),
+        _ => number.to_string(),
+    }
 }
 
 pub(crate) fn ratio(ratio: f64) -> String {
