@@ -193,19 +193,18 @@ fn reopen(results: &Results) -> Option<String> {
 }
 
 fn memory(residencies: &[Residency]) -> Option<String> {
-    let mut names: Vec<&str> = residencies.iter().map(|of| of.residency.as_str()).collect();
-    names.dedup();
+    let mut names: Vec<&str> = residencies.iter().map(Residency::name).collect();
     names.sort_unstable();
     names.dedup();
     let series = names.iter().zip(COLOURS).map(|(name, colour)| {
-        let of = residencies.iter().filter(|of| of.residency == **name);
+        let of = residencies.iter().filter(|of| of.name() == *name);
         let mut points: Vec<_> = of.map(|of| (of.sessions as f64, of.resident_bytes / f64::from(1 << 20))).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         Series { name: (*name).to_owned(), colour, points }
     });
     Chart {
-        title: "Resident memory, by the sessions that a host keeps open",
-        lines: &["Of the whole process, with every session open and durable at FULL."],
+        title: "Resident memory, by the sessions that a host keeps",
+        lines: &["What sessions of a few events add to the process, with a handle to each of them kept; all durable at FULL."],
         x: Axis { name: "sessions", tick: |sessions| thousands(sessions as u64) },
         y: Axis { name: "resident memory", tick: |mib| thousands(mib.round() as u64) + " MiB" },
         series: series.collect(),

@@ -15,10 +15,28 @@ const END: &str = "<!-- to here -->\n";
 #[derive(Deserialize)]
 pub(crate) struct Residency {
     pub(crate) sessions: u64,
-    /// How many of them may be resident, in words.
-    pub(crate) residency: String,
+    /// `default`, `off` or `cold`.
+    residency: String,
+    pub(crate) sessions_resident: u64,
+    /// What the sessions have added to the process.
     pub(crate) resident_bytes: f64,
     pub(crate) bytes_per_session: f64,
+    pub(crate) cold_append_p50_us: f64,
+    pub(crate) cold_append_p99_us: f64,
+    pub(crate) resident_append_p50_us: f64,
+    pub(crate) resident_append_p99_us: f64,
+}
+
+impl Residency {
+    /// How many of the sessions may be in memory, in words.
+    pub(crate) fn name(&self) -> &str {
+        match self.residency.as_str() {
+            "default" => "default limits",
+            "off" => "all in memory",
+            "cold" => "all emptied",
+            other => other,
+        }
+    }
 }
 
 fn path(name: &str) -> PathBuf {

@@ -88,9 +88,27 @@ fn facts(prefix: &str, side: &Side) -> Vec<String> {
 pub(crate) fn memory(residencies: &[Residency]) -> String {
     let cells = |of: &Residency| {
         let (mib, each) = (of.resident_bytes / f64::from(1 << 20), of.bytes_per_session);
-        vec![thousands(of.sessions), of.residency.clone(), format!("{mib:.0} MiB"), format!("{each:.0} bytes")]
+        let two = |p50, p99| format!("{} / {}", micros(p50), micros(p99));
+        vec![
+            thousands(of.sessions),
+            of.name().to_owned(),
+            thousands(of.sessions_resident),
+            format!("{mib:.1} MiB"),
+            format!("{each:.0} bytes"),
+            two(of.cold_append_p50_us, of.cold_append_p99_us),
+            two(of.resident_append_p50_us, of.resident_append_p99_us),
+        ]
     };
-    table(&["sessions", "resident", "resident memory", "for each session"], residencies.iter().map(cells).collect())
+    let heads = [
+        "sessions",
+        "limits",
+        "in memory",
+        "resident memory they add",
+        "each",
+        "append to an emptied one: p50 / p99",
+        "to one in memory: p50 / p99",
+    ];
+    table(&heads, residencies.iter().map(cells).collect())
 }
 
 fn verdict(compared: &Compared) -> (String, String) {
