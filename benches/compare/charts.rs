@@ -144,6 +144,11 @@ fn tick_micros(tick: f64) -> String {
     }
 }
 
+fn mib(mib: f64) -> String {
+    let number = if mib < 1000.0 { rate(mib) } else { thousands(mib.round() as u64) };
+    number + " MiB"
+}
+
 /// One side of each row of a topic, by the number that the topic goes by.
 fn series(results: &Results, topic: Topic, name: &str, colour: usize, of: fn(&RowResult) -> Option<f64>) -> Series {
     let rows = results.rows.iter().filter(|row| row.topic == topic);
@@ -206,7 +211,7 @@ fn memory(residencies: &[Residency]) -> Option<String> {
         title: "Resident memory, by the sessions that a host keeps",
         lines: &["What sessions of a few events add to the process, with a handle to each of them kept; all durable at FULL."],
         x: Axis { name: "sessions", tick: |sessions| thousands(sessions as u64) },
-        y: Axis { name: "resident memory", tick: |mib| thousands(mib.round() as u64) + " MiB" },
+        y: Axis { name: "resident memory", tick: mib },
         series: series.collect(),
     }
     .draw()

@@ -232,15 +232,18 @@ fn reopening() -> Vec<Row> {
             .wanted(1.0),
     ];
     if snapshots::SUPPORTED {
-        let with_snapshot = Long::new(100_000, mix::body, snapshots::on);
-        let what = "reopen 100,000 events with a snapshot";
-        rows.push(
-            Row::new(what, of!(with_snapshot, reopen), "own full fold", of!(large, reopen))
-                .at(Topic::Snapshot, 100_000)
-                .wanted(50.0),
-        );
+        rows.extend([&large, &middle, &small].map(reopen_with_snapshot));
     }
     rows
+}
+
+/// Beside the same events in a directory that has no snapshot.
+fn reopen_with_snapshot(full: &Arc<Long>) -> Row {
+    let with_snapshot = Long::new(full.events, mix::body, snapshots::on);
+    let what = format!("reopen {} events with a snapshot", thousands(full.events));
+    let row = Row::new(what, of!(with_snapshot, reopen), "own full fold", of!(full, reopen));
+    let row = row.at(Topic::Snapshot, full.events);
+    if full.events == 100_000 { row.wanted(50.0) } else { row }
 }
 
 fn blob_rows() -> Vec<Row> {

@@ -6,7 +6,7 @@ pub(crate) const INK: &str = "#1f2933";
 pub(crate) const PALE: &str = "#66717e";
 pub(crate) const RULE: &str = "#dfe3e8";
 /// Told apart in any kind of sight, and in print by their lightness.
-pub(crate) const COLOURS: [&str; 4] = ["#0b61a4", "#d9822b", "#6fb1e0", "#a9632a"];
+pub(crate) const COLOURS: [&str; 4] = ["#0b61a4", "#d9822b", "#1d9a8a", "#8a4b1f"];
 pub(crate) const GOOD: &str = "#0b61a4";
 pub(crate) const BAD: &str = "#c0362c";
 
