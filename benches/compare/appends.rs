@@ -6,13 +6,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use foldlog::agent::{Agent, AgentBody, Message};
-use foldlog::testkit::{Faults, Port};
 use foldlog::{Append, AppendKey, Durability, Session, Store, StoreConfig};
 use futures::future::join_all;
 
 use crate::common;
 use crate::measure::{Sample, Timing, Window};
 use crate::subscribers::{self, Subscribers};
+
+/// How many events a group had on average.
+pub(crate) const GROUP: &str = "events per group";
 
 /// Who appends.
 #[derive(Clone, Copy)]
@@ -56,33 +58,19 @@ pub(crate) async fn open_sessions(store: &Store, count: usize) -> Vec<Session> {
 pub(crate) async fn append(load: Load, timing: Timing) -> Sample {
     let directory = common::directory();
     let store = Store::open(config(directory.path(), load.durability)).await.unwrap();
-    append_to(&store, load, timing).await
-}
-
-async fn append_to(store: &Store, load: Load, timing: Timing) -> Sample {
-    let sessions = open_sessions(store, load.sessions).await;
+    let sessions = open_sessions(&store, load.sessions).await;
     let served = subscribers::subscribe(&sessions, load.subscribers).await;
     let window = timing.start();
     let callers = sessions.into_iter().map(|session| actix::spawn(keep_appending(session, load, window)));
     let latencies = join_all(callers.collect::<Vec<_>>()).await.into_iter().flat_map(Result::unwrap).collect();
+    let stats = store.stats();
     store.close().await.unwrap();
-    let sample = window.stop(1, latencies);
+    let group = stats.group_events.sum() as f64 / stats.group_events.count().max(1) as f64;
+    let sample = window.stop(1, latencies).fact(GROUP, group).fact("checkpoints", stats.checkpoints as f64);
     match served {
         Some(served) => served.tell(sample),
         None => sample,
     }
-}
-
-/// How many events a group of this load has. Found out in a short run of its own, since watching the commits costs.
-pub(crate) async fn group_size(load: Load) -> usize {
-    let directory = common::directory();
-    let faults = Faults::default();
-    let store = Store::open(faults.watch(config(directory.path(), load.durability))).await.unwrap();
-    let timing = Timing { warm_up: Duration::ZERO, timed: Duration::from_millis(300) };
-    append_to(&store, load, timing).await;
-    let events = store.stats().appends_acknowledged;
-    let groups = faults.calls(Port::Commit).max(1);
-    usize::try_from(events.div_ceil(groups)).unwrap().clamp(2, load.sessions)
 }
 
 /// Until the window is over; then waits for what is in flight.

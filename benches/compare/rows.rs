@@ -102,16 +102,17 @@ fn ceiling(count: usize) -> Row {
         move |timing| {
             let reached = Rc::clone(&reached);
             async move {
-                let group = appends::group_size(load).await;
-                reached.set(Some(group));
-                appends::append(load, timing).await.fact("events per group", group as f64)
+                let sample = appends::append(load, timing).await;
+                reached.set(sample.facts.get(appends::GROUP).map(|group| (group.round() as usize).clamp(2, count)));
+                sample
             }
         }
     };
     let other = move |timing| {
+        // Ours goes first in the first round.
         let transaction = reached.get().unwrap_or(count.div_ceil(2));
         let inserts = Inserts { transaction, ..Inserts::one_by_one(count, PowerLoss) };
-        async move { by_hand::insert(inserts, timing).fact("events per group", transaction as f64) }
+        async move { by_hand::insert(inserts, timing).fact(appends::GROUP, transaction as f64) }
     };
     Row::new(sessions(count), ours, "hand-written transactions of the same group size", other).sustained()
 }
