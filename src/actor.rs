@@ -26,10 +26,12 @@ pub(crate) mod in_flight;
 pub(crate) mod persist;
 pub(crate) mod published;
 pub(crate) mod recovery;
+pub(crate) mod residency;
 pub(crate) mod session;
 pub(crate) mod session_state;
 pub(crate) mod stamper;
 pub(crate) mod subscription;
+pub(crate) mod waking;
 pub(crate) mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,7 +45,8 @@ use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::stats::Counters;
 use persist::PersistActor;
-use workers::Readers;
+use residency::Residency;
+use workers::{Readers, Recoveries};
 
 /// Tells an actor to restart: it stops, and its supervisor brings it back.
 ///
@@ -77,6 +80,8 @@ pub(crate) struct Services {
     pub(crate) blob: Addr<blob::BlobActor>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) readers: Readers,
+    pub(crate) recoveries: Recoveries,
+    pub(crate) residency: Arc<Residency>,
     pub(crate) arbiters: Vec<ArbiterHandle>,
     pub(crate) counters: Arc<Counters>,
     next_arbiter: AtomicUsize,
@@ -84,12 +89,15 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own, and this is called once")]
     pub(crate) fn new(
         config: StoreConfig,
         persist: Addr<PersistActor>,
         blob: Addr<blob::BlobActor>,
         blobs: Arc<dyn BlobStore>,
         readers: Readers,
+        recoveries: Recoveries,
+        residency: Arc<Residency>,
         arbiters: Vec<ArbiterHandle>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -99,6 +107,8 @@ impl Services {
             blob,
             blobs,
             readers,
+            recoveries,
+            residency,
             arbiters,
             counters,
             next_arbiter: AtomicUsize::new(0),

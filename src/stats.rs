@@ -1,5 +1,6 @@
 //! What a store counts while it runs: always on, and cheap enough for that.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,19 @@ pub struct Stats {
     pub lock_waited: Duration,
     /// For how long a group waits by now, if one does.
     pub lock_waiting: Option<Duration>,
+    /// How many sessions are resident now: their views are in memory.
+    pub sessions_resident: u64,
+    /// The record bytes behind these views, roughly.
+    pub resident_bytes: u64,
+    /// How many sessions were emptied, by the limits of [`ResidencyConfig`](crate::ResidencyConfig) or by
+    /// [`Store::empty_idle_sessions`](crate::Store::empty_idle_sessions).
+    pub sessions_emptied: u64,
+    /// How often the limits were exceeded since every session looked at was busy or just used.
+    pub residency_exceeded: u64,
+    /// How many logs were folded: for sessions that were opened, woken or recovered.
+    pub recoveries: u64,
+    /// How many of these run now.
+    pub recoveries_running: u64,
 }
 
 /// The counters behind [`Stats`].
@@ -31,6 +45,12 @@ pub(crate) struct Counters {
     lock_waits: AtomicU64,
     /// Of the waits that have ended.
     lock_waited_micros: AtomicU64,
+    sessions_resident: AtomicU64,
+    resident_bytes: AtomicU64,
+    sessions_emptied: AtomicU64,
+    residency_exceeded: AtomicU64,
+    recoveries: AtomicU64,
+    recoveries_ended: AtomicU64,
     /// When the wait that is on began, in microseconds after `opened`; [`NOT_WAITING`] when none is.
     lock_waiting_since: AtomicU64,
 }
@@ -45,6 +65,12 @@ impl Counters {
             appends_busy: AtomicU64::new(0),
             lock_waits: AtomicU64::new(0),
             lock_waited_micros: AtomicU64::new(0),
+            sessions_resident: AtomicU64::new(0),
+            resident_bytes: AtomicU64::new(0),
+            sessions_emptied: AtomicU64::new(0),
+            residency_exceeded: AtomicU64::new(0),
+            recoveries: AtomicU64::new(0),
+            recoveries_ended: AtomicU64::new(0),
             lock_waiting_since: AtomicU64::new(NOT_WAITING),
         }
     }
@@ -67,11 +93,36 @@ impl Counters {
         self.lock_waited_micros.fetch_add(micros(waited), Ordering::Relaxed);
     }
 
+    /// How many sessions are resident, and their bytes.
+    pub(crate) fn resident(&self) -> (u64, u64) {
+        (self.sessions_resident.load(Ordering::Relaxed), self.resident_bytes.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn session_emptied(&self) {
+        self.sessions_emptied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn residency_exceeded(&self) {
+        self.residency_exceeded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn recovery_began(&self) {
+        self.recoveries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn recovery_ended(&self) {
+        self.recoveries_ended.fetch_add(1, Ordering::Release);
+    }
+
     pub(crate) fn look(&self) -> Stats {
         let lock_waiting = match self.lock_waiting_since.load(Ordering::Relaxed) {
             NOT_WAITING => None,
             since => Some(self.opened.elapsed().saturating_sub(Duration::from_micros(since))),
         };
+        let (sessions_resident, resident_bytes) = self.resident();
+        // In this order, so that the difference is never negative.
+        let recoveries_ended = self.recoveries_ended.load(Ordering::Acquire);
+        let recoveries = self.recoveries.load(Ordering::Relaxed);
         let waited = Duration::from_micros(self.lock_waited_micros.load(Ordering::Relaxed));
         Stats {
             appends_acknowledged: self.appends_acknowledged.load(Ordering::Relaxed),
@@ -79,7 +130,57 @@ impl Counters {
             lock_waits: self.lock_waits.load(Ordering::Relaxed),
             lock_waited: waited + lock_waiting.unwrap_or_default(),
             lock_waiting,
+            sessions_resident,
+            resident_bytes,
+            sessions_emptied: self.sessions_emptied.load(Ordering::Relaxed),
+            residency_exceeded: self.residency_exceeded.load(Ordering::Relaxed),
+            recoveries,
+            recoveries_running: recoveries.saturating_sub(recoveries_ended),
         }
+    }
+}
+
+/// What one session counts for while it is resident.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    counters: Arc<Counters>,
+    bytes: Option<u64>,
+}
+
+impl Resident {
+    pub(crate) fn new(counters: &Arc<Counters>, is_resident: bool) -> Self {
+        let mut resident = Self { counters: Arc::clone(counters), bytes: None };
+        if is_resident {
+            resident.enter(0);
+        }
+        resident
+    }
+
+    pub(crate) fn enter(&mut self, bytes: u64) {
+        self.leave();
+        self.bytes = Some(bytes);
+        self.counters.sessions_resident.fetch_add(1, Ordering::Relaxed);
+        self.counters.resident_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn grow(&mut self, more: u64) {
+        if let Some(bytes) = &mut self.bytes {
+            *bytes += more;
+            self.counters.resident_bytes.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn leave(&mut self) {
+        if let Some(bytes) = self.bytes.take() {
+            self.counters.sessions_resident.fetch_sub(1, Ordering::Relaxed);
+            self.counters.resident_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -12,11 +12,12 @@ use super::blob::EnsureDurable;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
 use super::persist::Persist;
-use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
+use super::recovery::{EventPage, Recovered, RecoveryReport, read_page};
 use super::session_state::{Effect, Env, SessionState, Task};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
+use super::waking::fold_log;
 use super::workers::{ReaderSlot, lock};
-use super::{Panicked, Restart, guarded};
+use super::{Restart, guarded};
 use crate::append::{Append, Appended, repeat};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, LogError, Write, Written};
@@ -40,6 +41,7 @@ impl<M: SessionModel> SessionActor<M> {
     /// Runs one step of the state, and sends what it asks for.
     fn step(&mut self, context: &mut Context<Self>, step: impl FnOnce(&mut SessionState<M>, &Env<'_>)) {
         let entry = Arc::clone(&self.entry);
+        entry.touch();
         let guarded = catch_unwind(AssertUnwindSafe(|| {
             let services = &entry.services;
             let env = Env {
@@ -56,6 +58,7 @@ impl<M: SessionModel> SessionActor<M> {
             for effect in effects {
                 self.perform(effect, incarnation, context);
             }
+            services.residency.look();
         }));
         if guarded.is_err() {
             // A bug of the model or of ours. The log knows what is true: start again from there.
@@ -71,7 +74,7 @@ impl<M: SessionModel> SessionActor<M> {
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
         // One for each question: dropped without an answer, it says so.
-        let back = || Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation, gone: false };
+        let back = || Way::new(Arc::clone(&self.entry), context.address(), incarnation);
         match effect {
             Effect::Persist { last, write } => {
                 let back = back();
@@ -86,24 +89,8 @@ impl<M: SessionModel> SessionActor<M> {
                 let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
                 services.persist.do_send(Persist { write, incarnation, reply });
             }
-            Effect::Recover { head, watch } => {
-                let entry = Arc::clone(&self.entry);
-                self.read(back(), move |slot| {
-                    let config = &entry.services.config;
-                    let fold = Fold {
-                        session: &entry.id,
-                        log: entry.log,
-                        head: Some(head),
-                        watch: &watch,
-                        keys_max: config.append_keys_max,
-                        page_events: config.page_events_max,
-                    };
-                    let folded = guarded("view", || slot.read(|reader| fold.run::<M>(reader)));
-                    let failed =
-                        |panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into());
-                    Answered::Recovered(Box::new(folded.unwrap_or_else(failed)))
-                });
-            }
+            Effect::Recover { head, watch } => fold_log(back(), head, watch),
+            Effect::Resident => self.entry.enter_ring(),
             Effect::CheckRefs { digests } => {
                 let back = back();
                 let reply = Box::new(move |result| back.send(Answered::RefsChecked(result)));
@@ -149,9 +136,9 @@ impl<M: SessionModel> SessionActor<M> {
         }
     }
 
-    /// Runs a read on a reader thread and sends its answer back. The readers of a store that is closed take nothing.
+    /// Runs a short read on a reader thread and sends its answer back. The readers of a store that is closed take nothing.
     fn read(&self, back: Way<M>, read: impl FnOnce(&mut ReaderSlot) -> Answered<M> + Send + 'static) {
-        let submitted = self.entry.services.readers.submit(move |slot| back.send(read(slot)));
+        let submitted = self.entry.services.readers.submit_urgent(move |slot| back.send(read(slot)));
         if submitted.is_err() {
             log::debug!("a session was to be read in a store that is closed");
         }
@@ -163,15 +150,19 @@ impl<M: SessionModel> SessionActor<M> {
 }
 
 /// The way back to the actor that asked, or to the one that took its place.
-struct Way<M: SessionModel> {
-    entry: Arc<Entry<M>>,
+pub(super) struct Way<M: SessionModel> {
+    pub(super) entry: Arc<Entry<M>>,
     address: Addr<SessionActor<M>>,
-    incarnation: u64,
+    pub(super) incarnation: u64,
     gone: bool,
 }
 
 impl<M: SessionModel> Way<M> {
-    fn send(mut self, answer: Answered<M>) {
+    pub(super) fn new(entry: Arc<Entry<M>>, address: Addr<SessionActor<M>>, incarnation: u64) -> Self {
+        Self { entry, address, incarnation, gone: false }
+    }
+
+    pub(super) fn send(mut self, answer: Answered<M>) {
         self.go(answer);
     }
 
@@ -238,9 +229,9 @@ impl<M: SessionModel> Handler<Accept<M>> for SessionActor<M> {
     }
 }
 
-/// Asks for the current view.
+/// Asks for the current view. Of a session that was emptied it is read from the log, which keeps no thread waiting.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "std::sync::Arc<View<M>>")]
+#[rtype(result = "Result<Arc<View<M>>, Error>")]
 pub struct CurrentView<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
 
 impl<M: SessionModel> Default for CurrentView<M> {
@@ -250,11 +241,11 @@ impl<M: SessionModel> Default for CurrentView<M> {
 }
 
 impl<M: SessionModel> Handler<CurrentView<M>> for SessionActor<M> {
-    // There already.
-    type Result = MessageResult<CurrentView<M>>;
+    // There already, unless the session was emptied.
+    type Result = ResponseFuture<Result<Arc<View<M>>, Error>>;
 
     fn handle(&mut self, _: CurrentView<M>, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.entry.view())
+        Box::pin(Arc::clone(&self.entry).current_view())
     }
 }
 
@@ -454,7 +445,7 @@ impl<M: SessionModel> Drop for Answer<M> {
     }
 }
 
-enum Answered<M: SessionModel> {
+pub(super) enum Answered<M: SessionModel> {
     Persisted {
         last: EventId,
         result: Result<(), PersistError>,

@@ -1,4 +1,5 @@
-//! Threads for blocking reads: recovery, pages of events, states read from disk. They delay no commit and no arbiter.
+//! Threads for blocking reads: recovery, pages of events, states read from disk. They delay no commit and no arbiter, and
+//! what reads a whole log has threads of its own, so that it never stands before what an append waits for.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,8 @@ struct Queue<S> {
 }
 
 struct Jobs<S> {
+    /// What appends wait for: taken first.
+    urgent: VecDeque<Job<S>>,
     waiting: VecDeque<Job<S>>,
     closed: bool,
 }
@@ -41,7 +44,7 @@ impl<S: 'static> WorkerPool<S> {
         queued_max: usize,
         state: impl Fn() -> S + Send + Clone + 'static,
     ) -> std::io::Result<Self> {
-        let jobs = Mutex::new(Jobs { waiting: VecDeque::new(), closed: false });
+        let jobs = Mutex::new(Jobs { urgent: VecDeque::new(), waiting: VecDeque::new(), closed: false });
         let queue = Arc::new(Queue { jobs, ready: Condvar::new() });
         let pool = Self { queue: Arc::clone(&queue), threads: Mutex::default(), queued_max };
         for number in 0..threads {
@@ -57,23 +60,35 @@ impl<S: 'static> WorkerPool<S> {
 
     /// Queues a job of foldlog's own, whose number is bounded elsewhere.
     pub(crate) fn submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
-        self.push(usize::MAX, Box::new(job))
+        self.push(Box::new(job), |jobs| Ok(&mut jobs.waiting))
+    }
+
+    /// Queues a job of foldlog's own ahead of all others: an append waits for it, and it is short.
+    pub(crate) fn submit_urgent(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
+        self.push(Box::new(job), |jobs| Ok(&mut jobs.urgent))
     }
 
     /// Queues a host's job.
     pub(crate) fn try_submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
-        self.push(self.queued_max, Box::new(job))
+        let max = self.queued_max;
+        self.push(Box::new(job), |jobs| {
+            if jobs.waiting.len() >= max {
+                return Err(ErrorKind::Busy { what: "queue of reads and blob calls", limit: max as u64 }.into());
+            }
+            Ok(&mut jobs.waiting)
+        })
     }
 
-    fn push(&self, max: usize, job: Job<S>) -> Result<(), Error> {
+    fn push(
+        &self,
+        job: Job<S>,
+        queue: impl FnOnce(&mut Jobs<S>) -> Result<&mut VecDeque<Job<S>>, Error>,
+    ) -> Result<(), Error> {
         let mut jobs = lock(&self.queue.jobs);
         if jobs.closed {
             return Err(ErrorKind::StoreClosed.into());
         }
-        if jobs.waiting.len() >= max {
-            return Err(ErrorKind::Busy { what: "queue of reads and blob calls", limit: max as u64 }.into());
-        }
-        jobs.waiting.push_back(job);
+        queue(&mut jobs)?.push_back(job);
         self.queue.ready.notify_one();
         Ok(())
     }
@@ -102,8 +117,9 @@ impl<S> Queue<S> {
     fn next(&self) -> Option<Job<S>> {
         let mut jobs = lock(&self.jobs);
         loop {
-            if let Some(job) = jobs.waiting.pop_front() {
-                return Some(job);
+            let job = jobs.urgent.pop_front().or_else(|| jobs.waiting.pop_front());
+            if job.is_some() {
+                return job;
             }
             if jobs.closed {
                 return None;
@@ -142,14 +158,24 @@ impl ReaderSlot {
 pub(crate) struct Readers(Arc<WorkerPool<ReaderSlot>>);
 
 impl Readers {
-    pub(crate) fn start(medium: Arc<dyn LogMedium>, threads: usize, queued_max: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        name: &str,
+        medium: Arc<dyn LogMedium>,
+        threads: usize,
+        queued_max: usize,
+    ) -> std::io::Result<Self> {
         let slot = move || ReaderSlot { medium: Arc::clone(&medium), reader: None };
-        WorkerPool::start("foldlog-read", threads, queued_max, slot).map(|pool| Self(Arc::new(pool)))
+        WorkerPool::start(name, threads, queued_max, slot).map(|pool| Self(Arc::new(pool)))
     }
 
     /// Queues a read of foldlog's own.
     pub(crate) fn submit(&self, job: impl FnOnce(&mut ReaderSlot) + Send + 'static) -> Result<(), Error> {
         self.0.submit(job)
+    }
+
+    /// Queues a short read that an append waits for.
+    pub(crate) fn submit_urgent(&self, job: impl FnOnce(&mut ReaderSlot) + Send + 'static) -> Result<(), Error> {
+        self.0.submit_urgent(job)
     }
 
     /// Runs a host's read and waits for it.
@@ -169,6 +195,52 @@ impl Readers {
 
     pub(crate) fn close(&self) {
         self.0.close();
+    }
+}
+
+/// A log of more events than this is long: folding it takes some hundredths of a second or more.
+const LONG_EVENTS: u64 = 16_384;
+
+/// The threads that fold whole logs, some of them for short ones and some for long ones.
+pub(crate) struct Recoveries {
+    short: Readers,
+    /// `None` where only one log is folded at a time.
+    long: Option<Readers>,
+}
+
+impl Recoveries {
+    pub(crate) fn start(medium: &Arc<dyn LogMedium>, max: usize, queued_max: usize) -> std::io::Result<Self> {
+        let long_max = max / 2;
+        let short = Readers::start("foldlog-recover", Arc::clone(medium), max - long_max, queued_max)?;
+        let long = match long_max {
+            0 => None,
+            // Should it fail, those of the short ones end as well.
+            max => Some(
+                Readers::start("foldlog-long", Arc::clone(medium), max, queued_max).inspect_err(|_| short.close())?,
+            ),
+        };
+        Ok(Self { short, long })
+    }
+
+    /// Queues the fold of a log of so many events.
+    pub(crate) fn submit(&self, events: u64, job: impl FnOnce(&mut ReaderSlot) + Send + 'static) -> Result<(), Error> {
+        let is_long = events > LONG_EVENTS;
+        self.long.as_ref().filter(|_| is_long).unwrap_or(&self.short).submit(job)
+    }
+
+    /// Runs a host's fold of a log, however long, and waits for it.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn LogReader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.long.as_ref().unwrap_or(&self.short).read(read).await
+    }
+
+    pub(crate) fn close(&self) {
+        self.short.close();
+        if let Some(long) = &self.long {
+            long.close();
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::actor::blob::BlobActor;
 use crate::actor::group::{GroupLimits, GroupWriter};
 use crate::actor::host_thread::HostThread;
 use crate::actor::persist::PersistActor;
-use crate::actor::workers::{Readers, WorkerPool};
+use crate::actor::residency::Residency;
+use crate::actor::workers::{Readers, Recoveries, WorkerPool};
 use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
 use crate::config::{Medium, StoreConfig};
 use crate::directory::StoreDirectory;
@@ -20,7 +21,7 @@ use crate::event_log::{LogError, LogMedium, MemoryMedium, OpenError, SqliteMediu
 use crate::model::SessionModel;
 use crate::stats::Counters;
 
-/// Two recoveries at a time: a long one leaves the other thread to everybody else's reads.
+/// For short reads and pages. What reads a whole log has threads of its own: `recoveries_max`.
 const READER_THREADS: usize = 2;
 /// A put waits for two syncs, and a disk takes several of them at once.
 const BLOB_THREADS: usize = 8;
@@ -85,7 +86,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let (medium, blobs) = (config.layers.log(medium), config.layers.blobs(blobs));
     let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
     let writer = GroupWriter::open(Arc::clone(&medium), limits)?;
-    let readers = Readers::start(medium, READER_THREADS, config.queued_jobs_max).map_err(io)?;
+    let recoveries = Recoveries::start(&medium, config.residency.recoveries_max, config.queued_jobs_max).map_err(io)?;
+    let readers = Readers::start("foldlog-read", medium, READER_THREADS, config.queued_jobs_max).map_err(io)?;
     let blob_threads =
         Arc::new(WorkerPool::start("foldlog-blob", BLOB_THREADS, config.queued_jobs_max, || ()).map_err(io)?);
     let persist_thread = HostThread::start("foldlog-persist").map_err(io)?;
@@ -109,7 +111,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             }
         }
     }
-    let services = Services::new(config, persist, blob, blobs, readers, arbiters, counters);
+    let residency = Residency::start(config.residency, Arc::clone(&counters)).map_err(io)?;
+    let services = Services::new(config, persist, blob, blobs, readers, recoveries, residency, arbiters, counters);
     Ok(Opened { services, wal_damage, parts: Parts { blob_threads, threads, release } })
 }
 

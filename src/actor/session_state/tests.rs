@@ -20,7 +20,8 @@ const LOG: LogMeta = LogMeta { key: LogKey(1), log_id: [1; 16] };
 impl Bench {
     /// A session that this store has made.
     fn new() -> Self {
-        let state = SessionState::new(SessionId::new("s").unwrap(), LOG, Some(Epoch(1)), 10);
+        let state =
+            SessionState::new(SessionId::new("s").unwrap(), LOG, Some(Epoch(1)), 10, &Arc::new(Counters::new()));
         let mut bench = Self {
             state,
             config: StoreConfig::memory(),
