@@ -178,6 +178,13 @@ impl Resident {
     }
 }
 
+#[cfg(test)]
+impl Resident {
+    pub(crate) fn is_resident(&self) -> bool {
+        self.bytes.is_some()
+    }
+}
+
 impl Drop for Resident {
     fn drop(&mut self) {
         self.leave();

@@ -14,12 +14,13 @@ use super::workers::lock;
 use crate::config::ResidencyConfig;
 use crate::stats::Counters;
 
-/// How many sessions the hand passes by in vain before it rests, so that a store whose sessions are all busy does not
-/// look at them without an end.
-const STEPS_MAX: usize = 64;
+/// How many busy sessions the hand meets before it rests, so that a store whose sessions are all busy does not look at
+/// them without an end. One that was only used is no reason to rest: the call that used it has paid for the look.
+const BUSY_MAX: usize = 64;
 
-/// How long the hand rests then: long enough that it costs nothing, short enough that room is made soon after it can be.
+/// How long the hand rests then: soon enough for the next chance, and twice as long each time up to [`REST_MAX`].
 const REST: Duration = Duration::from_millis(10);
+const REST_MAX: Duration = Duration::from_millis(160);
 
 /// How many slots of closed sessions are left where they are.
 const SLOTS_SPARE: u64 = 64;
@@ -65,15 +66,25 @@ impl Slot {
         outcome == Outcome::Busy
     }
 
-    /// The same for the hand: only what was used since it came by last has another chance.
-    fn has_another_chance(&mut self, now: Instant) -> bool {
-        let Some(session) = self.session.upgrade() else { return false };
+    /// The same for the hand, which goes by whether it was used since it came by last.
+    fn under_the_hand(&mut self, now: Instant) -> Look {
+        let Some(session) = self.session.upgrade() else { return Look::Gone };
         if session.take_used() {
             self.used = now;
-            return true;
+            return Look::Used;
         }
-        session.try_empty() == Outcome::Busy
+        match session.try_empty() {
+            Outcome::Busy => Look::Busy,
+            Outcome::Emptied | Outcome::Gone => Look::Gone,
+        }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Used,
+    Busy,
+    Gone,
 }
 
 /// The ring and what moves its hand.
@@ -172,17 +183,19 @@ impl Residency {
         let pause = self.limits.session_idle_max.map(|idle| (idle / SWEEPS).max(Duration::from_secs(1)));
         let after = |now: Instant| pause.and_then(|pause| now.checked_add(pause));
         let mut sweep = after(Instant::now());
-        let mut rest = None;
-        while self.wait(earliest(sweep, rest)) {
+        // While the limits cannot be kept: how long the hand rests, and until when.
+        let mut rest: Option<(Duration, Instant)> = None;
+        while self.wait(sweep, rest.map(|(_, until)| until)) {
             let now = Instant::now();
-            let was_over = rest.is_some();
-            rest = None;
             self.prune();
-            if !self.make_room(now) {
-                rest = now.checked_add(REST);
-                if !was_over {
+            if self.make_room(now) {
+                rest = None;
+            } else {
+                let length = rest.map_or(REST, |(length, _)| (2 * length).min(REST_MAX));
+                if rest.is_none() {
                     self.counters.residency_exceeded();
                 }
+                rest = Some((length, now + length));
             }
             if sweep.is_some_and(|sweep| now >= sweep) {
                 self.sweep(now);
@@ -191,12 +204,15 @@ impl Residency {
         }
     }
 
-    /// Waits until room is wanted or it is time. Tells whether it is still open.
-    fn wait(&self, until: Option<Instant>) -> bool {
+    /// Waits until it is time for a sweep, the hand has rested, or, unless it rests, room is wanted. Tells whether it is
+    /// still open.
+    fn wait(&self, sweep: Option<Instant>, rest: Option<Instant>) -> bool {
+        let until = [sweep, rest].into_iter().flatten().min();
         let mut signal = lock(&self.signal);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if signal.closed || signal.wants_room || left == Some(Duration::ZERO) {
+            let wanted = signal.wants_room && rest.is_none();
+            if signal.closed || wanted || left == Some(Duration::ZERO) {
                 signal.wants_room = false;
                 return !signal.closed;
             }
@@ -209,19 +225,25 @@ impl Residency {
 
     /// Moves the hand until the limits are kept, and tells whether they are.
     pub(crate) fn make_room(&self, now: Instant) -> bool {
-        let mut vain = 0;
-        while self.is_over() {
+        let mut busy = 0;
+        // Once to see who was used, and once more.
+        let steps = 2 * lock(&self.ring).len();
+        for _ in 0..=steps {
+            if !self.is_over() {
+                return true;
+            }
             // Emptied without the lock: sessions enter meanwhile.
             let Some(mut slot) = lock(&self.ring).pop_front() else { return false };
-            if slot.has_another_chance(now) {
+            let look = slot.under_the_hand(now);
+            if look != Look::Gone {
                 lock(&self.ring).push_back(slot);
-                vain += 1;
             }
-            if vain == STEPS_MAX {
-                return !self.is_over();
+            busy += usize::from(look == Look::Busy);
+            if busy == BUSY_MAX {
+                break;
             }
         }
-        true
+        !self.is_over()
     }
 
     /// Looks at every session once, and empties those that nobody has used for too long.
@@ -248,9 +270,5 @@ impl Residency {
     }
 }
 
-fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
+#[cfg(test)]
+mod tests;

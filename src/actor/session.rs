@@ -113,7 +113,8 @@ impl<M: SessionModel> SessionActor<M> {
                 for subscriber in &subscribers {
                     subscriber.end(Box::new(|| ()));
                 }
-                match release {
+                // A store that closes gives up all of its logs at once, with its owner's lock.
+                match release.filter(|_| services.check_open().is_ok()) {
                     None => {
                         self.entry.mark_closed();
                         done(subscribers);

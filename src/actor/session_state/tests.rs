@@ -123,3 +123,10 @@ fn a_claim_is_answered_when_the_log_cannot_be_read_and_asks_no_second_time() {
         assert_eq!(bench.asked(), []);
     }
 }
+
+#[test]
+fn a_session_that_is_cold_is_small() {
+    // Beside this: its actor, its name, its place in the registry. Of a host with 100,000 sessions each byte counts.
+    let bytes = std::mem::size_of::<crate::actor::entry::Entry<Agent>>();
+    assert!(bytes <= 1024, "{bytes}");
+}
