@@ -255,3 +255,73 @@ impl From<LogError> for Error {
         .into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Goal: what an append waits for goes first, and long folds keep no short one waiting. Method: gates.
+
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::event_log::MemoryMedium;
+
+    fn gate() -> (Sender<()>, Receiver<()>) {
+        channel()
+    }
+
+    #[test]
+    fn what_an_append_waits_for_goes_first() {
+        let pool = WorkerPool::start("t", 1, 2, || ()).unwrap();
+        let (open, closed) = gate();
+        let (sender, receiver) = channel();
+        pool.submit(move |()| assert!(closed.recv().is_err())).unwrap();
+        let say = |what: &'static str| {
+            let sender = sender.clone();
+            move |_: &mut ()| sender.send(what).unwrap()
+        };
+        pool.try_submit(say("a host's")).unwrap();
+        pool.submit(say("another")).unwrap();
+        assert!(pool.try_submit(say("one too many")).is_err());
+        pool.submit_urgent(say("first")).unwrap();
+        pool.submit_urgent(say("second")).unwrap();
+        drop(open);
+        pool.close();
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["first", "second", "a host's", "another"]);
+        assert!(pool.submit_urgent(say("late")).is_err());
+    }
+
+    #[test]
+    fn long_folds_keep_no_short_one_waiting() {
+        for max in 1..=4 {
+            let memory = MemoryMedium::open(Default::default(), "t", crate::id::Timestamp::default()).unwrap();
+            let medium: Arc<dyn LogMedium> = Arc::new(memory);
+            let recoveries = Recoveries::start(&medium, max, 10).unwrap();
+            let gates: Vec<_> = (0..8).map(|_| gate()).collect();
+            let mut open = Vec::new();
+            let running = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let (began, begun) = channel();
+            for (sender, closed) in gates {
+                open.push(sender);
+                let (running, began) = (Arc::clone(&running), began.clone());
+                let job = move |_: &mut ReaderSlot| {
+                    running.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    began.send(()).unwrap();
+                    assert!(closed.recv().is_err());
+                };
+                recoveries.submit(LONG_EVENTS + 1, job).unwrap();
+            }
+            let long_max = (max / 2).max(1);
+            for _ in 0..long_max {
+                begun.recv().unwrap();
+            }
+            if max > 1 {
+                let (sender, short) = channel();
+                recoveries.submit(LONG_EVENTS, move |_| sender.send(()).unwrap()).unwrap();
+                short.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+            }
+            assert_eq!(running.load(std::sync::atomic::Ordering::SeqCst), long_max);
+            drop(open);
+            recoveries.close();
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Ends, owners, damage and panics, while a session is cold.
 
 use foldlog::testkit::{Fault, Faults, Port};
-use foldlog::{Condition, ErrorKind, EventId, Restart};
+use foldlog::{Condition, ErrorKind, EventId, Restart, StoreConfig};
 
 use crate::common::tally::OldTally;
 use crate::common::*;
@@ -177,5 +177,58 @@ async fn a_fold_that_panics_while_a_session_wakes_is_told(disk: TestDisk) {
     assert_eq!(session.append(user("2")).unwrap().await.unwrap().head, at(2));
     assert_head(&session, 2).await;
     assert_eq!(store.stats().recoveries_running, 0);
+    store.close().await.unwrap();
+}
+
+/// A store whose sessions begin on the first of two arbiters, and what can hold its reads.
+async fn on_two_arbiters() -> (foldlog::Store, Faults, [Option<actix::Arbiter>; 2]) {
+    let arbiters = [actix::Arbiter::new(), actix::Arbiter::new()];
+    let handles = arbiters.iter().map(actix::Arbiter::handle).collect();
+    let faults = Faults::default();
+    let config = faults.watch(StoreConfig { arbiters: handles, ..StoreConfig::memory() });
+    (foldlog::Store::open(config).await.unwrap(), faults, arbiters.map(Some))
+}
+
+fn end(arbiter: &mut Option<actix::Arbiter>) {
+    let arbiter = arbiter.take().unwrap();
+    arbiter.stop();
+    arbiter.join().unwrap();
+}
+
+#[actix::test]
+async fn a_cold_session_whose_arbiter_has_died_wakes_on_another() {
+    let (store, _, mut arbiters) = on_two_arbiters().await;
+    let session = store.open_session("s").await.unwrap();
+    session.append(user("1")).unwrap().await.unwrap();
+    empty_one(&session).await;
+    end(&mut arbiters[0]);
+    assert_eq!(session.view().head(), at(1));
+    assert_eq!(soon(session.append(user("2")).unwrap()).await.unwrap().head, at(2));
+    assert_head(&session, 2).await;
+    empty_one(&session).await;
+    end(&mut arbiters[1]);
+    assert_eq!(session.view().head(), at(2), "read without an actor");
+    assert_refused!(session.append(user("3")), ErrorKind::Unavailable { .. });
+    store.close().await.unwrap();
+}
+
+#[actix::test]
+async fn a_session_whose_arbiter_dies_while_it_wakes_goes_on_on_another() {
+    let (store, faults, mut arbiters) = on_two_arbiters().await;
+    let session = store.open_session("s").await.unwrap();
+    session.append(user("1")).unwrap().await.unwrap();
+    empty_one(&session).await;
+    let mut held = faults.hold(Port::Page);
+    let receipt = session.append(user("2")).unwrap();
+    soon(held.reached()).await;
+    let viewer = std::thread::spawn({
+        let session = session.clone();
+        move || session.view()
+    });
+    end(&mut arbiters[0]);
+    held.release();
+    assert_eq!(soon(receipt).await.unwrap().head, at(2));
+    assert!(viewer.join().unwrap().head() >= at(1));
+    assert_head(&session, 2).await;
     store.close().await.unwrap();
 }
