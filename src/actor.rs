@@ -43,8 +43,10 @@ use actix::prelude::*;
 use crate::blob::BlobStore;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
+use crate::event_log::Write;
 use crate::stats::Counters;
-use persist::PersistActor;
+use group::Reply;
+use persist::{Persist, PersistActor};
 use residency::Residency;
 use workers::{Readers, Recoveries};
 
@@ -121,6 +123,16 @@ impl Services {
         let turn = self.next_arbiter.fetch_add(1, Ordering::Relaxed);
         let first = turn.checked_rem(self.arbiters.len()).unwrap_or_default();
         self.arbiters.iter().cycle().skip(first).take(self.arbiters.len())
+    }
+
+    /// Sends a write on its way to the log. It is answered once.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the order of the writes is the order of the log; what is in flight is counted"
+    )]
+    pub(crate) fn persist(&self, write: Write, incarnation: u64, reply: Reply) {
+        self.counters.write_sent();
+        self.persist.do_send(Persist { write, incarnation, reply });
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -2,7 +2,10 @@
 //! implementations.
 
 mod identity;
+mod index_audit;
 mod memory;
+mod recent;
+mod runs;
 mod salvage;
 mod schema;
 mod sqlite;

@@ -84,7 +84,7 @@ pub use event_log::{MemoryDisk, WalDamage, WalLoss};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body};
 pub use salvage::{Salvage, Salvaged};
-pub use stats::Stats;
+pub use stats::{Histogram, Stats};
 pub use store::{Session, SessionSummary, StopOutcome, Store, StoredState};
 pub use verify::{Problem, Verification};
 

@@ -2,8 +2,9 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use actix::prelude::*;
 use futures::channel::oneshot;
@@ -14,7 +15,7 @@ use super::session::{Accept, Recovery, SessionActor};
 use super::session_state::{ClaimTask, SessionState, Task};
 use super::workers::lock;
 use super::{Services, guarded};
-use crate::append::{Append, Counted, Receipt, Request};
+use crate::append::{Append, Counted, Flights, Receipt, Request};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, LogMeta};
 use crate::id::SessionId;
@@ -30,7 +31,7 @@ pub(crate) struct Entry<M: SessionModel> {
     pub(crate) state: Mutex<SessionState<M>>,
     published: Arc<Published<M>>,
     address: RwLock<Address<M>>,
-    in_flight: Arc<AtomicUsize>,
+    in_flight: Arc<Flights>,
     turn_taken: AtomicBool,
     /// Whether anybody has called since the residency asked last.
     pub(super) used: AtomicBool,
@@ -82,7 +83,7 @@ impl<M: SessionModel> Entry<M> {
             published: Arc::clone(state.published()),
             state: Mutex::new(state),
             address: RwLock::new(Address::None),
-            in_flight: Arc::default(),
+            in_flight: Arc::new(Flights::new(Arc::clone(&services.counters))),
             turn_taken: AtomicBool::new(false),
             used: AtomicBool::new(false),
             in_ring: AtomicBool::new(false),
@@ -204,6 +205,7 @@ impl<M: SessionModel> Entry<M> {
 
     /// Checks an append as far as the caller's thread can.
     pub(crate) fn admit(&self, append: Append<M>) -> Result<(Task<M>, Receipt<M>), Error> {
+        let asked = Instant::now();
         self.services.check_open()?;
         let limit = self.services.config.batch_events_max;
         if append.bodies.len() > limit {
@@ -223,7 +225,7 @@ impl<M: SessionModel> Entry<M> {
                 .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
         let entered = self.enter().inspect_err(|_| self.services.counters.append_busy())?;
-        let (request, receipt) = Request::new(append, self.id.clone(), entered);
+        let (request, receipt) = Request::new(append, self.id.clone(), asked, entered);
         Ok((Task::Append(request), receipt))
     }
 

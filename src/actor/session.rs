@@ -11,7 +11,6 @@ use futures::channel::oneshot;
 use super::blob::EnsureDurable;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
-use super::persist::Persist;
 use super::recovery::{EventPage, Recovered, RecoveryReport, read_page};
 use super::session_state::{Effect, Env, SessionState, Task};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
@@ -81,13 +80,13 @@ impl<M: SessionModel> SessionActor<M> {
                 let reply = Box::new(move |answer: Result<Written, PersistError>| {
                     back.send(Answered::Persisted { last, result: answer.map(|_| ()) });
                 });
-                services.persist.do_send(Persist { write, incarnation, reply });
+                services.persist(write, incarnation, reply);
             }
             Effect::Fence { claim } => {
                 let write = Write::Fence { log: self.entry.log, claim };
                 let back = back();
                 let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
-                services.persist.do_send(Persist { write, incarnation, reply });
+                services.persist(write, incarnation, reply);
             }
             Effect::Recover { head, watch } => fold_log(back(), head, watch),
             Effect::Resident => self.entry.enter_ring(),
@@ -129,7 +128,7 @@ impl<M: SessionModel> SessionActor<M> {
                             done(subscribers);
                         });
                         // Ahead of whatever an opener sends who finds the session closed.
-                        services.persist.do_send(Persist { write, incarnation, reply });
+                        services.persist(write, incarnation, reply);
                         self.entry.mark_closed();
                     }
                 }
@@ -146,7 +145,9 @@ impl<M: SessionModel> SessionActor<M> {
     }
 
     fn source(&self) -> Source {
-        Source { session: self.entry.id.clone(), log: self.entry.log, readers: self.entry.services.readers.clone() }
+        let services = &self.entry.services;
+        let (readers, counters) = (services.readers.clone(), Arc::clone(&services.counters));
+        Source { session: self.entry.id.clone(), log: self.entry.log, readers, counters }
     }
 }
 

@@ -55,9 +55,11 @@ impl<M: SessionModel> Resident for Entry<M> {
 pub(super) fn fold_log<M: SessionModel>(way: Way<M>, head: EventId, watch: Vec<EventId>) {
     let entry = Arc::clone(&way.entry);
     let folding = Folding { entry: Arc::clone(&entry), incarnation: way.incarnation, is_told: false };
+    let recovery = entry.services.counters.recovery_began();
     let submitted = entry.services.recoveries.submit(head.get(), move |slot| {
         let entry = Arc::clone(&way.entry);
         let folded = fold(&entry, slot, Some(head), &watch);
+        recovery.ended(&folded);
         // First: the thread that waits for the view may be the actor's.
         folding.tell(folded.as_ref());
         way.send(Answered::Recovered(Box::new(folded)));
@@ -82,9 +84,7 @@ fn fold<M: SessionModel>(
         keys_max: config.append_keys_max,
         page_events: config.page_events_max,
     };
-    entry.services.counters.recovery_began();
     let folded = guarded("view", || slot.read(|reader| fold.run::<M>(reader)));
-    entry.services.counters.recovery_ended();
     folded.unwrap_or_else(|panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into()))
 }
 

@@ -10,6 +10,7 @@ use futures::channel::oneshot;
 
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{LogError, LogMedium, LogReader};
+use crate::stats::Gauge;
 
 /// Locks a mutex whose data stays whole whatever panics while it is held.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -28,6 +29,8 @@ pub(crate) struct WorkerPool<S> {
 struct Queue<S> {
     jobs: Mutex<Jobs<S>>,
     ready: Condvar,
+    /// How many wait. Set under the lock.
+    queued: Gauge,
 }
 
 struct Jobs<S> {
@@ -42,10 +45,11 @@ impl<S: 'static> WorkerPool<S> {
         name: &str,
         threads: usize,
         queued_max: usize,
+        queued: Gauge,
         state: impl Fn() -> S + Send + Clone + 'static,
     ) -> std::io::Result<Self> {
         let jobs = Mutex::new(Jobs { urgent: VecDeque::new(), waiting: VecDeque::new(), closed: false });
-        let queue = Arc::new(Queue { jobs, ready: Condvar::new() });
+        let queue = Arc::new(Queue { jobs, ready: Condvar::new(), queued });
         let pool = Self { queue: Arc::clone(&queue), threads: Mutex::default(), queued_max };
         for number in 0..threads {
             let (queue, state) = (Arc::clone(&queue), state.clone());
@@ -89,6 +93,7 @@ impl<S: 'static> WorkerPool<S> {
             return Err(ErrorKind::StoreClosed.into());
         }
         queue(&mut jobs)?.push_back(job);
+        self.queue.queued.add(1);
         self.queue.ready.notify_one();
         Ok(())
     }
@@ -119,6 +124,7 @@ impl<S> Queue<S> {
         loop {
             let job = jobs.urgent.pop_front().or_else(|| jobs.waiting.pop_front());
             if job.is_some() {
+                self.queued.take_one();
                 return job;
             }
             if jobs.closed {
@@ -163,9 +169,10 @@ impl Readers {
         medium: Arc<dyn LogMedium>,
         threads: usize,
         queued_max: usize,
+        queued: &Gauge,
     ) -> std::io::Result<Self> {
         let slot = move || ReaderSlot { medium: Arc::clone(&medium), reader: None };
-        WorkerPool::start(name, threads, queued_max, slot).map(|pool| Self(Arc::new(pool)))
+        WorkerPool::start(name, threads, queued_max, Arc::clone(queued), slot).map(|pool| Self(Arc::new(pool)))
     }
 
     /// Queues a read of foldlog's own.
@@ -209,14 +216,20 @@ pub(crate) struct Recoveries {
 }
 
 impl Recoveries {
-    pub(crate) fn start(medium: &Arc<dyn LogMedium>, max: usize, queued_max: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        medium: &Arc<dyn LogMedium>,
+        max: usize,
+        queued_max: usize,
+        queued: &Gauge,
+    ) -> std::io::Result<Self> {
         let long_max = max / 2;
-        let short = Readers::start("foldlog-recover", Arc::clone(medium), max - long_max, queued_max)?;
+        let short = Readers::start("foldlog-recover", Arc::clone(medium), max - long_max, queued_max, queued)?;
         let long = match long_max {
             0 => None,
             // Should it fail, those of the short ones end as well.
             max => Some(
-                Readers::start("foldlog-long", Arc::clone(medium), max, queued_max).inspect_err(|_| short.close())?,
+                Readers::start("foldlog-long", Arc::clone(medium), max, queued_max, queued)
+                    .inspect_err(|_| short.close())?,
             ),
         };
         Ok(Self { short, long })
@@ -271,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_an_append_waits_for_goes_first() {
-        let pool = WorkerPool::start("t", 1, 2, || ()).unwrap();
+        let pool = WorkerPool::start("t", 1, 2, Gauge::default(), || ()).unwrap();
         let (open, closed) = gate();
         let (sender, receiver) = channel();
         pool.submit(move |()| assert!(closed.recv().is_err())).unwrap();
@@ -295,7 +308,7 @@ mod tests {
         for max in 1..=4 {
             let memory = MemoryMedium::open(Default::default(), "t", crate::id::Timestamp::default()).unwrap();
             let medium: Arc<dyn LogMedium> = Arc::new(memory);
-            let recoveries = Recoveries::start(&medium, max, 10).unwrap();
+            let recoveries = Recoveries::start(&medium, max, 10, &Gauge::default()).unwrap();
             let gates: Vec<_> = (0..8).map(|_| gate()).collect();
             let mut open = Vec::new();
             let running = Arc::new(std::sync::atomic::AtomicUsize::new(0));

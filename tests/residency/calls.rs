@@ -34,7 +34,7 @@ async fn an_emptied_session_shows_the_same_view_and_goes_on_where_it_was(disk: T
     }
     let before = session.view();
     let stats = store.stats();
-    assert_eq!((stats.sessions_resident, stats.recoveries), (1, 0));
+    assert_eq!((stats.sessions_resident, stats.recovery_micros.count()), (1, 0));
     assert!(stats.resident_bytes > 0);
     empty_one(&session).await;
     assert_eq!(*session.view(), *before);
@@ -84,7 +84,7 @@ async fn a_view_is_read_once_for_all_who_ask_while_the_session_wakes(disk: TestD
         .collect();
     let views: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert!(views.iter().all(|view| Arc::ptr_eq(view, &views[0])));
-    assert_eq!((views[0].head(), store.stats().recoveries), (at(1), 1));
+    assert_eq!((views[0].head(), store.stats().recovery_micros.count()), (at(1), 1));
     store.close().await.unwrap();
 }
 
@@ -175,7 +175,7 @@ async fn an_emptied_session_opens_at_once_and_without_a_read(disk: TestDisk) {
     empty_one(&session).await;
     let again = store.open_session("s").await.unwrap();
     let resumed = store.resume_session("s").await.unwrap();
-    assert_eq!(store.stats().recoveries, 0);
+    assert_eq!(store.stats().recovery_micros.count(), 0);
     assert_eq!(again.append(user("2")).unwrap().await.unwrap().head, at(2));
     assert_head(&resumed, 2).await;
     assert!(Arc::ptr_eq(&session.view(), &resumed.view()));
@@ -215,7 +215,7 @@ async fn a_transient_reaches_subscribers_and_wakes_nobody(disk: TestDisk) {
     empty_one(&session).await;
     session.notify(shown(1)).unwrap();
     assert_eq!(received.take(1).await, ["transient"]);
-    assert_eq!((store.stats().sessions_resident, store.stats().recoveries), (0, 0));
+    assert_eq!((store.stats().sessions_resident, store.stats().recovery_micros.count()), (0, 0));
     session.append(noted(1)).unwrap().await.unwrap();
     session.notify(shown(2)).unwrap();
     assert_eq!(received.take(2).await, ["1", "transient"]);
@@ -232,7 +232,7 @@ async fn what_wants_no_view_leaves_the_session_cold(disk: TestDisk) {
     session.recovery().await.unwrap();
     soon(session.address().unwrap().send(Restart)).await.unwrap();
     assert_eq!(session.recovery().await.unwrap().events, 0);
-    assert_eq!((store.stats().sessions_resident, store.stats().recoveries), (0, 0));
+    assert_eq!((store.stats().sessions_resident, store.stats().recovery_micros.count()), (0, 0));
     session.close().await.unwrap();
     store.close().await.unwrap();
 }

@@ -51,8 +51,7 @@ impl<M: SessionModel> SessionState<M> {
             self.in_flight.put_back(append);
             resume_unwind(panic);
         }
-        env.counters.append_acknowledged();
-        append.acknowledge();
+        append.acknowledge(env.counters);
     }
 
     fn refused(&mut self, append: StampedAppend<M>, error: &PersistError, first_refused: bool) {
@@ -161,8 +160,7 @@ impl<M: SessionModel> SessionState<M> {
         self.publish_transients();
         while let Some(append) = self.in_flight.next_append() {
             if recovered.chains.get(&append.head.id) == Some(&append.head.chain) {
-                env.counters.append_acknowledged();
-                append.acknowledge();
+                append.acknowledge(env.counters);
             } else {
                 let reason = "the session was recovered before it was written".to_owned();
                 append.answer(&Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));

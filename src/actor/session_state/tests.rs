@@ -1,9 +1,12 @@
 //! Goal: a claim asks the log, once each time, and is answered whatever the log says. Method: the state machine alone; the
 //! answers of the log are made here.
 
+use std::time::Instant;
+
 use super::*;
 use crate::actor::group::PersistError;
 use crate::agent::{Agent, AgentBody};
+use crate::append::Flights;
 use crate::blob::MemoryBlobs;
 use crate::error::OwnerInfo;
 use crate::event_log::{LogError, LogKey, Refusal, Written};
@@ -88,8 +91,8 @@ fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_robbed() {
 fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
     let mut bench = Bench::new();
     let append = crate::append::Append::new(AgentBody::StopRequested);
-    let in_flight = Counted::enter(&Arc::default(), 1).unwrap();
-    let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), in_flight);
+    let in_flight = Counted::enter(&Arc::new(Flights::new(Arc::default())), 1).unwrap();
+    let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
     assert!(answer(&mut bench.claim(Claim::Yes)).unwrap().is_ok());
@@ -129,4 +132,52 @@ fn a_session_that_is_cold_is_small() {
     // Beside this: its actor, its name, its place in the registry. Of a host with 100,000 sessions each byte counts.
     let bytes = std::mem::size_of::<crate::actor::entry::Entry<Agent>>();
     assert!(bytes <= 1024, "{bytes}");
+}
+
+/// What became of someone who wanted the view.
+fn viewer() -> (ViewReply<Agent>, std::sync::mpsc::Receiver<Option<u64>>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let reply: ViewReply<Agent> = Box::new(move |view| sender.send(view.ok().map(|view| view.head().get())).unwrap());
+    (reply, receiver)
+}
+
+#[test]
+fn who_waits_for_a_view_is_told_by_the_fold_or_let_go_and_an_old_fold_shows_nothing() {
+    use std::sync::mpsc::TryRecvError;
+    let mut bench = Bench::new();
+    assert!(matches!(bench.state.empty(), Emptying::Emptied(_)));
+    assert!(matches!(bench.state.empty(), Emptying::Gone));
+    let (reply, first) = viewer();
+    let Wanted::Wake { incarnation, head } = bench.state.view_wanted(reply) else { panic!("it was cold") };
+    assert_eq!(head, EventId::ZERO);
+    let (reply, second) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Nothing));
+    assert!(matches!(bench.state.empty(), Emptying::Busy));
+
+    // The actor restarts, and asks again: the first fold tells nobody.
+    bench.state.started();
+    let recovered = Recovered::<Agent>::fresh(LOG, 10);
+    bench.state.woken(incarnation, Ok(&recovered));
+    assert!(bench.state.published().view().is_none());
+    assert_eq!(first.try_recv(), Err(TryRecvError::Empty));
+    let again = bench.state.incarnation();
+    bench.state.woken(again, Ok(&recovered));
+    assert_eq!((first.try_recv(), second.try_recv()), (Ok(Some(0)), Ok(Some(0))));
+    assert!(bench.state.published().view().is_some());
+    assert!(matches!(bench.state.empty(), Emptying::Busy), "its actor has not heard");
+    bench.with(|state, env| state.recovered(Ok(recovered), env));
+    bench.state.take_effects();
+
+    // Nobody will tell: whoever waits is let go, and reads by himself.
+    assert!(matches!(bench.state.empty(), Emptying::Emptied(_)));
+    let (reply, waits) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Wake { .. }));
+    bench.state.lost();
+    assert_eq!(waits.try_recv(), Err(TryRecvError::Disconnected));
+    let (reply, _) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Read(_)));
+    let (reply, told) = viewer();
+    bench.state.recover();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Read(_)), "a fence needs the actor");
+    assert_eq!(told.try_recv(), Err(TryRecvError::Disconnected));
 }
