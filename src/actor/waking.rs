@@ -130,7 +130,8 @@ impl<M: SessionModel> Entry<M> {
             receiver.recv().unwrap_or_else(|_| Err(ErrorKind::StoreClosed.into()))
         });
         view.unwrap_or_else(|error| {
-            log::error!("the view of a session that was emptied cannot be read, and an empty one is shown: {error}");
+            log::error!("the view of a session that was emptied cannot be read: an empty one is shown");
+            log::debug!("the view of session {} cannot be read: {error}", self.id);
             Arc::new(View::new(EventId::ZERO, M::View::default()))
         })
     }
