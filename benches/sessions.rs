@@ -147,15 +147,20 @@ async fn fill(store: &Store, number: usize) -> Result<Session, foldlog::Error> {
     Ok(session)
 }
 
-/// The times of the first append to sessions that were emptied, and of the one right after it, one session at a time.
+/// The times of an append to sessions that were emptied, and to sessions in memory, one at a time and in turn: what was
+/// committed right before changes what a sync costs.
 async fn first_messages(store: &Store, sessions: &[Session]) -> Outcome<(Vec<Duration>, Vec<Duration>)> {
     let mut dice = Dice::new(4711);
     let (mut cold, mut warm) = (Vec::new(), Vec::new());
-    store.empty_idle_sessions();
     for _ in 0..SAMPLES {
-        let session = dice.pick(sessions).ok_or("there are sessions")?;
-        store.empty_idle_sessions();
-        for times in [&mut cold, &mut warm] {
+        for (is_cold, times) in [(true, &mut cold), (false, &mut warm)] {
+            let session = dice.pick(sessions).ok_or("there are sessions")?;
+            store.empty_idle_sessions();
+            session.current_view().await?;
+            session.counters().await?;
+            if is_cold {
+                store.empty_idle_sessions();
+            }
             let begun = Instant::now();
             session.append(said(0))?.await?;
             times.push(begun.elapsed());
