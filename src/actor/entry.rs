@@ -10,7 +10,7 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 
 use super::published::Published;
-use super::recovery::Condition;
+use super::recovery::{Condition, EventPage, read_page};
 use super::session::{Accept, Recovery, SessionActor};
 use super::session_state::{ClaimTask, SessionState, Task};
 use super::workers::lock;
@@ -18,7 +18,7 @@ use super::{Services, guarded};
 use crate::append::{Append, Counted, Flights, Receipt, Request};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, LogMeta};
-use crate::id::SessionId;
+use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, Turns};
 
 /// Types of foldlog's own events, which are the same for every model.
@@ -125,12 +125,13 @@ impl<M: SessionModel> Entry<M> {
             Address::Live(address) if address.connected() => return Ok(address.clone()),
             Address::Live(_) | Address::None => {}
         }
-        for arbiter in self.services.arbiters_in_turn() {
+        for seat in self.services.seats_in_turn() {
+            let courier = seat.courier.clone();
             let mut starting = Starting(Some(Arc::clone(self)));
-            let address = Supervisor::start_in_arbiter(arbiter, move |_| {
+            let address = Supervisor::start_in_arbiter(&seat.arbiter, move |_| {
                 let entry = starting.0.take();
                 // The closure is an `FnOnce`, and only its drop takes the entry otherwise.
-                SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")))
+                SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")), courier)
             });
             if address.connected() {
                 *slot = Address::Live(address.clone());
@@ -162,6 +163,17 @@ impl<M: SessionModel> Entry<M> {
             Address::Closed => Err(self.closed()),
             Address::Live(_) | Address::None => self.services.check_open(),
         }
+    }
+
+    /// Reads a page of the log.
+    pub(crate) async fn events_after(
+        self: Arc<Self>,
+        after: EventId,
+        events_max: usize,
+    ) -> Result<EventPage<M>, Error> {
+        let services = Arc::clone(&self.services);
+        let events_max = events_max.clamp(1, services.config.page_events_max);
+        services.readers.read(move |reader| read_page(reader, &self.id, self.log, after, events_max)).await
     }
 
     fn closed(&self) -> Error {

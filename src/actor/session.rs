@@ -9,9 +9,10 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 
 use super::blob::EnsureDurable;
+use super::courier::Courier;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
-use super::recovery::{EventPage, Recovered, RecoveryReport, read_page};
+use super::recovery::{EventPage, Recovered, RecoveryReport};
 use super::session_state::{Effect, Env, SessionState, Task};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
 use super::waking::fold_log;
@@ -30,11 +31,13 @@ use crate::model::{SessionModel, View};
 /// [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`] and [`Restart`].
 pub struct SessionActor<M: SessionModel> {
     entry: Arc<Entry<M>>,
+    courier: Courier,
 }
 
 impl<M: SessionModel> SessionActor<M> {
-    pub(crate) fn new(entry: Arc<Entry<M>>) -> Self {
-        Self { entry }
+    /// `courier` leads to the arbiter that it is started on.
+    pub(crate) fn new(entry: Arc<Entry<M>>, courier: Courier) -> Self {
+        Self { entry, courier }
     }
 
     /// Runs one step of the state, and sends what it asks for.
@@ -73,7 +76,10 @@ impl<M: SessionModel> SessionActor<M> {
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
         // One for each question: dropped without an answer, it says so.
-        let back = || Way::new(Arc::clone(&self.entry), context.address(), incarnation);
+        let back = || {
+            let (entry, courier) = (Arc::clone(&self.entry), Some(self.courier.clone()));
+            Way::new(entry, context.address(), courier, incarnation)
+        };
         match effect {
             Effect::Persist { last, write } => {
                 let back = back();
@@ -155,13 +161,20 @@ impl<M: SessionModel> SessionActor<M> {
 pub(super) struct Way<M: SessionModel> {
     pub(super) entry: Arc<Entry<M>>,
     address: Addr<SessionActor<M>>,
+    /// `None` where no arbiter is known: the actor is woken for this answer alone.
+    courier: Option<Courier>,
     pub(super) incarnation: u64,
     gone: bool,
 }
 
 impl<M: SessionModel> Way<M> {
-    pub(super) fn new(entry: Arc<Entry<M>>, address: Addr<SessionActor<M>>, incarnation: u64) -> Self {
-        Self { entry, address, incarnation, gone: false }
+    pub(super) fn new(
+        entry: Arc<Entry<M>>,
+        address: Addr<SessionActor<M>>,
+        courier: Option<Courier>,
+        incarnation: u64,
+    ) -> Self {
+        Self { entry, address, courier, incarnation, gone: false }
     }
 
     pub(super) fn send(mut self, answer: Answered<M>) {
@@ -172,7 +185,11 @@ impl<M: SessionModel> Way<M> {
     fn go(&mut self, answer: Answered<M>) {
         self.gone = true;
         let (entry, incarnation) = (Arc::clone(&self.entry), self.incarnation);
-        self.address.do_send(Answer { entry, incarnation, answer: Some(answer) });
+        let (address, answer) = (self.address.clone(), Answer { entry, incarnation, answer: Some(answer) });
+        match &self.courier {
+            Some(courier) => courier.send(move || address.do_send(answer)),
+            None => address.do_send(answer),
+        }
     }
 }
 
@@ -273,18 +290,8 @@ impl<M: SessionModel> Handler<EventsAfter<M>> for SessionActor<M> {
     type Result = ResponseFuture<Result<EventPage<M>, Error>>;
 
     fn handle(&mut self, request: EventsAfter<M>, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(events_after(Arc::clone(&self.entry), request.after, request.events_max))
+        Box::pin(Arc::clone(&self.entry).events_after(request.after, request.events_max))
     }
-}
-
-pub(crate) async fn events_after<M: SessionModel>(
-    entry: Arc<Entry<M>>,
-    after: EventId,
-    events_max: usize,
-) -> Result<EventPage<M>, Error> {
-    let services = Arc::clone(&entry.services);
-    let events_max = events_max.clamp(1, services.config.page_events_max);
-    services.readers.read(move |reader| read_page(reader, &entry.id, entry.log, after, events_max)).await
 }
 
 /// Asks for the last stamped event and the counters after it, which the next append goes on from.

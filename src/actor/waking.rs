@@ -163,7 +163,7 @@ impl<M: SessionModel> Entry<M> {
         match wanted {
             Wanted::Nothing => {}
             Wanted::Wake { incarnation, head } => {
-                fold_log(Way::new(Arc::clone(self), address, incarnation), head, Vec::new());
+                fold_log(Way::new(Arc::clone(self), address, None, incarnation), head, Vec::new());
             }
             Wanted::Read(reply) => self.read_view(reply),
         }

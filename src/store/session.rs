@@ -9,7 +9,7 @@ use futures::channel::oneshot;
 use super::Store;
 use crate::actor::entry::{Entry, TurnGuard};
 use crate::actor::recovery::{Condition, EventPage, RecoveryReport};
-use crate::actor::session::{self, Recovery, SessionActor, Subscribe, SubscribeStream};
+use crate::actor::session::{Recovery, SessionActor, Subscribe, SubscribeStream};
 use crate::actor::session_state::Task;
 use crate::actor::subscription::{Delivery, EventStream, SubscribeFrom, Subscription};
 use crate::agent::{Agent, AgentBody, Counter, Message, SessionStatus};
@@ -135,7 +135,7 @@ impl<M: SessionModel> Session<M> {
     /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event.
     pub async fn events_after(&self, after: EventId, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
-        session::events_after(Arc::clone(&self.entry), after, events_max).await
+        Arc::clone(&self.entry).events_after(after, events_max).await
     }
 
     /// Shows a live item to the subscribers, after every append that was accepted before it. It is never persisted.

@@ -63,7 +63,7 @@ async fn the_view_of_an_emptied_session_is_there_on_its_own_arbiter_at_once_and_
         store.empty_idle_sessions();
         let first = session.view();
         assert_eq!(first.head(), at(1));
-        assert!(Arc::ptr_eq(&first, &session.view()));
+        assert_eq!(*first, *session.view());
         soon(session.address().unwrap().send(Restart)).await.unwrap();
         store.empty_idle_sessions();
         assert_eq!((session.view().head(), session.unfinished()), (at(1), vec![]));

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::{Effect, Phase, SessionState};
 use crate::actor::in_flight::InFlight;
-use crate::actor::recovery::{KeyIndex, Recovered};
+use crate::actor::key_index::KeyIndex;
+use crate::actor::recovery::Recovered;
 use crate::error::Error;
 use crate::id::EventId;
 use crate::model::{SessionModel, View};
