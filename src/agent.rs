@@ -20,6 +20,7 @@
 //! # let _ = (bodies, AgentView::default());
 //! ```
 
+mod append_list;
 mod blobs;
 mod body;
 mod check;
@@ -32,6 +33,7 @@ mod message;
 mod tests;
 mod view;
 
+pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};
 pub use counters::{Counter, Counters};
 pub use entities::Entities;

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use imbl::Vector;
-
 use super::Agent;
+use super::append_list::AppendList;
 use super::body::AgentBody;
 use super::counters::Counters;
 use super::entities::Entities;
@@ -21,13 +20,13 @@ pub struct AgentView {
     /// The session as last described; after a stop or an error without any description, one that holds the status only.
     pub session: Option<Arc<SessionInfo>>,
     /// All messages, by ascending id and event id.
-    pub messages: Vector<Arc<Message>>,
+    pub messages: AppendList<Message>,
     /// All turns, in the order in which they came.
     pub turns: Entities<TurnId, Turn>,
     /// All steps, in the order in which they came.
     pub steps: Entities<StepId, Step>,
     /// All evals, by ascending id.
-    pub evals: Vector<Arc<Eval>>,
+    pub evals: AppendList<Eval>,
     /// The largest ids so far.
     pub counters: Counters,
     /// The variables, as last written.
@@ -79,7 +78,7 @@ impl AgentView {
     pub fn kept_messages(&self) -> impl DoubleEndedIterator<Item = &Arc<Message>> + ExactSizeIterator {
         let boundary = self.compact_from.unwrap_or_default();
         let (Ok(start) | Err(start)) = self.messages.binary_search_by_key(&boundary, |message| message.event_id);
-        self.messages.focus().narrow(start..).into_iter()
+        self.messages.iter_from(start)
     }
 
     /// Where the session stands.
@@ -138,7 +137,7 @@ impl AgentView {
             AgentBody::MessageAppended(message) => self.push_message(message, at),
             AgentBody::EvalAdded(eval) => {
                 let at = eval.at.or(Some(at));
-                self.evals.push_back(Arc::new(Eval { at, ..eval.clone() }));
+                self.evals.push(Arc::new(Eval { at, ..eval.clone() }));
             }
             AgentBody::VarsSnapshotted(vars) => self.vars = Some(Arc::new(vars.clone())),
             AgentBody::SessionCompacted { vars, boundary, message } => {
@@ -160,7 +159,7 @@ impl AgentView {
 
     fn push_message(&mut self, message: &Message, at: Timestamp) {
         let at = message.at.or(Some(at));
-        self.messages.push_back(Arc::new(Message { at, ..message.clone() }));
+        self.messages.push(Arc::new(Message { at, ..message.clone() }));
     }
 
     fn set_status(&mut self, status: SessionStatus) {
