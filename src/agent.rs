@@ -69,7 +69,11 @@ impl SessionModel for Agent {
     }
 
     fn apply(view: &mut AgentView, event: &Event<Self>) {
-        view.apply(event);
+        view.apply(event.id(), event.at(), event.body().clone());
+    }
+
+    fn apply_owned(view: &mut AgentView, event: Event<Self>) {
+        view.apply(event.id(), event.at(), event.into_body());
     }
 
     fn counters(view: &AgentView) -> Counters {

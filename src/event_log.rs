@@ -3,6 +3,7 @@
 
 mod identity;
 mod memory;
+mod page;
 mod salvage;
 mod schema;
 mod sqlite;
@@ -19,6 +20,7 @@ use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 
 pub use memory::MemoryDisk;
 pub(crate) use memory::MemoryMedium;
+pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use salvage::SalvageReader;
 pub(crate) use schema::{FORMAT, OpenError};
 pub(crate) use sqlite::SqliteMedium;
@@ -201,7 +203,7 @@ pub(crate) trait LogReader: Send {
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<StoredEvent>, LogError>;
+    ) -> Result<StoredPage, LogError>;
 
     /// The first event of the append that used the key.
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError>;

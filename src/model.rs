@@ -97,6 +97,12 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// Folds one committed event into the view. Must not panic: refuse bad bodies in [`SessionModel::check`].
     fn apply(view: &mut Self::View, event: &Event<Self>);
 
+    /// The same for an event that nobody else needs: the view may keep its body instead of a clone. Logs are folded with
+    /// it. Must give the view that [`SessionModel::apply`] gives.
+    fn apply_owned(view: &mut Self::View, event: Event<Self>) {
+        Self::apply(view, &event);
+    }
+
     /// The counters as folded so far.
     fn counters(view: &Self::View) -> Self::Counters {
         let _ = view;
@@ -237,6 +243,12 @@ impl<M: SessionModel> Event<M> {
     #[must_use]
     pub fn body(&self) -> &M::Body {
         &self.body
+    }
+
+    /// What happened, without the rest.
+    #[must_use]
+    pub fn into_body(self) -> M::Body {
+        self.body
     }
 
     /// Its stored type.

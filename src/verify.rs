@@ -200,7 +200,7 @@ impl<M: SessionModel> LogCheck<M> {
         if key != stored.key {
             return wrong("its append key is not the one in its record".to_owned());
         }
-        decode::<M>(&self.session, stored)?;
+        decode::<M>(&self.session, stored.row())?;
         Ok(header.refs)
     }
 

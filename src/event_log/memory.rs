@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
     AuditedEvent, AuditedSession, Claim, CommitError, Epoch, EventLog, Head, LogAudit, LogError, LogKey, LogMedium,
-    LogMeta, LogReader, OpenError, Refusal, SessionRow, StoredEvent, Write, Written,
+    LogMeta, LogReader, OpenError, Refusal, SessionRow, StoredEvent, StoredPage, Write, Written,
 };
 use crate::blob::MemoryBlobMap;
 use crate::codec::Chain;
@@ -255,17 +255,15 @@ impl LogReader for MemoryReader {
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<StoredEvent>, LogError> {
+    ) -> Result<StoredPage, LogError> {
         let disk = lock(&self.disk);
-        let mut page = Vec::new();
-        let mut bytes = 0;
+        let mut page = StoredPage::default();
         let mut id = after.next();
         while page.len() < events_max
             && let Some(event) = disk.logs.get(&log).and_then(|log| log.event(id))
         {
-            bytes += event.record.len();
-            page.push(event.clone());
-            if bytes >= bytes_max {
+            page.push(event.row());
+            if page.record_bytes() >= bytes_max {
                 break;
             }
             id = id.next();
@@ -308,7 +306,7 @@ impl LogAudit for MemoryReader {
         bytes_max: usize,
     ) -> Result<Vec<AuditedEvent>, LogError> {
         let page = self.page(log, after, events_max, bytes_max)?;
-        Ok(page.into_iter().map(|event| AuditedEvent { id: event.id, row: Ok(event) }).collect())
+        Ok(page.rows().map(|row| AuditedEvent { id: row.id, row: Ok(row.to_event()) }).collect())
     }
 }
 

@@ -260,6 +260,18 @@ pub(super) fn after(connection: &Connection, log: LogKey, id: EventId, max: usiz
     Ok(entries)
 }
 
+/// The entries of a log behind an event, each with its row if it leads to one that says the same.
+pub(super) const JOINED_AFTER: [&str; 2] = [
+    "SELECT e.event_id, e.event_type, e.event_at, e.append_key, e.chain, e.record
+     FROM event_index AS i LEFT JOIN events AS e
+          ON e.position = i.position AND e.log_key = i.log_key AND e.event_id = i.event_id
+     WHERE i.log_key = ?1 AND i.event_id > ?2 ORDER BY i.event_id",
+    "SELECT e.event_id, e.event_type, e.event_at, e.append_key, e.chain, e.record
+     FROM recent_index AS i LEFT JOIN events AS e
+          ON e.position = i.position AND e.log_key = i.log_key AND e.event_id = i.event_id
+     WHERE i.log_key = ?1 AND i.event_id > ?2 ORDER BY i.event_id",
+];
+
 /// The entries right behind a place in the index, one of each table: where a log ends, they are of other logs.
 pub(super) fn behind(connection: &Connection, log: LogKey, id: EventId) -> rusqlite::Result<Vec<(LogKey, Entry)>> {
     let mut entries = Vec::new();

@@ -1,12 +1,10 @@
 //! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
 
-use std::borrow::Cow;
-
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::sqlite_index::{self, Entry};
-use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent};
+use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent, StoredPage, StoredRow};
 use crate::codec::Chain;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 
@@ -51,28 +49,20 @@ impl LogReader for SqliteReader {
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<StoredEvent>, LogError> {
+    ) -> Result<StoredPage, LogError> {
         let transaction = self.connection.unchecked_transaction()?;
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        for entry in sqlite_index::after(&transaction, log, after, events_max)? {
-            let event = match event_at(&transaction, log, entry) {
-                Ok(event) => event,
-                // The next page begins with it.
-                Err(_) if !page.is_empty() => return Ok(page),
-                Err(error) => return Err(error),
-            };
-            bytes += event.record.len();
-            page.push(event);
-            if bytes >= bytes_max {
-                return Ok(page);
-            }
-        }
-        if page.len() < events_max {
-            let end = page.last().map_or(after, |event| event.id);
+        let mut page = Page { log, events: StoredPage::default(), events_max, bytes_max };
+        let ended = match page.scan(&transaction, after) {
+            Ok(ended) => ended,
+            // The next page begins with what is wrong.
+            Err(_) if !page.events.is_empty() => PageEnd::Full,
+            Err(_) => page.step(&transaction, after)?,
+        };
+        if ended == PageEnd::OfLog {
+            let end = page.events.last_id().unwrap_or(after);
             check_end(&transaction, log, end)?;
         }
-        Ok(page)
+        Ok(page.events)
     }
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
@@ -90,6 +80,77 @@ impl LogReader for SqliteReader {
 
     fn audit(&mut self) -> &mut dyn LogAudit {
         self
+    }
+}
+
+/// The events of a page, as far as they are read.
+struct Page {
+    log: LogKey,
+    events: StoredPage,
+    events_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum PageEnd {
+    /// More may follow.
+    Full,
+    /// The index has no more entries of the log.
+    OfLog,
+}
+
+/// What a scan does not look into.
+struct Odd;
+
+impl From<rusqlite::Error> for Odd {
+    fn from(_: rusqlite::Error) -> Self {
+        Self
+    }
+}
+
+impl Page {
+    /// Adds an event, and tells whether the page has room for another.
+    fn push(&mut self, event: StoredRow<'_>) -> bool {
+        self.events.push(event);
+        self.events.len() < self.events_max && self.events.record_bytes() < self.bytes_max
+    }
+
+    /// Reads index and rows together, a third of the work of reading each row on its own. Stops at the first event that
+    /// is not as it should be, whatever it is.
+    fn scan(&mut self, connection: &Connection, after: EventId) -> Result<PageEnd, Odd> {
+        let mut last = after;
+        for sql in sqlite_index::JOINED_AFTER {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query((self.log.0, SqlEventId(last)))?;
+            while let Some(row) = rows.next()? {
+                let key = append_key(row)?;
+                let event = stored_row(row, key.as_ref())?;
+                if event.id != last.next() {
+                    return Err(Odd);
+                }
+                last = event.id;
+                if !self.push(event) {
+                    return Ok(PageEnd::Full);
+                }
+            }
+        }
+        Ok(PageEnd::OfLog)
+    }
+
+    /// Reads entry by entry, so that what is wrong is named.
+    fn step(&mut self, connection: &Connection, after: EventId) -> Result<PageEnd, LogError> {
+        for entry in sqlite_index::after(connection, self.log, after, self.events_max)? {
+            let event = match event_at(connection, self.log, entry) {
+                Ok(event) => event,
+                // The next page begins with it.
+                Err(_) if !self.events.is_empty() => return Ok(PageEnd::Full),
+                Err(error) => return Err(error),
+            };
+            if !self.push(event.row()) {
+                return Ok(PageEnd::Full);
+            }
+        }
+        Ok(PageEnd::OfLog)
     }
 }
 
@@ -174,14 +235,24 @@ pub(super) fn head(connection: &Connection, log: LogMeta) -> rusqlite::Result<He
 }
 
 pub(super) fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
-    let key: Option<Vec<u8>> = row.get(3)?;
-    Ok(StoredEvent {
+    let key = append_key(row)?;
+    stored_row(row, key.as_ref()).map(StoredRow::to_event)
+}
+
+/// The row's key, which is made anew: a [`StoredRow`] only refers to it.
+fn append_key(row: &Row<'_>) -> rusqlite::Result<Option<AppendKey>> {
+    let key = row.get_ref(3)?.as_blob_or_null()?;
+    key.map(AppendKey::new).transpose().map_err(|error| not_ours(3, error))
+}
+
+fn stored_row<'a>(row: &'a Row<'_>, key: Option<&'a AppendKey>) -> rusqlite::Result<StoredRow<'a>> {
+    Ok(StoredRow {
         id: row.get::<_, SqlEventId>(0)?.0,
-        event_type: Cow::Owned(row.get(1)?),
+        event_type: row.get_ref(1)?.as_str()?,
         at: Timestamp::from_micros(row.get(2)?),
-        key: key.map(AppendKey::new).transpose().map_err(|error| not_ours(3, error))?,
+        key,
         chain: Chain(row.get(4)?),
-        record: row.get(5)?,
+        record: row.get_ref(5)?.as_blob()?,
     })
 }
 

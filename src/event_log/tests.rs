@@ -64,7 +64,7 @@ impl End {
     }
 
     fn ids(&mut self, log: LogMeta) -> Vec<u64> {
-        let page = self.reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap();
+        let page = self.reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap().to_events();
         page.iter().map(|event| event.id.get()).collect()
     }
 }
@@ -109,10 +109,14 @@ fn what_is_appended_is_read_back_in_pages() {
         let events: Vec<_> = (1..=5).map(|id| event(id, None)).collect();
         end.write(append(log, epoch.unwrap(), events.clone())).unwrap();
         let reader = &mut end.reader;
-        assert_eq!(reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap(), events);
-        assert_eq!(reader.page(log.key, EventId::new(2), 2, usize::MAX).unwrap(), events[2..4]);
-        assert_eq!(reader.page(log.key, EventId::new(1), 10, 15).unwrap(), events[1..3], "ends at its bytes");
-        assert_eq!(reader.page(log.key, EventId::new(5), 10, 10).unwrap(), []);
+        assert_eq!(reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap().to_events(), events);
+        assert_eq!(reader.page(log.key, EventId::new(2), 2, usize::MAX).unwrap().to_events(), events[2..4]);
+        assert_eq!(
+            reader.page(log.key, EventId::new(1), 10, 15).unwrap().to_events(),
+            events[1..3],
+            "ends at its bytes"
+        );
+        assert_eq!(reader.page(log.key, EventId::new(5), 10, 10).unwrap().to_events(), []);
         assert_eq!(end.log.chain_at(log.key, EventId::new(3)).unwrap(), Some(Chain([3; 32])));
         assert_eq!(end.log.chain_at(log.key, EventId::new(6)).unwrap(), None);
     }
@@ -378,7 +382,10 @@ fn groups_of_any_shape_are_read_back_as_a_plain_list_of_events() {
             let n = below(LOGS) as usize;
             let after = below(plain[n].len() as u64 + 2);
             let expected: Vec<_> = plain[n].iter().skip(after as usize).take(9).cloned().collect();
-            assert_eq!(end.reader.page(logs[n].0.key, EventId::new(after), 9, usize::MAX).unwrap(), expected);
+            assert_eq!(
+                end.reader.page(logs[n].0.key, EventId::new(after), 9, usize::MAX).unwrap().to_events(),
+                expected
+            );
             if let Some(event) = plain[n].get(after as usize) {
                 assert_eq!(end.reader.chain_at(logs[n].0.key, event.id).unwrap(), Some(event.chain));
                 let Some(key) = &event.key else { continue };
@@ -389,7 +396,7 @@ fn groups_of_any_shape_are_read_back_as_a_plain_list_of_events() {
         for row in rows {
             let n = logs.iter().position(|(log, _)| *log == row.meta).unwrap();
             assert_eq!(row.head.get(), plain[n].len() as u64);
-            assert_eq!(end.reader.page(row.meta.key, EventId::ZERO, 10_000, usize::MAX).unwrap(), plain[n]);
+            assert_eq!(end.reader.page(row.meta.key, EventId::ZERO, 10_000, usize::MAX).unwrap().to_events(), plain[n]);
         }
         assert_eq!(end.wrong(), [""; 0]);
         if let Disk::Directory(path) = &disk {

@@ -9,7 +9,7 @@ use crate::blob::{BlobError, BlobStore, Put, Shelf};
 use crate::codec::Chain;
 use crate::event_log::{
     CommitError, EventLog, LogAudit, LogError, LogKey, LogMedium, LogMeta, LogReader, Refusal, SessionRow, StoredEvent,
-    Write, Written,
+    StoredPage, Write, Written,
 };
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 
@@ -144,7 +144,7 @@ impl LogReader for WatchedReader {
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<StoredEvent>, LogError> {
+    ) -> Result<StoredPage, LogError> {
         self.faults.call(Call::Page { log: log.0, after }, || self.reader.page(log, after, events_max, bytes_max))
     }
 

@@ -61,7 +61,7 @@ pub(super) fn check<M: SessionModel>(
             format!("stamp leaves {counters:?} and apply makes {found:?} of {body:?}, event {id}")
         })?;
         let decoded = Event::<M>::new(id, AT, decoded);
-        call("apply", id, || M::apply(&mut again, &decoded))?;
+        call("apply_owned", id, || M::apply_owned(&mut again, decoded))?;
         ensure(again == folded.view, Claim::Deterministic, || {
             format!("two folds up to event {id}, {body:?}, give {:?} and {again:?}", folded.view)
         })?;
