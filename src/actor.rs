@@ -28,6 +28,7 @@ pub(crate) mod published;
 pub(crate) mod recovery;
 pub(crate) mod session;
 pub(crate) mod session_state;
+pub(crate) mod snapshots;
 pub(crate) mod stamper;
 pub(crate) mod subscription;
 pub(crate) mod workers;
@@ -76,6 +77,7 @@ pub(crate) struct Services {
     pub(crate) persist: Addr<PersistActor>,
     pub(crate) blob: Addr<blob::BlobActor>,
     pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) snapshots: snapshots::Snapshots,
     pub(crate) readers: Readers,
     pub(crate) arbiters: Vec<ArbiterHandle>,
     pub(crate) counters: Arc<Counters>,
@@ -89,6 +91,7 @@ impl Services {
         persist: Addr<PersistActor>,
         blob: Addr<blob::BlobActor>,
         blobs: Arc<dyn BlobStore>,
+        snapshots: snapshots::Snapshots,
         readers: Readers,
         arbiters: Vec<ArbiterHandle>,
         counters: Arc<Counters>,
@@ -98,6 +101,7 @@ impl Services {
             persist,
             blob,
             blobs,
+            snapshots,
             readers,
             arbiters,
             counters,

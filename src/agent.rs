@@ -31,6 +31,7 @@ mod message;
 #[cfg(test)]
 mod tests;
 mod view;
+mod view_bytes;
 
 pub use body::{AgentBody, AgentTransient, OutputStream};
 pub use counters::{Counter, Counters};
@@ -90,6 +91,14 @@ impl SessionModel for Agent {
 
     fn unfinished(view: &AgentView) -> Vec<Unfinished> {
         view.unfinished()
+    }
+
+    fn encode_view(view: &AgentView) -> Option<Vec<u8>> {
+        view_bytes::encode(view)
+    }
+
+    fn decode_view(bytes: &[u8]) -> Result<AgentView, DecodeError> {
+        view_bytes::decode(bytes)
     }
 
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<AgentBody, DecodeError> {

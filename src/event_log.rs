@@ -16,7 +16,8 @@ use std::borrow::Cow;
 
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
-use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
+use crate::snapshot::SnapshotRow;
 
 pub use memory::MemoryDisk;
 pub(crate) use memory::MemoryMedium;
@@ -86,6 +87,8 @@ pub(crate) enum Write {
     Fence { log: LogMeta, claim: Claim },
     /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
+    /// Names the newest stored view of a log that this store owns. Its file is durable.
+    Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow },
     /// Gives up the ownership.
     Release { log: LogKey, epoch: Epoch },
 }
@@ -112,6 +115,10 @@ pub(crate) enum Written {
         owned: Option<Epoch>,
     },
     Appended,
+    /// With the snapshot that it replaced.
+    SnapshotIndexed {
+        replaced: Option<Digest>,
+    },
     Released,
 }
 
@@ -210,6 +217,9 @@ pub(crate) trait LogReader: Send {
 
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
+
+    /// The newest stored view of a log.
+    fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError>;
 
     /// The same log, for a look at everything that is there, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;

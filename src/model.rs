@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
-use crate::id::{BlobRef, EventId, Timestamp};
+use crate::id::{BlobRef, Digest, EventId, Timestamp};
 
 /// A host's kind of session: which events it has, and how they fold into a view.
 ///
@@ -59,6 +59,11 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// The schema version that this build writes. Raise it whenever a body changes its encoding.
     const SCHEMA: u16;
+
+    /// The schema version of the encoded view. Raise it whenever [`SessionModel::encode_view`] or what
+    /// [`SessionModel::apply`] makes of an event changes, a new event type included: a stored view of another version is
+    /// not used.
+    const VIEW_SCHEMA: u16 = 1;
 
     /// What the host appends. Its encoding must be deterministic: equal bodies, equal bytes. So no `HashMap` or `HashSet`,
     /// but `BTreeMap` or a list.
@@ -127,6 +132,23 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The view as bytes, the same for equal views: then foldlog stores views, and opens a session from the last one. By
+    /// default none are stored. For a view with serde: [`encode_view`].
+    fn encode_view(view: &Self::View) -> Option<Vec<u8>> {
+        let _ = view;
+        None
+    }
+
+    /// The view of bytes that [`SessionModel::encode_view`] made at the same [`SessionModel::VIEW_SCHEMA`]. For a view with
+    /// serde: [`decode_view`].
+    ///
+    /// # Errors
+    /// [`DecodeError`] for bytes that are no view: the session is folded from its events.
+    fn decode_view(bytes: &[u8]) -> Result<Self::View, DecodeError> {
+        let _ = bytes;
+        Err(DecodeError::Unknown)
+    }
+
     /// Decodes a stored body, upcasting what an older build wrote.
     ///
     /// The bytes hold the whole body: one of an older schema is decoded as the older enum, kept with all of its variants
@@ -162,6 +184,20 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
 /// [`DecodeError::Malformed`] for bytes that do not decode, or that go on after the body.
 pub fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, DecodeError> {
     codec::decode_body(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
+}
+
+/// Encodes a view that has serde. It must hold no `HashMap` or `HashSet`, whose order is another each time. To be called
+/// from [`SessionModel::encode_view`]; `None` for a shape that does not encode.
+pub fn encode_view<V: Serialize>(view: &V) -> Option<Vec<u8>> {
+    codec::encode_view(view).ok()
+}
+
+/// Decodes what [`encode_view`] made. To be called from [`SessionModel::decode_view`].
+///
+/// # Errors
+/// [`DecodeError::Malformed`] for bytes that do not decode, or that go on after the view.
+pub fn decode_view<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, DecodeError> {
+    codec::decode_view(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
 }
 
 /// Why a stored body was not decoded.
@@ -273,6 +309,12 @@ impl<M: SessionModel> View<M> {
     #[must_use]
     pub fn head(&self) -> EventId {
         self.head
+    }
+
+    /// The BLAKE3 of its encoding: two views of equal states have the same. `None` for a model that does not encode views.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        M::encode_view(&self.state).map(|bytes| crate::blob::digest_of(&bytes))
     }
 
     /// The model's own view.

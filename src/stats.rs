@@ -13,6 +13,12 @@ pub struct Stats {
     /// How many appends were refused at the call, since their session had `session_in_flight_max` in flight:
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy).
     pub appends_busy: u64,
+    /// How many recoveries and readings of a state began with a stored view.
+    pub snapshot_hits: u64,
+    /// How many stored views could not be used, being damaged, missing or of another build: the log was folded instead.
+    pub snapshot_fallbacks: u64,
+    /// How many views were stored.
+    pub snapshots_written: u64,
     /// How often another process that held the database's write lock made a group of appends wait. Waits of less than a
     /// quarter of a second are SQLite's own, and not counted.
     pub lock_waits: u64,
@@ -28,6 +34,9 @@ pub(crate) struct Counters {
     opened: Instant,
     appends_acknowledged: AtomicU64,
     appends_busy: AtomicU64,
+    pub(crate) snapshot_hits: AtomicU64,
+    pub(crate) snapshot_fallbacks: AtomicU64,
+    pub(crate) snapshots_written: AtomicU64,
     lock_waits: AtomicU64,
     /// Of the waits that have ended.
     lock_waited_micros: AtomicU64,
@@ -43,6 +52,9 @@ impl Counters {
             opened: Instant::now(),
             appends_acknowledged: AtomicU64::new(0),
             appends_busy: AtomicU64::new(0),
+            snapshot_hits: AtomicU64::new(0),
+            snapshot_fallbacks: AtomicU64::new(0),
+            snapshots_written: AtomicU64::new(0),
             lock_waits: AtomicU64::new(0),
             lock_waited_micros: AtomicU64::new(0),
             lock_waiting_since: AtomicU64::new(NOT_WAITING),
@@ -76,6 +88,9 @@ impl Counters {
         Stats {
             appends_acknowledged: self.appends_acknowledged.load(Ordering::Relaxed),
             appends_busy: self.appends_busy.load(Ordering::Relaxed),
+            snapshot_hits: self.snapshot_hits.load(Ordering::Relaxed),
+            snapshot_fallbacks: self.snapshot_fallbacks.load(Ordering::Relaxed),
+            snapshots_written: self.snapshots_written.load(Ordering::Relaxed),
             lock_waits: self.lock_waits.load(Ordering::Relaxed),
             lock_waited: waited + lock_waiting.unwrap_or_default(),
             lock_waiting,

@@ -13,8 +13,9 @@ use crate::error::{Error, ErrorKind};
 use crate::event_log::{Head, LogError, LogMeta, LogReader, StoredPage, StoredRow};
 use crate::id::{AppendKey, EventId, SessionId};
 use crate::model::{DecodeError, Event, SessionModel, Unfinished, View};
+use crate::snapshot::Tail;
 
-pub(crate) use fold::Fold;
+pub(crate) use fold::{Fold, Origin};
 
 /// The most record bytes in one page, beside the number of its events.
 const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -78,6 +79,8 @@ pub(crate) struct Recovered<M: SessionModel> {
     pub(crate) counters: M::Counters,
     /// The chain at each event that was asked for and is there.
     pub(crate) chains: HashMap<EventId, Chain>,
+    /// What a stored view does not hold yet.
+    pub(crate) tail: Tail,
 }
 
 impl<M: SessionModel> Recovered<M> {
@@ -95,6 +98,7 @@ impl<M: SessionModel> Recovered<M> {
             keys: KeyIndex::new(keys_max),
             counters: M::Counters::default(),
             chains: HashMap::new(),
+            tail: Tail::default(),
         }
     }
 }

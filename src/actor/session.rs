@@ -14,6 +14,7 @@ use super::group::PersistError;
 use super::persist::Persist;
 use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
 use super::session_state::{Effect, Env, SessionState, Task};
+use super::snapshots::{NewSnapshot, SnapshotOutcome};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
 use super::workers::{ReaderSlot, lock};
 use super::{Panicked, Restart, guarded};
@@ -89,7 +90,8 @@ impl<M: SessionModel> SessionActor<M> {
             Effect::Recover { head, watch } => {
                 let entry = Arc::clone(&self.entry);
                 self.read(back(), move |slot| {
-                    let config = &entry.services.config;
+                    let services = &entry.services;
+                    let config = &services.config;
                     let fold = Fold {
                         session: &entry.id,
                         log: entry.log,
@@ -98,11 +100,23 @@ impl<M: SessionModel> SessionActor<M> {
                         keys_max: config.append_keys_max,
                         page_events: config.page_events_max,
                     };
-                    let folded = guarded("view", || slot.read(|reader| fold.run::<M>(reader)));
+                    let folded = guarded("view", || {
+                        slot.read(|reader| {
+                            let origin = services.snapshots.load::<M>(reader, &entry.log, &services.counters);
+                            fold.run(reader, origin)
+                        })
+                    });
                     let failed =
                         |panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into());
                     Answered::Recovered(Box::new(folded.unwrap_or_else(failed)))
                 });
+            }
+            Effect::TakeSnapshot { epoch, head, view } => {
+                let new = NewSnapshot { log: self.entry.log, epoch, head, view };
+                let (bytes_max, back) = (services.config.snapshots.bytes_max, back());
+                let (persist, counters) = (services.persist.clone(), Arc::clone(&services.counters));
+                let reply = move |outcome| back.send(Answered::SnapshotTaken(outcome));
+                services.snapshots.take(new, bytes_max, persist, counters, reply);
             }
             Effect::CheckRefs { digests } => {
                 let back = back();
@@ -466,6 +480,7 @@ enum Answered<M: SessionModel> {
     Recovered(Box<Result<Recovered<M>, Error>>),
     RefsChecked(Result<(), Error>),
     KeyFound(Result<Option<EventId>, Error>),
+    SnapshotTaken(SnapshotOutcome),
     /// Whoever was asked is gone.
     Lost,
 }
@@ -486,6 +501,7 @@ impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
                 Answered::Recovered(result) => state.recovered(*result, env),
                 Answered::RefsChecked(result) => state.refs_checked(result, env),
                 Answered::KeyFound(result) => state.key_found(result, env),
+                Answered::SnapshotTaken(outcome) => state.snapshot_taken(outcome, env),
                 Answered::Lost => state.lost(),
             }
         });

@@ -43,6 +43,12 @@ impl<K: Ord + Clone, T> Entities<K, T> {
         self.items.iter()
     }
 
+    /// The same entities in the same order as they were.
+    pub(super) fn of(entities: Vec<T>, id: impl Fn(&T) -> K) -> Self {
+        let places = entities.iter().enumerate().map(|(place, entity)| (id(entity), place)).collect();
+        Self { items: entities.into_iter().map(Arc::new).collect(), places }
+    }
+
     /// Replaces the entity with this id, or adds it at the end.
     pub(super) fn put(&mut self, id: K, entity: T) {
         let entity = Arc::new(entity);

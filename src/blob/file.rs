@@ -24,6 +24,8 @@ pub(crate) struct FileBlobs {
     blobs: PathBuf,
     tmp: PathBuf,
     bytes_max: u64,
+    /// How the names of its temporaries begin: another blob store of the same owner may have the same directory for them.
+    temporaries_of: &'static str,
     next_temporary: AtomicU64,
     known: Known,
     /// The first bytes of digests whose directory is known to be durable in `blobs`.
@@ -44,12 +46,18 @@ impl FileBlobs {
             blobs: blobs.to_owned(),
             tmp: tmp.to_owned(),
             bytes_max,
+            temporaries_of: "",
             next_temporary: AtomicU64::new(0),
             known: Known::default(),
             shards: Mutex::default(),
             sync_failed: AtomicBool::new(false),
             temporaries: RwLock::new(()),
         }
+    }
+
+    /// The same for the stored views of an owner, beside its blobs.
+    pub(crate) fn of_snapshots(files: Arc<dyn Files>, snapshots: &Path, tmp: &Path, bytes_max: u64) -> Self {
+        Self { temporaries_of: "snapshot-", ..Self::new(files, snapshots, tmp, bytes_max) }
     }
 
     /// The only way to a blob's path. It takes a digest, so that no text can name a file elsewhere.
@@ -114,7 +122,8 @@ impl FileBlobs {
     fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FileError> {
         let _mine = self.temporaries.read().unwrap_or_else(PoisonError::into_inner);
         let (shard, path) = self.shard_and_path(digest);
-        let temporary = self.tmp.join(self.next_temporary.fetch_add(1, Ordering::Relaxed).to_string());
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.tmp.join(format!("{}{number}", self.temporaries_of));
         let written = self
             .ensure_shard(digest, &shard)
             .and_then(|()| self.write_temporary(&temporary, bytes))
@@ -217,6 +226,13 @@ impl BlobStore for FileBlobs {
 
     fn is_known_durable(&self, digest: &Digest) -> bool {
         self.known.contains(digest)
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        let (_, path) = self.shard_and_path(digest);
+        self.known.remove(digest);
+        // Not synced: one that comes back after a power cut is one that nobody names.
+        Ok(unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))?)
     }
 
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {

@@ -19,6 +19,7 @@ use crate::directory::StoreDirectory;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, Owners};
+use crate::snapshot::SnapshotRow;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
 /// overwritten in place instead of growing, which is the faster way to sync.
@@ -318,6 +319,7 @@ impl Scope<'_> {
             Write::Register { session, at } => self.register(connection, session, *at).map(Ok),
             Write::Fence { log, claim } => self.fence(connection, *log, *claim),
             Write::Append { log, epoch, after, events } => self.append(connection, *log, *epoch, *after, events),
+            Write::Snapshot { log, epoch, row } => self.snapshot(connection, *log, *epoch, row),
             Write::Release { log, epoch } => self.release(connection, *log, *epoch),
         }
     }
@@ -433,6 +435,36 @@ impl Scope<'_> {
         }
         self.changed.insert(log, state);
         Ok(Ok(Written::Appended))
+    }
+
+    fn snapshot(
+        &mut self,
+        connection: &Connection,
+        log: LogKey,
+        epoch: Epoch,
+        row: &SnapshotRow,
+    ) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
+            return Ok(Err(Refusal::Robbed));
+        }
+        // Only of what is in the log.
+        if sqlite_reader::chain_at(connection, log, row.event)? != Some(row.chain) {
+            return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
+        }
+        // A row that cannot be read is replaced like any other.
+        let replaced = sqlite_reader::snapshot(connection, log).ok().flatten().map(|row| row.digest);
+        let mut statement =
+            connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let SnapshotRow { event, chain, digest, bytes, view_schema, schema } = row;
+        let values = (log.0, SqlEventId(*event), chain.0, digest.as_bytes(), *bytes as i64, view_schema, schema);
+        match statement.execute(values) {
+            Ok(_) => {}
+            // The table of a cache is no reason to refuse the whole group.
+            Err(error) if is_damage(&error) => return Ok(Err(Refusal::Damaged(error.to_string()))),
+            Err(error) => return Err(error),
+        }
+        Ok(Ok(Written::SnapshotIndexed { replaced: replaced.filter(|digest| *digest != row.digest) }))
     }
 
     fn release(

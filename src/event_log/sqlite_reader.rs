@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::sqlite_index::{self, Entry};
 use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent, StoredPage, StoredRow};
 use crate::codec::Chain;
-use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
+use crate::snapshot::SnapshotRow;
 
 pub(super) struct SqliteReader {
     pub(super) connection: Connection,
@@ -76,6 +77,10 @@ impl LogReader for SqliteReader {
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         Ok(chain_at(&self.connection, log, id)?)
+    }
+
+    fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
+        Ok(snapshot(&self.connection, log)?)
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {
@@ -152,6 +157,22 @@ impl Page {
         }
         Ok(PageEnd::OfLog)
     }
+}
+
+pub(super) fn snapshot(connection: &Connection, log: LogKey) -> rusqlite::Result<Option<SnapshotRow>> {
+    connection
+        .prepare_cached("SELECT event_id, chain, digest, bytes, view_schema, schema FROM snapshots WHERE log_key = ?1")?
+        .query_row([log.0], |row| {
+            Ok(SnapshotRow {
+                event: row.get::<_, SqlEventId>(0)?.0,
+                chain: Chain(row.get(1)?),
+                digest: Digest::from_bytes(row.get(2)?),
+                bytes: row.get::<_, i64>(3)?.unsigned_abs(),
+                view_schema: row.get(4)?,
+                schema: row.get(5)?,
+            })
+        })
+        .optional()
 }
 
 pub(super) fn chain_at(connection: &Connection, log: LogKey, id: EventId) -> rusqlite::Result<Option<Chain>> {

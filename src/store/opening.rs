@@ -11,6 +11,7 @@ use crate::actor::blob::BlobActor;
 use crate::actor::group::{GroupLimits, GroupWriter};
 use crate::actor::host_thread::HostThread;
 use crate::actor::persist::PersistActor;
+use crate::actor::snapshots::Snapshots;
 use crate::actor::workers::{Readers, WorkerPool};
 use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
 use crate::config::{Medium, StoreConfig};
@@ -60,6 +61,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let now = config.clock.now();
     let medium: Arc<dyn LogMedium>;
     let blobs: Arc<dyn BlobStore>;
+    let snapshots: Arc<dyn BlobStore>;
+    let snapshot_bytes_max = config.snapshots.bytes_max;
     let mut wal_damage = None;
     let release: Box<dyn FnOnce() -> Result<(), Error> + Send>;
     match &config.medium {
@@ -69,6 +72,13 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             wal_damage = sqlite.wal_damage().cloned();
             medium = Arc::new(sqlite);
             let files = Arc::clone(directory.files());
+            let views = FileBlobs::of_snapshots(
+                Arc::clone(&files),
+                &directory.snapshots(),
+                directory.tmp(),
+                snapshot_bytes_max,
+            );
+            snapshots = Arc::new(views);
             blobs = Arc::new(FileBlobs::new(files, directory.blobs(), directory.tmp(), bytes_max));
             release = Box::new(move || Ok(directory.release()?));
         }
@@ -80,6 +90,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
                 Ok(())
             });
             blobs = Arc::new(MemoryBlobs::new(disk.blobs.clone(), bytes_max));
+            snapshots = Arc::new(MemoryBlobs::new(disk.snapshots.clone(), snapshot_bytes_max));
         }
     }
     let (medium, blobs) = (config.layers.log(medium), config.layers.blobs(blobs));
@@ -109,7 +120,16 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             }
         }
     }
-    let services = Services::new(config, persist, blob, blobs, readers, arbiters, counters);
+    let services = Services::new(
+        config,
+        persist,
+        blob,
+        blobs,
+        Snapshots { store: snapshots, threads: Arc::clone(&blob_threads) },
+        readers,
+        arbiters,
+        counters,
+    );
     Ok(Opened { services, wal_damage, parts: Parts { blob_threads, threads, release } })
 }
 

@@ -12,6 +12,7 @@ use crate::event_log::{
     StoredPage, Write, Written,
 };
 use crate::id::{AppendKey, Digest, EventId, SessionId};
+use crate::snapshot::SnapshotRow;
 
 /// An error that can be made up.
 trait Made {
@@ -156,6 +157,10 @@ impl LogReader for WatchedReader {
         self.faults.call(Call::ChainAt { log: log.0, event: id }, || self.reader.chain_at(log, id))
     }
 
+    fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
+        self.reader.snapshot(log)
+    }
+
     /// A verification is there to find faults, and meets none here.
     fn audit(&mut self) -> &mut dyn LogAudit {
         self.reader.audit()
@@ -192,6 +197,10 @@ impl BlobStore for WatchedBlobs {
 
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
         self.faults.call(Call::GetBlob { digest: *digest }, || self.blobs.inspect(digest))
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.blobs.remove(digest)
     }
 
     fn list(&self, first: u8) -> Result<Shelf, BlobError> {

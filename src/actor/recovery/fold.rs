@@ -23,17 +23,41 @@ pub(crate) struct Fold<'a> {
     pub(crate) page_events: usize,
 }
 
+/// A stored view that a fold begins with.
+pub(crate) struct Origin<M: SessionModel> {
+    pub(crate) head: Head,
+    pub(crate) view: M::View,
+    /// The size of its file.
+    pub(crate) bytes: u64,
+}
+
 impl Fold<'_> {
-    /// Reads the whole log in pages, checks ids and chain, and folds it.
-    pub(crate) fn run<M: SessionModel>(&self, reader: &mut dyn LogReader) -> Result<Recovered<M>, Error> {
+    /// Reads the log in pages, checks ids and chain, and folds it: all of it, or what comes behind a stored view.
+    pub(crate) fn run<M: SessionModel>(
+        &self,
+        reader: &mut dyn LogReader,
+        origin: Option<Origin<M>>,
+    ) -> Result<Recovered<M>, Error> {
         let begun = Instant::now();
         let mut recovered = Recovered::<M>::fresh(self.log, self.keys_max);
         let mut state = State::<M>::default();
-        let mut append_ends = EventId::ZERO;
+        if let Some(Origin { head, view, bytes }) = origin {
+            recovered.head = head;
+            recovered.tail.snapshot_bytes = bytes;
+            // Those of the events before it are in the log only.
+            recovered.keys.complete = false;
+            for id in self.watch.iter().filter(|id| **id <= head.id) {
+                recovered.chains.extend(reader.chain_at(self.log.key, *id)?.map(|chain| (*id, chain)));
+            }
+            state = State { view, head: head.id };
+        }
+        // A stored view ends where an append does.
+        let mut append_ends = recovered.head.id;
         recovered.head = self.pages(recovered.head).for_each(reader, |page| {
             for stored in page.rows() {
                 let (header, body) = open_record(self.session, stored)?;
                 recovered.report.events += 1;
+                recovered.tail.add(1, stored.record.len() as u64);
                 append_ends = header.last;
                 if let Some((key, _)) = header.key {
                     recovered.keys.insert(key, header.first);

@@ -51,8 +51,10 @@ impl<M: SessionModel> SessionState<M> {
             self.in_flight.put_back(append);
             resume_unwind(panic);
         }
+        self.snapshots.tail.add(append.events.len() as u64, append.record_bytes);
         env.counters.append_acknowledged();
         append.acknowledge();
+        self.snapshot_if_due(env);
     }
 
     fn refused(&mut self, append: StampedAppend<M>, error: &PersistError, first_refused: bool) {
@@ -151,6 +153,7 @@ impl<M: SessionModel> SessionState<M> {
         self.committed = recovered.head;
         self.stamper.reset(recovered.head, recovered.counters);
         self.keys = recovered.keys;
+        self.snapshots.tail = recovered.tail;
         self.published.replace(recovered.view, recovered.report.condition.clone());
         self.report = recovered.report;
         for subscriber in &self.subscribers {

@@ -1,0 +1,338 @@
+//! Goal: a stored view is a cache. With it, without it, and with a damaged one, a session opens with the view that its
+//! events give; it costs bounded disk, and writing it harms nothing.
+//! Method: sessions that are closed and opened again after random numbers of events, with the smallest intervals, beside a
+//! fold of all events by hand; files and rows that are damaged in every way.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Tally, TallyBody, TestDisk, eventually};
+use foldlog::agent::{Agent, AgentBody, Eval, Message, SessionInfo, Step, StepId, Turn, TurnId};
+use foldlog::agent::{StepStatus, TurnStatus};
+use foldlog::testkit::Dice;
+use foldlog::{EventId, Session, SessionModel, SnapshotPolicy, Store, StoreConfig};
+
+/// A snapshot whenever one can be.
+const EAGER: SnapshotPolicy =
+    SnapshotPolicy { every_events: 1, every_bytes: 1, closing_events: 1, bytes_max: 64 << 20 };
+
+fn eager(config: StoreConfig) -> StoreConfig {
+    StoreConfig { snapshots: EAGER, page_events_max: 7, ..config }
+}
+
+async fn open<M: SessionModel>(disk: &TestDisk, change: impl FnOnce(&mut StoreConfig)) -> Store<M> {
+    let mut config = eager(disk.config());
+    change(&mut config);
+    Store::open_model(config).await.unwrap()
+}
+
+/// The view that the events of a session give.
+async fn folded<M: SessionModel>(session: &Session<M>) -> M::View {
+    let mut view = M::View::default();
+    let mut after = EventId::ZERO;
+    loop {
+        let page = session.events_after(after, 100).await.unwrap();
+        let Some(last) = page.events.last() else { return view };
+        after = last.id();
+        for event in &page.events {
+            M::apply(&mut view, event);
+        }
+    }
+}
+
+fn files_in(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for shard in std::fs::read_dir(directory.join("snapshots")).unwrap() {
+        for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
+            files.push(file.unwrap().path());
+        }
+    }
+    files
+}
+
+fn agent_body(dice: &mut Dice) -> AgentBody {
+    let n = dice.below(9);
+    match dice.below(12) {
+        0 => AgentBody::SessionStarted(SessionInfo { id: Some(format!("host {n}")), ..SessionInfo::default() }),
+        1 => AgentBody::TurnStarted(Turn::default()),
+        2 => AgentBody::TurnPut(Turn { id: TurnId::new(n + 1), status: TurnStatus::Final, ..Turn::default() }),
+        3 => AgentBody::StepStarted(Step::default()),
+        4 => AgentBody::StepPut(Step { id: StepId::new(n + 1), status: StepStatus::Done, ..Step::default() }),
+        5 => AgentBody::EvalAdded(Eval { code: Some(format!("run({n})").into()), ..Eval::default() }),
+        6 => AgentBody::VarsSnapshotted(format!("{{\"x\":{n}}}").into()),
+        7 => AgentBody::SessionCompacted {
+            vars: None,
+            boundary: EventId::new(n),
+            message: Message::system(format!("so far: {n}")),
+        },
+        _ => AgentBody::MessageAppended(Message::user("a".repeat(n as usize * 10))),
+    }
+}
+
+fn tally_body(dice: &mut Dice) -> TallyBody {
+    match dice.below(3) {
+        0 => TallyBody::named(&format!("n{}", dice.below(100))),
+        _ => TallyBody::Added(1 + dice.below(9)),
+    }
+}
+
+/// Appends, closes and opens again, at random moments.
+async fn agrees_with_its_events<M: SessionModel>(disk: &TestDisk, seed: u64, body: fn(&mut Dice) -> M::Body) {
+    let mut dice = Dice::new(seed);
+    let mut hits = 0;
+    for _ in 0..12 {
+        let store = open::<M>(disk, |config| config.snapshots.every_events = 1 + seed % 5).await;
+        let session = store.open_session("s").await.unwrap();
+        assert_eq!(*session.view().state(), folded(&session).await, "seed {seed}, opened");
+        let state = store.read_state("s").await.unwrap();
+        assert_eq!(state.view, *session.view(), "seed {seed}, read");
+        for _ in 0..dice.below(30) {
+            session.append(body(&mut dice)).unwrap().await.unwrap();
+        }
+        assert_eq!(*session.view().state(), folded(&session).await, "seed {seed}, appended");
+        store.close().await.unwrap();
+        let stats = store.stats();
+        assert_eq!(stats.snapshot_fallbacks, 0, "seed {seed}");
+        hits += stats.snapshot_hits;
+        if let Some(path) = disk.path() {
+            assert!(files_in(&path).len() <= 1, "seed {seed}: one file a log");
+        }
+    }
+    assert!(hits > 10, "seed {seed}: {hits}");
+}
+
+#[actix::test]
+async fn a_stored_view_and_its_tail_are_the_fold_of_all_events() {
+    for seed in 0..6 {
+        for disk in [TestDisk::directory(), TestDisk::memory()] {
+            agrees_with_its_events::<Agent>(&disk, seed, agent_body).await;
+        }
+        for disk in [TestDisk::directory(), TestDisk::memory()] {
+            agrees_with_its_events::<Tally>(&disk, seed, tally_body).await;
+        }
+    }
+}
+
+/// A directory whose session `s` has 40 events, 30 of them in a snapshot, and the view of all.
+async fn prepared() -> (TestDisk, PathBuf, foldlog::View<Agent>) {
+    let disk = TestDisk::directory();
+    let path = disk.path().unwrap();
+    let mut dice = Dice::new(7);
+    let store = open::<Agent>(&disk, |config| config.snapshots.every_events = u64::MAX).await;
+    for name in ["s", "other"] {
+        let session = store.open_session(name).await.unwrap();
+        for _ in 0..30 {
+            session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+        }
+    }
+    store.close().await.unwrap();
+    assert_eq!(files_in(&path).len(), 2);
+    let store = open::<Agent>(&disk, |config| config.snapshots = SnapshotPolicy::OFF).await;
+    let session = store.open_session("s").await.unwrap();
+    for _ in 0..10 {
+        session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+    }
+    let view = foldlog::View::clone(&session.view());
+    store.close().await.unwrap();
+    assert_eq!((store.stats().snapshot_hits, store.stats().snapshots_written), (1, 0));
+    (disk, path, view)
+}
+
+/// Whatever `damage` does, the session opens with the same view, and goes on.
+async fn falls_back(what: &str, damage: impl FnOnce(&Path)) {
+    let (disk, path, view) = prepared().await;
+    damage(&path);
+    let store = open::<Agent>(&disk, |config| config.snapshots = SnapshotPolicy::OFF).await;
+    assert_eq!(store.read_state("s").await.unwrap().view, view, "{what}");
+    let session = store.open_session("s").await.unwrap();
+    assert_eq!(*session.view(), view, "{what}");
+    assert_eq!((store.stats().snapshot_hits, store.stats().snapshot_fallbacks), (0, 2), "{what}");
+    session.append(AgentBody::StopRequested).unwrap().await.unwrap();
+    store.close().await.unwrap();
+    // The next snapshot mends it.
+    let store = open::<Agent>(&disk, |_| ()).await;
+    let session = store.open_session("s").await.unwrap();
+    session.append(AgentBody::MessageAppended(Message::user("x".repeat(9000)))).unwrap().await.unwrap();
+    store.close().await.unwrap();
+    let store = open::<Agent>(&disk, |_| ()).await;
+    store.open_session("s").await.unwrap();
+    assert_eq!((store.stats().snapshot_hits, store.stats().snapshot_fallbacks), (1, 0), "{what}");
+    store.close().await.unwrap();
+}
+
+fn row_of_s(path: &Path, set: &str) {
+    let database = rusqlite::Connection::open(path.join("events.db")).unwrap();
+    let changed = database.execute(&format!("UPDATE snapshots SET {set} WHERE log_key = 1"), []).unwrap();
+    assert_eq!(changed, 1);
+}
+
+fn each_file(path: &Path, change: impl Fn(&mut Vec<u8>)) {
+    for file in files_in(path) {
+        let mut bytes = std::fs::read(&file).unwrap();
+        change(&mut bytes);
+        std::fs::write(&file, bytes).unwrap();
+    }
+}
+
+#[actix::test]
+async fn a_file_that_is_gone_or_damaged_anywhere_is_not_used() {
+    falls_back("gone", |path| files_in(path).iter().for_each(|file| std::fs::remove_file(file).unwrap())).await;
+    falls_back("no directory", |path| {
+        std::fs::remove_dir_all(path.join("snapshots")).unwrap();
+    })
+    .await;
+    falls_back("empty", |path| each_file(path, Vec::clear)).await;
+    falls_back("cut", |path| each_file(path, |bytes| bytes.truncate(bytes.len() - 1))).await;
+    falls_back("longer", |path| each_file(path, |bytes| bytes.push(0))).await;
+    for at in [0, 1, 5, 30, 60, 100] {
+        falls_back(&format!("flipped at {at}"), |path| each_file(path, |bytes| bytes[at] ^= 1)).await;
+    }
+}
+
+#[actix::test]
+async fn a_row_that_is_damaged_or_leads_elsewhere_is_not_used() {
+    let other = "SELECT digest FROM snapshots WHERE log_key = 2";
+    for set in [
+        "event_id = event_id - 1",
+        "event_id = 1000",
+        "event_id = -1",
+        "chain = zeroblob(32)",
+        "chain = zeroblob(3)",
+        "digest = zeroblob(32)",
+        "digest = zeroblob(0)",
+        &format!("digest = ({other})"),
+        "view_schema = view_schema + 1",
+        "view_schema = 70000",
+        "schema = schema + 1",
+    ] {
+        falls_back(set, |path| row_of_s(path, set)).await;
+    }
+    // All of another log's row.
+    falls_back("another log's", |path| {
+        let columns = ["event_id", "chain", "digest", "bytes"];
+        let from = |column: &str| format!("{column} = (SELECT {column} FROM snapshots WHERE log_key = 2)");
+        row_of_s(path, &columns.map(from).join(", "));
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_file_with_a_right_name_and_a_body_that_is_no_view_is_not_used() {
+    falls_back("not a view", |path| {
+        let database = rusqlite::Connection::open(path.join("events.db")).unwrap();
+        for log in [1, 2] {
+            let digest: String = database
+                .query_row("SELECT lower(hex(digest)) FROM snapshots WHERE log_key = ?1", [log], |row| row.get(0))
+                .unwrap();
+            let file = path.join("snapshots").join(&digest[..2]).join(&digest);
+            let mut bytes = std::fs::read(&file).unwrap();
+            std::fs::remove_file(&file).unwrap();
+            bytes.truncate(bytes.len() - 1);
+            let digest = blake3::hash(&bytes);
+            let shard = path.join("snapshots").join(&digest.to_hex()[..2]);
+            std::fs::create_dir_all(&shard).unwrap();
+            std::fs::write(shard.join(digest.to_hex().as_str()), &bytes).unwrap();
+            let changed = database
+                .execute("UPDATE snapshots SET digest = ?2 WHERE log_key = ?1", (log, digest.as_bytes()))
+                .unwrap();
+            assert_eq!(changed, 1);
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_view_that_cannot_be_stored_harms_no_append() {
+    let disk = TestDisk::directory();
+    let path = disk.path().unwrap();
+    let store = open::<Agent>(&disk, |_| ()).await;
+    std::fs::remove_dir(path.join("snapshots")).unwrap();
+    std::fs::write(path.join("snapshots"), "in the way").unwrap();
+    let session = store.open_session("s").await.unwrap();
+    let mut dice = Dice::new(3);
+    for _ in 0..50 {
+        session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+    }
+    store.close().await.unwrap();
+    assert_eq!(store.stats().snapshots_written, 0);
+}
+
+#[actix::test]
+async fn a_view_over_the_limit_is_not_stored_and_one_below_it_is() {
+    for (bytes_max, expected) in [(2000, 0), (20_000, 1)] {
+        let disk = TestDisk::directory();
+        let store = open::<Agent>(&disk, |config| {
+            config.snapshots = SnapshotPolicy { every_events: u64::MAX, bytes_max, ..EAGER };
+            config.snapshots.every_bytes = u64::MAX;
+        })
+        .await;
+        let session = store.open_session("s").await.unwrap();
+        for _ in 0..5 {
+            session.append(AgentBody::MessageAppended(Message::user("x".repeat(1000)))).unwrap().await.unwrap();
+        }
+        store.close().await.unwrap();
+        assert_eq!(store.stats().snapshots_written, expected);
+        assert_eq!(files_in(&disk.path().unwrap()).len() as u64, expected);
+    }
+}
+
+#[actix::test]
+async fn two_stores_use_each_others_views() {
+    for disk in [TestDisk::directory(), TestDisk::memory()] {
+        let one = open::<Tally>(&disk, |_| ()).await;
+        let other = open::<Tally>(&disk, |_| ()).await;
+        let session = one.open_session("s").await.unwrap();
+        for n in 1..=20 {
+            session.append(TallyBody::Added(n)).unwrap().await.unwrap();
+        }
+        eventually("a view is stored", || one.stats().snapshots_written > 0).await;
+        assert_eq!(other.read_state("s").await.unwrap().view, *session.view());
+        let taken = other.open_session("s").await.unwrap();
+        taken.take_over().await.unwrap();
+        taken.append(TallyBody::Added(100)).unwrap().await.unwrap();
+        assert_eq!(*taken.view().state(), folded(&taken).await);
+        assert!(other.stats().snapshot_hits > 0);
+        // The one that was robbed reads what the other wrote.
+        assert_eq!(one.read_state("s").await.unwrap().view, *taken.view());
+        one.close().await.unwrap();
+        other.close().await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn an_append_key_from_before_a_stored_view_is_still_known() {
+    for disk in [TestDisk::directory(), TestDisk::memory()] {
+        let append = || foldlog::Append::new(TallyBody::Added(4)).key(foldlog::AppendKey::new("k").unwrap());
+        let store = open::<Tally>(&disk, |_| ()).await;
+        let session = store.open_session("s").await.unwrap();
+        let first = session.append_with(append()).unwrap().await.unwrap();
+        store.close().await.unwrap();
+        let store = open::<Tally>(&disk, |_| ()).await;
+        let session = store.open_session("s").await.unwrap();
+        assert_eq!(store.stats().snapshot_hits, 1);
+        let again = session.append_with(append()).unwrap().await.unwrap();
+        assert!(again.repeated);
+        assert_eq!((again.head, session.view().head()), (first.head, first.head));
+        store.close().await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn equal_views_have_equal_digests_whatever_they_came_from() {
+    let disk = TestDisk::directory();
+    let mut dice = Dice::new(11);
+    let store = open::<Agent>(&disk, |_| ()).await;
+    let session = store.open_session("s").await.unwrap();
+    for _ in 0..60 {
+        session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+    }
+    let live = session.view().digest();
+    assert!(live.is_some());
+    store.close().await.unwrap();
+    let store = open::<Agent>(&disk, |_| ()).await;
+    assert_eq!(store.open_session("s").await.unwrap().view().digest(), live);
+    assert_eq!(store.stats().snapshot_hits, 1);
+    store.close().await.unwrap();
+}
