@@ -66,6 +66,22 @@ pub(crate) fn fingerprint<B: Serialize>(salt: Salt, bodies: &[B]) -> Result<Fing
     Ok(short)
 }
 
+/// What an append key is found by where the key itself would take too much room.
+pub(crate) fn key_hash(key: &AppendKey) -> [u8; 32] {
+    blake3::hash(key.as_bytes()).into()
+}
+
+/// The first bytes of the BLAKE3 of the parts.
+pub(crate) fn checksum<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    let mut checksum = [0; N];
+    hasher.finalize_xof().fill(&mut checksum);
+    checksum
+}
+
 /// A stream of salts from one random seed: a system call per event would cost more than its hash.
 pub(crate) struct SaltSource(blake3::OutputReader);
 

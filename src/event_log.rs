@@ -2,8 +2,11 @@
 //! implementations.
 
 mod identity;
+mod index_audit;
 mod memory;
 mod page;
+mod recent;
+mod runs;
 mod salvage;
 mod schema;
 mod sqlite;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::recent::Recent;
 use super::schema::{BUSY_TIMEOUT, Database};
 use super::sqlite_audit::event_row;
 use super::sqlite_index::{self, Entry};
@@ -18,6 +19,7 @@ const SKIP_MAX: i64 = 4096;
 /// A reading end that expects the worst.
 pub(crate) struct SalvageReader {
     connection: Connection,
+    recent: Recent,
     /// Where the events of a log are, as the table itself says: for when the index cannot.
     places: Option<(LogKey, BTreeMap<EventId, Vec<i64>>)>,
 }
@@ -35,7 +37,9 @@ impl SalvageReader {
         let connection = database.open(flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        Ok(Self { connection, places: None })
+        // Where it cannot be read, the table itself is searched.
+        let recent = Recent::load(&connection).unwrap_or_default();
+        Ok(Self { connection, recent, places: None })
     }
 
     /// The names that can be read, and why there are no more.
@@ -60,12 +64,12 @@ impl SalvageReader {
 
     /// The event that the index leads to.
     pub(crate) fn by_index(&self, log: LogKey, id: EventId) -> Result<Option<AuditedEvent>, LogError> {
-        let position = sqlite_index::find(&self.connection, log, id)?;
+        let position = sqlite_index::find(&self.connection, &self.recent, log, id)?;
         Ok(position.map(|position| self.row(log, id, position)))
     }
 
     fn row(&self, log: LogKey, id: EventId, position: i64) -> AuditedEvent {
-        event_row(&self.connection, log, Entry { id: id.get() as i64, position })
+        event_row(&self.connection, log, Entry { id, position })
     }
 
     /// Every row that says that it is this event, found without an index.

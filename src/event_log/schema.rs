@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 
 use super::LogError;
+use super::sqlite_index::DamagedSegment;
 use crate::config::Durability;
 use crate::directory::DirectoryError;
 
@@ -46,7 +47,7 @@ CREATE TABLE sessions(
 ) STRICT, WITHOUT ROWID;
 
 -- In the order of the commits, so that a group fills few pages whatever sessions it is of. Where the events of one log
--- are is in event_index, and for the last of them in recent_index: together they are one index, see sqlite_index.rs.
+-- are is in event_index, and for the last commits in recent_index: together they are one index, see sqlite_index.rs.
 CREATE TABLE events(
     position   INTEGER PRIMARY KEY,
     log_key    INTEGER NOT NULL,
@@ -58,25 +59,15 @@ CREATE TABLE events(
     record     BLOB NOT NULL
 ) STRICT;
 CREATE TABLE event_index(
-    log_key  INTEGER NOT NULL,
-    event_id INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    PRIMARY KEY(log_key, event_id)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE key_index(
-    log_key    INTEGER NOT NULL,
-    append_key BLOB NOT NULL,
-    position   INTEGER NOT NULL,
-    PRIMARY KEY(log_key, append_key)
+    log_key     INTEGER NOT NULL,
+    first_event INTEGER NOT NULL,
+    runs        BLOB NOT NULL,
+    PRIMARY KEY(log_key, first_event)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE recent_index(
-    log_key    INTEGER NOT NULL,
-    event_id   INTEGER NOT NULL,
-    position   INTEGER NOT NULL,
-    append_key BLOB,
-    PRIMARY KEY(log_key, event_id)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX recent_by_append_key ON recent_index(log_key, append_key) WHERE append_key IS NOT NULL;
+    first_position INTEGER PRIMARY KEY,
+    runs           BLOB NOT NULL
+) STRICT;
 
 -- The newest stored view of a log, a cache: a log without one is folded from its first event.
 CREATE TABLE snapshots(
@@ -282,6 +273,11 @@ fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
 impl From<rusqlite::Error> for LogError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
+        if let rusqlite::Error::ToSqlConversionFailure(reason) = &error
+            && let Some(segment) = reason.downcast_ref::<DamagedSegment>()
+        {
+            return Self::CorruptEvent { event: segment.0, reason: segment.to_string() };
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             Some(ErrorCode::DiskFull) => Self::DiskFull,

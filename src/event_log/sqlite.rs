@@ -1,17 +1,18 @@
 //! The durable log: one writing connection, one transaction a group.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::identity::Identity;
+use super::recent::Recent;
+use super::runs::{Group, KeyHash, Run};
 use super::schema::Database;
-use super::sqlite_index::{Mover, Place};
 use super::sqlite_reader::SqlEventId;
 use super::{
     Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
-    StoredEvent, WalDamage, Write, Written, schema, sqlite_index, sqlite_reader, wal,
+    StoredEvent, WalDamage, Write, Written, schema, sqlite_reader, wal,
 };
 use crate::codec::Chain;
 use crate::config::Durability;
@@ -85,7 +86,8 @@ impl LogMedium for SqliteMedium {
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
-            mover: Mover::default(),
+            recent: None,
+            moving: true,
         }))
     }
 
@@ -105,7 +107,10 @@ struct SqliteLog {
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
     unchecked_bytes: usize,
-    mover: Mover,
+    /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
+    recent: Option<Recent>,
+    /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
+    moving: bool,
 }
 
 #[derive(Clone)]
@@ -117,15 +122,19 @@ struct LogState {
 
 impl EventLog for SqliteLog {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
-        // A refusal inside SQL (a unique index) spoils the transaction for everyone: then each write gets a savepoint.
-        match self.commit_group(group, Savepoints::None)? {
-            Some(answers) => Ok(answers),
-            None => Ok(self.commit_group(group, Savepoints::EachWrite)?.unwrap_or_default()),
+        match self.commit_group(group) {
+            Err(CommitError::NotWritten(LogError::Corrupt(reason))) if self.moving => {
+                log::error!("the index of events is damaged, and stays as it is: {reason}");
+                self.moving = false;
+                self.commit_group(group)
+            }
+            outcome => outcome,
         }
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        Ok(sqlite_reader::chain_at(&self.connection, log, id)?)
+        let recent = Recent::load(&self.connection)?;
+        Ok(sqlite_reader::chain_at(&self.connection, &recent, log, id)?)
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
@@ -154,12 +163,6 @@ impl EventLog for SqliteLog {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Savepoints {
-    None,
-    EachWrite,
-}
-
 impl SqliteLog {
     fn sync_root(&mut self) -> Result<(), LogError> {
         self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
@@ -167,16 +170,11 @@ impl SqliteLog {
         Ok(())
     }
 
-    /// `None`: an index refused a write, everything was rolled back.
-    fn commit_group(
-        &mut self,
-        group: &[Write],
-        savepoints: Savepoints,
-    ) -> Result<Option<Vec<Result<Written, Refusal>>>, CommitError> {
+    fn commit_group(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let not_written = |error: rusqlite::Error| CommitError::NotWritten(error.into());
         let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claim::No, .. }));
         let behavior = if only_reads { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
-        let mut transaction = self.connection.transaction_with_behavior(behavior).map_err(not_written)?;
+        let transaction = self.connection.transaction_with_behavior(behavior).map_err(not_written)?;
         let data_version: i64 = transaction
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
@@ -184,72 +182,44 @@ impl SqliteLog {
         if data_version != self.data_version {
             // Someone else committed: whatever we remember of heads and owners may be old.
             self.logs.clear();
-            self.mover.forget();
-            self.data_version = data_version;
         }
-        let place = Place::of(group);
-        // Kept aside until COMMIT has returned.
-        let mut changed: HashMap<LogKey, LogState> = HashMap::new();
+        // Taken out until COMMIT has returned, so that whatever fails before leaves none behind.
+        let recent = self.recent.take();
+        let current = recent.is_some() && data_version == self.data_version;
+        let mut recent = recent.unwrap_or_default();
+        if !current {
+            recent.catch_up(&transaction).map_err(not_written)?;
+        }
+        self.data_version = data_version;
+        let mut scope = Scope {
+            connection: &transaction,
+            directory: &self.directory,
+            recent: &recent,
+            known: &self.logs,
+            changed: HashMap::new(),
+            added: Added::default(),
+        };
         let mut answers = Vec::with_capacity(group.len());
         for write in group {
-            let answer = {
-                let (directory, known) = (&*self.directory, &self.logs);
-                let mut scope = Scope { directory, place, known, changed: &mut changed };
-                match savepoints {
-                    Savepoints::None => scope.write(&transaction, write),
-                    Savepoints::EachWrite => (|| {
-                        let mut savepoint = transaction.savepoint()?;
-                        let answer = scope.write(&savepoint, write);
-                        if matches!(answer, Ok(Ok(_))) {
-                            savepoint.commit()?;
-                        } else {
-                            savepoint.rollback()?;
-                        }
-                        answer
-                    })(),
-                }
-            };
-            match answer {
-                Ok(answer) => answers.push(answer),
-                Err(error) => match refusal(&error) {
-                    Some(damaged @ Refusal::Damaged(_)) => answers.push(Err(damaged)),
-                    Some(_) if savepoints == Savepoints::None => {
-                        transaction.rollback().map_err(not_written)?;
-                        return Ok(None);
-                    }
-                    Some(refusal) => answers.push(Err(refusal)),
-                    None => {
-                        // Should the rollback fail, the connection is dropped by the caller, and what was not committed
-                        // with it.
-                        transaction.rollback().map_err(not_written)?;
-                        return Err(not_written(error));
-                    }
-                },
-            }
-        }
-        let added = match place {
-            Place::Recent => group.iter().map(events_of).sum(),
-            Place::Final => 0,
-        };
-        let moved = match savepoints {
-            Savepoints::None => match self.mover.step(&transaction, added) {
-                Ok(moved) => Some(moved),
-                Err(error) if is_damage(&error) => {
-                    log::error!("the index of recent events is damaged, and stays as it is: {error}");
-                    transaction.rollback().map_err(not_written)?;
-                    self.mover.turn_off();
-                    return Ok(None);
+            answers.push(match scope.write(write) {
+                Ok(answer) => answer,
+                // Of one log alone. Read before the write changed anything.
+                Err(error) if error.sqlite_error_code().is_none() => {
+                    Err(Refusal::Damaged(LogError::from(error).reason()))
                 }
                 Err(error) => {
+                    drop(scope);
+                    // Should the rollback fail, the connection is dropped by the caller, and what was not committed with it.
                     transaction.rollback().map_err(not_written)?;
                     return Err(not_written(error));
                 }
-            },
-            Savepoints::EachWrite => {
-                self.mover.forget();
-                None
-            }
-        };
+            });
+        }
+        let Scope { changed, added, .. } = scope;
+        if let Err(error) = added.enter(&transaction, &mut recent, self.moving) {
+            transaction.rollback().map_err(not_written)?;
+            return Err(not_written(error));
+        }
         transaction.commit().map_err(|error| match LogError::from(error) {
             // SQLite has rolled back: the log could not grow.
             LogError::DiskFull => CommitError::NotWritten(LogError::DiskFull),
@@ -263,18 +233,44 @@ impl SqliteLog {
             self.directory_synced = true;
         }
         self.logs.extend(changed);
-        if let Some(moved) = moved {
-            self.mover.committed(moved);
-        }
+        self.recent = Some(recent);
         self.unchecked_bytes += COMMIT_BYTES + group.iter().map(bytes_of).sum::<usize>();
-        Ok(Some(answers))
+        Ok(answers)
     }
 }
 
-fn events_of(write: &Write) -> usize {
-    match write {
-        Write::Append { events, .. } => events.len(),
-        _ => 0,
+/// What one group adds to the table of events.
+#[derive(Default)]
+struct Added {
+    first_position: Option<i64>,
+    events: u64,
+    group: Group,
+    runs: Vec<(LogKey, Run)>,
+    keys: HashSet<(LogKey, KeyHash)>,
+}
+
+impl Added {
+    fn push(&mut self, log: LogKey, event: &StoredEvent, position: i64) -> rusqlite::Result<()> {
+        let first = *self.first_position.get_or_insert(position);
+        if first + self.events as i64 != position {
+            return Err(outside(&"the table of events has no more positions"));
+        }
+        let key = event.key.as_ref().map(KeyHash::of);
+        self.events += 1;
+        self.group.push(log, event.id, position, key);
+        self.runs.push((log, Run { first: event.id, count: 1, position, key }));
+        self.keys.extend(key.map(|key| (log, key)));
+        Ok(())
+    }
+
+    /// Says in the index where the events are.
+    fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> rusqlite::Result<()> {
+        let Some(first) = self.first_position else { return Ok(()) };
+        connection
+            .prepare_cached("INSERT INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
+            .execute((first, self.group.encode(first)))?;
+        recent.push(first, self.runs);
+        if moving { recent.make_room(connection, self.events) } else { Ok(()) }
     }
 }
 
@@ -285,42 +281,25 @@ fn bytes_of(write: &Write) -> usize {
     }
 }
 
-/// What concerns one write alone: a unique index, or values that no foldlog has written. The latter are read before the
-/// write changes anything.
-fn refusal(error: &rusqlite::Error) -> Option<Refusal> {
-    if error.sqlite_error_code().is_none() {
-        return Some(Refusal::Damaged(error.to_string()));
-    }
-    let rusqlite::Error::SqliteFailure(code, Some(text)) = error else { return None };
-    if code.code != rusqlite::ErrorCode::ConstraintViolation {
-        return None;
-    }
-    // The other unique indexes are of event ids.
-    Some(if text.contains("append_key") { Refusal::KeyTaken } else { Refusal::HeadMoved { head: EventId::ZERO } })
-}
-
-/// An index that says two things at once is damaged, too.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{ConstraintViolation, DatabaseCorrupt};
-    error.sqlite_error_code().is_none_or(|code| matches!(code, ConstraintViolation | DatabaseCorrupt))
-}
-
 /// One group's work inside its transaction.
 struct Scope<'a> {
+    connection: &'a Connection,
     directory: &'a StoreDirectory,
-    place: Place,
+    recent: &'a Recent,
     known: &'a HashMap<LogKey, LogState>,
-    changed: &'a mut HashMap<LogKey, LogState>,
+    /// Kept aside until COMMIT has returned.
+    changed: HashMap<LogKey, LogState>,
+    added: Added,
 }
 
 impl Scope<'_> {
-    fn write(&mut self, connection: &Connection, write: &Write) -> rusqlite::Result<Result<Written, Refusal>> {
+    fn write(&mut self, write: &Write) -> rusqlite::Result<Result<Written, Refusal>> {
         match write {
-            Write::Register { session, at } => self.register(connection, session, *at).map(Ok),
-            Write::Fence { log, claim } => self.fence(connection, *log, *claim),
-            Write::Append { log, epoch, after, events } => self.append(connection, *log, *epoch, *after, events),
-            Write::Snapshot { log, epoch, row } => self.snapshot(connection, *log, *epoch, row),
-            Write::Release { log, epoch } => self.release(connection, *log, *epoch),
+            Write::Register { session, at } => self.register(session, *at).map(Ok),
+            Write::Fence { log, claim } => self.fence(*log, *claim),
+            Write::Append { log, epoch, after, events } => self.append(*log, *epoch, *after, events),
+            Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
+            Write::Release { log, epoch } => self.release(*log, *epoch),
         }
     }
 
@@ -328,14 +307,15 @@ impl Scope<'_> {
         self.directory.me().as_str()
     }
 
-    fn state(&self, connection: &Connection, log: LogKey) -> rusqlite::Result<Option<LogState>> {
+    fn state(&self, log: LogKey) -> rusqlite::Result<Option<LogState>> {
         if let Some(state) = self.changed.get(&log).or_else(|| self.known.get(&log)) {
             return Ok(Some(state.clone()));
         }
-        let mut statement = connection.prepare_cached("SELECT owner, epoch, log_id FROM logs WHERE log_key = ?1")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT owner, epoch, log_id FROM logs WHERE log_key = ?1")?;
         let row = statement.query_row([log.0], |row| Ok((row.get(0)?, Epoch(row.get(1)?), row.get(2)?))).optional()?;
         let Some((owner, epoch, log_id)) = row else { return Ok(None) };
-        let head = sqlite_reader::head(connection, LogMeta { key: log, log_id })?;
+        let head = sqlite_reader::head(self.connection, self.recent, LogMeta { key: log, log_id })?;
         Ok(Some(LogState { owner, epoch, head }))
     }
 
@@ -348,19 +328,19 @@ impl Scope<'_> {
         }
     }
 
-    fn register(&mut self, connection: &Connection, session: &SessionId, at: Timestamp) -> rusqlite::Result<Written> {
-        if let Some(meta) = sqlite_reader::find(connection, session)? {
+    fn register(&mut self, session: &SessionId, at: Timestamp) -> rusqlite::Result<Written> {
+        if let Some(meta) = sqlite_reader::find(self.connection, session)? {
             return Ok(Written::Registered { meta, owned: None });
         }
         let log_id = random_log_id()?;
         let epoch = Epoch(1);
-        connection.prepare_cached("INSERT INTO logs(log_id, owner, epoch) VALUES (?1, ?2, ?3)")?.execute((
+        self.connection.prepare_cached("INSERT INTO logs(log_id, owner, epoch) VALUES (?1, ?2, ?3)")?.execute((
             log_id,
             self.me(),
             epoch.0,
         ))?;
-        let key = LogKey(connection.last_insert_rowid());
-        connection
+        let key = LogKey(self.connection.last_insert_rowid());
+        self.connection
             .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
             .execute((session.as_str(), key.0, at.as_micros()))?;
         let (meta, owner) = (LogMeta { key, log_id }, Some(self.me().to_owned()));
@@ -368,13 +348,8 @@ impl Scope<'_> {
         Ok(Written::Registered { meta, owned: Some(epoch) })
     }
 
-    fn fence(
-        &mut self,
-        connection: &Connection,
-        log: LogMeta,
-        claim: Claim,
-    ) -> rusqlite::Result<Result<Written, Refusal>> {
-        let Some(mut state) = self.state(connection, log.key)? else { return Ok(Err(Refusal::UnknownLog)) };
+    fn fence(&mut self, log: LogMeta, claim: Claim) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(mut state) = self.state(log.key)? else { return Ok(Err(Refusal::UnknownLog)) };
         let mine = state.owner.as_deref() == Some(self.me());
         if claim != Claim::No && !mine {
             if claim == Claim::Yes
@@ -384,7 +359,7 @@ impl Scope<'_> {
             }
             state.owner = Some(self.me().to_owned());
             state.epoch = Epoch(state.epoch.0 + 1);
-            connection.prepare_cached("UPDATE logs SET owner = ?2, epoch = ?3 WHERE log_key = ?1")?.execute((
+            self.connection.prepare_cached("UPDATE logs SET owner = ?2, epoch = ?3 WHERE log_key = ?1")?.execute((
                 log.key.0,
                 self.me(),
                 state.epoch.0,
@@ -397,13 +372,12 @@ impl Scope<'_> {
 
     fn append(
         &mut self,
-        connection: &Connection,
         log: LogKey,
         epoch: Epoch,
         after: Chain,
         events: &[StoredEvent],
     ) -> rusqlite::Result<Result<Written, Refusal>> {
-        let Some(mut state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
             // One that cannot be looked at is no reason to refuse the whole group.
             let owner = self.living_owner(&state).unwrap_or_default();
@@ -413,15 +387,17 @@ impl Scope<'_> {
         if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
-        if self.place == Place::Final {
-            sqlite_index::move_log(connection, log, usize::MAX >> 1)?;
+        if let Some(key) = events.iter().find_map(|event| event.key.as_ref()).map(KeyHash::of)
+            && (self.recent.has_key(log, key) || self.added.keys.contains(&(log, key)))
+        {
+            return Ok(Err(Refusal::KeyTaken));
         }
-        let mut statement = connection.prepare_cached(
+        let mut insert = self.connection.prepare_cached(
             "INSERT INTO events(log_key, event_id, event_type, event_at, append_key, chain, record)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
         for event in events {
-            statement.execute((
+            insert.execute((
                 log.0,
                 SqlEventId(event.id),
                 &event.event_type,
@@ -430,52 +406,43 @@ impl Scope<'_> {
                 event.chain.0,
                 &event.record,
             ))?;
-            sqlite_index::insert(connection, self.place, log, event, connection.last_insert_rowid())?;
+            self.added.push(log, event, self.connection.last_insert_rowid())?;
             state.head = Head { id: event.id, chain: event.chain, at: event.at };
         }
         self.changed.insert(log, state);
         Ok(Ok(Written::Appended))
     }
 
-    fn snapshot(
-        &mut self,
-        connection: &Connection,
-        log: LogKey,
-        epoch: Epoch,
-        row: &SnapshotRow,
-    ) -> rusqlite::Result<Result<Written, Refusal>> {
-        let Some(state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
+    fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
             return Ok(Err(Refusal::Robbed));
         }
         // Only of what is in the log.
-        if sqlite_reader::chain_at(connection, log, row.event)? != Some(row.chain) {
+        if sqlite_reader::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
         // A row that cannot be read is replaced like any other.
-        let replaced = sqlite_reader::snapshot(connection, log).ok().flatten().map(|row| row.digest);
+        let replaced = sqlite_reader::snapshot(self.connection, log).ok().flatten().map(|row| row.digest);
         let mut statement =
-            connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+            self.connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
         let SnapshotRow { event, chain, digest, bytes, view_schema, schema } = row;
         let values = (log.0, SqlEventId(*event), chain.0, digest.as_bytes(), *bytes as i64, view_schema, schema);
         match statement.execute(values) {
             Ok(_) => {}
             // The table of a cache is no reason to refuse the whole group.
-            Err(error) if is_damage(&error) => return Ok(Err(Refusal::Damaged(error.to_string()))),
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+                return Ok(Err(Refusal::Damaged(error.to_string())));
+            }
             Err(error) => return Err(error),
         }
         Ok(Ok(Written::SnapshotIndexed { replaced: replaced.filter(|digest| *digest != row.digest) }))
     }
 
-    fn release(
-        &mut self,
-        connection: &Connection,
-        log: LogKey,
-        epoch: Epoch,
-    ) -> rusqlite::Result<Result<Written, Refusal>> {
-        let Some(mut state) = self.state(connection, log)? else { return Ok(Err(Refusal::UnknownLog)) };
+    fn release(&mut self, log: LogKey, epoch: Epoch) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if state.owner.as_deref() == Some(self.me()) && state.epoch == epoch {
-            connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
+            self.connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
             state.owner = None;
             self.changed.insert(log, state);
         }

@@ -2,49 +2,18 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::recent::Recent;
 use super::sqlite_index::{self, Entry};
 use super::sqlite_reader::{SqliteReader, event_at, not_ours};
-use super::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, LogMeta, SessionRow, schema};
+use super::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, LogMeta, SessionRow, index_audit, schema};
 use crate::id::{EventId, SessionId, Timestamp};
 
 /// What SQLite cannot know of: which row must lead to which. Each gives sentences.
-const BETWEEN_TABLES: [&str; 9] = [
+const BETWEEN_TABLES: [&str; 2] = [
     "SELECT 'log ' || log_key || ' has no session' FROM logs
      WHERE log_key NOT IN (SELECT log_key FROM sessions) LIMIT ?1",
     "SELECT 'log ' || log_key || ' has ' || count(*) || ' sessions' FROM sessions
      GROUP BY log_key HAVING count(*) > 1 LIMIT ?1",
-    // One search a log, not one step an event.
-    "WITH RECURSIVE keys(log_key) AS (
-         SELECT min(log_key) FROM event_index
-         UNION ALL
-         SELECT (SELECT min(log_key) FROM event_index WHERE log_key > keys.log_key) FROM keys WHERE log_key IS NOT NULL)
-     SELECT 'there are events of log ' || log_key || ', and there is no such log' FROM keys
-     WHERE log_key IS NOT NULL AND log_key NOT IN (SELECT log_key FROM logs) LIMIT ?1",
-    "SELECT 'there are events of log ' || log_key || ', and there is no such log' FROM recent_index
-     WHERE log_key NOT IN (SELECT log_key FROM logs) GROUP BY log_key LIMIT ?1",
-    "SELECT 'log ' || log_key || ' has an event ' || first FROM
-         (SELECT log_key, (SELECT min(event_id) FROM event_index AS i WHERE i.log_key = logs.log_key) AS first FROM logs)
-     WHERE first < 1 LIMIT ?1",
-    "SELECT 'log ' || log_key || ' has event ' || event_id || ' in the wrong index' FROM recent_index AS r
-     WHERE event_id < 1
-         OR event_id <= (SELECT max(event_id) FROM event_index AS i WHERE i.log_key = r.log_key) LIMIT ?1",
-    // An entry that leads to another event is found with the event it is of.
-    "SELECT 'event ' || event_id || ' of log ' || log_key || ' is in no index' FROM events AS e
-     WHERE NOT EXISTS (SELECT 1 FROM event_index AS i WHERE i.log_key = e.log_key AND i.event_id = e.event_id)
-         AND NOT EXISTS (SELECT 1 FROM recent_index AS i WHERE i.log_key = e.log_key AND i.event_id = e.event_id)
-     LIMIT ?1",
-    "SELECT 'the append key of event ' || event_id || ' of log ' || log_key || ' is in no index' FROM events AS e
-     WHERE append_key IS NOT NULL
-         AND NOT EXISTS (SELECT 1 FROM key_index AS i WHERE i.log_key = e.log_key AND i.append_key = e.append_key
-                         AND i.position = e.position)
-         AND NOT EXISTS (SELECT 1 FROM recent_index AS i WHERE i.log_key = e.log_key AND i.event_id = e.event_id
-                         AND i.append_key = e.append_key)
-     LIMIT ?1",
-    "SELECT 'an append key of log ' || i.log_key || ' leads to another event' FROM
-         (SELECT log_key, append_key, position FROM key_index
-          UNION ALL SELECT log_key, append_key, position FROM recent_index) AS i
-     LEFT JOIN events AS e USING (position)
-     WHERE e.log_key IS NOT i.log_key OR e.append_key IS NOT i.append_key LIMIT ?1",
 ];
 
 impl LogAudit for SqliteReader {
@@ -64,6 +33,9 @@ impl LogAudit for SqliteReader {
                 found.push(error.to_string());
             }
         }
+        if let Err(error) = index_audit::look(&self.connection, max, &mut found) {
+            found.push(error.to_string());
+        }
         found.truncate(max);
         Ok(found)
     }
@@ -80,7 +52,8 @@ impl LogAudit for SqliteReader {
         let names: Vec<Vec<u8>> = names.collect::<Result<_, _>>()?;
         // A search in a table that is out of order may lead back, for ever.
         if std::iter::once(after).chain(names.iter().map(Vec::as_slice)).is_sorted_by(|one, next| one < next) {
-            let audited = |name: Vec<u8>| AuditedSession { row: session_row(&transaction, &name), name };
+            let recent = Recent::load(&transaction)?;
+            let audited = |name: Vec<u8>| AuditedSession { row: session_row(&transaction, &recent, &name), name };
             return Ok(names.into_iter().map(audited).collect());
         }
         Err(LogError::Corrupt("the names of sessions are out of order".to_owned()))
@@ -95,25 +68,19 @@ impl LogAudit for SqliteReader {
     ) -> Result<Vec<AuditedEvent>, LogError> {
         forget_pages(&self.connection)?;
         let transaction = self.connection.unchecked_transaction()?;
-        let entries = sqlite_index::after(&transaction, log, after, events_max)?;
-        let mut page = Vec::with_capacity(entries.len());
+        let recent = Recent::load(&transaction)?;
+        let mut page = Vec::new();
         let mut bytes = 0;
-        let mut last = after.get() as i64;
-        for entry in entries {
-            if entry.id <= last {
-                // What is before it is told first; the next page begins with it.
-                if page.is_empty() {
-                    let reason = format!("the index of events leads back from {last} to {}", entry.id);
-                    return Err(LogError::Corrupt(reason));
+        for run in sqlite_index::after(&transaction, &recent, log, after, events_max)? {
+            let mut rest = Some(run);
+            while let Some(run) = rest {
+                let event = event_row(&transaction, log, Entry { id: run.first, position: run.position });
+                bytes += event.row.as_ref().map_or(0, |row| row.record.len());
+                page.push(event);
+                if bytes >= bytes_max {
+                    return Ok(page);
                 }
-                break;
-            }
-            last = entry.id;
-            let event = event_row(&transaction, log, entry);
-            bytes += event.row.as_ref().map_or(0, |row| row.record.len());
-            page.push(event);
-            if bytes >= bytes_max {
-                break;
+                rest = run.after(run.first);
             }
         }
         Ok(page)
@@ -142,7 +109,7 @@ fn sentences(
     Ok(())
 }
 
-fn session_row(connection: &Connection, name: &[u8]) -> Result<SessionRow, LogError> {
+fn session_row(connection: &Connection, recent: &Recent, name: &[u8]) -> Result<SessionRow, LogError> {
     let text = str::from_utf8(name).map_err(|_| LogError::Corrupt("a session's name is not UTF-8".to_owned()))?;
     let session = SessionId::new(text).map_err(|error| not_ours(0, error))?;
     let (key, created) = connection
@@ -153,13 +120,11 @@ fn session_row(connection: &Connection, name: &[u8]) -> Result<SessionRow, LogEr
         .query_row([key.0], |row| row.get(0))
         .optional()?
         .ok_or_else(|| LogError::Corrupt(format!("the session leads to log {}, which is not there", key.0)))?;
-    let last = sqlite_index::last(connection, key)?.map(|entry| entry.id);
-    let head = EventId::new(last.unwrap_or_default().max(0).unsigned_abs());
+    let head = sqlite_index::last(connection, recent, key)?.map_or(EventId::ZERO, |last| last.id);
     Ok(SessionRow { session, meta: LogMeta { key, log_id }, created, head })
 }
 
 /// Reads the row that an entry of the index leads to, and holds the one against the other.
 pub(super) fn event_row(connection: &Connection, log: LogKey, entry: Entry) -> AuditedEvent {
-    let known = u64::try_from(entry.id).ok().filter(|id| *id <= EventId::MAX.get()).map(EventId::new);
-    AuditedEvent { id: known.unwrap_or(EventId::MAX), row: event_at(connection, log, entry) }
+    AuditedEvent { id: entry.id, row: event_at(connection, log, entry) }
 }

@@ -1,295 +1,218 @@
 //! Where the events of each log are in the table: one index in two tables, so that a commit touches few pages.
 //!
-//! A group of appends touches the end of as many logs as it has sessions. In one large index each of these ends is a page
-//! of its own, and those pages are most of what a commit writes. So an entry goes to `recent_index` first, which is small
-//! and shares its pages among all logs, and is moved to `event_index` by a later group, together with others of its log.
+//! A group of appends touches the end of as many logs as it has sessions. In an index with an entry for each event these
+//! ends are a page each, and those pages are most of what a commit writes. So a commit writes one row to `recent_index`,
+//! which says of which logs its events are; and a later one takes what the last commits wrote of one log, and makes one row
+//! of `event_index` of it.
 //!
-//! In every committed state each event has one entry, and of each log `event_index` has the beginning and `recent_index`
-//! the rest.
-
-use std::collections::HashSet;
+//! In every committed state each event is in one of the two, and of each log `event_index` has the beginning and
+//! `recent_index` the rest, which may repeat some of it. That the ids of a log are dense and used once is checked in each
+//! commit, against its head.
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::LogKey;
+use super::recent::Recent;
+use super::runs::{KeyHash, Run, decode_segment};
 use super::sqlite_reader::SqlEventId;
-use super::{LogKey, StoredEvent, Write};
 use crate::id::EventId;
 
-/// A group with this many events for each of its logs gains nothing by the detour.
-const MANY_EVENTS: usize = 8;
-/// How large `recent_index` grows, as a multiple of a group's events: with fewer entries, fewer of them are of the same log
-/// when they are moved; with more, a group touches more of its pages. Measured.
-const GROUPS_KEPT: usize = 16;
-const RECENT_MIN: usize = 32;
-const RECENT_MAX: usize = 16_384;
-
-/// Which of the tables the entries of a group go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    Recent,
-    /// After the entries of its log that are in `recent_index`.
-    Final,
-}
-
-impl Place {
-    pub(super) fn of(group: &[Write]) -> Self {
-        let (mut logs, mut appended) = (HashSet::new(), 0);
-        for write in group {
-            if let Write::Append { log, events, .. } = write {
-                logs.insert(*log);
-                appended += events.len();
-            }
-        }
-        if logs.len() <= 1 || appended >= MANY_EVENTS * logs.len() { Self::Final } else { Self::Recent }
-    }
-}
-
-/// Enters an event at the end of its log. Fails on a unique index for an append key that the log has already.
-pub(super) fn insert(
-    connection: &Connection,
-    place: Place,
-    log: LogKey,
-    event: &StoredEvent,
-    position: i64,
-) -> rusqlite::Result<()> {
-    let key = event.key.as_ref().map(|key| key.as_bytes());
-    match place {
-        Place::Final => {
-            connection
-                .prepare_cached("INSERT INTO event_index(log_key, event_id, position) VALUES (?1, ?2, ?3)")?
-                .execute((log.0, SqlEventId(event.id), position))?;
-            if let Some(key) = key {
-                connection
-                    .prepare_cached("INSERT INTO key_index(log_key, append_key, position) VALUES (?1, ?2, ?3)")?
-                    .execute((log.0, key, position))?;
-            }
-        }
-        Place::Recent => {
-            if let Some(key) = key
-                && final_position_of_key(connection, log, key)?.is_some()
-            {
-                return Err(key_taken());
-            }
-            connection
-                .prepare_cached(
-                    "INSERT INTO recent_index(log_key, event_id, position, append_key) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute((log.0, SqlEventId(event.id), position, key))?;
-        }
-    }
-    Ok(())
-}
-
-/// What a unique index says.
-fn key_taken() -> rusqlite::Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE);
-    rusqlite::Error::SqliteFailure(code, Some("append_key".to_owned()))
-}
-
-/// Moves up to `max` entries of a log to `event_index`, and tells how many.
-pub(super) fn move_log(connection: &Connection, log: LogKey, max: usize) -> rusqlite::Result<usize> {
-    let (moved, last, keys): (i64, Option<i64>, i64) = connection
-        .prepare_cached(
-            "SELECT count(*), max(event_id), count(append_key) FROM
-                 (SELECT event_id, append_key FROM recent_index WHERE log_key = ?1 ORDER BY event_id LIMIT ?2)",
-        )?
-        .query_row((log.0, max as i64), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let Some(last) = last else { return Ok(0) };
-    connection
-        .prepare_cached(
-            "INSERT INTO event_index SELECT log_key, event_id, position FROM recent_index
-             WHERE log_key = ?1 AND event_id <= ?2",
-        )?
-        .execute((log.0, last))?;
-    if keys > 0 {
-        connection
-            .prepare_cached(
-                "INSERT INTO key_index SELECT log_key, append_key, position FROM recent_index
-                 WHERE log_key = ?1 AND event_id <= ?2 AND append_key IS NOT NULL",
-            )?
-            .execute((log.0, last))?;
-    }
-    connection
-        .prepare_cached("DELETE FROM recent_index WHERE log_key = ?1 AND event_id <= ?2")?
-        .execute((log.0, last))?;
-    Ok(moved.unsigned_abs() as usize)
-}
-
-/// Which entries are moved next.
-#[derive(Debug, Default)]
-pub(super) struct Mover {
-    /// About how many there are in `recent_index`; `None` when another process may have changed it.
-    recent: Option<usize>,
-    /// The log that was moved last: each comes in its turn.
-    cursor: LogKey,
-    /// Entries that cannot be moved stay where they are.
-    is_off: bool,
-}
-
-impl Mover {
-    pub(super) fn forget(&mut self) {
-        self.recent = None;
-    }
-
-    /// Moves nothing from now on: an entry is damaged, and an append must not fail for it.
-    pub(super) fn turn_off(&mut self) {
-        self.is_off = true;
-    }
-
-    /// Moves about twice as many entries as the group has added, once there are enough. What it returns is for
-    /// [`Mover::committed`].
-    pub(super) fn step(&self, connection: &Connection, added: usize) -> rusqlite::Result<Moved> {
-        let before = match self.recent {
-            Some(recent) => recent,
-            None => count(connection)?.saturating_sub(added),
-        };
-        let mut moved = Moved { recent: before + added, cursor: self.cursor };
-        let keep = (GROUPS_KEPT * added).clamp(RECENT_MIN, RECENT_MAX);
-        if self.is_off || moved.recent <= keep {
-            return Ok(moved);
-        }
-        let mut quota = (moved.recent - keep).min(2 * added);
-        while quota > 0 {
-            let Some(log) = next_log(connection, moved.cursor)? else {
-                if moved.cursor == LogKey::default() {
-                    moved.recent = 0;
-                    break;
-                }
-                moved.cursor = LogKey::default();
-                continue;
-            };
-            let count = move_log(connection, log, quota)?;
-            (moved.recent, quota) = (moved.recent.saturating_sub(count), quota.saturating_sub(count.max(1)));
-            // The rest of a long one comes in its next turn.
-            moved.cursor = log;
-        }
-        Ok(moved)
-    }
-
-    pub(super) fn committed(&mut self, Moved { recent, cursor }: Moved) {
-        (self.recent, self.cursor) = (Some(recent), cursor);
-    }
-}
-
-pub(super) struct Moved {
-    recent: usize,
-    cursor: LogKey,
-}
-
-fn count(connection: &Connection) -> rusqlite::Result<usize> {
-    let count: i64 = connection.prepare_cached("SELECT count(*) FROM recent_index")?.query_row([], |row| row.get(0))?;
-    Ok(count.unsigned_abs() as usize)
-}
-
-fn next_log(connection: &Connection, after: LogKey) -> rusqlite::Result<Option<LogKey>> {
-    connection
-        .prepare_cached("SELECT log_key FROM recent_index WHERE log_key > ?1 ORDER BY log_key LIMIT 1")?
-        .query_row([after.0], |row| row.get(0).map(LogKey))
-        .optional()
-}
-
-/// An entry: an event, and where it is said to be.
+/// An event, and where it is said to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) id: i64,
+    pub(super) id: EventId,
     pub(super) position: i64,
 }
 
-/// The last entry of a log.
-pub(super) fn last(connection: &Connection, log: LogKey) -> rusqlite::Result<Option<Entry>> {
-    for sql in [
-        "SELECT event_id, position FROM recent_index WHERE log_key = ?1 ORDER BY event_id DESC LIMIT 1",
-        "SELECT event_id, position FROM event_index WHERE log_key = ?1 ORDER BY event_id DESC LIMIT 1",
-    ] {
-        let found = connection.prepare_cached(sql)?.query_row([log.0], entry).optional()?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+/// What no foldlog has written.
+pub(super) fn damaged(reason: String) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(reason.into())
 }
 
-/// The entry of an event.
-pub(super) fn find(connection: &Connection, log: LogKey, id: EventId) -> rusqlite::Result<Option<i64>> {
-    for sql in [
-        "SELECT position FROM event_index WHERE log_key = ?1 AND event_id = ?2",
-        "SELECT position FROM recent_index WHERE log_key = ?1 AND event_id = ?2",
-    ] {
-        let found = connection.prepare_cached(sql)?.query_row((log.0, SqlEventId(id)), |row| row.get(0)).optional()?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+/// A row of `event_index` that is damaged, by the first event that it is of.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the index of events is damaged from this event on")]
+pub(super) struct DamagedSegment(pub(super) EventId);
+
+/// The position behind the last event of all.
+pub(super) fn end_of_events(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let last: Option<i64> =
+        connection.prepare_cached("SELECT max(position) FROM events")?.query_row([], |row| row.get(0))?;
+    Ok(last.map(|last| last.saturating_add(1)))
 }
 
-/// Where the append is that has a key.
-pub(super) fn find_key(connection: &Connection, log: LogKey, key: &[u8]) -> rusqlite::Result<Option<i64>> {
-    let recent = connection
-        .prepare_cached("SELECT position FROM recent_index WHERE log_key = ?1 AND append_key = ?2")?
-        .query_row((log.0, key), |row| row.get(0))
-        .optional()?;
-    match recent {
-        Some(position) => Ok(Some(position)),
-        None => final_position_of_key(connection, log, key),
+/// A row of `event_index`, as it is stored.
+struct Segment {
+    log: LogKey,
+    first: EventId,
+    runs: Vec<u8>,
+}
+
+impl Segment {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { log: LogKey(row.get(0)?), first: row.get::<_, SqlEventId>(1)?.0, runs: row.get(2)? })
+    }
+
+    fn decode(&self) -> rusqlite::Result<Vec<Run>> {
+        let damaged = |_| rusqlite::Error::ToSqlConversionFailure(DamagedSegment(self.first).into());
+        decode_segment(self.log, self.first, &self.runs).map_err(damaged)
+    }
+
+    /// Whether it is what was written for this log and event, whatever its key columns say.
+    fn was(&self, log: LogKey, first: EventId) -> bool {
+        decode_segment(log, first, &self.runs).is_ok()
     }
 }
 
-fn final_position_of_key(connection: &Connection, log: LogKey, key: &[u8]) -> rusqlite::Result<Option<i64>> {
+/// The last row of a log that begins at or before an event.
+fn segment_of(connection: &Connection, log: LogKey, id: EventId) -> rusqlite::Result<Option<Segment>> {
     connection
-        .prepare_cached("SELECT position FROM key_index WHERE log_key = ?1 AND append_key = ?2")?
-        .query_row((log.0, key), |row| row.get(0))
+        .prepare_cached(
+            "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 AND first_event <= ?2
+             ORDER BY first_event DESC LIMIT 1",
+        )?
+        .query_row((log.0, SqlEventId(id)), Segment::read)
         .optional()
 }
 
-/// The entries of a log behind an event, in the order of the index, which is that of the ids unless it is damaged.
-pub(super) fn after(connection: &Connection, log: LogKey, id: EventId, max: usize) -> rusqlite::Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for sql in [
-        "SELECT event_id, position FROM event_index WHERE log_key = ?1 AND event_id > ?2 ORDER BY event_id LIMIT ?3",
-        "SELECT event_id, position FROM recent_index WHERE log_key = ?1 AND event_id > ?2 ORDER BY event_id LIMIT ?3",
-    ] {
-        let room = max - entries.len();
-        if room > 0 {
-            let mut statement = connection.prepare_cached(sql)?;
-            for found in statement.query_map((log.0, SqlEventId(id), room as i64), entry)? {
-                entries.push(found?);
-            }
+/// The last event of a log that is in `event_index`.
+pub(super) fn last_in_segments(connection: &Connection, log: LogKey) -> rusqlite::Result<EventId> {
+    Ok(last_entry_in_segments(connection, log)?.map_or(EventId::ZERO, |entry| entry.id))
+}
+
+fn last_entry_in_segments(connection: &Connection, log: LogKey) -> rusqlite::Result<Option<Entry>> {
+    let Some(segment) = segment_of(connection, log, EventId::MAX)? else { return Ok(None) };
+    Ok(segment.decode()?.last().map(|run| Entry { id: run.last(), position: run.end() - 1 }))
+}
+
+/// The last entry of a log.
+pub(super) fn last(connection: &Connection, recent: &Recent, log: LogKey) -> rusqlite::Result<Option<Entry>> {
+    match recent.last(log) {
+        Some(last) => Ok(Some(last)),
+        None => last_entry_in_segments(connection, log),
+    }
+}
+
+/// Where an event is.
+pub(super) fn find(
+    connection: &Connection,
+    recent: &Recent,
+    log: LogKey,
+    id: EventId,
+) -> rusqlite::Result<Option<i64>> {
+    if let Some(position) = recent.after(log, id.prev()).next().and_then(|run| run.position_of(id)) {
+        return Ok(Some(position));
+    }
+    let Some(segment) = segment_of(connection, log, id)? else { return Ok(None) };
+    Ok(segment.decode()?.iter().find_map(|run| run.position_of(id)))
+}
+
+/// The runs of a log behind an event, in the order of the index, which is that of the ids unless it is damaged: up to `max`
+/// events.
+pub(super) fn after(
+    connection: &Connection,
+    recent: &Recent,
+    log: LogKey,
+    id: EventId,
+    max: usize,
+) -> rusqlite::Result<Vec<Run>> {
+    let mut found = Found { runs: Vec::new(), last: id, left: max as u64 };
+    let begin = segment_of(connection, log, id.next())?.map_or(EventId::ZERO, |segment| segment.first);
+    let mut statement = connection.prepare_cached(
+        "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 AND first_event >= ?2
+         ORDER BY first_event",
+    )?;
+    let mut rows = statement.query((log.0, SqlEventId(begin)))?;
+    while found.left > 0 {
+        let Some(row) = rows.next()? else { break };
+        match Segment::read(row).and_then(|segment| segment.decode()) {
+            Ok(runs) => runs.iter().for_each(|run| found.take(run)),
+            // What is before it can be read, and the next search begins with it.
+            Err(_) if !found.runs.is_empty() => return Ok(found.runs),
+            Err(error) => return Err(error),
         }
     }
-    Ok(entries)
-}
-
-/// The entries of a log behind an event, each with its row if it leads to one that says the same.
-pub(super) const JOINED_AFTER: [&str; 2] = [
-    "SELECT e.event_id, e.event_type, e.event_at, e.append_key, e.chain, e.record
-     FROM event_index AS i LEFT JOIN events AS e
-          ON e.position = i.position AND e.log_key = i.log_key AND e.event_id = i.event_id
-     WHERE i.log_key = ?1 AND i.event_id > ?2 ORDER BY i.event_id",
-    "SELECT e.event_id, e.event_type, e.event_at, e.append_key, e.chain, e.record
-     FROM recent_index AS i LEFT JOIN events AS e
-          ON e.position = i.position AND e.log_key = i.log_key AND e.event_id = i.event_id
-     WHERE i.log_key = ?1 AND i.event_id > ?2 ORDER BY i.event_id",
-];
-
-/// The entries right behind a place in the index, one of each table: where a log ends, they are of other logs.
-pub(super) fn behind(connection: &Connection, log: LogKey, id: EventId) -> rusqlite::Result<Vec<(LogKey, Entry)>> {
-    let mut entries = Vec::new();
-    for sql in [
-        "SELECT event_id, position, log_key FROM event_index WHERE (log_key, event_id) > (?1, ?2)
-         ORDER BY log_key, event_id LIMIT 1",
-        "SELECT event_id, position, log_key FROM recent_index WHERE (log_key, event_id) > (?1, ?2)
-         ORDER BY log_key, event_id LIMIT 1",
-    ] {
-        let found = connection
-            .prepare_cached(sql)?
-            .query_row((log.0, SqlEventId(id)), |row| Ok((LogKey(row.get(2)?), entry(row)?)))
-            .optional()?;
-        entries.extend(found);
+    if found.left > 0 {
+        recent.after(log, found.last).for_each(|run| found.take(&run));
     }
-    Ok(entries)
+    Ok(found.runs)
 }
 
-fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
-    Ok(Entry { id: row.get(0)?, position: row.get(1)? })
+struct Found {
+    runs: Vec<Run>,
+    last: EventId,
+    left: u64,
+}
+
+impl Found {
+    fn take(&mut self, run: &Run) {
+        if let Some(mut run) = run.after(self.last)
+            && self.left > 0
+        {
+            run.count = run.count.min(self.left);
+            self.left -= run.count;
+            self.last = run.last();
+            self.runs.push(run);
+        }
+    }
+}
+
+/// The events of a log whose append key may be the one that is looked for, the last one first. Goes through the whole
+/// index of the log: eight bytes for each key that it has.
+pub(super) fn find_key(
+    connection: &Connection,
+    recent: &Recent,
+    log: LogKey,
+    key: KeyHash,
+) -> rusqlite::Result<Vec<Entry>> {
+    let mut found: Vec<Entry> = recent.find_key(log, key).collect();
+    let mut statement = connection.prepare_cached(
+        "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 ORDER BY first_event DESC",
+    )?;
+    let mut rows = statement.query([log.0])?;
+    while let Some(row) = rows.next()? {
+        let runs = Segment::read(row)?.decode()?;
+        let keyed = runs.iter().filter(|run| run.key == Some(key));
+        found.extend(keyed.map(|run| Entry { id: run.first, position: run.position }));
+    }
+    Ok(found)
+}
+
+/// Looks at the end of a log from both sides: backwards from the end of its keys, and at the row behind it, which is of
+/// another log. A changed bit in the index can hide the last event, and a shorter log is no error by itself.
+pub(super) fn check_end(connection: &Connection, recent: &Recent, log: LogKey, end: EventId) -> rusqlite::Result<()> {
+    let wrong = || damaged(format!("the index of events is wrong where log {} ends", log.0));
+    // `end` may be beyond the log: then there is nothing that it could hide.
+    if last(connection, recent, log)?.is_some_and(|last| last.id > end) || recent.end() != end_of_events(connection)? {
+        return Err(wrong());
+    }
+    let behind = connection
+        .prepare_cached(
+            "SELECT log_key, first_event, runs FROM event_index WHERE (log_key, first_event) > (?1, ?2)
+             ORDER BY log_key, first_event LIMIT 1",
+        )?
+        .query_row((log.0, SqlEventId(end)), Segment::read)
+        .optional();
+    match behind {
+        // Only what is of this log is this log's damage: what is wrong with another is found when that is read.
+        Ok(Some(segment)) if segment.log == log || segment.was(log, end.next()) => Err(wrong()),
+        Ok(_) => Ok(()),
+        Err(error) if error.sqlite_error_code().is_none() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Every row of `event_index`, decoded, for a verification.
+pub(super) fn each_segment(
+    connection: &Connection,
+    mut each: impl FnMut(LogKey, EventId, Option<Vec<Run>>),
+) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare("SELECT log_key, first_event, runs FROM event_index ORDER BY log_key, first_event")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let segment = Segment::read(row)?;
+        each(segment.log, segment.first, segment.decode().ok());
+    }
+    Ok(())
 }

@@ -1,8 +1,10 @@
 //! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
+use super::recent::Recent;
+use super::runs::{KeyHash, Run};
 use super::sqlite_index::{self, Entry};
 use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent, StoredPage, StoredRow};
 use crate::codec::Chain;
@@ -11,11 +13,22 @@ use crate::snapshot::SnapshotRow;
 
 pub(super) struct SqliteReader {
     pub(super) connection: Connection,
+    recent: Recent,
 }
 
 impl SqliteReader {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection }
+        Self { connection, recent: Recent::default() }
+    }
+
+    /// Begins a read, with the index as it is now.
+    fn begin(&mut self) -> rusqlite::Result<(Transaction<'_>, &Recent)> {
+        let transaction = self.connection.unchecked_transaction()?;
+        if let Err(error) = self.recent.catch_up(&transaction) {
+            self.recent = Recent::default();
+            return Err(error);
+        }
+        Ok((transaction, &self.recent))
     }
 }
 
@@ -25,11 +38,9 @@ impl LogReader for SqliteReader {
     }
 
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT session_id, log_key, log_id, created,
-                    coalesce((SELECT max(event_id) FROM recent_index AS i WHERE i.log_key = sessions.log_key),
-                             (SELECT max(event_id) FROM event_index AS i WHERE i.log_key = sessions.log_key), 0)
-             FROM sessions JOIN logs USING (log_key)
+        let (transaction, recent) = self.begin()?;
+        let mut statement = transaction.prepare_cached(
+            "SELECT session_id, log_key, log_id, created FROM sessions JOIN logs USING (log_key)
              WHERE session_id > ?1 ORDER BY session_id LIMIT ?2",
         )?;
         let after = after.map_or("", SessionId::as_str);
@@ -37,11 +48,19 @@ impl LogReader for SqliteReader {
             let name: String = row.get(0)?;
             let session = SessionId::new(name).map_err(|error| not_ours(0, error))?;
             let meta = LogMeta { key: LogKey(row.get(1)?), log_id: row.get(2)? };
-            // An id that no log can have is damage of that session, which its recovery names; the list goes on.
-            let head = EventId::new(row.get::<_, i64>(4)?.max(0).unsigned_abs());
-            Ok(SessionRow { session, meta, created: Timestamp::from_micros(row.get(3)?), head })
+            let created = Timestamp::from_micros(row.get(3)?);
+            Ok(SessionRow { session, meta, created, head: EventId::ZERO })
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        rows.map(|row| {
+            let row = row?;
+            match sqlite_index::last(&transaction, recent, row.meta.key).map_err(LogError::from) {
+                Ok(last) => Ok(SessionRow { head: last.map_or(EventId::ZERO, |last| last.id), ..row }),
+                // Damage of one session, which its recovery names; the list goes on.
+                Err(LogError::CorruptEvent { event, .. }) => Ok(SessionRow { head: event, ..row }),
+                Err(error) => Err(error),
+            }
+        })
+        .collect()
     }
 
     fn page(
@@ -51,32 +70,38 @@ impl LogReader for SqliteReader {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<StoredPage, LogError> {
-        let transaction = self.connection.unchecked_transaction()?;
-        let mut page = Page { log, events: StoredPage::default(), events_max, bytes_max };
-        let ended = match page.scan(&transaction, after) {
-            Ok(ended) => ended,
-            // The next page begins with what is wrong.
-            Err(_) if !page.events.is_empty() => PageEnd::Full,
-            Err(_) => page.step(&transaction, after)?,
-        };
-        if ended == PageEnd::OfLog {
+        let (transaction, recent) = self.begin()?;
+        let mut page = Page { events: StoredPage::default(), bytes_max };
+        for run in sqlite_index::after(&transaction, recent, log, after, events_max)? {
+            match page.take(&transaction, log, &run) {
+                Ok(()) if page.is_full() => return Ok(page.events),
+                Ok(()) => {}
+                // The next page begins with it.
+                Err(_) if !page.events.is_empty() => return Ok(page.events),
+                Err(error) => return Err(error),
+            }
+        }
+        if page.events.len() < events_max {
             let end = page.events.last_id().unwrap_or(after);
-            check_end(&transaction, log, end)?;
+            sqlite_index::check_end(&transaction, recent, log, end)?;
         }
         Ok(page.events)
     }
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
-        let transaction = self.connection.unchecked_transaction()?;
-        let Some(position) = sqlite_index::find_key(&transaction, log, key.as_bytes())? else { return Ok(None) };
-        match row_at(&transaction, position)? {
-            Some((event, found)) if found == log && event.key.as_ref() == Some(key) => Ok(Some(event)),
-            _ => Err(LogError::Corrupt(format!("the index of append keys of log {} is wrong", log.0))),
+        let (transaction, recent) = self.begin()?;
+        for entry in sqlite_index::find_key(&transaction, recent, log, KeyHash::of(key))? {
+            let event = event_at(&transaction, log, entry)?;
+            if event.key.as_ref() == Some(key) {
+                return Ok(Some(event));
+            }
         }
+        Ok(None)
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        Ok(chain_at(&self.connection, log, id)?)
+        let (transaction, recent) = self.begin()?;
+        Ok(chain_at(&transaction, recent, log, id)?)
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
@@ -88,75 +113,61 @@ impl LogReader for SqliteReader {
     }
 }
 
-/// The events of a page, as far as they are read.
+/// A page that is being read.
 struct Page {
-    log: LogKey,
     events: StoredPage,
-    events_max: usize,
     bytes_max: usize,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum PageEnd {
-    /// More may follow.
-    Full,
-    /// The index has no more entries of the log.
-    OfLog,
-}
-
-/// What a scan does not look into.
-struct Odd;
-
-impl From<rusqlite::Error> for Odd {
-    fn from(_: rusqlite::Error) -> Self {
-        Self
-    }
-}
-
 impl Page {
-    /// Adds an event, and tells whether the page has room for another.
-    fn push(&mut self, event: StoredRow<'_>) -> bool {
-        self.events.push(event);
-        self.events.len() < self.events_max && self.events.record_bytes() < self.bytes_max
+    fn is_full(&self) -> bool {
+        !self.events.is_empty() && self.events.record_bytes() >= self.bytes_max
     }
 
-    /// Reads index and rows together, a third of the work of reading each row on its own. Stops at the first event that
-    /// is not as it should be, whatever it is.
-    fn scan(&mut self, connection: &Connection, after: EventId) -> Result<PageEnd, Odd> {
-        let mut last = after;
-        for sql in sqlite_index::JOINED_AFTER {
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query((self.log.0, SqlEventId(last)))?;
-            while let Some(row) = rows.next()? {
-                let key = append_key(row)?;
-                let event = stored_row(row, key.as_ref())?;
-                if event.id != last.next() {
-                    return Err(Odd);
-                }
-                last = event.id;
-                if !self.push(event) {
-                    return Ok(PageEnd::Full);
-                }
+    /// Reads the events of a run, each held against the index, until the page is full.
+    fn take(&mut self, connection: &Connection, log: LogKey, run: &Run) -> Result<(), LogError> {
+        let mut rest = Some(*run);
+        while let Some(run) = rest.filter(|_| !self.is_full()) {
+            rest = self.scan(connection, log, run)?;
+            if let Some(left) = rest.filter(|_| !self.is_full()) {
+                // By itself, to say what is wrong with it.
+                let event = event_at(connection, log, Entry { id: left.first, position: left.position })?;
+                self.events.push(event.row());
+                rest = left.after(left.first);
             }
         }
-        Ok(PageEnd::OfLog)
+        Ok(())
     }
 
-    /// Reads entry by entry, so that what is wrong is named.
-    fn step(&mut self, connection: &Connection, after: EventId) -> Result<PageEnd, LogError> {
-        for entry in sqlite_index::after(connection, self.log, after, self.events_max)? {
-            let event = match event_at(connection, self.log, entry) {
-                Ok(event) => event,
-                // The next page begins with it.
-                Err(_) if !self.events.is_empty() => return Ok(PageEnd::Full),
-                Err(error) => return Err(error),
-            };
-            if !self.push(event.row()) {
-                return Ok(PageEnd::Full);
+    /// Reads rows that follow each other for as long as they are what they should be, and gives what is left.
+    fn scan(&mut self, connection: &Connection, log: LogKey, mut run: Run) -> Result<Option<Run>, LogError> {
+        let mut statement = connection.prepare_cached(ROWS)?;
+        let mut rows = statement.query([run.position, run.end()])?;
+        while !self.is_full() {
+            let Ok(Some(row)) = rows.next() else { break };
+            let Ok(key) = append_key(row) else { break };
+            match stored_row(row, key.as_ref()) {
+                Ok(event) if event.id == run.first && is_at(row, run.position, log) => self.events.push(event),
+                _ => break,
+            }
+            match run.after(run.first) {
+                Some(rest) => run = rest,
+                None => return Ok(None),
             }
         }
-        Ok(PageEnd::OfLog)
+        Ok(Some(run))
     }
+}
+
+const ROWS: &str = "SELECT event_id, event_type, event_at, append_key, chain, record, log_key, position FROM events
+     WHERE position >= ?1 AND position < ?2 ORDER BY position";
+
+fn is_at(row: &Row<'_>, position: i64, log: LogKey) -> bool {
+    row.get(7).is_ok_and(|found: i64| found == position) && row.get(6).is_ok_and(|found: i64| found == log.0)
+}
+
+fn row_of(row: &Row<'_>) -> rusqlite::Result<(StoredEvent, i64, LogKey)> {
+    Ok((stored_event(row)?, row.get(7)?, LogKey(row.get(6)?)))
 }
 
 pub(super) fn snapshot(connection: &Connection, log: LogKey) -> rusqlite::Result<Option<SnapshotRow>> {
@@ -175,63 +186,38 @@ pub(super) fn snapshot(connection: &Connection, log: LogKey) -> rusqlite::Result
         .optional()
 }
 
-pub(super) fn chain_at(connection: &Connection, log: LogKey, id: EventId) -> rusqlite::Result<Option<Chain>> {
-    let Some(position) = sqlite_index::find(connection, log, id)? else { return Ok(None) };
+pub(super) fn chain_at(
+    connection: &Connection,
+    recent: &Recent,
+    log: LogKey,
+    id: EventId,
+) -> rusqlite::Result<Option<Chain>> {
+    let Some(position) = sqlite_index::find(connection, recent, log, id)? else { return Ok(None) };
     connection
         .prepare_cached("SELECT chain FROM events WHERE position = ?1 AND log_key = ?2 AND event_id = ?3")?
         .query_row((position, log.0, SqlEventId(id)), |row| row.get(0).map(Chain))
         .optional()
 }
 
-/// The row at a position, and whose it is.
-pub(super) fn row_at(connection: &Connection, position: i64) -> rusqlite::Result<Option<(StoredEvent, LogKey)>> {
-    connection
-        .prepare_cached(
-            "SELECT event_id, event_type, event_at, append_key, chain, record, log_key FROM events
-             WHERE position = ?1",
-        )?
-        .query_row([position], |row| Ok((stored_event(row)?, LogKey(row.get(6)?))))
-        .optional()
-}
-
 /// The event that an entry of the index leads to, the one held against the other.
 pub(super) fn event_at(connection: &Connection, log: LogKey, entry: Entry) -> Result<StoredEvent, LogError> {
-    let Some(id) = u64::try_from(entry.id).ok().filter(|id| *id <= EventId::MAX.get()).map(EventId::new) else {
-        return Err(LogError::Corrupt(format!("{} is no event id", entry.id)));
-    };
+    let id = entry.id;
     let damaged = |reason: String| LogError::CorruptEvent { event: id, reason };
-    match row_at(connection, entry.position) {
-        Ok(Some((event, found))) if event.id == id && found == log => Ok(event),
-        Ok(Some((event, found))) => Err(damaged(format!("the index leads to event {} of log {}", event.id, found.0))),
+    let row = connection
+        .prepare_cached(ROWS)?
+        .query_row([entry.position, entry.position.saturating_add(1)], row_of)
+        .optional();
+    match row {
+        Ok(Some((event, _, found))) if event.id == id && found == log => Ok(event),
+        Ok(Some((event, _, found))) => {
+            Err(damaged(format!("the index leads to event {} of log {}", event.id, found.0)))
+        }
         Ok(None) => Err(damaged("the index leads to no row".to_owned())),
         Err(error) => Err(match LogError::from(error) {
             LogError::Corrupt(reason) => damaged(reason),
             error => error,
         }),
     }
-}
-
-/// Looks at the end of a log from both sides: backwards from the end of its keys, and at the entry behind it, which is the
-/// first event of another log and leads to a row that says so. A changed bit in the index can hide the last event from a
-/// search, and a shorter log is no error by itself.
-fn check_end(connection: &Connection, log: LogKey, end: EventId) -> Result<(), LogError> {
-    let damaged = || LogError::Corrupt(format!("the index of events is wrong where log {} ends", log.0));
-    let end_id = end.get() as i64;
-    // `end` may be beyond the log: then there is nothing that it could hide.
-    if sqlite_index::last(connection, log)?.is_some_and(|last| last.id > end_id) {
-        return Err(damaged());
-    }
-    for (other, entry) in sqlite_index::behind(connection, log, end)? {
-        let row: Option<(i64, i64)> = connection
-            .prepare_cached("SELECT log_key, event_id FROM events WHERE position = ?1")?
-            .query_row([entry.position], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        // Only what the row says of this log is this log's damage: what is wrong with the other is found when it is read.
-        if other == log || row.is_some_and(|(key, id)| key == log.0 && id > end_id) {
-            return Err(damaged());
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn find(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<LogMeta>> {
@@ -241,14 +227,14 @@ pub(super) fn find(connection: &Connection, session: &SessionId) -> rusqlite::Re
         .optional()
 }
 
-pub(super) fn head(connection: &Connection, log: LogMeta) -> rusqlite::Result<Head> {
-    let Some(last) = sqlite_index::last(connection, log.key)? else { return Ok(Head::before_first(log)) };
+pub(super) fn head(connection: &Connection, recent: &Recent, log: LogMeta) -> rusqlite::Result<Head> {
+    let Some(last) = sqlite_index::last(connection, recent, log.key)? else { return Ok(Head::before_first(log)) };
     // No row is damage, and so are values that no foldlog has written.
     connection
         .prepare_cached("SELECT event_id, chain, event_at FROM events WHERE position = ?1 AND log_key = ?2")?
         .query_row((last.position, log.key.0), |row| {
             let id = row.get::<_, SqlEventId>(0)?.0;
-            match id.get() as i64 == last.id {
+            match id == last.id {
                 true => Ok(Head { id, chain: Chain(row.get(1)?), at: Timestamp::from_micros(row.get(2)?) }),
                 false => Err(rusqlite::Error::QueryReturnedNoRows),
             }

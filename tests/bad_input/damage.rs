@@ -115,9 +115,7 @@ async fn a_row_that_foldlog_never_wrote_is_an_error_and_no_panic() {
 async fn a_log_that_lost_its_last_events_is_a_shorter_log() {
     let directory = tempfile::tempdir().unwrap();
     let config = with_sessions(directory.path(), &["s"]).await;
-    for table in ["events", "event_index"] {
-        sql(directory.path(), &format!("DELETE FROM {table} WHERE event_id > 3"));
-    }
+    sql(directory.path(), "DELETE FROM events WHERE event_id > 3; DELETE FROM recent_index WHERE first_position > 3");
     let store = open(&config).await;
     let session = within(store.open_session("s")).await.unwrap();
     assert_eq!(session.view().head(), EventId::new(3));
@@ -137,11 +135,6 @@ async fn a_changed_append_key_column_lets_nothing_be_written_twice() {
             directory.path(),
             &format!("UPDATE events SET append_key = {key} WHERE event_id = 3 AND log_key = ({log})"),
         );
-        let index = match key {
-            "NULL" => format!("DELETE FROM key_index WHERE log_key = ({log})"),
-            key => format!("UPDATE key_index SET append_key = {key} WHERE log_key = ({log})"),
-        };
-        sql(directory.path(), &index);
     }
     let store = open(&config).await;
     for name in ["moved", "removed"] {
@@ -153,11 +146,6 @@ async fn a_changed_append_key_column_lets_nothing_be_written_twice() {
         assert_eq!(ids(&repeated), [3]);
         assert_eq!(look(&store, name).await, before);
     }
-    // The unique index refuses what the records do not know of; the next try finds the reason.
-    let session = within(store.open_session("moved")).await.unwrap();
-    let again = || session.append_with(keyed(ProbeBody::Added(1), "else")).unwrap();
-    assert_kind!(within(again()).await, ErrorKind::NotWritten { .. });
-    assert_kind!(within(again()).await, ErrorKind::KeyReused { .. });
     usable(&store, "moved").await;
     within(store.close()).await.unwrap();
 }

@@ -80,22 +80,33 @@ async fn an_event_of_a_newer_build_is_named_and_no_damage() {
 
 #[actix::test]
 async fn rows_that_lead_nowhere_are_found() {
-    let prepared = Prepared::new(20).await;
+    // So many that the index has rows in both of its tables.
+    let prepared = Prepared::new(700).await;
     for (damage, wanted) in [
         ("DELETE FROM sessions WHERE session_id = 'few'", "has no session"),
         ("DELETE FROM logs WHERE log_key = 1", "which is not there"),
-        ("UPDATE event_index SET log_key = 77 WHERE log_key = 1", "there is no such log"),
-        ("UPDATE events SET log_key = 77 WHERE log_key = 1", "is in no index"),
-        ("DELETE FROM event_index WHERE event_id = 2", "is in no index"),
-        ("DELETE FROM key_index", "is in no index"),
-        ("UPDATE key_index SET position = position + 1", "leads to another event"),
+        ("DELETE FROM logs WHERE log_key = 1", "there is no such log"),
         (
-            "INSERT INTO recent_index SELECT log_key, event_id, position, NULL FROM event_index WHERE event_id = 1",
-            "in the wrong index",
+            "UPDATE event_index SET log_key = 77 WHERE log_key = 1",
+            "the index of events of log 77 is damaged from event 1",
         ),
-        ("INSERT INTO recent_index VALUES (77, 1, 1, NULL)", "there is no such log"),
+        (
+            "UPDATE event_index SET first_event = 2 WHERE log_key = 1",
+            "the index of events of log 1 is damaged from event 2",
+        ),
+        (
+            "UPDATE event_index SET runs = x'00' WHERE log_key = 1",
+            "the index of events of log 1 is damaged from event 1",
+        ),
+        ("UPDATE events SET log_key = 77 WHERE log_key = 1", "the index leads to event 1 of log 77"),
+        ("DELETE FROM event_index WHERE log_key = 1", "is in no index"),
+        (
+            "DELETE FROM recent_index WHERE first_position = (SELECT min(first_position) FROM recent_index)",
+            "is in no index",
+        ),
+        ("UPDATE events SET append_key = x'6b' WHERE append_key IS NOT NULL", "is not that of the index"),
+        ("UPDATE events SET append_key = x'6b' WHERE position = 2", "append key of event 2 of log 1 is in no index"),
         ("UPDATE sessions SET log_key = 1", "has 6 sessions"),
-        ("UPDATE event_index SET event_id = -1 WHERE event_id = 1 AND log_key = 1", "has an event -1"),
     ] {
         prepared.restore();
         prepared.sql(&format!("PRAGMA foreign_keys = OFF; {damage}"));
@@ -147,17 +158,16 @@ async fn files_among_the_blobs_that_are_none_are_counted_and_left_alone() {
 /// An index that lost the last entry of a log shows a shorter log, and it is no error by itself.
 #[actix::test]
 async fn a_log_whose_last_entry_the_index_lost_does_not_open_shorter() {
-    let prepared = Prepared::new(20).await;
+    let prepared = Prepared::new(700).await;
     let connection = rusqlite::Connection::open(prepared.db()).unwrap();
     let (few, large): (i64, i64) = connection
         .query_row("SELECT (SELECT log_key FROM sessions WHERE session_id = 'few'), (SELECT log_key FROM sessions WHERE session_id = 'large')", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
     connection.close().unwrap();
-    // The entry (few, 7) becomes one of (large, 7): header, log key, event id, as SQLite stores small numbers.
+    // The row (few, 1, ...) becomes one of (large, 1, ...): header, then the log key, as SQLite stores small numbers.
     let mut bytes = prepared.bytes(&prepared.db());
-    let entry = [few as u8, 7];
     let found: Vec<usize> = (0..bytes.len() - 8)
-        .filter(|at| bytes[*at] == 4 && bytes[at + 1] == 1 && bytes[at + 2] == 1 && bytes[at + 4..at + 6] == entry)
+        .filter(|at| bytes[*at..at + 3] == [4, 1, 9] && bytes[at + 3] % 2 == 0 && bytes[at + 4] == few as u8)
         .collect();
     let [entry] = found[..] else { panic!("the entry is at {found:?}") };
     bytes[entry + 4] = large as u8;
@@ -173,12 +183,8 @@ async fn a_log_whose_last_entry_the_index_lost_does_not_open_shorter() {
 /// What no event is read through is held against the table all the same.
 #[actix::test]
 async fn an_index_that_lost_its_entries_is_found() {
-    let prepared = Prepared::new(20).await;
-    for (index, wanted) in [
-        ("event_index", "is in no index"),
-        ("key_index", "is in no index"),
-        ("sqlite_autoindex_logs_1", "sqlite_autoindex_logs_1"),
-    ] {
+    let prepared = Prepared::new(700).await;
+    for (index, wanted) in [("event_index", "is in no index"), ("sqlite_autoindex_logs_1", "sqlite_autoindex_logs_1")] {
         prepared.restore();
         let connection = rusqlite::Connection::open(prepared.db()).unwrap();
         let root: u32 = connection

@@ -1,0 +1,271 @@
+//! The entries of `recent_index` in memory: which events the last commits wrote, and where.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use rusqlite::Connection;
+
+use super::LogKey;
+use super::runs::{Group, KeyHash, Run, encode_segment};
+use super::sqlite_index::{Entry, damaged, end_of_events, last_in_segments};
+use super::sqlite_reader::SqlEventId;
+use crate::id::{AppendKey, EventId};
+
+/// The runs of the last commits. A row is never changed, and rows go from the front alone, so what was read once stays
+/// right: an entry whose row is gone is in `event_index`, too.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// One a row, in the order of their positions.
+    groups: VecDeque<Span>,
+    logs: HashMap<LogKey, VecDeque<Run>>,
+    /// The logs that have runs here, that with the oldest first.
+    oldest_first: VecDeque<LogKey>,
+    keys: HashSet<(LogKey, KeyHash)>,
+    /// How many events are in `logs`.
+    events: u64,
+    /// The position behind the last event; `None` when there is none.
+    end: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Span {
+    first: i64,
+    /// How many of its events are not known to be in `event_index`.
+    left: u64,
+}
+
+/// How many events stay in `recent_index`, and how many rows: with fewer, fewer events of the same log are moved together;
+/// with more, a reader has more to go through. Measured.
+const EVENTS_KEPT: u64 = 8192;
+const GROUPS_KEPT: usize = 64;
+/// The most runs in a row of `event_index`: what a search for one event goes through.
+const SEGMENT_RUNS_MAX: usize = 256;
+/// Rows that are gone from the table are kept in memory up to this number: forgetting them goes through all logs.
+const STALE_GROUPS_MAX: usize = 256;
+
+impl Recent {
+    /// Reads all rows.
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut recent = Self::default();
+        recent.catch_up(connection)?;
+        Ok(recent)
+    }
+
+    /// Reads the rows behind those that are known. Where one is missing or damaged, the events themselves tell.
+    pub(super) fn catch_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let end = end_of_events(connection)?;
+        if self.end > end {
+            // Events were taken away.
+            *self = Self::default();
+        }
+        let Some(end) = end else { return Ok(()) };
+        let known = self.end;
+        let rows: Vec<(i64, Vec<u8>)> = connection
+            .prepare_cached("SELECT first_position, runs FROM recent_index WHERE first_position >= ?1 ORDER BY 1")?
+            .query_map([known.unwrap_or(i64::MIN)], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let Some(mut begin) = known.or(rows.first().map(|row| row.0)) else {
+            return Err(damaged("the index of recent events is empty".to_owned()));
+        };
+        for (first, row) in rows {
+            self.take_events(connection, begin, first)?;
+            begin = match Group::decode(first, &row) {
+                Ok(runs) => self.push(first, runs),
+                // Its events end where the next row begins, or the table ends.
+                Err(_) => first,
+            };
+        }
+        self.take_events(connection, begin, end)?;
+        self.forget_stale(connection)
+    }
+
+    /// Takes what the table of events says of some positions, since no row does.
+    fn take_events(&mut self, connection: &Connection, begin: i64, end: i64) -> rusqlite::Result<()> {
+        if begin >= end {
+            return Ok(());
+        }
+        log::error!("the index of recent events is damaged: {} events are looked up without it", end - begin);
+        let mut runs: Vec<(LogKey, Run)> = Vec::new();
+        let mut statement = connection.prepare_cached(
+            "SELECT position, log_key, event_id, append_key FROM events WHERE position >= ?1 AND position < ?2
+             ORDER BY position",
+        )?;
+        let mut rows = statement.query([begin, end])?;
+        while let Some(row) = rows.next()? {
+            let (position, log, id) = (row.get(0)?, LogKey(row.get(1)?), row.get::<_, SqlEventId>(2)?.0);
+            let key: Option<Vec<u8>> = row.get(3)?;
+            let key = key.and_then(|key| AppendKey::new(key).ok()).map(|key| KeyHash::of(&key));
+            runs.push((log, Run { first: id, count: 1, position, key }));
+        }
+        self.push(begin, runs);
+        Ok(())
+    }
+
+    /// Adds the events of one commit, and tells where they end.
+    pub(super) fn push(&mut self, first: i64, runs: Vec<(LogKey, Run)>) -> i64 {
+        let mut span = Span { first, left: 0 };
+        let mut end = first;
+        for (log, run) in runs {
+            span.left += run.count;
+            end = run.end();
+            self.keys.extend(run.key.map(|key| (log, key)));
+            let known = self.logs.entry(log).or_default();
+            if known.is_empty() {
+                self.oldest_first.push_back(log);
+            }
+            match known.back_mut() {
+                Some(last) if run.key.is_none() && last.end() == run.position && last.last().next() == run.first => {
+                    last.count += run.count;
+                }
+                _ => known.push_back(run),
+            }
+        }
+        self.events += span.left;
+        self.groups.push_back(span);
+        self.end = Some(end);
+        end
+    }
+
+    /// The last event of a log, if it is here.
+    pub(super) fn last(&self, log: LogKey) -> Option<Entry> {
+        let run = self.logs.get(&log)?.back()?;
+        Some(Entry { id: run.last(), position: run.end() - 1 })
+    }
+
+    /// The runs of a log behind an event, in order.
+    pub(super) fn after(&self, log: LogKey, id: EventId) -> impl Iterator<Item = Run> {
+        let runs = self.logs.get(&log);
+        runs.into_iter().flat_map(move |runs| {
+            let first = runs.partition_point(|run| run.last() <= id);
+            runs.range(first..).filter_map(move |run| run.after(id))
+        })
+    }
+
+    /// The events of a log whose append key may be the one that is looked for.
+    pub(super) fn find_key(&self, log: LogKey, key: KeyHash) -> impl Iterator<Item = Entry> {
+        let runs = self.logs.get(&log).into_iter().flatten();
+        runs.filter(move |run| run.key == Some(key)).map(|run| Entry { id: run.first, position: run.position })
+    }
+
+    pub(super) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {
+        self.keys.contains(&(log, key))
+    }
+
+    pub(super) fn end(&self) -> Option<i64> {
+        self.end
+    }
+
+    /// Moves the entries of the logs that wait longest to `event_index`, about twice as many as were added, once there are
+    /// enough. Deletes the rows that say nothing else any more.
+    pub(super) fn make_room(&mut self, connection: &Connection, added: u64) -> rusqlite::Result<()> {
+        let mut quota = 2 * added;
+        while quota > 0 && (self.events > EVENTS_KEPT || self.groups.len() > GROUPS_KEPT) {
+            let Some(log) = self.oldest_first.pop_front() else { break };
+            quota = quota.saturating_sub(self.move_log(connection, log)?);
+        }
+        self.drop_groups(connection)
+    }
+
+    /// Moves the oldest runs of a log, and tells how many events that were. Another store may have moved some of them, which
+    /// are settled all the same.
+    fn move_log(&mut self, connection: &Connection, log: LogKey) -> rusqlite::Result<u64> {
+        let Some(runs) = self.logs.get_mut(&log) else { return Ok(0) };
+        let last = match last_in_segments(connection, log) {
+            // Of this log alone: its entries stay where they are, and its events are found with them.
+            Err(error) if error.sqlite_error_code().is_none() => {
+                log::error!("entries of a log are not moved, since its index is damaged");
+                log::debug!("index of log {}: {error}", log.0);
+                return Ok(0);
+            }
+            last => last?,
+        };
+        let mut next = last.next();
+        let mut segment = Vec::with_capacity(runs.len().min(SEGMENT_RUNS_MAX));
+        let mut moved = Vec::with_capacity(segment.capacity());
+        for run in runs.iter().take(SEGMENT_RUNS_MAX) {
+            if let Some(left) = run.after(last) {
+                if left.first != next {
+                    log::error!("the index of events is damaged: entries of a log are not moved");
+                    log::debug!("log {} goes on with event {} behind {}", log.0, left.first, next.prev());
+                    return Ok(0);
+                }
+                next = left.last().next();
+                segment.push(left);
+            }
+            moved.push(*run);
+        }
+        runs.drain(..moved.len());
+        match runs.is_empty() {
+            true => drop(self.logs.remove(&log)),
+            // The rest comes in its next turn.
+            false => self.oldest_first.push_back(log),
+        }
+        if let Some(first) = segment.first() {
+            connection
+                .prepare_cached("INSERT INTO event_index(log_key, first_event, runs) VALUES (?1, ?2, ?3)")?
+                .execute((log.0, SqlEventId(first.first), encode_segment(log, &segment)))?;
+        }
+        for run in &moved {
+            self.settle(log, run);
+        }
+        Ok(segment.iter().map(|run| run.count).sum())
+    }
+
+    /// The events of a run are in `event_index`.
+    fn settle(&mut self, log: LogKey, run: &Run) {
+        if let Some(key) = run.key {
+            self.keys.remove(&(log, key));
+        }
+        let mut at = self.groups.partition_point(|group| group.first <= run.position).saturating_sub(1);
+        let mut position = run.position;
+        while position < run.end() {
+            let next = self.groups.get(at + 1).map_or(run.end(), |group| group.first.min(run.end()));
+            if let Some(group) = self.groups.get_mut(at) {
+                group.left = group.left.saturating_sub((next - position).unsigned_abs());
+            }
+            (at, position) = (at + 1, next);
+        }
+        self.events = self.events.saturating_sub(run.count);
+    }
+
+    fn drop_groups(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let before = self.groups.len();
+        // One always stays, to say where the table of events ends.
+        while self.groups.len() > 1 && self.groups.front().is_some_and(|group| group.left == 0) {
+            self.groups.pop_front();
+        }
+        match self.groups.front() {
+            Some(group) if self.groups.len() < before => {
+                let mut delete = connection.prepare_cached("DELETE FROM recent_index WHERE first_position < ?1")?;
+                delete.execute([group.first]).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops rows that the writer has deleted, and what only they said.
+    fn forget_stale(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.groups.len() <= STALE_GROUPS_MAX {
+            return Ok(());
+        }
+        let first: Option<i64> = connection
+            .prepare_cached("SELECT min(first_position) FROM recent_index")?
+            .query_row([], |row| row.get(0))?;
+        let first = first.unwrap_or(i64::MIN);
+        while self.groups.front().is_some_and(|group| group.first < first) {
+            self.groups.pop_front();
+        }
+        let keys = &mut self.keys;
+        self.logs.retain(|log, runs| {
+            while let Some(run) = runs.front().filter(|run| run.end() <= first) {
+                if let Some(key) = run.key {
+                    keys.remove(&(*log, key));
+                }
+                runs.pop_front();
+            }
+            !runs.is_empty()
+        });
+        self.oldest_first.retain(|log| self.logs.contains_key(log));
+        self.events = self.logs.values().flatten().map(|run| run.count).sum();
+        Ok(())
+    }
+}
