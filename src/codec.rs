@@ -142,6 +142,11 @@ pub(crate) fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, Record
     Ok(options().deserialize(bytes)?)
 }
 
+/// The name of bytes. `b3sum` agrees.
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(*blake3::hash(bytes).as_bytes())
+}
+
 /// The limit is that of what is there: views are as large as their logs.
 fn view_options(bytes: u64) -> impl Options {
     bincode::DefaultOptions::new().with_limit(bytes).reject_trailing_bytes()

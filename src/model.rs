@@ -314,7 +314,7 @@ impl<M: SessionModel> View<M> {
     /// The BLAKE3 of its encoding: two views of equal states have the same. `None` for a model that does not encode views.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
-        M::encode_view(&self.state).map(|bytes| crate::blob::digest_of(&bytes))
+        M::encode_view(&self.state).map(|bytes| codec::digest(&bytes))
     }
 
     /// The model's own view.

@@ -260,6 +260,26 @@ async fn a_view_that_cannot_be_stored_harms_no_append() {
 }
 
 #[actix::test]
+async fn a_damaged_view_is_found_by_a_verification_and_one_that_is_gone_is_no_damage() {
+    let (disk, path, _) = prepared().await;
+    let store = open::<Agent>(&disk, |_| ()).await;
+    let found = store.verify().await.unwrap();
+    assert!(found.is_sound(), "{:?}", found.problems);
+    assert_eq!(found.snapshots, 2);
+    let files = files_in(&path);
+    std::fs::remove_file(&files[0]).unwrap();
+    let found = store.verify().await.unwrap();
+    assert!(found.is_sound(), "{:?}", found.problems);
+    assert_eq!(found.snapshots, 1);
+    std::fs::write(&files[1], "not a view").unwrap();
+    let found = store.verify().await.unwrap();
+    assert_eq!(found.problems.len(), 1, "{:?}", found.problems);
+    row_of_s(&path, "chain = zeroblob(7)");
+    assert_eq!(store.verify().await.unwrap().problems.len(), 2);
+    store.close().await.unwrap();
+}
+
+#[actix::test]
 async fn a_view_over_the_limit_is_not_stored_and_one_below_it_is() {
     for (bytes_max, expected) in [(2000, 0), (20_000, 1)] {
         let disk = TestDisk::directory();

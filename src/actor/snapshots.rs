@@ -153,6 +153,22 @@ impl Snapshots {
         }
     }
 
+    /// What is wrong with the stored view of a log, for a verification. One that is gone is no damage, nor is one of
+    /// another build. Tells whether there is one.
+    pub(crate) fn verify<M: SessionModel>(&self, reader: &mut dyn LogReader, log: &LogMeta) -> Result<bool, String> {
+        let Some(row) = reader.snapshot(log.key).map_err(|error| error.to_string())? else { return Ok(false) };
+        match self.store.inspect(&row.digest) {
+            Err(BlobError::Missing { .. }) => return Ok(false),
+            Err(error) => return Err(error.to_string()),
+            Ok(bytes) if bytes != row.bytes => return Err(format!("it is {bytes} bytes, and not {}", row.bytes)),
+            Ok(_) => {}
+        }
+        if (row.view_schema, row.schema) == (M::VIEW_SCHEMA, M::SCHEMA) {
+            self.read::<M>(reader, log, &row)?;
+        }
+        Ok(true)
+    }
+
     fn read<M: SessionModel>(
         &self,
         reader: &mut dyn LogReader,

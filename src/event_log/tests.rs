@@ -7,6 +7,7 @@ use crate::config::Durability;
 use crate::directory::StoreDirectory;
 use crate::files::OsFiles;
 use crate::owner::Owners;
+use crate::snapshot::SnapshotRow;
 
 enum Disk {
     Memory(MemoryDisk),
@@ -259,6 +260,42 @@ fn owner_named(answer: Result<Written, Refusal>) -> String {
             owner.id
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_stored_view_is_named_by_its_owner_and_only_of_what_is_in_the_log() {
+    for disk in Disk::both() {
+        let (mut first, mut second) = (disk.open(), disk.open());
+        let (log, epoch) = first.register("s");
+        let epoch = epoch.unwrap();
+        first.write(append(log, epoch, vec![event(1, None), event(2, None)])).unwrap();
+        let chain = |id: u64| event(id, None).chain;
+        let row = |id: u64, chain, digest| SnapshotRow {
+            event: EventId::new(id),
+            chain,
+            digest: Digest::from_bytes([digest; 32]),
+            bytes: 7,
+            view_schema: 1,
+            schema: 1,
+        };
+        let name = |epoch, row| Write::Snapshot { log: log.key, epoch, row };
+        let head = Refusal::HeadMoved { head: EventId::new(2) };
+        assert_eq!(first.write(name(epoch, row(3, chain(3), 1))).unwrap_err(), head, "not there yet");
+        assert_eq!(first.write(name(epoch, row(2, chain(1), 1))).unwrap_err(), head, "of other events");
+        assert_eq!(first.reader.snapshot(log.key).unwrap(), None);
+        let replaced = |written| match written {
+            Ok(Written::SnapshotIndexed { replaced }) => replaced,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(replaced(first.write(name(epoch, row(1, chain(1), 1)))), None);
+        assert_eq!(replaced(first.write(name(epoch, row(2, chain(2), 2)))), Some(Digest::from_bytes([1; 32])));
+        assert_eq!(replaced(first.write(name(epoch, row(2, chain(2), 2)))), None, "the same stays");
+        assert_eq!(second.reader.snapshot(log.key).unwrap(), Some(row(2, chain(2), 2)));
+
+        second.write(Write::Fence { log, claim: Claim::Force }).unwrap();
+        assert_eq!(first.write(name(epoch, row(1, chain(1), 3))).unwrap_err(), Refusal::Robbed);
+        assert_eq!(second.reader.snapshot(log.key).unwrap(), Some(row(2, chain(2), 2)));
     }
 }
 
