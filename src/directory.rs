@@ -120,6 +120,11 @@ impl StoreDirectory {
         self.root.join(SNAPSHOTS)
     }
 
+    /// When this store came, by the clock of the file system.
+    pub(crate) fn opened_at(&self) -> Option<std::time::SystemTime> {
+        self.owner_file.metadata().and_then(|file| file.modified()).ok()
+    }
+
     /// This store's own temporaries, on the file system of the blobs.
     pub(crate) fn tmp(&self) -> &Path {
         &self.tmp

@@ -224,6 +224,9 @@ pub(crate) trait LogReader: Send {
     /// The newest stored view of a log.
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError>;
 
+    /// The files of stored views that logs behind `after` name, in the order of their logs.
+    fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError>;
+
     /// The same log, for a look at everything that is there, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;
 }

@@ -280,6 +280,30 @@ async fn a_damaged_view_is_found_by_a_verification_and_one_that_is_gone_is_no_da
 }
 
 #[actix::test]
+async fn files_that_a_crash_left_are_removed_by_the_next_store_that_comes_alone() {
+    let (disk, path, view) = prepared().await;
+    let named = files_in(&path);
+    let orphan = named[0].with_file_name(format!("{}{}", &named[0].file_name().unwrap().to_str().unwrap()[..62], "00"));
+    let new = named[1].with_file_name(format!("{}{}", &named[1].file_name().unwrap().to_str().unwrap()[..62], "00"));
+    let one = open::<Agent>(&disk, |_| ()).await;
+    std::fs::write(&orphan, "left by a crash").unwrap();
+    std::fs::write(&new, "about to be named").unwrap();
+    let later = named[1].metadata().unwrap().modified().unwrap() + std::time::Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(&new).unwrap().set_modified(later).unwrap();
+    // Not alone.
+    let other = open::<Agent>(&disk, |_| ()).await;
+    assert_eq!(other.read_state("s").await.unwrap().view, view);
+    assert!(orphan.exists());
+    one.close().await.unwrap();
+    other.close().await.unwrap();
+    assert!(orphan.exists());
+    let store = open::<Agent>(&disk, |_| ()).await;
+    eventually("it is removed", || !orphan.exists()).await;
+    store.close().await.unwrap();
+    assert!(new.exists() && named.iter().all(|file| file.exists()));
+}
+
+#[actix::test]
 async fn a_view_over_the_limit_is_not_stored_and_one_below_it_is() {
     for (bytes_max, expected) in [(2000, 0), (20_000, 1)] {
         let disk = TestDisk::directory();

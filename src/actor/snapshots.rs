@@ -1,7 +1,9 @@
 //! Storing views and finding them again. Runs on blob threads and reader threads, never on an arbiter.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use actix::Addr;
 
@@ -10,8 +12,9 @@ use super::persist::{Persist, PersistActor};
 use super::recovery::Origin;
 use super::workers::WorkerPool;
 use super::{Panicked, guarded};
-use crate::blob::{BlobError, BlobStore};
-use crate::event_log::{Epoch, Head, LogMeta, LogReader, Write, Written};
+use crate::blob::{BlobError, BlobStore, FileBlobs};
+use crate::error::Error;
+use crate::event_log::{Epoch, Head, LogKey, LogMeta, LogReader, Write, Written};
 use crate::id::Digest;
 use crate::model::{DecodeError, SessionModel, View};
 use crate::snapshot::{self, SnapshotRow};
@@ -42,6 +45,25 @@ pub(crate) struct NewSnapshot<M: SessionModel> {
     pub(crate) epoch: Epoch,
     pub(crate) head: Head,
     pub(crate) view: Arc<View<M>>,
+}
+
+/// Removes the files that no log names: a crash between a file and its row, or between a row and the file that it
+/// replaced, leaves one. Only those from before this store came, which was alone then: nobody is about to name them.
+pub(crate) fn clear_orphans(reader: &mut dyn LogReader, files: &FileBlobs, opened_at: SystemTime) -> Result<(), Error> {
+    const PAGE: usize = 4096;
+    let mut named = HashSet::new();
+    let mut after = LogKey::default();
+    loop {
+        let page = reader.snapshots(after, PAGE)?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        named.extend(page.iter().map(|(_, digest)| *digest));
+    }
+    let cleared = files.clear(opened_at, |digest| named.contains(digest))?;
+    if cleared > 0 {
+        log::info!("{cleared} stored views that no session names were removed");
+    }
+    Ok(())
 }
 
 impl Snapshots {

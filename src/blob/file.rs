@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use super::known::Known;
 use super::{BlobError, BlobStore, Put, Shelf, digest_of, digest_of_reader, list};
@@ -58,6 +59,21 @@ impl FileBlobs {
     /// The same for the stored views of an owner, beside its blobs.
     pub(crate) fn of_snapshots(files: Arc<dyn Files>, snapshots: &Path, tmp: &Path, bytes_max: u64) -> Self {
         Self { temporaries_of: "snapshot-", ..Self::new(files, snapshots, tmp, bytes_max) }
+    }
+
+    /// Removes the files of this time and before that `is_named` does not know.
+    pub(crate) fn clear(&self, until: SystemTime, is_named: impl Fn(&Digest) -> bool) -> Result<u64, BlobError> {
+        let mut cleared = 0;
+        for first in 0..=u8::MAX {
+            for digest in list::list(&self.blobs, first)?.digests.iter().filter(|digest| !is_named(digest)) {
+                let (_, path) = self.shard_and_path(digest);
+                if path.metadata().and_then(|found| found.modified()).is_ok_and(|modified| modified <= until) {
+                    self.remove(digest)?;
+                    cleared += 1;
+                }
+            }
+        }
+        Ok(cleared)
     }
 
     /// The only way to a blob's path. It takes a digest, so that no text can name a file elsewhere.

@@ -12,7 +12,7 @@ use super::{
 use crate::blob::MemoryBlobMap;
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
-use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, OwnerId, Owners};
 use crate::snapshot::SnapshotRow;
 
@@ -305,6 +305,15 @@ impl LogReader for MemoryReader {
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
         Ok(lock(&self.disk).logs.get(&log).and_then(|log| log.snapshot))
+    }
+
+    fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
+        let disk = lock(&self.disk);
+        let named = disk.logs.iter().filter_map(|(key, log)| Some((*key, log.snapshot?.digest)));
+        let mut found: Vec<_> = named.filter(|(key, _)| *key > after).collect();
+        found.sort_unstable_by_key(|(key, _)| *key);
+        found.truncate(max);
+        Ok(found)
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

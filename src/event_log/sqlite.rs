@@ -36,6 +36,7 @@ pub(crate) struct SqliteMedium {
     database: Database,
     durability: Durability,
     wal_damage: Option<WalDamage>,
+    was_alone: bool,
 }
 
 impl SqliteMedium {
@@ -48,7 +49,8 @@ impl SqliteMedium {
     ) -> Result<Self, OpenError> {
         let database = Database { path: directory.events_db(), vfs };
         // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
-        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?.flatten();
+        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?;
+        let was_alone = wal_damage.is_some();
         directory.lock_shared_or_create(
             || match schema::is_complete(&database, model) {
                 // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
@@ -66,7 +68,12 @@ impl SqliteMedium {
                 Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
-        Ok(Self { directory, database, durability, wal_damage })
+        Ok(Self { directory, database, durability, wal_damage: wal_damage.flatten(), was_alone })
+    }
+
+    /// Whether no other store had the directory open when this one came.
+    pub(crate) fn was_alone(&self) -> bool {
+        self.was_alone
     }
 
     /// What was found wrong with the write-ahead log, before SQLite read it.

@@ -108,6 +108,15 @@ impl LogReader for SqliteReader {
         Ok(snapshot(&self.connection, log)?)
     }
 
+    fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT log_key, digest FROM snapshots WHERE log_key > ?1 ORDER BY log_key LIMIT ?2")?;
+        let rows = statement
+            .query_map((after.0, max as i64), |row| Ok((LogKey(row.get(0)?), Digest::from_bytes(row.get(1)?))))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     fn audit(&mut self) -> &mut dyn LogAudit {
         self
     }

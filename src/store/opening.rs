@@ -11,7 +11,7 @@ use crate::actor::blob::BlobActor;
 use crate::actor::group::{GroupLimits, GroupWriter};
 use crate::actor::host_thread::HostThread;
 use crate::actor::persist::PersistActor;
-use crate::actor::snapshots::Snapshots;
+use crate::actor::snapshots::{Snapshots, clear_orphans};
 use crate::actor::workers::{Readers, WorkerPool};
 use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
 use crate::config::{Medium, StoreConfig};
@@ -62,6 +62,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let medium: Arc<dyn LogMedium>;
     let blobs: Arc<dyn BlobStore>;
     let snapshots: Arc<dyn BlobStore>;
+    let mut orphans = None;
     let snapshot_bytes_max = config.snapshots.bytes_max;
     let mut wal_damage = None;
     let release: Box<dyn FnOnce() -> Result<(), Error> + Send>;
@@ -70,6 +71,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             let directory = Arc::new(StoreDirectory::open(config.layers.files(), path, now)?);
             let sqlite = SqliteMedium::open(Arc::clone(&directory), config.layers.vfs, config.durability, M::NAME)?;
             wal_damage = sqlite.wal_damage().cloned();
+            let was_alone = sqlite.was_alone();
             medium = Arc::new(sqlite);
             let files = Arc::clone(directory.files());
             let views = FileBlobs::of_snapshots(
@@ -78,7 +80,11 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
                 directory.tmp(),
                 snapshot_bytes_max,
             );
-            snapshots = Arc::new(views);
+            let views = Arc::new(views);
+            if let Some(opened_at) = directory.opened_at().filter(|_| was_alone) {
+                orphans = Some((Arc::clone(&views), opened_at));
+            }
+            snapshots = views;
             blobs = Arc::new(FileBlobs::new(files, directory.blobs(), directory.tmp(), bytes_max));
             release = Box::new(move || Ok(directory.release()?));
         }
@@ -97,6 +103,15 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
     let writer = GroupWriter::open(Arc::clone(&medium), limits)?;
     let readers = Readers::start(medium, READER_THREADS, config.queued_jobs_max).map_err(io)?;
+    if let Some((files, opened_at)) = orphans {
+        // Beside everything else: nobody waits for it.
+        readers.submit(move |slot| {
+            let cleared = slot.read(|reader| clear_orphans(reader, &files, opened_at));
+            if let Err(error) = cleared {
+                log::warn!("stored views that no session names could not be removed: {error}");
+            }
+        })?;
+    }
     let blob_threads =
         Arc::new(WorkerPool::start("foldlog-blob", BLOB_THREADS, config.queued_jobs_max, || ()).map_err(io)?);
     let persist_thread = HostThread::start("foldlog-persist").map_err(io)?;

@@ -161,6 +161,10 @@ impl LogReader for WatchedReader {
         self.reader.snapshot(log)
     }
 
+    fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
+        self.reader.snapshots(after, max)
+    }
+
     /// A verification is there to find faults, and meets none here.
     fn audit(&mut self) -> &mut dyn LogAudit {
         self.reader.audit()
