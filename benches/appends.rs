@@ -17,6 +17,7 @@ use common::foldlog_side::{Keys, Load, Long};
 use common::measure::{Sample, Table};
 use common::{baseline, foldlog_side};
 use foldlog::Durability::{self, PowerLoss, ProcessCrash};
+use foldlog::SnapshotPolicy;
 
 /// How much is measured.
 struct Plan {
@@ -40,6 +41,14 @@ struct Row {
     beside: Side,
 }
 
+/// The long sessions, as far as they are needed.
+#[derive(Default)]
+struct Longs {
+    plain: Option<Long>,
+    /// Whose view is stored, too.
+    stored: Option<Long>,
+}
+
 #[derive(Clone, Copy)]
 enum Side {
     Append(Load),
@@ -52,6 +61,7 @@ enum Side {
     View,
     CloneVec,
     Reopen,
+    ReopenStoredView,
     Scan,
 }
 
@@ -79,6 +89,7 @@ fn rows() -> Vec<Row> {
     row("100 sessions, a key each / no keys", PowerLoss, Side::Append(keyed), Side::Append(appends(100, 1)));
     row("view of 100,000 messages / clone of their Vec", PowerLoss, Side::View, Side::CloneVec);
     row("reopen 100,000 events / scan, decode, BLAKE3", PowerLoss, Side::Reopen, Side::Scan);
+    row("reopen 100,000 events from a stored view / full fold", PowerLoss, Side::ReopenStoredView, Side::Reopen);
     rows
 }
 
@@ -97,20 +108,24 @@ fn main() {
 async fn measure(plan: &Plan, rows: &[Row]) {
     let started = Instant::now();
     let needs_long = |side| matches!(side, Side::View | Side::Reopen);
-    let long = match rows.iter().any(|row| needs_long(row.ours)) {
-        true => Some(Long::prepare(LONG_EVENTS).await),
-        false => None,
-    };
+    let needs_stored = |side| matches!(side, Side::ReopenStoredView);
+    let mut long = Longs::default();
+    if rows.iter().any(|row| needs_long(row.ours) || needs_long(row.beside)) {
+        long.plain = Some(Long::prepare(LONG_EVENTS, SnapshotPolicy::OFF).await);
+    }
+    if rows.iter().any(|row| needs_stored(row.ours)) {
+        long.stored = Some(Long::prepare(LONG_EVENTS, SnapshotPolicy::default()).await);
+    }
     let mut samples: Vec<Vec<(Sample, Sample)>> = rows.iter().map(|_| Vec::new()).collect();
     for round in 0..plan.rounds {
         for (row, samples) in rows.iter().zip(&mut samples) {
             eprintln!("round {} of {}: {}, {:?}", round + 1, plan.rounds, row.name, row.durability);
             let pair = if round % 2 == 0 {
-                let ours = run(row.ours, row.durability, plan, long.as_ref()).await;
-                (ours, run(row.beside, row.durability, plan, long.as_ref()).await)
+                let ours = run(row.ours, row.durability, plan, &long).await;
+                (ours, run(row.beside, row.durability, plan, &long).await)
             } else {
-                let beside = run(row.beside, row.durability, plan, long.as_ref()).await;
-                (run(row.ours, row.durability, plan, long.as_ref()).await, beside)
+                let beside = run(row.beside, row.durability, plan, &long).await;
+                (run(row.ours, row.durability, plan, &long).await, beside)
             };
             samples.push(pair);
         }
@@ -128,9 +143,9 @@ async fn measure(plan: &Plan, rows: &[Row]) {
     println!("{rounds} rounds, {timed:?} for each side in each round; {took} s in all");
 }
 
-async fn run(side: Side, durability: Durability, plan: &Plan, long: Option<&Long>) -> Sample {
+async fn run(side: Side, durability: Durability, plan: &Plan, long: &Longs) -> Sample {
     let (warm_up, timed) = (plan.warm_up, plan.timed);
-    let prepared = || long.expect("prepared for these rows");
+    let prepared = || long.plain.as_ref().expect("prepared for these rows");
     match side {
         Side::Append(load) => foldlog_side::append(load, durability, warm_up, timed).await,
         Side::Batches => foldlog_side::append_batches(BATCH_EVENTS, durability, warm_up, timed).await,
@@ -139,6 +154,7 @@ async fn run(side: Side, durability: Durability, plan: &Plan, long: Option<&Long
         Side::View => prepared().take_views(timed).await,
         Side::CloneVec => prepared().clone_vec(timed),
         Side::Reopen => prepared().reopen().await,
+        Side::ReopenStoredView => long.stored.as_ref().expect("prepared for this row").reopen().await,
         Side::Scan => baseline::scan(&prepared().database(), LONG_EVENTS),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldlog::agent::{AgentBody, Message};
-use foldlog::{Append, AppendKey, Durability, Session, Store, StoreConfig};
+use foldlog::{Append, AppendKey, Durability, Session, SnapshotPolicy, Store, StoreConfig};
 use futures::future::join_all;
 use tempfile::TempDir;
 
@@ -115,19 +115,24 @@ pub(crate) struct Long {
     events: usize,
     /// What a host without a store would keep.
     messages: Vec<Message>,
+    snapshots: SnapshotPolicy,
+}
+
+async fn open_long(directory: &Path, snapshots: SnapshotPolicy) -> Store {
+    Store::open(StoreConfig { snapshots, ..StoreConfig::directory(directory) }).await.unwrap()
 }
 
 impl Long {
-    pub(crate) async fn prepare(events: usize) -> Self {
+    pub(crate) async fn prepare(events: usize, snapshots: SnapshotPolicy) -> Self {
         let directory = super::directory();
-        let store = open(directory.path(), Durability::PowerLoss).await;
+        let store = open_long(directory.path(), snapshots).await;
         let session = store.open_session("session").await.unwrap();
         for batch in (0..events as u64).collect::<Vec<_>>().chunks(1000) {
             session.append_batch(batch.iter().copied().map(message).collect()).unwrap().await.unwrap();
         }
         let messages = session.view().messages.iter().map(|message| Message::clone(message)).collect();
         store.close().await.unwrap();
-        Self { directory, events, messages }
+        Self { directory, events, messages, snapshots }
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -137,16 +142,18 @@ impl Long {
     /// From the call that opens the store to the session's view.
     pub(crate) async fn reopen(&self) -> Sample {
         let started = Instant::now();
-        let store = open(self.directory.path(), Durability::PowerLoss).await;
+        let store = open_long(self.directory.path(), self.snapshots).await;
         let session = store.resume_session("session").await.unwrap();
         let sample = Sample::rate(self.events, started.elapsed());
         assert_eq!(session.view().messages.len(), self.events, "the same rows");
+        let has_snapshot = self.snapshots != SnapshotPolicy::OFF;
+        assert_eq!(store.stats().snapshot_hits, u64::from(has_snapshot), "what is measured");
         store.close().await.unwrap();
         sample
     }
 
     pub(crate) async fn take_views(&self, timed: Duration) -> Sample {
-        let store = open(self.directory.path(), Durability::PowerLoss).await;
+        let store = open_long(self.directory.path(), self.snapshots).await;
         let session = store.resume_session("session").await.unwrap();
         // So many that reading the clock does not count.
         let sample = repeat(timed, 10_000, || Arc::clone(black_box(&session.view())));

@@ -44,9 +44,13 @@ impl<K: Ord + Clone, T> Entities<K, T> {
     }
 
     /// The same entities in the same order as they were.
-    pub(super) fn of(entities: Vec<T>, id: impl Fn(&T) -> K) -> Self {
-        let places = entities.iter().enumerate().map(|(place, entity)| (id(entity), place)).collect();
-        Self { items: entities.into_iter().map(Arc::new).collect(), places }
+    pub(super) fn of(items: Vector<Arc<T>>, id: impl Fn(&T) -> K) -> Self {
+        let places = items.iter().enumerate().map(|(place, entity)| (id(entity), place)).collect();
+        Self { items, places }
+    }
+
+    pub(super) fn into_items(self) -> Vector<Arc<T>> {
+        self.items
     }
 
     /// Replaces the entity with this id, or adds it at the end.

@@ -1,8 +1,12 @@
 //! The bytes of a view: its parts in order, each collection as a list.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use imbl::Vector;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::counters::Counters;
 use super::entities::Entities;
@@ -13,51 +17,94 @@ use crate::content::Content;
 use crate::id::EventId;
 use crate::model::{DecodeError, decode_view, encode_view};
 
-/// What is encoded: of references when it is written and of values when it is read, which makes no difference to bincode.
 #[derive(Serialize, Deserialize)]
-struct Parts<Info, Messages, Turns, Steps, Evals, Vars, Error> {
-    session: Option<Info>,
-    messages: Vec<Messages>,
-    turns: Vec<Turns>,
-    steps: Vec<Steps>,
-    evals: Vec<Evals>,
+struct Parts {
+    session: Option<Shared<SessionInfo>>,
+    messages: List<Message>,
+    turns: List<Turn>,
+    steps: List<Step>,
+    evals: List<Eval>,
     counters: [u64; 5],
-    vars: Option<Vars>,
+    vars: Option<Shared<Content>>,
     compact_from: Option<EventId>,
-    error: Option<Error>,
+    error: Option<Shared<Failure>>,
 }
 
-type Read = Parts<SessionInfo, Message, Turn, Step, Eval, Content, Failure>;
-
 pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
-    // Taken apart without `..`, so that a new field must be considered here.
-    let AgentView { session, messages, turns, steps, evals, counters, vars, compact_from, error } = view;
-    let Counters { event, message, turn, step, eval } = *counters;
+    // Taken apart without `..`, so that a new field must be considered here. The clones share structure.
+    let AgentView { session, messages, turns, steps, evals, counters, vars, compact_from, error } = view.clone();
+    let Counters { event, message, turn, step, eval } = counters;
     encode_view(&Parts {
-        session: session.as_deref(),
-        messages: messages.iter().map(|message| &**message).collect(),
-        turns: turns.iter().map(|turn| &**turn).collect(),
-        steps: steps.iter().map(|step| &**step).collect(),
-        evals: evals.iter().map(|eval| &**eval).collect(),
+        session: session.map(Shared),
+        messages: List(messages),
+        turns: List(turns.into_items()),
+        steps: List(steps.into_items()),
+        evals: List(evals),
         counters: [event, message, turn, step, eval],
-        vars: vars.as_deref(),
-        compact_from: *compact_from,
-        error: error.as_deref(),
+        vars: vars.map(Shared),
+        compact_from,
+        error: error.map(Shared),
     })
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<AgentView, DecodeError> {
-    let Read { session, messages, turns, steps, evals, counters, vars, compact_from, error } = decode_view(bytes)?;
+    let Parts { session, messages, turns, steps, evals, counters, vars, compact_from, error } = decode_view(bytes)?;
     let [event, message, turn, step, eval] = counters;
     Ok(AgentView {
-        session: session.map(Arc::new),
-        messages: messages.into_iter().map(Arc::new).collect(),
-        turns: Entities::of(turns, |turn| turn.id),
-        steps: Entities::of(steps, |step| step.id),
-        evals: evals.into_iter().map(Arc::new).collect(),
+        session: session.map(|Shared(session)| session),
+        messages: messages.0,
+        turns: Entities::of(turns.0, |turn| turn.id),
+        steps: Entities::of(steps.0, |step| step.id),
+        evals: evals.0,
         counters: Counters { event, message, turn, step, eval },
-        vars: vars.map(Arc::new),
+        vars: vars.map(|Shared(vars)| vars),
         compact_from,
-        error: error.map(Arc::new),
+        error: error.map(|Shared(error)| error),
     })
+}
+
+/// Encoded as what it holds.
+struct Shared<T>(Arc<T>);
+
+impl<T: Serialize> Serialize for Shared<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shared<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(|value| Self(Arc::new(value)))
+    }
+}
+
+/// Encoded as a list. Decoded into its place at once: a list of values in between would be as large again.
+struct List<T>(Vector<Arc<T>>);
+
+impl<T: Serialize> Serialize for List<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|item| &**item))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
+                let mut list = Vector::new();
+                while let Some(item) = items.next_element::<T>()? {
+                    list.push_back(Arc::new(item));
+                }
+                Ok(List(list))
+            }
+        }
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
 }
