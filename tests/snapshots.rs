@@ -12,7 +12,7 @@ use common::{Tally, TallyBody, TestDisk, eventually};
 use foldlog::agent::{Agent, AgentBody, Eval, Message, SessionInfo, Step, StepId, Turn, TurnId};
 use foldlog::agent::{StepStatus, TurnStatus};
 use foldlog::testkit::Dice;
-use foldlog::{EventId, Session, SessionModel, SnapshotPolicy, Store, StoreConfig};
+use foldlog::{Condition, Event, EventId, Session, SessionModel, SnapshotPolicy, Store, StoreConfig};
 
 /// A snapshot whenever one can be.
 const EAGER: SnapshotPolicy =
@@ -218,29 +218,108 @@ async fn a_row_that_is_damaged_or_leads_elsewhere_is_not_used() {
     .await;
 }
 
+/// Changes the bytes of every stored view, and lets its row and its name agree with them.
+fn forge(path: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let database = rusqlite::Connection::open(path.join("events.db")).unwrap();
+    for file in files_in(path) {
+        let mut bytes = std::fs::read(&file).unwrap();
+        let old = blake3::hash(&bytes);
+        std::fs::remove_file(&file).unwrap();
+        change(&mut bytes);
+        let new = blake3::hash(&bytes);
+        let shard = path.join("snapshots").join(&new.to_hex()[..2]);
+        std::fs::create_dir_all(&shard).unwrap();
+        std::fs::write(shard.join(new.to_hex().as_str()), &bytes).unwrap();
+        let set = "UPDATE snapshots SET digest = ?2, chain = ?3, event_id = ?4 WHERE digest = ?1";
+        let event = i64::from_le_bytes(bytes[21..29].try_into().unwrap());
+        let changed = database.execute(set, (old.as_bytes(), new.as_bytes(), &bytes[37..69], event)).unwrap();
+        assert_eq!(changed, 1);
+    }
+}
+
 #[actix::test]
-async fn a_file_with_a_right_name_and_a_body_that_is_no_view_is_not_used() {
-    falls_back("not a view", |path| {
-        let database = rusqlite::Connection::open(path.join("events.db")).unwrap();
-        for log in [1, 2] {
-            let digest: String = database
-                .query_row("SELECT lower(hex(digest)) FROM snapshots WHERE log_key = ?1", [log], |row| row.get(0))
-                .unwrap();
-            let file = path.join("snapshots").join(&digest[..2]).join(&digest);
-            let mut bytes = std::fs::read(&file).unwrap();
-            std::fs::remove_file(&file).unwrap();
-            bytes.truncate(bytes.len() - 1);
-            let digest = blake3::hash(&bytes);
-            let shard = path.join("snapshots").join(&digest.to_hex()[..2]);
-            std::fs::create_dir_all(&shard).unwrap();
-            std::fs::write(shard.join(digest.to_hex().as_str()), &bytes).unwrap();
-            let changed = database
-                .execute("UPDATE snapshots SET digest = ?2 WHERE log_key = ?1", (log, digest.as_bytes()))
-                .unwrap();
-            assert_eq!(changed, 1);
+async fn a_file_that_its_row_agrees_with_and_the_log_does_not_is_not_used() {
+    falls_back("other events", |path| forge(path, |bytes| bytes[40] ^= 1)).await;
+    falls_back("an event before", |path| forge(path, |bytes| bytes[21] -= 1)).await;
+    falls_back("an event that is not there yet", |path| forge(path, |bytes| bytes[21] = 200)).await;
+    falls_back("another log", |path| forge(path, |bytes| bytes[6] ^= 1)).await;
+    falls_back("another view schema", |path| forge(path, |bytes| bytes[1] ^= 1)).await;
+    falls_back("no view", |path| forge(path, |bytes| bytes.truncate(bytes.len() - 1))).await;
+}
+
+/// Adds numbers; what it does with views depends on the sum.
+struct Brittle;
+
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+struct Add(u64);
+
+impl SessionModel for Brittle {
+    const NAME: &'static str = "brittle";
+    const SCHEMA: u16 = 1;
+    type Body = Add;
+    type View = u64;
+    type Counters = ();
+    type Transient = ();
+
+    fn event_type(_: &Add) -> &'static str {
+        "add"
+    }
+
+    fn apply(sum: &mut u64, event: &Event<Self>) {
+        *sum += event.body().0;
+    }
+
+    fn encode_view(sum: &u64) -> Option<Vec<u8>> {
+        assert_ne!(*sum, 100, "this view panics when it is encoded");
+        foldlog::encode_view(sum)
+    }
+
+    fn decode_view(bytes: &[u8]) -> Result<u64, foldlog::DecodeError> {
+        let sum = foldlog::decode_view(bytes)?;
+        assert_ne!(sum, 50, "this view panics when it is decoded");
+        Ok(sum)
+    }
+
+    fn decode(_: &str, _: u16, bytes: &[u8]) -> Result<Add, foldlog::DecodeError> {
+        foldlog::decode_body(bytes)
+    }
+}
+
+#[actix::test]
+async fn a_model_that_panics_over_the_bytes_of_a_view_loses_nothing() {
+    for disk in [TestDisk::directory(), TestDisk::memory()] {
+        let store = open::<Brittle>(&disk, |config| config.snapshots.every_events = u64::MAX).await;
+        store.open_session("s").await.unwrap().append(Add(50)).unwrap().await.unwrap();
+        store.close().await.unwrap();
+        assert_eq!(store.stats().snapshots_written, 1);
+        let store = open::<Brittle>(&disk, |config| config.snapshots.every_events = u64::MAX).await;
+        let session = store.open_session("s").await.unwrap();
+        assert_eq!((*session.view().state(), store.stats().snapshot_fallbacks), (50, 1));
+        session.append(Add(50)).unwrap().await.unwrap();
+        store.close().await.unwrap();
+        assert_eq!(store.stats().snapshots_written, 0);
+        let store = open::<Brittle>(&disk, |_| ()).await;
+        assert_eq!(*store.open_session("s").await.unwrap().view().state(), 100);
+        store.close().await.unwrap();
+    }
+}
+
+/// Whether a view that stands before the log's last event is stored as if it were the last one's.
+#[actix::test]
+async fn a_session_that_cannot_be_folded_to_its_end_stores_no_view() {
+    for disk in [TestDisk::directory(), TestDisk::memory()] {
+        for _ in 0..2 {
+            let store = open::<Tally>(&disk, |_| ()).await;
+            let session = store.open_session("s").await.unwrap();
+            if session.view().head() == EventId::ZERO {
+                session.append(TallyBody::Added(1)).unwrap().await.unwrap();
+                session.append(TallyBody::Poisoned).unwrap().await.unwrap();
+            }
+            assert_eq!((session.view().sum, session.view().head()), (1, EventId::new(1)));
+            assert_eq!(session.condition(), Condition::Unfoldable { event: EventId::new(2) });
+            store.close().await.unwrap();
         }
-    })
-    .await;
+    }
 }
 
 #[actix::test]
