@@ -19,13 +19,11 @@ pub(super) struct Pages<'a> {
     page_events: usize,
     /// The last event that was checked.
     head: Head,
-    /// What is wrong with the event behind it.
-    wrong: Option<Error>,
 }
 
 impl<'a> Pages<'a> {
     pub(super) fn after(head: Head, session: &'a SessionId, log: LogMeta, page_events: usize) -> Self {
-        Self { session, log, page_events, head, wrong: None }
+        Self { session, log, page_events, head }
     }
 
     /// Hands over each page in order, and what is wrong with an event after all events before it. Gives the last event.
@@ -80,23 +78,19 @@ impl<'a> Pages<'a> {
 
     /// Empty where the log ends.
     fn next(&mut self, reader: &mut dyn LogReader) -> Result<StoredPage, Error> {
-        if let Some(wrong) = self.wrong.take() {
-            return Err(wrong);
-        }
         let mut page = read(reader, self.session, self.log, self.head.id, self.page_events)?;
         let mut checked = 0;
         for stored in page.rows() {
-            if let Err(error) = check(self.session, &self.head, stored) {
-                self.wrong = Some(error);
-                break;
+            match check(self.session, &self.head, stored) {
+                Ok(()) => {}
+                Err(error) if checked == 0 => return Err(error),
+                // The next page begins with it.
+                Err(_) => break,
             }
             self.head = Head { id: stored.id, chain: stored.chain, at: stored.at };
             checked += 1;
         }
         page.truncate(checked);
-        match self.wrong.take_if(|_| checked == 0) {
-            Some(wrong) => Err(wrong),
-            None => Ok(page),
-        }
+        Ok(page)
     }
 }
