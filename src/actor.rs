@@ -19,10 +19,12 @@
 //! - A dropped `send` future cancels silently: appends do not use it.
 
 pub(crate) mod blob;
+pub(crate) mod courier;
 pub(crate) mod entry;
 pub(crate) mod group;
 pub(crate) mod host_thread;
 pub(crate) mod in_flight;
+pub(crate) mod key_index;
 pub(crate) mod persist;
 pub(crate) mod published;
 pub(crate) mod recovery;
@@ -42,8 +44,11 @@ use actix::prelude::*;
 use crate::blob::BlobStore;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
+use crate::event_log::Write;
 use crate::stats::Counters;
-use persist::PersistActor;
+use courier::Courier;
+use group::Reply;
+use persist::{Persist, PersistActor};
 use workers::Readers;
 
 /// Tells an actor to restart: it stops, and its supervisor brings it back.
@@ -71,6 +76,18 @@ pub(crate) struct Panicked {
     function: &'static str,
 }
 
+/// Where session actors run, and the way there.
+pub(crate) struct Seat {
+    pub(crate) arbiter: ArbiterHandle,
+    pub(crate) courier: Courier,
+}
+
+impl Seat {
+    fn new(arbiter: ArbiterHandle) -> Self {
+        Self { courier: Courier::on(&arbiter), arbiter }
+    }
+}
+
 /// What every session of a store shares.
 pub(crate) struct Services {
     pub(crate) config: StoreConfig,
@@ -79,7 +96,7 @@ pub(crate) struct Services {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) snapshots: snapshots::Snapshots,
     pub(crate) readers: Readers,
-    pub(crate) arbiters: Vec<ArbiterHandle>,
+    seats: Vec<Seat>,
     pub(crate) counters: Arc<Counters>,
     next_arbiter: AtomicUsize,
     closed: AtomicBool,
@@ -102,18 +119,28 @@ impl Services {
             blobs,
             snapshots,
             readers,
-            arbiters,
+            seats: arbiters.into_iter().map(Seat::new).collect(),
             counters,
             next_arbiter: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
     }
 
-    /// The arbiters for the next session actor, each once, beginning with the next in turn.
-    pub(crate) fn arbiters_in_turn(&self) -> impl Iterator<Item = &ArbiterHandle> {
+    /// The seats for the next session actor, each once, beginning with the next in turn.
+    pub(crate) fn seats_in_turn(&self) -> impl Iterator<Item = &Seat> {
         let turn = self.next_arbiter.fetch_add(1, Ordering::Relaxed);
-        let first = turn.checked_rem(self.arbiters.len()).unwrap_or_default();
-        self.arbiters.iter().cycle().skip(first).take(self.arbiters.len())
+        let first = turn.checked_rem(self.seats.len()).unwrap_or_default();
+        self.seats.iter().cycle().skip(first).take(self.seats.len())
+    }
+
+    /// Sends a write on its way to the log. It is answered once.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the order of the writes is the order of the log; what is in flight is counted"
+    )]
+    pub(crate) fn persist(&self, write: Write, incarnation: u64, reply: Reply) {
+        self.counters.write_sent();
+        self.persist.do_send(Persist { write, incarnation, reply });
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use actix::prelude::{Message, MessageResponse};
 use futures::channel::oneshot;
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event_log::{LogMeta, LogReader};
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::model::{Event, SessionModel};
+use crate::stats::Counters;
 
 /// An append: one or more bodies, all or nothing, and the conditions under which they are written.
 ///
@@ -133,20 +135,34 @@ impl<M: SessionModel> Future for Receipt<M> {
     }
 }
 
+/// How much of a session is in flight. Its store counts along.
+pub(crate) struct Flights {
+    session: AtomicUsize,
+    counters: Arc<Counters>,
+}
+
+impl Flights {
+    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+        Self { session: AtomicUsize::new(0), counters }
+    }
+}
+
 /// One thing in flight, counted until dropped.
-pub(crate) struct Counted(Arc<AtomicUsize>);
+pub(crate) struct Counted(Arc<Flights>);
 
 impl Counted {
     /// Counts one more, unless that is over the limit.
-    pub(crate) fn enter(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        let entered = Self(Arc::clone(count));
-        (count.fetch_add(1, Ordering::AcqRel) < limit).then_some(entered)
+    pub(crate) fn enter(flights: &Arc<Flights>, limit: usize) -> Option<Self> {
+        flights.counters.flight_began();
+        let entered = Self(Arc::clone(flights));
+        (flights.session.fetch_add(1, Ordering::AcqRel) < limit).then_some(entered)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.session.fetch_sub(1, Ordering::AcqRel);
+        self.0.counters.flight_ended();
     }
 }
 
@@ -165,6 +181,8 @@ pub(crate) struct Request<M: SessionModel> {
 /// The way back to one caller. Counts as in flight until it answers.
 pub(crate) struct AppendReply<M: SessionModel> {
     sender: oneshot::Sender<Result<Appended<M>, Error>>,
+    /// When the caller called.
+    pub(crate) asked: Instant,
     _in_flight: Counted,
 }
 
@@ -177,7 +195,7 @@ impl<M: SessionModel> AppendReply<M> {
 }
 
 impl<M: SessionModel> Request<M> {
-    pub(crate) fn new(append: Append<M>, session: SessionId, in_flight: Counted) -> (Self, Receipt<M>) {
+    pub(crate) fn new(append: Append<M>, session: SessionId, asked: Instant, in_flight: Counted) -> (Self, Receipt<M>) {
         let (sender, answer) = oneshot::channel();
         let request = Self {
             bodies: append.bodies,
@@ -185,7 +203,7 @@ impl<M: SessionModel> Request<M> {
             key: append.key,
             refs_checked: false,
             key_checked: false,
-            reply: AppendReply { sender, _in_flight: in_flight },
+            reply: AppendReply { sender, asked, _in_flight: in_flight },
         };
         (request, Receipt { session, answer })
     }

@@ -87,7 +87,7 @@ pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, Sessio
 pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body, decode_view, encode_view};
 pub use salvage::{Salvage, Salvaged};
 pub use snapshot::SnapshotPolicy;
-pub use stats::Stats;
+pub use stats::{Histogram, Stats};
 pub use store::{Session, SessionSummary, StopOutcome, Store, StoredState};
 pub use verify::{Problem, Verification};
 

@@ -8,6 +8,7 @@
 //! [u8; 16]  log id
 //! u64 i64   the last event that is folded in, and its time
 //! [u8; 32]  the chain hash at that event
+//! u32       length of the filter of append keys, then the filter in bincode
 //! ...       the view, as the model encodes it, to the end
 //! ```
 
@@ -92,8 +93,8 @@ impl Tail {
 }
 
 /// The bytes of a snapshot around those of its view.
-pub(crate) fn encode<M: SessionModel>(log: &LogMeta, head: &Head, view: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(70 + view.len());
+pub(crate) fn encode<M: SessionModel>(log: &LogMeta, head: &Head, keys: &[u8], view: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(80 + keys.len() + view.len());
     bytes.push(FORMAT);
     bytes.extend(M::VIEW_SCHEMA.to_le_bytes());
     bytes.extend(M::SCHEMA.to_le_bytes());
@@ -101,12 +102,17 @@ pub(crate) fn encode<M: SessionModel>(log: &LogMeta, head: &Head, view: &[u8]) -
     bytes.extend(head.id.get().to_le_bytes());
     bytes.extend(head.at.as_micros().to_le_bytes());
     bytes.extend(head.chain.0);
+    bytes.extend((keys.len() as u32).to_le_bytes());
+    bytes.extend(keys);
     bytes.extend(view);
     bytes
 }
 
-/// The head that a snapshot is of, and the bytes of its view.
-pub(crate) fn decode<'a, M: SessionModel>(log: &LogMeta, bytes: &'a [u8]) -> Result<(Head, &'a [u8]), String> {
+/// The head that a snapshot is of, the bytes of its filter, and those of its view.
+pub(crate) fn decode<'a, M: SessionModel>(
+    log: &LogMeta,
+    bytes: &'a [u8],
+) -> Result<(Head, &'a [u8], &'a [u8]), String> {
     let mut rest = bytes;
     let [format] = take(&mut rest)?;
     if format != FORMAT {
@@ -122,7 +128,9 @@ pub(crate) fn decode<'a, M: SessionModel>(log: &LogMeta, bytes: &'a [u8]) -> Res
     let id = EventId::new(u64::from_le_bytes(take(&mut rest)?));
     let at = Timestamp::from_micros(i64::from_le_bytes(take(&mut rest)?));
     let chain = Chain(take(&mut rest)?);
-    Ok((Head { id, chain, at }, rest))
+    let keys = u32::from_le_bytes(take(&mut rest)?) as usize;
+    let (keys, view) = rest.split_at_checked(keys).ok_or("it ends within its filter of keys")?;
+    Ok((Head { id, chain, at }, keys, view))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
@@ -145,8 +153,8 @@ mod tests {
     #[test]
     fn a_header_comes_back_and_every_truncation_of_it_is_an_error() {
         let (log, head) = sample();
-        let bytes = encode::<Agent>(&log, &head, b"view");
-        assert_eq!(decode::<Agent>(&log, &bytes), Ok((head, b"view".as_slice())));
+        let bytes = encode::<Agent>(&log, &head, b"keys", b"view");
+        assert_eq!(decode::<Agent>(&log, &bytes), Ok((head, b"keys".as_slice(), b"view".as_slice())));
         for len in 0..bytes.len() - 4 {
             assert!(decode::<Agent>(&log, &bytes[..len]).is_err(), "{len}");
         }
@@ -155,7 +163,7 @@ mod tests {
     #[test]
     fn another_format_schema_or_log_is_refused() {
         let (log, head) = sample();
-        let bytes = encode::<Agent>(&log, &head, b"view");
+        let bytes = encode::<Agent>(&log, &head, b"keys", b"view");
         for at in [0, 1, 3, 5, 20] {
             let mut other = bytes.clone();
             other[at] ^= 1;

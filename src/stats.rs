@@ -1,24 +1,50 @@
 //! What a store counts while it runs: always on, and cheap enough for that.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+mod counters;
+mod histogram;
 
-/// What a store has done and met since it was opened. [`Store::stats`](crate::Store::stats) takes it; each number is exact,
-/// and together they may be a moment apart.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+use std::time::Duration;
+
+pub(crate) use counters::{Counters, Gauge};
+pub use histogram::Histogram;
+
+/// What a store has done and met since it was opened, and what it has to do. [`Store::stats`](crate::Store::stats) takes it.
+///
+/// Each number is exact, and together they may be a moment apart. They count what this store did: another one on the same
+/// directory has its own. What ends in `_micros` is in microseconds, the part below one left out; a histogram counts too,
+/// by its [`count`](Histogram::count).
+///
+/// An append is counted before its caller is answered, so that whoever has an answer finds it here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// How many appends were acknowledged: a batch is one, and a retry that found its first result is none.
     pub appends_acknowledged: u64,
+    /// How many events they wrote.
+    pub events_acknowledged: u64,
+    /// How long each of these appends took, from the call to its answer: checks, the wait for its turn, the commit, and the
+    /// fold. For an append that is sent as a message, from when the session's actor took it from its mailbox.
+    pub acknowledgement_micros: Histogram,
     /// How many appends were refused at the call, since their session had `session_in_flight_max` in flight:
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy).
     pub appends_busy: u64,
-    /// How many recoveries and readings of a state began with a stored view.
-    pub snapshot_hits: u64,
-    /// How many stored views could not be used, being damaged, missing or of another build: the log was folded instead.
-    pub snapshot_fallbacks: u64,
-    /// How many views were stored.
-    pub snapshots_written: u64,
+    /// How many appends and transients are on their way now, of all sessions: accepted, and not answered or shown.
+    pub in_flight: u64,
+
+    /// How long each group took to be committed: the transaction, its COMMIT and the sync in it. A group is what one
+    /// transaction wrote of whatever waited; those that only opened, claimed or gave up sessions are not counted.
+    pub commit_micros: Histogram,
+    /// How many appends each of these groups wrote.
+    pub group_appends: Histogram,
+    /// How many events each of these groups wrote.
+    pub group_events: Histogram,
+    /// How many groups were rolled back, or had a COMMIT that failed. Those who waited for them know what became of their
+    /// appends: see [`ErrorKind`](crate::ErrorKind).
+    pub groups_failed: u64,
+    /// How many writes wait for the log now, or are in the transaction that is on: appends, and what opens, claims and gives
+    /// up sessions.
+    pub writes_queued: u64,
+
     /// How often another process that held the database's write lock made a group of appends wait. Waits of less than a
     /// quarter of a second are SQLite's own, and not counted.
     pub lock_waits: u64,
@@ -26,100 +52,50 @@ pub struct Stats {
     pub lock_waited: Duration,
     /// For how long a group waits by now, if one does.
     pub lock_waiting: Option<Duration>,
-}
 
-/// The counters behind [`Stats`].
-#[derive(Debug)]
-pub(crate) struct Counters {
-    opened: Instant,
-    appends_acknowledged: AtomicU64,
-    appends_busy: AtomicU64,
-    pub(crate) snapshot_hits: AtomicU64,
-    pub(crate) snapshot_fallbacks: AtomicU64,
-    pub(crate) snapshots_written: AtomicU64,
-    lock_waits: AtomicU64,
-    /// Of the waits that have ended.
-    lock_waited_micros: AtomicU64,
-    /// When the wait that is on began, in microseconds after `opened`; [`NOT_WAITING`] when none is.
-    lock_waiting_since: AtomicU64,
-}
+    /// The size of the write-ahead log, in bytes, as the last commit left it. It is written over from its beginning after a
+    /// checkpoint, and only then stops growing. 0 in memory.
+    pub wal_bytes: u64,
+    /// How many checkpoints moved all that was committed from the write-ahead log to the database.
+    pub checkpoints: u64,
+    /// How many could not, since a reader still needed the log: then it grows. One now and then is a read of this store;
+    /// many are a program that holds a read transaction open. No write is refused for it.
+    pub checkpoints_blocked: u64,
 
-const NOT_WAITING: u64 = u64::MAX;
+    /// How many sessions are open in this store.
+    pub sessions_open: u64,
+    /// How long each recovery of a session took, from when it was asked for to when its log was folded: of one that was
+    /// opened, whose actor restarted, or that another store has written. A session that is made needs none.
+    pub recovery_micros: Histogram,
+    /// How many recoveries failed: the log could not be read, is damaged, or the store was closed.
+    pub recoveries_failed: u64,
+    /// How many recoveries are on now, those included that wait for a thread.
+    pub recoveries_running: u64,
+    /// How many reads wait for a thread now: recoveries, pages of events, states read from disk.
+    pub reads_queued: u64,
 
-impl Counters {
-    pub(crate) fn new() -> Self {
-        Self {
-            opened: Instant::now(),
-            appends_acknowledged: AtomicU64::new(0),
-            appends_busy: AtomicU64::new(0),
-            snapshot_hits: AtomicU64::new(0),
-            snapshot_fallbacks: AtomicU64::new(0),
-            snapshots_written: AtomicU64::new(0),
-            lock_waits: AtomicU64::new(0),
-            lock_waited_micros: AtomicU64::new(0),
-            lock_waiting_since: AtomicU64::new(NOT_WAITING),
-        }
-    }
+    /// How many recoveries and readings of a state began with a stored view.
+    pub snapshot_hits: u64,
+    /// How many stored views could not be used, being damaged, missing or of another build: the log was folded instead.
+    pub snapshot_fallbacks: u64,
+    /// How many views were stored.
+    pub snapshots_written: u64,
 
-    pub(crate) fn append_acknowledged(&self) {
-        self.appends_acknowledged.fetch_add(1, Ordering::Relaxed);
-    }
+    /// How many puts of a blob were answered with its reference.
+    pub blob_puts: u64,
+    /// How many bytes they put.
+    pub blob_bytes_put: u64,
+    /// How many of these puts found their bytes stored already.
+    pub blobs_deduplicated: u64,
+    /// How many bytes were not stored once more, for that.
+    pub blob_bytes_deduplicated: u64,
+    /// How many puts, reads and checks of blobs wait for a thread now.
+    pub blob_calls_queued: u64,
 
-    pub(crate) fn append_busy(&self) {
-        self.appends_busy.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn lock_wait_began(&self, at: Instant) {
-        self.lock_waits.fetch_add(1, Ordering::Relaxed);
-        self.lock_waiting_since.store(micros(at.saturating_duration_since(self.opened)), Ordering::Relaxed);
-    }
-
-    pub(crate) fn lock_wait_ended(&self, waited: Duration) {
-        self.lock_waiting_since.store(NOT_WAITING, Ordering::Relaxed);
-        self.lock_waited_micros.fetch_add(micros(waited), Ordering::Relaxed);
-    }
-
-    pub(crate) fn look(&self) -> Stats {
-        let lock_waiting = match self.lock_waiting_since.load(Ordering::Relaxed) {
-            NOT_WAITING => None,
-            since => Some(self.opened.elapsed().saturating_sub(Duration::from_micros(since))),
-        };
-        let waited = Duration::from_micros(self.lock_waited_micros.load(Ordering::Relaxed));
-        Stats {
-            appends_acknowledged: self.appends_acknowledged.load(Ordering::Relaxed),
-            appends_busy: self.appends_busy.load(Ordering::Relaxed),
-            snapshot_hits: self.snapshot_hits.load(Ordering::Relaxed),
-            snapshot_fallbacks: self.snapshot_fallbacks.load(Ordering::Relaxed),
-            snapshots_written: self.snapshots_written.load(Ordering::Relaxed),
-            lock_waits: self.lock_waits.load(Ordering::Relaxed),
-            lock_waited: waited + lock_waiting.unwrap_or_default(),
-            lock_waiting,
-        }
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(NOT_WAITING - 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_for_the_lock_is_seen_while_it_is_on_and_adds_up_afterwards() {
-        let counters = Counters::new();
-        assert_eq!(counters.look(), Stats::default());
-        counters.lock_wait_began(counters.opened);
-        let during = counters.look();
-        assert_eq!((during.lock_waits, during.lock_waiting), (1, Some(during.lock_waited)));
-        counters.lock_wait_ended(Duration::from_secs(60));
-        counters.lock_wait_began(Instant::now());
-        counters.lock_wait_ended(Duration::from_millis(1500));
-        let after = Stats { lock_waits: 2, lock_waited: Duration::from_millis(61_500), ..Stats::default() };
-        assert_eq!(counters.look(), after);
-        counters.append_acknowledged();
-        counters.append_busy();
-        assert_eq!(counters.look(), Stats { appends_acknowledged: 1, appends_busy: 1, ..after });
-    }
+    /// How many gap markers subscribers were given.
+    pub subscriber_gaps: u64,
+    /// How many events these gaps left out: their subscribers may read them from the log.
+    pub subscriber_events_left_out: u64,
+    /// How many transients they left out.
+    pub subscriber_transients_left_out: u64,
 }

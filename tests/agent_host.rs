@@ -111,6 +111,29 @@ fn variables_and_functions_live_through_a_restart_of_the_actor_and_of_the_progra
 }
 
 #[test]
+fn the_stats_of_the_store_are_shown_when_asked_for() {
+    let host = Host::new();
+    let large = "let pad = \"\"; for n in 0..20000 { pad += \"x\"; } pad";
+    let ended = host.run(&format!(":stats\n{large}\npad\n:restart\n:stats"));
+    let shown: Vec<_> = ended.stderr.lines().collect();
+    // The session's first event, and two appends of three and of five events for each of the two turns.
+    for (line, times) in [
+        ("appends: 1 acknowledged, 1 events; 0 refused as busy", 1),
+        ("appends: 5 acknowledged, 17 events; 0 refused as busy", 1),
+        ("groups: 5 committed, 0 failed", 1),
+        ("waits for another process: 0, 0ns in all", 2),
+        ("sessions: 1 open; 0 recoveries, 0 failed", 1),
+        ("sessions: 1 open; 1 recoveries, 0 failed", 1),
+        // Result and variables of both turns: two values of 20,002 and 20,010 bytes, put twice each.
+        ("blobs: 4 puts, 2 of them there already, which saved 40012 bytes", 1),
+        ("gaps of subscribers: 0, of 0 events and 0 transients", 2),
+    ] {
+        assert_eq!(shown.iter().filter(|shown| **shown == line).count(), times, "{line}: {}", ended.stderr);
+    }
+    assert!(!ended.lines.iter().any(|line| line.contains("appends")), "stdout has results only: {ended:?}");
+}
+
+#[test]
 fn values_come_back_as_they_were() {
     let host = Host::new();
     let values = [

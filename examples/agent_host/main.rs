@@ -8,10 +8,12 @@
 //! Quit it or kill it, start it again with the same session: the variables are back, and so are the functions that lines
 //! defined. What is no JSON (closures, timestamps) ends with the process, and a constant comes back as a variable. A line that fails changes
 //! nothing. Blank lines and lines that begin with `//` are skipped; `:restart` stops the session's actor, so that its
-//! supervisor brings it back from the log; `:compact` compacts the session; `:quit` ends.
+//! supervisor brings it back from the log; `:compact` compacts the session; `:stats` shows what the store has counted, on
+//! stderr as everything but results; `:quit` ends.
 
 mod agent;
 mod interpreter;
+mod report;
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
@@ -22,6 +24,7 @@ use actix::prelude::*;
 use foldlog::{Store, StoreConfig};
 
 use agent::{Agent, Ask};
+use report::Report;
 
 const USAGE: &str = "usage: agent_host [--dir DIR] [--session ID] [--script FILE]";
 
@@ -114,9 +117,13 @@ async fn converse(store: &Store, session: &str, mut lines: Lines) -> Result<(), 
             ":quit" => break,
             ":restart" => Ask::Restart,
             ":compact" => Ask::Compact,
+            ":stats" => {
+                eprintln!("{}", Report(store.stats()));
+                continue;
+            }
             _ if line.starts_with("//") => continue,
             _ if line.starts_with(':') => {
-                eprintln!("agent_host: {line} is none of :restart, :compact, :quit");
+                eprintln!("agent_host: {line} is none of :restart, :compact, :stats, :quit");
                 continue;
             }
             _ => Ask::Turn(line.to_owned()),

@@ -8,9 +8,10 @@ use futures::channel::oneshot;
 
 use super::Restart;
 use super::workers::WorkerPool;
-use crate::blob::{BlobError, BlobStore};
+use crate::blob::{BlobError, BlobStore, Put};
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest};
+use crate::stats::Counters;
 
 /// Serves the blobs of a store: global, content-addressed, immutable.
 ///
@@ -20,11 +21,17 @@ pub struct BlobActor {
     blobs: Arc<dyn BlobStore>,
     threads: Arc<WorkerPool<()>>,
     bytes_max: u64,
+    counters: Arc<Counters>,
 }
 
 impl BlobActor {
-    pub(crate) fn new(blobs: Arc<dyn BlobStore>, threads: Arc<WorkerPool<()>>, bytes_max: u64) -> Self {
-        Self { blobs, threads, bytes_max }
+    pub(crate) fn new(
+        blobs: Arc<dyn BlobStore>,
+        threads: Arc<WorkerPool<()>>,
+        bytes_max: u64,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { blobs, threads, bytes_max, counters }
     }
 
     /// Runs a call on a blob thread.
@@ -90,11 +97,16 @@ impl Handler<PutBlob> for BlobActor {
 
     fn handle(&mut self, PutBlob { bytes, kind }: PutBlob, _: &mut Context<Self>) -> Self::Result {
         let (size, limit) = (bytes.len() as u64, self.bytes_max);
+        let counters = Arc::clone(&self.counters);
         self.run(move |blobs| {
             if size > limit {
                 return Err(BlobError::TooLarge { size, limit }.into());
             }
-            let digest = blobs.put(&bytes)?.digest;
+            let Put { digest, existed, .. } = blobs.put(&bytes)?;
+            counters.blob_put(size);
+            if existed {
+                counters.blob_deduplicated(size);
+            }
             Ok(BlobRef { digest, bytes: size, kind, encoding: BlobEncoding::Plain })
         })
     }

@@ -2,8 +2,9 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use actix::prelude::*;
 use futures::channel::oneshot;
@@ -14,7 +15,7 @@ use super::session::{Accept, Recovery, SessionActor};
 use super::session_state::{ClaimTask, SessionState, Task};
 use super::workers::lock;
 use super::{Services, guarded};
-use crate::append::{Append, Counted, Receipt, Request};
+use crate::append::{Append, Counted, Flights, Receipt, Request};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, LogMeta};
 use crate::id::SessionId;
@@ -30,7 +31,7 @@ pub(crate) struct Entry<M: SessionModel> {
     pub(crate) state: Mutex<SessionState<M>>,
     published: Arc<Published<M>>,
     address: RwLock<Address<M>>,
-    in_flight: Arc<AtomicUsize>,
+    in_flight: Arc<Flights>,
     turn_taken: AtomicBool,
     context: Mutex<Context>,
     /// Held while the session is being stopped, so that two who stop it do not both say so.
@@ -77,7 +78,7 @@ impl<M: SessionModel> Entry<M> {
             published: Arc::clone(state.published()),
             state: Mutex::new(state),
             address: RwLock::new(Address::None),
-            in_flight: Arc::default(),
+            in_flight: Arc::new(Flights::new(Arc::clone(&services.counters))),
             turn_taken: AtomicBool::new(false),
             context: Mutex::default(),
             stopping: futures::lock::Mutex::default(),
@@ -107,12 +108,13 @@ impl<M: SessionModel> Entry<M> {
             Address::Live(address) if address.connected() => return Ok(address.clone()),
             Address::Live(_) | Address::None => {}
         }
-        for arbiter in self.services.arbiters_in_turn() {
+        for seat in self.services.seats_in_turn() {
+            let courier = seat.courier.clone();
             let mut starting = Starting(Some(Arc::clone(self)));
-            let address = Supervisor::start_in_arbiter(arbiter, move |_| {
+            let address = Supervisor::start_in_arbiter(&seat.arbiter, move |_| {
                 let entry = starting.0.take();
                 // The closure is an `FnOnce`, and only its drop takes the entry otherwise.
-                SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")))
+                SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")), courier)
             });
             if address.connected() {
                 *slot = Address::Live(address.clone());
@@ -186,6 +188,7 @@ impl<M: SessionModel> Entry<M> {
 
     /// Checks an append as far as the caller's thread can.
     pub(crate) fn admit(&self, append: Append<M>) -> Result<(Task<M>, Receipt<M>), Error> {
+        let asked = Instant::now();
         self.services.check_open()?;
         let limit = self.services.config.batch_events_max;
         if append.bodies.len() > limit {
@@ -205,7 +208,7 @@ impl<M: SessionModel> Entry<M> {
                 .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
         }
         let entered = self.enter().inspect_err(|_| self.services.counters.append_busy())?;
-        let (request, receipt) = Request::new(append, self.id.clone(), entered);
+        let (request, receipt) = Request::new(append, self.id.clone(), asked, entered);
         Ok((Task::Append(request), receipt))
     }
 

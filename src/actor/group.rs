@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::codec::Chain;
 use crate::event_log::{Claim, CommitError, EventLog, LogError, LogKey, LogMedium, Refusal, Write, Written};
 use crate::id::EventId;
+use crate::stats::Counters;
 
 /// A write that waits for its commit, and who waits for it.
 pub(crate) struct Pending {
@@ -57,6 +58,9 @@ pub(crate) struct GroupWriter {
     reads: usize,
     incarnations: HashMap<LogKey, u64>,
     limits: GroupLimits,
+    counters: Arc<Counters>,
+    /// How many writes ever came.
+    received: u64,
     closed: bool,
 }
 
@@ -67,7 +71,11 @@ pub(crate) struct GroupLimits {
 }
 
 impl GroupWriter {
-    pub(crate) fn open(medium: Arc<dyn LogMedium>, limits: GroupLimits) -> Result<Self, LogError> {
+    pub(crate) fn open(
+        medium: Arc<dyn LogMedium>,
+        limits: GroupLimits,
+        counters: Arc<Counters>,
+    ) -> Result<Self, LogError> {
         let log = Some(medium.writer()?);
         Ok(Self {
             medium,
@@ -76,12 +84,24 @@ impl GroupWriter {
             reads: 0,
             incarnations: HashMap::new(),
             limits,
+            counters,
+            received: 0,
             closed: false,
         })
     }
 
     /// Queues a write. It is answered by a later flush.
     pub(crate) fn push(&mut self, pending: Pending) {
+        if let Write::Register { .. } = &pending.write {
+            // Counted here, since whoever sends one may give up before it arrives.
+            self.counters.write_sent();
+        }
+        self.received += 1;
+        self.enqueue(pending);
+        self.count_answered();
+    }
+
+    fn enqueue(&mut self, pending: Pending) {
         if self.closed {
             return (pending.reply)(Err(PersistError::Closed));
         }
@@ -102,6 +122,11 @@ impl GroupWriter {
         self.pending.push_back(pending);
     }
 
+    /// What came and does not wait any more was answered.
+    fn count_answered(&self) {
+        self.counters.writes_answered(self.received.saturating_sub(self.pending.len() as u64));
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.pending.is_empty()
     }
@@ -113,6 +138,12 @@ impl GroupWriter {
 
     /// Commits one group and answers everyone in it.
     pub(crate) fn flush(&mut self) -> Next {
+        let next = self.flush_groups();
+        self.count_answered();
+        next
+    }
+
+    fn flush_groups(&mut self) -> Next {
         // First, and apart: they need no write lock, so that another process that holds it delays no session that is only
         // opened.
         let reads = self.take_reads();
@@ -136,10 +167,13 @@ impl GroupWriter {
                 return self.next();
             }
         };
+        let begun = Instant::now();
         let committed = catch_unwind(AssertUnwindSafe(|| log.commit(&writes)))
             .unwrap_or_else(|_| Err(CommitError::Unknown(LogError::Io("the commit panicked".to_owned()))));
         match committed {
             Ok(answers) => {
+                let (appends, events) = appended(&writes, &answers);
+                self.counters.group_committed(begun.elapsed(), appends, events);
                 for ((_, reply), answer) in waiting.into_iter().zip(answers) {
                     reply(answer.map_err(PersistError::Refused));
                 }
@@ -155,6 +189,7 @@ impl GroupWriter {
             }
             Err(CommitError::NotWritten(error)) => {
                 log::error!("a group was rolled back: {error}");
+                self.counters.group_failed();
                 if matches!(error, LogError::DiskFull) {
                     self.log = Some(log);
                 }
@@ -163,6 +198,7 @@ impl GroupWriter {
             }
             Err(CommitError::Unknown(error)) => {
                 log::error!("a commit failed, the event log is opened again: {error}");
+                self.counters.group_failed();
                 // This connection may hold pages that never reached the disk: it is never used again.
                 drop(log);
                 let (writes, waiting) = self.put_reads_back(writes, waiting);
@@ -202,6 +238,7 @@ impl GroupWriter {
         while !self.is_idle() {
             if self.flush() == Next::Retry && Instant::now() >= deadline {
                 answer_all(self.take_group().1, || PersistError::NotWritten(LogError::Busy));
+                self.count_answered();
             }
         }
         match self.log.take() {
@@ -296,6 +333,14 @@ type Group = (Vec<Write>, Waiting);
 
 fn is_read(write: &Write) -> bool {
     matches!(write, Write::Fence { claim: Claim::No, .. })
+}
+
+/// How many appends a group wrote, and how many events.
+fn appended(writes: &[Write], answers: &[Result<Written, Refusal>]) -> (u64, u64) {
+    writes.iter().zip(answers).fold((0, 0), |(appends, total), pair| match pair {
+        (Write::Append { events, .. }, Ok(_)) => (appends + 1, total + events.len() as u64),
+        _ => (appends, total),
+    })
 }
 
 fn answer_all(waiting: Waiting, error: impl Fn() -> PersistError) {

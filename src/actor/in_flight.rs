@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::event_log::Head;
 use crate::id::{AppendKey, EventId};
 use crate::model::{Event, SessionModel};
+use crate::stats::Counters;
 
 /// An append that was stamped and sent.
 pub(crate) struct StampedAppend<M: SessionModel> {
@@ -29,7 +30,11 @@ impl<M: SessionModel> StampedAppend<M> {
     }
 
     /// Answers that it is in the log.
-    pub(crate) fn acknowledge(self) {
+    pub(crate) fn acknowledge(self, counters: &Counters) {
+        // The others are retries that joined it.
+        if let Some(first) = self.replies.first() {
+            counters.append_acknowledged(self.events.len(), first.asked.elapsed());
+        }
         let appended = Appended { events: self.events, head: self.head.id, repeated: false };
         for reply in self.replies {
             reply.answer(Ok(appended.clone()));

@@ -9,9 +9,9 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 
 use super::blob::EnsureDurable;
+use super::courier::Courier;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
-use super::persist::Persist;
 use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
 use super::session_state::{Effect, Env, SessionState, Task};
 use super::snapshots::{NewSnapshot, SnapshotOutcome};
@@ -31,11 +31,13 @@ use crate::model::{SessionModel, View};
 /// [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`] and [`Restart`].
 pub struct SessionActor<M: SessionModel> {
     entry: Arc<Entry<M>>,
+    courier: Courier,
 }
 
 impl<M: SessionModel> SessionActor<M> {
-    pub(crate) fn new(entry: Arc<Entry<M>>) -> Self {
-        Self { entry }
+    /// `courier` leads to the arbiter that it is started on.
+    pub(crate) fn new(entry: Arc<Entry<M>>, courier: Courier) -> Self {
+        Self { entry, courier }
     }
 
     /// Runs one step of the state, and sends what it asks for.
@@ -72,23 +74,30 @@ impl<M: SessionModel> SessionActor<M> {
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
         // One for each question: dropped without an answer, it says so.
-        let back = || Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation, gone: false };
+        let back = || Way {
+            entry: Arc::clone(&self.entry),
+            address: context.address(),
+            courier: self.courier.clone(),
+            incarnation,
+            gone: false,
+        };
         match effect {
             Effect::Persist { last, write } => {
                 let back = back();
                 let reply = Box::new(move |answer: Result<Written, PersistError>| {
                     back.send(Answered::Persisted { last, result: answer.map(|_| ()) });
                 });
-                services.persist.do_send(Persist { write, incarnation, reply });
+                services.persist(write, incarnation, reply);
             }
             Effect::Fence { claim } => {
                 let write = Write::Fence { log: self.entry.log, claim };
                 let back = back();
                 let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
-                services.persist.do_send(Persist { write, incarnation, reply });
+                services.persist(write, incarnation, reply);
             }
             Effect::Recover { head, watch } => {
                 let entry = Arc::clone(&self.entry);
+                let recovery = services.counters.recovery_began();
                 self.read(back(), move |slot| {
                     let services = &entry.services;
                     let config = &services.config;
@@ -108,11 +117,13 @@ impl<M: SessionModel> SessionActor<M> {
                     });
                     let failed =
                         |panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into());
-                    Answered::Recovered(Box::new(folded.unwrap_or_else(failed)))
+                    let folded = folded.unwrap_or_else(failed);
+                    recovery.ended(&folded);
+                    Answered::Recovered(Box::new(folded))
                 });
             }
-            Effect::TakeSnapshot { epoch, head, view } => {
-                let new = NewSnapshot { log: self.entry.log, epoch, head, view };
+            Effect::TakeSnapshot { epoch, head, view, keys } => {
+                let new = NewSnapshot { log: self.entry.log, epoch, head, view, keys };
                 let (bytes_max, back) = (services.config.snapshots.bytes_max, back());
                 let (persist, counters) = (services.persist.clone(), Arc::clone(&services.counters));
                 let reply = move |outcome| back.send(Answered::SnapshotTaken(outcome));
@@ -155,7 +166,7 @@ impl<M: SessionModel> SessionActor<M> {
                             done(subscribers);
                         });
                         // Ahead of whatever an opener sends who finds the session closed.
-                        services.persist.do_send(Persist { write, incarnation, reply });
+                        services.persist(write, incarnation, reply);
                         self.entry.mark_closed();
                     }
                 }
@@ -172,7 +183,9 @@ impl<M: SessionModel> SessionActor<M> {
     }
 
     fn source(&self) -> Source {
-        Source { session: self.entry.id.clone(), log: self.entry.log, readers: self.entry.services.readers.clone() }
+        let services = &self.entry.services;
+        let (readers, counters) = (services.readers.clone(), Arc::clone(&services.counters));
+        Source { session: self.entry.id.clone(), log: self.entry.log, readers, counters }
     }
 }
 
@@ -180,6 +193,7 @@ impl<M: SessionModel> SessionActor<M> {
 struct Way<M: SessionModel> {
     entry: Arc<Entry<M>>,
     address: Addr<SessionActor<M>>,
+    courier: Courier,
     incarnation: u64,
     gone: bool,
 }
@@ -193,7 +207,8 @@ impl<M: SessionModel> Way<M> {
     fn go(&mut self, answer: Answered<M>) {
         self.gone = true;
         let (entry, incarnation) = (Arc::clone(&self.entry), self.incarnation);
-        self.address.do_send(Answer { entry, incarnation, answer: Some(answer) });
+        let (address, answer) = (self.address.clone(), Answer { entry, incarnation, answer: Some(answer) });
+        self.courier.send(move || address.do_send(answer));
     }
 }
 

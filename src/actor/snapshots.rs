@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use actix::Addr;
 
 use super::group::PersistError;
+use super::key_index::KeyFilter;
 use super::persist::{Persist, PersistActor};
 use super::recovery::Origin;
 use super::workers::WorkerPool;
 use super::{Panicked, guarded};
 use crate::blob::{BlobError, BlobStore, FileBlobs};
+use crate::codec;
 use crate::error::Error;
 use crate::event_log::{Epoch, Head, LogKey, LogMeta, LogReader, Write, Written};
 use crate::id::Digest;
@@ -45,6 +46,7 @@ pub(crate) struct NewSnapshot<M: SessionModel> {
     pub(crate) epoch: Epoch,
     pub(crate) head: Head,
     pub(crate) view: Arc<View<M>>,
+    pub(crate) keys: Option<KeyFilter>,
 }
 
 /// Removes the files that no log names: a crash between a file and its row, or between a row and the file that it
@@ -92,7 +94,8 @@ impl Snapshots {
 
     fn write<M: SessionModel>(&self, new: &NewSnapshot<M>, bytes_max: u64) -> Result<SnapshotRow, SnapshotOutcome> {
         let view = M::encode_view(new.view.state()).ok_or(SnapshotOutcome::Never)?;
-        let bytes = snapshot::encode::<M>(&new.log, &new.head, &view);
+        let keys = codec::encode_view(&new.keys).map_err(|_| SnapshotOutcome::Never)?;
+        let bytes = snapshot::encode::<M>(&new.log, &new.head, &keys, &view);
         if bytes.len() as u64 > bytes_max {
             log::warn!("a view of {} bytes is not stored, the limit is {bytes_max}", bytes.len());
             return Err(SnapshotOutcome::Never);
@@ -123,7 +126,7 @@ impl Snapshots {
         let write = Write::Snapshot { log: new.log.key, epoch: new.epoch, row };
         let answered = Box::new(move |answer| match answer {
             Ok(Written::SnapshotIndexed { replaced }) => {
-                counters.snapshots_written.fetch_add(1, Ordering::Relaxed);
+                counters.snapshot_written();
                 replaced.into_iter().for_each(|digest| self.remove(digest));
                 reply(SnapshotOutcome::Taken { bytes: row.bytes });
             }
@@ -164,11 +167,11 @@ impl Snapshots {
         };
         match row.and_then(|row| self.read(reader, log, &row)) {
             Ok(origin) => {
-                counters.snapshot_hits.fetch_add(1, Ordering::Relaxed);
+                counters.snapshot_hit();
                 Some(origin)
             }
             Err(reason) => {
-                counters.snapshot_fallbacks.fetch_add(1, Ordering::Relaxed);
+                counters.snapshot_fallback();
                 log::warn!("a stored view is not used, the log is folded from its first event: {reason}");
                 None
             }
@@ -202,7 +205,11 @@ impl Snapshots {
             return Err("it is of another build".to_owned());
         }
         let bytes = self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?;
-        let (head, view) = snapshot::decode::<M>(log, &bytes)?;
+        let (head, keys, view) = snapshot::decode::<M>(log, &bytes)?;
+        let keys: Option<KeyFilter> = codec::decode_view(keys).map_err(|error| error.to_string())?;
+        if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {
+            return Err("its filter of keys is none".to_owned());
+        }
         let stored = reader.chain_at(log.key, head.id).map_err(|error| error.to_string())?;
         if (row.event, row.chain) != (head.id, head.chain) || stored != Some(head.chain) {
             return Err("it is not of the events that the log holds".to_owned());
@@ -210,6 +217,6 @@ impl Snapshots {
         let view = guarded("decode_view", || M::decode_view(view))
             .map_err(|panicked| panicked.to_string())?
             .map_err(|error: DecodeError| error.to_string())?;
-        Ok(Origin { head, view, bytes: row.bytes })
+        Ok(Origin { head, keys, view, bytes: row.bytes })
     }
 }

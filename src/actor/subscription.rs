@@ -19,6 +19,7 @@ use crate::config::{LagPolicy, LiveConfig};
 use crate::event_log::LogMeta;
 use crate::id::{EventId, SessionId};
 use crate::model::{Event, SessionModel};
+use crate::stats::Counters;
 
 /// From where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +114,7 @@ pub(crate) struct Source {
     pub(crate) session: SessionId,
     pub(crate) log: LogMeta,
     pub(crate) readers: Readers,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl<M: SessionModel> std::fmt::Debug for Subscriber<M> {
@@ -284,7 +286,7 @@ impl<M: SessionModel> Subscriber<M> {
             match &self.sink {
                 Sink::Actor(recipient) if !recipient.connected() => queue.abandon(),
                 Sink::Actor(recipient) if !queue.delivering => {
-                    next = queue.next().map(|item| (recipient, item));
+                    next = queue.next(&self.source.counters).map(|item| (recipient, item));
                     queue.delivering = next.is_some();
                 }
                 Sink::Actor(_) => {}
@@ -380,7 +382,7 @@ impl<M: SessionModel> Queue<M> {
     }
 
     /// The next item: what is queued, then one marker for everything that was left out.
-    fn next(&mut self) -> Option<Item<M>> {
+    fn next(&mut self, counters: &Counters) -> Option<Item<M>> {
         // Cancelled while a page was on its way, or with a gap to tell.
         if self.ended {
             return None;
@@ -394,6 +396,7 @@ impl<M: SessionModel> Queue<M> {
         if self.has_gap() {
             let through = self.events_lost_through.take().unwrap_or(self.delivered);
             let gap = Gap { after: self.delivered, through, transients: std::mem::take(&mut self.transients_lost) };
+            counters.subscriber_gap(through.get().saturating_sub(self.delivered.get()), gap.transients);
             self.queued = self.queued.max(through);
             // So that a gap of transients that comes next does not name these events once more.
             self.delivered = through;
@@ -473,7 +476,7 @@ impl<M: SessionModel> Stream for EventStream<M> {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item<M>>> {
         let next = {
             let mut queue = lock(&self.0.queue);
-            let next = if queue.ended { Some(Item::Ended) } else { queue.next() };
+            let next = if queue.ended { Some(Item::Ended) } else { queue.next(&self.0.source.counters) };
             if next.is_none() {
                 queue.waker = Some(context.waker().clone());
             }

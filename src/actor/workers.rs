@@ -9,6 +9,7 @@ use futures::channel::oneshot;
 
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{LogError, LogMedium, LogReader};
+use crate::stats::Gauge;
 
 /// Locks a mutex whose data stays whole whatever panics while it is held.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -27,6 +28,8 @@ pub(crate) struct WorkerPool<S> {
 struct Queue<S> {
     jobs: Mutex<Jobs<S>>,
     ready: Condvar,
+    /// How many wait. Set under the lock.
+    queued: Gauge,
 }
 
 struct Jobs<S> {
@@ -39,10 +42,11 @@ impl<S: 'static> WorkerPool<S> {
         name: &str,
         threads: usize,
         queued_max: usize,
+        queued: Gauge,
         state: impl Fn() -> S + Send + Clone + 'static,
     ) -> std::io::Result<Self> {
         let jobs = Mutex::new(Jobs { waiting: VecDeque::new(), closed: false });
-        let queue = Arc::new(Queue { jobs, ready: Condvar::new() });
+        let queue = Arc::new(Queue { jobs, ready: Condvar::new(), queued });
         let pool = Self { queue: Arc::clone(&queue), threads: Mutex::default(), queued_max };
         for number in 0..threads {
             let (queue, state) = (Arc::clone(&queue), state.clone());
@@ -74,6 +78,7 @@ impl<S: 'static> WorkerPool<S> {
             return Err(ErrorKind::Busy { what: "queue of reads and blob calls", limit: max as u64 }.into());
         }
         jobs.waiting.push_back(job);
+        self.queue.queued.set(jobs.waiting.len() as u64);
         self.queue.ready.notify_one();
         Ok(())
     }
@@ -103,6 +108,7 @@ impl<S> Queue<S> {
         let mut jobs = lock(&self.jobs);
         loop {
             if let Some(job) = jobs.waiting.pop_front() {
+                self.queued.set(jobs.waiting.len() as u64);
                 return Some(job);
             }
             if jobs.closed {
@@ -142,9 +148,14 @@ impl ReaderSlot {
 pub(crate) struct Readers(Arc<WorkerPool<ReaderSlot>>);
 
 impl Readers {
-    pub(crate) fn start(medium: Arc<dyn LogMedium>, threads: usize, queued_max: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        medium: Arc<dyn LogMedium>,
+        threads: usize,
+        queued_max: usize,
+        queued: Gauge,
+    ) -> std::io::Result<Self> {
         let slot = move || ReaderSlot { medium: Arc::clone(&medium), reader: None };
-        WorkerPool::start("foldlog-read", threads, queued_max, slot).map(|pool| Self(Arc::new(pool)))
+        WorkerPool::start("foldlog-read", threads, queued_max, queued, slot).map(|pool| Self(Arc::new(pool)))
     }
 
     /// Queues a read of foldlog's own.

@@ -18,8 +18,10 @@ impl Identity {
         Self { files: [(database.to_owned(), None), (wal.into(), None)] }
     }
 
-    /// Compares. To be called after each commit, when both are there, and before anyone is told.
-    pub(super) fn check(&mut self) -> Result<(), LogError> {
+    /// Compares, and gives the size of the write-ahead log. To be called after each commit, when both are there, and before
+    /// anyone is told.
+    pub(super) fn check(&mut self) -> Result<u64, LogError> {
+        let mut wal_bytes = 0;
         for (path, known) in &mut self.files {
             let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let meta = path.metadata().map_err(|error| LogError::Io(format!("{} is gone: {error}", name())))?;
@@ -27,7 +29,8 @@ impl Identity {
             if *known.get_or_insert(found) != found {
                 return Err(LogError::Io(format!("{} was replaced while it was in use", name())));
             }
+            wal_bytes = meta.len();
         }
-        Ok(())
+        Ok(wal_bytes)
     }
 }

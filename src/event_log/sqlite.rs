@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::checkpoint::{self, Checkpointer};
 use super::identity::Identity;
 use super::recent::Recent;
 use super::runs::{Group, KeyHash, Run};
@@ -21,6 +22,7 @@ use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, Owners};
 use crate::snapshot::SnapshotRow;
+use crate::stats::Counters;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
 /// overwritten in place instead of growing, which is the faster way to sync.
@@ -37,6 +39,7 @@ pub(crate) struct SqliteMedium {
     durability: Durability,
     wal_damage: Option<WalDamage>,
     was_alone: bool,
+    counters: Arc<Counters>,
 }
 
 impl SqliteMedium {
@@ -68,12 +71,24 @@ impl SqliteMedium {
                 Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
-        Ok(Self { directory, database, durability, wal_damage: wal_damage.flatten(), was_alone })
+        Ok(Self {
+            directory,
+            database,
+            durability,
+            wal_damage: wal_damage.flatten(),
+            was_alone,
+            counters: Arc::default(),
+        })
     }
 
     /// Whether no other store had the directory open when this one came.
     pub(crate) fn was_alone(&self) -> bool {
         self.was_alone
+    }
+
+    /// Counts with the rest of the store.
+    pub(crate) fn counted_by(self, counters: Arc<Counters>) -> Self {
+        Self { counters, ..self }
     }
 
     /// What was found wrong with the write-ahead log, before SQLite read it.
@@ -93,8 +108,13 @@ impl LogMedium for SqliteMedium {
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
+            database: self.database.clone(),
+            durability: self.durability,
+            checkpointer: None,
+            wal_held_back: false,
             recent: None,
             moving: true,
+            counters: Arc::clone(&self.counters),
         }))
     }
 
@@ -104,6 +124,8 @@ impl LogMedium for SqliteMedium {
 }
 
 struct SqliteLog {
+    /// Started when first needed. Declared, and so dropped, ahead of the connection.
+    checkpointer: Option<Checkpointer>,
     connection: Connection,
     directory: Arc<StoreDirectory>,
     /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
@@ -114,10 +136,14 @@ struct SqliteLog {
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
     unchecked_bytes: usize,
+    database: Database,
+    durability: Durability,
+    wal_held_back: bool,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     recent: Option<Recent>,
     /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
     moving: bool,
+    counters: Arc<Counters>,
 }
 
 #[derive(Clone)]
@@ -156,15 +182,37 @@ impl EventLog for SqliteLog {
     }
 
     fn maintain(&mut self) -> Result<(), LogError> {
-        if self.unchecked_bytes < CHECKPOINT_BYTES {
-            return Ok(());
+        if let Some(outcome) = self.checkpointer.as_ref().and_then(Checkpointer::outcome) {
+            outcome?;
+            // The little that is left, so that SQLite begins the log anew.
+            let progress = checkpoint::passive(&self.connection)?;
+            match (progress.is_complete(), self.wal_held_back) {
+                (true, _) => self.counters.checkpoint(),
+                (false, told) => {
+                    self.counters.checkpoint_blocked();
+                    if !told {
+                        log::warn!(
+                            "a reader holds the write-ahead log back, which grows until it ends its transaction"
+                        );
+                    }
+                }
+            }
+            self.wal_held_back = !progress.is_complete();
         }
-        self.unchecked_bytes = 0;
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        if self.unchecked_bytes >= CHECKPOINT_BYTES {
+            self.unchecked_bytes = 0;
+            let checkpointer = match self.checkpointer.take() {
+                Some(checkpointer) => checkpointer,
+                None => Checkpointer::start(self.database.clone(), self.durability)?,
+            };
+            self.checkpointer.insert(checkpointer).ask();
+        }
         Ok(())
     }
 
-    fn close(self: Box<Self>) -> Result<(), LogError> {
+    fn close(mut self: Box<Self>) -> Result<(), LogError> {
+        // Its connection must not be the last one, which SQLite would have do the rest.
+        self.checkpointer = None;
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         self.connection.close().map_err(|(_, error)| error.into())
     }
@@ -233,7 +281,7 @@ impl SqliteLog {
             error => CommitError::Unknown(error),
         })?;
         if !only_reads {
-            self.identity.check().map_err(CommitError::Unknown)?;
+            self.counters.wal_bytes(self.identity.check().map_err(CommitError::Unknown)?);
         }
         if !only_reads && !self.directory_synced {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;

@@ -59,6 +59,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let io = |error: std::io::Error| Error::from(ErrorKind::Unavailable { reason: error.to_string() });
     let bytes_max = config.blob_bytes_max as u64;
     let now = config.clock.now();
+    let counters = Arc::new(Counters::new());
     let medium: Arc<dyn LogMedium>;
     let blobs: Arc<dyn BlobStore>;
     let snapshots: Arc<dyn BlobStore>;
@@ -69,7 +70,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     match &config.medium {
         Medium::Directory(path) => {
             let directory = Arc::new(StoreDirectory::open(config.layers.files(), path, now)?);
-            let sqlite = SqliteMedium::open(Arc::clone(&directory), config.layers.vfs, config.durability, M::NAME)?;
+            let sqlite = SqliteMedium::open(Arc::clone(&directory), config.layers.vfs, config.durability, M::NAME)?
+                .counted_by(Arc::clone(&counters));
             wal_damage = sqlite.wal_damage().cloned();
             let was_alone = sqlite.was_alone();
             medium = Arc::new(sqlite);
@@ -101,8 +103,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     }
     let (medium, blobs) = (config.layers.log(medium), config.layers.blobs(blobs));
     let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
-    let writer = GroupWriter::open(Arc::clone(&medium), limits)?;
-    let readers = Readers::start(medium, READER_THREADS, config.queued_jobs_max).map_err(io)?;
+    let writer = GroupWriter::open(Arc::clone(&medium), limits, Arc::clone(&counters))?;
+    let jobs_max = config.queued_jobs_max;
+    let readers = Readers::start(medium, READER_THREADS, jobs_max, Arc::clone(&counters.reads_queued)).map_err(io)?;
     if let Some((files, opened_at)) = orphans {
         // Beside everything else: nobody waits for it.
         readers.submit(move |slot| {
@@ -112,16 +115,16 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             }
         })?;
     }
-    let blob_threads =
-        Arc::new(WorkerPool::start("foldlog-blob", BLOB_THREADS, config.queued_jobs_max, || ()).map_err(io)?);
+    let blob_calls_queued = Arc::clone(&counters.blob_calls_queued);
+    let blob_threads = WorkerPool::start("foldlog-blob", BLOB_THREADS, jobs_max, blob_calls_queued, || ());
+    let blob_threads = Arc::new(blob_threads.map_err(io)?);
     let persist_thread = HostThread::start("foldlog-persist").map_err(io)?;
     let blob_thread = HostThread::start("foldlog-blobs").map_err(io)?;
-    let counters = Arc::new(Counters::new());
     let persist = Supervisor::start_in_arbiter(persist_thread.arbiter(), {
         let counters = Arc::clone(&counters);
         move |_| PersistActor::new(writer, counters)
     });
-    let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), bytes_max);
+    let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), bytes_max, Arc::clone(&counters));
     let blob = Supervisor::start_in_arbiter(blob_thread.arbiter(), move |_| served);
     let mut threads = vec![persist_thread, blob_thread];
     let mut arbiters = config.arbiters.clone();

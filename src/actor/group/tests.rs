@@ -106,7 +106,7 @@ impl Bench {
             is_readable: Arc::new(Mutex::new(true)),
             is_locked: Arc::default(),
         };
-        let writer = GroupWriter::open(Arc::new(medium.clone()), limits).unwrap();
+        let writer = GroupWriter::open(Arc::new(medium.clone()), limits, Arc::default()).unwrap();
         let bench = Self { medium, writer };
         bench.fail(faults);
         bench
@@ -291,6 +291,8 @@ fn one_refusal_takes_the_later_appends_of_its_session_along_and_nobody_else() {
     }
     assert!(matches!(written.try_recv().unwrap(), Ok(Written::Appended)));
     assert_eq!((bench.stored(&mine), bench.stored(&other)), (0, 1));
+    let stats = bench.writer.counters.look();
+    assert_eq!((stats.group_appends.sum(), stats.group_events.sum()), (1, 1), "what was refused is not counted");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::pages::Pages;
 use super::{Condition, Recovered, corrupt, decode_body, open_record};
 use crate::actor::guarded;
+use crate::actor::key_index::{KeyFilter, KeyIndex};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Head, LogMeta, LogReader, StoredRow};
 use crate::id::{EventId, SessionId};
@@ -26,6 +27,8 @@ pub(crate) struct Fold<'a> {
 /// A stored view that a fold begins with.
 pub(crate) struct Origin<M: SessionModel> {
     pub(crate) head: Head,
+    /// Which append keys its events have.
+    pub(crate) keys: Option<KeyFilter>,
     pub(crate) view: M::View,
     /// The size of its file.
     pub(crate) bytes: u64,
@@ -41,11 +44,10 @@ impl Fold<'_> {
         let begun = Instant::now();
         let mut recovered = Recovered::<M>::fresh(self.log, self.keys_max);
         let mut state = State::<M>::default();
-        if let Some(Origin { head, view, bytes }) = origin {
+        if let Some(Origin { head, keys, view, bytes }) = origin {
             recovered.head = head;
             recovered.tail.snapshot_bytes = bytes;
-            // Those of the events before it are in the log only.
-            recovered.keys.complete = false;
+            recovered.keys = KeyIndex::with_filter(self.keys_max, keys);
             for id in self.watch.iter().filter(|id| **id <= head.id) {
                 recovered.chains.extend(reader.chain_at(self.log.key, *id)?.map(|chain| (*id, chain)));
             }

@@ -52,8 +52,7 @@ impl<M: SessionModel> SessionState<M> {
             resume_unwind(panic);
         }
         self.snapshots.tail.add(append.events.len() as u64, append.record_bytes);
-        env.counters.append_acknowledged();
-        append.acknowledge();
+        append.acknowledge(env.counters);
         self.snapshot_if_due(env);
     }
 
@@ -68,7 +67,7 @@ impl<M: SessionModel> SessionState<M> {
                 "an append ahead of it was refused".to_owned()
             }
             PersistError::Refused(Refusal::KeyTaken) => {
-                self.keys.complete = false;
+                self.keys.distrust();
                 "its append key is in the log; append again for the first result".to_owned()
             }
             PersistError::Refused(Refusal::HeadMoved { .. } | Refusal::Robbed | Refusal::Owned(_)) => {
@@ -162,8 +161,7 @@ impl<M: SessionModel> SessionState<M> {
         self.publish_transients();
         while let Some(append) = self.in_flight.next_append() {
             if recovered.chains.get(&append.head.id) == Some(&append.head.chain) {
-                env.counters.append_acknowledged();
-                append.acknowledge();
+                append.acknowledge(env.counters);
             } else {
                 let reason = "the session was recovered before it was written".to_owned();
                 append.answer(&Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));

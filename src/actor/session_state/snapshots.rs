@@ -46,7 +46,9 @@ impl<M: SessionModel> SessionState<M> {
         }
         self.snapshots.is_taking = true;
         self.snapshots.taken = self.snapshots.tail;
-        self.effects.push(Effect::TakeSnapshot { epoch, head: self.committed, view });
+        // It may have more keys than the view has events: of appends in flight. It never says no to one that is there.
+        let keys = self.keys.filter().cloned();
+        self.effects.push(Effect::TakeSnapshot { epoch, head: self.committed, view, keys });
     }
 
     /// The view was stored, or not.

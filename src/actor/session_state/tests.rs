@@ -1,9 +1,12 @@
 //! Goal: a claim asks the log, once each time, and is answered whatever the log says. Method: the state machine alone; the
 //! answers of the log are made here.
 
+use std::time::Instant;
+
 use super::*;
 use crate::actor::group::PersistError;
 use crate::agent::{Agent, AgentBody};
+use crate::append::Flights;
 use crate::blob::MemoryBlobs;
 use crate::error::OwnerInfo;
 use crate::event_log::{LogError, LogKey, Refusal, Written};
@@ -87,8 +90,8 @@ fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_robbed() {
 fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
     let mut bench = Bench::new();
     let append = crate::append::Append::new(AgentBody::StopRequested);
-    let in_flight = Counted::enter(&Arc::default(), 1).unwrap();
-    let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), in_flight);
+    let in_flight = Counted::enter(&Arc::new(Flights::new(Arc::default())), 1).unwrap();
+    let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
     assert!(answer(&mut bench.claim(Claim::Yes)).unwrap().is_ok());

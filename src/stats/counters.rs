@@ -1,0 +1,310 @@
+//! The counters behind [`Stats`]. Whatever happens in a store has one method here, and is counted where it happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Stats;
+use super::histogram::Recorder;
+
+/// Everything is relaxed: a number that is a moment old does no harm, and each is whole.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    acknowledgement_micros: Recorder,
+    events_acknowledged: Counter,
+    appends_busy: Counter,
+    in_flight: Counter,
+    commit_micros: Recorder,
+    group_appends: Recorder,
+    group_events: Recorder,
+    groups_failed: Counter,
+    writes_sent: Counter,
+    writes_answered: Counter,
+    lock_waits: LockWaits,
+    wal_bytes: Counter,
+    checkpoints: Counter,
+    checkpoints_blocked: Counter,
+    recovery_micros: Recorder,
+    recoveries_failed: Counter,
+    recoveries_running: Counter,
+    pub(crate) reads_queued: Gauge,
+    snapshot_hits: Counter,
+    snapshot_fallbacks: Counter,
+    snapshots_written: Counter,
+    blob_puts: Counter,
+    blob_bytes_put: Counter,
+    blobs_deduplicated: Counter,
+    blob_bytes_deduplicated: Counter,
+    pub(crate) blob_calls_queued: Gauge,
+    subscriber_gaps: Counter,
+    subscriber_events_left_out: Counter,
+    subscriber_transients_left_out: Counter,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Before its caller is told.
+    pub(crate) fn append_acknowledged(&self, events: usize, took: Duration) {
+        self.acknowledgement_micros.record(micros(took));
+        self.events_acknowledged.add(events as u64);
+    }
+
+    pub(crate) fn append_busy(&self) {
+        self.appends_busy.add(1);
+    }
+
+    pub(crate) fn flight_began(&self) {
+        self.in_flight.add(1);
+    }
+
+    pub(crate) fn flight_ended(&self) {
+        self.in_flight.take_one();
+    }
+
+    pub(crate) fn write_sent(&self) {
+        self.writes_sent.add(1);
+    }
+
+    /// How many writes were answered since the store was opened. From the persist actor's thread alone.
+    pub(crate) fn writes_answered(&self, in_all: u64) {
+        self.writes_answered.set(in_all);
+    }
+
+    pub(crate) fn group_committed(&self, took: Duration, appends: u64, events: u64) {
+        if appends > 0 {
+            self.commit_micros.record(micros(took));
+            self.group_appends.record(appends);
+            self.group_events.record(events);
+        }
+    }
+
+    pub(crate) fn group_failed(&self) {
+        self.groups_failed.add(1);
+    }
+
+    pub(crate) fn lock_wait_began(&self, at: Instant) {
+        self.lock_waits.began(at);
+    }
+
+    pub(crate) fn lock_wait_ended(&self, waited: Duration) {
+        self.lock_waits.ended(waited);
+    }
+
+    /// The write-ahead log was seen to have this size.
+    pub(crate) fn wal_bytes(&self, bytes: u64) {
+        self.wal_bytes.set(bytes);
+    }
+
+    /// A checkpoint moved all there was.
+    pub(crate) fn checkpoint(&self) {
+        self.checkpoints.add(1);
+    }
+
+    /// A reader kept a checkpoint from moving all there was.
+    pub(crate) fn checkpoint_blocked(&self) {
+        self.checkpoints_blocked.add(1);
+    }
+
+    /// A session is to be folded from its log. What this gives counts it as failed if dropped.
+    pub(crate) fn recovery_began(self: &Arc<Self>) -> RunningRecovery {
+        self.recoveries_running.add(1);
+        RunningRecovery { counters: Arc::clone(self), began: Instant::now(), outcome: Outcome::Failed }
+    }
+
+    /// A stored view was used.
+    pub(crate) fn snapshot_hit(&self) {
+        self.snapshot_hits.add(1);
+    }
+
+    /// A stored view could not be used.
+    pub(crate) fn snapshot_fallback(&self) {
+        self.snapshot_fallbacks.add(1);
+    }
+
+    /// A view was stored, and its log names it.
+    pub(crate) fn snapshot_written(&self) {
+        self.snapshots_written.add(1);
+    }
+
+    pub(crate) fn blob_put(&self, bytes: u64) {
+        self.blob_puts.add(1);
+        self.blob_bytes_put.add(bytes);
+    }
+
+    /// One of the puts found its bytes stored already.
+    pub(crate) fn blob_deduplicated(&self, bytes: u64) {
+        self.blobs_deduplicated.add(1);
+        self.blob_bytes_deduplicated.add(bytes);
+    }
+
+    pub(crate) fn subscriber_gap(&self, events: u64, transients: u64) {
+        self.subscriber_gaps.add(1);
+        self.subscriber_events_left_out.add(events);
+        self.subscriber_transients_left_out.add(transients);
+    }
+
+    /// Everything but what the store itself knows: its open sessions.
+    pub(crate) fn look(&self) -> Stats {
+        let acknowledgement_micros = self.acknowledgement_micros.look();
+        // In this order: a write that is sent in between must not be counted as answered only.
+        let answered = self.writes_answered.get();
+        let writes_queued = self.writes_sent.get().saturating_sub(answered);
+        let lock_waiting = self.lock_waits.waiting();
+        let lock_waited = Duration::from_micros(self.lock_waits.waited_micros.get());
+        Stats {
+            appends_acknowledged: acknowledgement_micros.count(),
+            events_acknowledged: self.events_acknowledged.get(),
+            acknowledgement_micros,
+            appends_busy: self.appends_busy.get(),
+            in_flight: self.in_flight.get(),
+            commit_micros: self.commit_micros.look(),
+            group_appends: self.group_appends.look(),
+            group_events: self.group_events.look(),
+            groups_failed: self.groups_failed.get(),
+            writes_queued,
+            lock_waits: self.lock_waits.count.get(),
+            lock_waited: lock_waited + lock_waiting.unwrap_or_default(),
+            lock_waiting,
+            wal_bytes: self.wal_bytes.get(),
+            checkpoints: self.checkpoints.get(),
+            checkpoints_blocked: self.checkpoints_blocked.get(),
+            sessions_open: 0,
+            recovery_micros: self.recovery_micros.look(),
+            recoveries_failed: self.recoveries_failed.get(),
+            recoveries_running: self.recoveries_running.get(),
+            reads_queued: self.reads_queued.get(),
+            snapshot_hits: self.snapshot_hits.get(),
+            snapshot_fallbacks: self.snapshot_fallbacks.get(),
+            snapshots_written: self.snapshots_written.get(),
+            blob_puts: self.blob_puts.get(),
+            blob_bytes_put: self.blob_bytes_put.get(),
+            blobs_deduplicated: self.blobs_deduplicated.get(),
+            blob_bytes_deduplicated: self.blob_bytes_deduplicated.get(),
+            blob_calls_queued: self.blob_calls_queued.get(),
+            subscriber_gaps: self.subscriber_gaps.get(),
+            subscriber_events_left_out: self.subscriber_events_left_out.get(),
+            subscriber_transients_left_out: self.subscriber_transients_left_out.get(),
+        }
+    }
+}
+
+/// One number that any thread may change.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+/// A number that somebody keeps who knows no [`Counters`].
+pub(crate) type Gauge = Arc<Counter>;
+
+impl Counter {
+    fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn take_one(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A recovery that was asked for, counted as running until dropped.
+pub(crate) struct RunningRecovery {
+    counters: Arc<Counters>,
+    began: Instant,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Folded,
+    Failed,
+}
+
+impl RunningRecovery {
+    /// Before anyone is told of the result.
+    pub(crate) fn ended<T, E>(mut self, result: &Result<T, E>) {
+        if result.is_ok() {
+            self.outcome = Outcome::Folded;
+        }
+    }
+}
+
+impl Drop for RunningRecovery {
+    fn drop(&mut self) {
+        match self.outcome {
+            Outcome::Folded => self.counters.recovery_micros.record(micros(self.began.elapsed())),
+            Outcome::Failed => self.counters.recoveries_failed.add(1),
+        }
+        self.counters.recoveries_running.take_one();
+    }
+}
+
+/// The waits for a lock that another process holds, one at a time.
+#[derive(Debug)]
+struct LockWaits {
+    opened: Instant,
+    count: Counter,
+    /// Of the waits that have ended.
+    waited_micros: Counter,
+    /// When the wait that is on began, in microseconds after `opened`; [`NOT_WAITING`] when none is.
+    since: Counter,
+}
+
+const NOT_WAITING: u64 = u64::MAX;
+
+impl Default for LockWaits {
+    fn default() -> Self {
+        let since = Counter(AtomicU64::new(NOT_WAITING));
+        Self { opened: Instant::now(), count: Counter::default(), waited_micros: Counter::default(), since }
+    }
+}
+
+impl LockWaits {
+    fn began(&self, at: Instant) {
+        self.count.add(1);
+        self.since.set(micros(at.saturating_duration_since(self.opened)));
+    }
+
+    fn ended(&self, waited: Duration) {
+        self.since.set(NOT_WAITING);
+        self.waited_micros.add(micros(waited));
+    }
+
+    fn waiting(&self) -> Option<Duration> {
+        match self.since.get() {
+            NOT_WAITING => None,
+            since => Some(self.opened.elapsed().saturating_sub(Duration::from_micros(since))),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(NOT_WAITING - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_for_the_lock_is_seen_while_it_is_on_and_adds_up_afterwards() {
+        let counters = Counters::new();
+        assert_eq!(counters.look(), Stats::default());
+        counters.lock_wait_began(counters.lock_waits.opened);
+        let during = counters.look();
+        assert_eq!((during.lock_waits, during.lock_waiting), (1, Some(during.lock_waited)));
+        counters.lock_wait_ended(Duration::from_secs(60));
+        counters.lock_wait_began(Instant::now());
+        counters.lock_wait_ended(Duration::from_millis(1500));
+        let after = Stats { lock_waits: 2, lock_waited: Duration::from_millis(61_500), ..Stats::default() };
+        assert_eq!(counters.look(), after);
+    }
+}
