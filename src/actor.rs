@@ -28,11 +28,13 @@ pub(crate) mod key_index;
 pub(crate) mod persist;
 pub(crate) mod published;
 pub(crate) mod recovery;
+pub(crate) mod residency;
 pub(crate) mod session;
 pub(crate) mod session_state;
 pub(crate) mod snapshots;
 pub(crate) mod stamper;
 pub(crate) mod subscription;
+pub(crate) mod waking;
 pub(crate) mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,7 +51,8 @@ use crate::stats::Counters;
 use courier::Courier;
 use group::Reply;
 use persist::{Persist, PersistActor};
-use workers::Readers;
+use residency::Residency;
+use workers::{Readers, Recoveries};
 
 /// Tells an actor to restart: it stops, and its supervisor brings it back.
 ///
@@ -96,6 +99,8 @@ pub(crate) struct Services {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) snapshots: snapshots::Snapshots,
     pub(crate) readers: Readers,
+    pub(crate) recoveries: Recoveries,
+    pub(crate) residency: Arc<Residency>,
     seats: Vec<Seat>,
     pub(crate) counters: Arc<Counters>,
     next_arbiter: AtomicUsize,
@@ -103,12 +108,15 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own, and this is called once")]
     pub(crate) fn new(
         config: StoreConfig,
         persist: Addr<PersistActor>,
         blob: Addr<blob::BlobActor>,
         (blobs, snapshots): (Arc<dyn BlobStore>, snapshots::Snapshots),
         readers: Readers,
+        recoveries: Recoveries,
+        residency: Arc<Residency>,
         arbiters: Vec<ArbiterHandle>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -119,6 +127,8 @@ impl Services {
             blobs,
             snapshots,
             readers,
+            recoveries,
+            residency,
             seats: arbiters.into_iter().map(Seat::new).collect(),
             counters,
             next_arbiter: AtomicUsize::new(0),

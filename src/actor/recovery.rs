@@ -73,11 +73,13 @@ pub struct RecoveryReport {
 
 /// Everything a session needs to go on.
 pub(crate) struct Recovered<M: SessionModel> {
-    pub(crate) view: View<M>,
+    pub(crate) view: Arc<View<M>>,
     pub(crate) head: Head,
     pub(crate) report: RecoveryReport,
     pub(crate) keys: KeyIndex,
     pub(crate) counters: M::Counters,
+    /// Of all records: how large the session is, roughly, while it is resident.
+    pub(crate) bytes: u64,
     /// The chain at each event that was asked for and is there.
     pub(crate) chains: HashMap<EventId, Chain>,
     /// What a stored view does not hold yet.
@@ -88,7 +90,7 @@ impl<M: SessionModel> Recovered<M> {
     /// A session that was made this moment.
     pub(crate) fn fresh(log: LogMeta, keys_max: usize) -> Self {
         Self {
-            view: View::new(EventId::ZERO, M::View::default()),
+            view: Arc::new(View::new(EventId::ZERO, M::View::default())),
             head: Head::before_first(log),
             report: RecoveryReport {
                 events: 0,
@@ -98,6 +100,7 @@ impl<M: SessionModel> Recovered<M> {
             },
             keys: KeyIndex::new(keys_max),
             counters: M::Counters::default(),
+            bytes: 0,
             chains: HashMap::new(),
             tail: Tail::default(),
         }

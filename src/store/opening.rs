@@ -11,8 +11,9 @@ use crate::actor::blob::BlobActor;
 use crate::actor::group::{GroupLimits, GroupWriter};
 use crate::actor::host_thread::HostThread;
 use crate::actor::persist::PersistActor;
+use crate::actor::residency::Residency;
 use crate::actor::snapshots::{Snapshots, clear_orphans};
-use crate::actor::workers::{Readers, WorkerPool};
+use crate::actor::workers::{Readers, Recoveries, WorkerPool};
 use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
 use crate::config::{Medium, StoreConfig};
 use crate::directory::StoreDirectory;
@@ -21,7 +22,7 @@ use crate::event_log::{LogError, LogMedium, MemoryMedium, OpenError, SqliteMediu
 use crate::model::SessionModel;
 use crate::stats::Counters;
 
-/// Two recoveries at a time: a long one leaves the other thread to everybody else's reads.
+/// For short reads and pages. What reads a whole log has threads of its own: `recoveries_max`.
 const READER_THREADS: usize = 2;
 /// A put waits for two syncs, and a disk takes several of them at once.
 const BLOB_THREADS: usize = 8;
@@ -105,7 +106,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
     let writer = GroupWriter::open(Arc::clone(&medium), limits, Arc::clone(&counters))?;
     let jobs_max = config.queued_jobs_max;
-    let readers = Readers::start(medium, READER_THREADS, jobs_max, Arc::clone(&counters.reads_queued)).map_err(io)?;
+    let (recoveries_max, reads_queued) = (config.residency.recoveries_max, &counters.reads_queued);
+    let recoveries = Recoveries::start(&medium, recoveries_max, jobs_max, reads_queued).map_err(io)?;
+    let readers = Readers::start("foldlog-read", medium, READER_THREADS, jobs_max, reads_queued).map_err(io)?;
     if let Some((files, opened_at)) = orphans {
         // Beside everything else: nobody waits for it.
         readers.submit(move |slot| {
@@ -138,15 +141,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             }
         }
     }
-    let services = Services::new(
-        config,
-        persist,
-        blob,
-        (blobs, Snapshots { store: snapshots, threads: Arc::clone(&blob_threads) }),
-        readers,
-        arbiters,
-        counters,
-    );
+    let residency = Residency::start(config.residency, Arc::clone(&counters)).map_err(io)?;
+    let stored = (blobs, Snapshots { store: snapshots, threads: Arc::clone(&blob_threads) });
+    let services = Services::new(config, persist, blob, stored, readers, recoveries, residency, arbiters, counters);
     Ok(Opened { services, wal_damage, parts: Parts { blob_threads, threads, release } })
 }
 

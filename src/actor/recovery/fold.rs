@@ -1,6 +1,7 @@
 //! The fold of a whole log.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::pages::Pages;
@@ -47,6 +48,8 @@ impl Fold<'_> {
         if let Some(Origin { head, keys, view, bytes }) = origin {
             recovered.head = head;
             recovered.tail.snapshot_bytes = bytes;
+            // About as much as the records that were folded into it.
+            recovered.bytes = bytes;
             recovered.keys = KeyIndex::with_filter(self.keys_max, keys);
             for id in self.watch.iter().filter(|id| **id <= head.id) {
                 recovered.chains.extend(reader.chain_at(self.log.key, *id)?.map(|chain| (*id, chain)));
@@ -59,6 +62,7 @@ impl Fold<'_> {
             for stored in page.rows() {
                 let (header, body) = open_record(self.session, stored)?;
                 recovered.report.events += 1;
+                recovered.bytes += stored.record.len() as u64;
                 recovered.tail.add(1, stored.record.len() as u64);
                 append_ends = header.last;
                 if let Some((key, _)) = header.key {
@@ -94,7 +98,7 @@ impl Fold<'_> {
             }
             Err(_) => {}
         }
-        recovered.view = View::new(state.head, state.view);
+        recovered.view = Arc::new(View::new(state.head, state.view));
         recovered.report.elapsed = begun.elapsed();
         Ok(recovered)
     }

@@ -19,6 +19,13 @@ pub(super) struct SnapshotState {
     is_off: bool,
 }
 
+impl SnapshotState {
+    /// The session was recovered. The answer of one that is on its way comes to an earlier incarnation.
+    pub(super) fn restart(&mut self, tail: Tail) {
+        (self.tail, self.is_taking) = (tail, false);
+    }
+}
+
 impl<M: SessionModel> SessionState<M> {
     pub(super) fn snapshot_if_due(&mut self, env: &Env<'_>) {
         if self.snapshots.tail.is_due(&env.config.snapshots) {
@@ -39,7 +46,7 @@ impl<M: SessionModel> SessionState<M> {
         if self.snapshots.is_taking || self.snapshots.is_off {
             return;
         }
-        let view = self.published.view();
+        let Some(view) = self.published.view() else { return };
         // One that stands before an event that cannot be folded is not the log's.
         if *self.published.condition() != Condition::Ready || view.head() != self.committed.id {
             return;
