@@ -32,6 +32,7 @@ mod message;
 #[cfg(test)]
 mod tests;
 mod view;
+mod view_bytes;
 
 pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};
@@ -71,7 +72,11 @@ impl SessionModel for Agent {
     }
 
     fn apply(view: &mut AgentView, event: &Event<Self>) {
-        view.apply(event);
+        view.apply(event.id(), event.at(), event.body().clone());
+    }
+
+    fn apply_owned(view: &mut AgentView, event: Event<Self>) {
+        view.apply(event.id(), event.at(), event.into_body());
     }
 
     fn counters(view: &AgentView) -> Counters {
@@ -88,6 +93,14 @@ impl SessionModel for Agent {
 
     fn unfinished(view: &AgentView) -> Vec<Unfinished> {
         view.unfinished()
+    }
+
+    fn encode_view(view: &AgentView) -> Option<Vec<u8>> {
+        view_bytes::encode(view)
+    }
+
+    fn decode_view(bytes: &[u8]) -> Result<AgentView, DecodeError> {
+        view_bytes::decode(bytes)
     }
 
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<AgentBody, DecodeError> {

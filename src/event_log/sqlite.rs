@@ -21,6 +21,7 @@ use crate::directory::StoreDirectory;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, Owners};
+use crate::snapshot::SnapshotRow;
 use crate::stats::Counters;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
@@ -38,6 +39,7 @@ pub(crate) struct SqliteMedium {
     database: Database,
     durability: Durability,
     wal_damage: Option<WalDamage>,
+    was_alone: bool,
     counters: Arc<Counters>,
 }
 
@@ -51,7 +53,8 @@ impl SqliteMedium {
     ) -> Result<Self, OpenError> {
         let database = Database { path: directory.events_db(), vfs };
         // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
-        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?.flatten();
+        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?;
+        let was_alone = wal_damage.is_some();
         directory.lock_shared_or_create(
             || match schema::is_complete(&database, model) {
                 // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
@@ -69,7 +72,19 @@ impl SqliteMedium {
                 Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
-        Ok(Self { directory, database, durability, wal_damage, counters: Arc::default() })
+        Ok(Self {
+            directory,
+            database,
+            durability,
+            wal_damage: wal_damage.flatten(),
+            was_alone,
+            counters: Arc::default(),
+        })
+    }
+
+    /// Whether no other store had the directory open when this one came.
+    pub(crate) fn was_alone(&self) -> bool {
+        self.was_alone
     }
 
     /// Counts with the rest of the store.
@@ -339,6 +354,7 @@ impl Scope<'_> {
             Write::Register { session, at } => self.register(session, *at).map(Ok),
             Write::Fence { log, claim } => self.fence(*log, *claim),
             Write::Append { log, epoch, after, events } => self.append(*log, *epoch, *after, events),
+            Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
             Write::Release { log, epoch } => self.release(*log, *epoch),
         }
     }
@@ -451,6 +467,32 @@ impl Scope<'_> {
         }
         self.changed.insert(log, state);
         Ok(Ok(Written::Appended))
+    }
+
+    fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
+            return Ok(Err(Refusal::Robbed));
+        }
+        // Only of what is in the log.
+        if sqlite_reader::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
+            return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
+        }
+        // A row that cannot be read is replaced like any other.
+        let replaced = sqlite_reader::snapshot(self.connection, log).ok().flatten().map(|row| row.digest);
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let SnapshotRow { event, chain, digest, bytes, view_schema, schema } = row;
+        let values = (log.0, SqlEventId(*event), chain.0, digest.as_bytes(), *bytes as i64, view_schema, schema);
+        match statement.execute(values) {
+            Ok(_) => {}
+            // The table of a cache is no reason to refuse the whole group.
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+                return Ok(Err(Refusal::Damaged(error.to_string())));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Ok(Written::SnapshotIndexed { replaced: replaced.filter(|digest| *digest != row.digest) }))
     }
 
     fn release(&mut self, log: LogKey, epoch: Epoch) -> rusqlite::Result<Result<Written, Refusal>> {

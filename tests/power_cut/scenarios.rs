@@ -1,7 +1,7 @@
 //! What a host does, small enough to try every cut of it.
 
 use super::common::{Tally, TallyBody};
-use foldlog::{Append, AppendKey, Error, Store, StoreConfig};
+use foldlog::{Append, AppendKey, Error, SnapshotPolicy, Store, StoreConfig};
 
 pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
@@ -106,6 +106,22 @@ pub(super) async fn appends_that_may_fail(config: StoreConfig) -> Result<(), Err
             }
         }
         drop(store.close().await);
+    }
+    Ok(())
+}
+
+/// A view is stored after every append or so, and again when the session and the store are closed.
+pub(super) async fn stored_views(config: StoreConfig) -> Result<(), Error> {
+    let snapshots = SnapshotPolicy { every_events: 1, closing_events: 1, ..SnapshotPolicy::default() };
+    let config = StoreConfig { snapshots, ..config };
+    for round in 1..=3 {
+        let store = Store::<Tally>::open_model(config.clone()).await?;
+        let session = store.open_session("one").await?;
+        for n in 1..=4 {
+            session.append(TallyBody::Added(round * n))?.await?;
+        }
+        session.append_batch(vec![TallyBody::named("a"), TallyBody::Added(9)])?.await?;
+        store.close().await?;
     }
     Ok(())
 }
