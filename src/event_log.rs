@@ -22,6 +22,8 @@ use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 
 pub use memory::MemoryDisk;
 pub(crate) use memory::MemoryMedium;
+#[cfg(feature = "testkit")]
+pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;
 pub(crate) use schema::{FORMAT, OpenError};
 pub(crate) use sqlite::SqliteMedium;

@@ -1,36 +1,66 @@
 //! Whether the files that SQLite writes to are still the ones that their names lead to: it goes on writing into files that
 //! were removed or replaced, and says that all is well.
 
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use super::LogError;
+use crate::files::FileId;
 
-/// The database and its write-ahead log, as they were when first seen.
+/// The database that a store has opened, and the write-ahead log of a connection.
+#[derive(Clone)]
 pub(super) struct Identity {
-    files: [(PathBuf, Option<(u64, u64)>); 2],
+    files: Vec<(PathBuf, FileId)>,
+    /// Why the store must be opened again, once it must: of what SQLite shares between the connections of a process,
+    /// some belongs to the old files from then on, and some to the new.
+    lost: Arc<OnceLock<String>>,
 }
 
 impl Identity {
-    pub(super) fn new(database: &Path) -> Self {
-        let mut wal = database.as_os_str().to_owned();
-        wal.push("-wal");
-        Self { files: [(database.to_owned(), None), (wal.into(), None)] }
+    /// Of a database that is there.
+    pub(super) fn of(database: PathBuf) -> Result<Self, LogError> {
+        Self { files: Vec::new(), lost: Arc::default() }.with(database)
     }
 
-    /// Compares, and gives the size of the write-ahead log. To be called after each commit, when both are there, and before
-    /// anyone is told.
-    pub(super) fn check(&mut self) -> Result<u64, LogError> {
-        let mut wal_bytes = 0;
-        for (path, known) in &mut self.files {
-            let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let meta = path.metadata().map_err(|error| LogError::Io(format!("{} is gone: {error}", name())))?;
-            let found = (meta.dev(), meta.ino());
-            if *known.get_or_insert(found) != found {
-                return Err(LogError::Io(format!("{} was replaced while it was in use", name())));
-            }
-            wal_bytes = meta.len();
-        }
-        Ok(wal_bytes)
+    /// The same with the write-ahead log of a connection that is open.
+    pub(super) fn with(&self, path: PathBuf) -> Result<Self, LogError> {
+        let look = path.metadata().map_err(|error| LogError::Io(format!("cannot look at {}: {error}", name(&path))))?;
+        let files = self.files.iter().cloned().chain([(path, FileId::from(&look))]).collect();
+        Ok(Self { files, lost: Arc::clone(&self.lost) })
     }
+
+    /// Compares, and gives the size of the write-ahead log. To be called after each commit, before anyone is told; and
+    /// around the opening of a connection.
+    pub(super) fn check(&self) -> Result<u64, LogError> {
+        let again = |reason: &String| LogError::Io(format!("{reason}; close the store and open it again"));
+        if let Some(reason) = self.lost.get() {
+            return Err(again(reason));
+        }
+        let mut bytes = 0;
+        for (path, known) in &self.files {
+            let reason = match path.metadata() {
+                Ok(found) if FileId::from(&found) == *known => {
+                    bytes = found.len();
+                    continue;
+                }
+                Ok(_) => format!("{} was replaced while the store was open", name(path)),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    format!("{} was removed while the store was open", name(path))
+                }
+                Err(error) => return Err(LogError::Io(format!("cannot look at {}: {error}", name(path)))),
+            };
+            return Err(again(self.lost.get_or_init(|| reason)));
+        }
+        Ok(bytes)
+    }
+
+    /// Whether a store that opens the directory now would find nothing to read in the write-ahead log.
+    pub(super) fn wal_is_empty(&self) -> bool {
+        self.files.last().is_none_or(|(path, _)| path.metadata().map_or(0, |found| found.len()) == 0)
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

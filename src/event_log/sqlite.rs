@@ -34,6 +34,7 @@ const COMMIT_BYTES: usize = 3 * 4096;
 pub(crate) struct SqliteMedium {
     directory: Arc<StoreDirectory>,
     database: Database,
+    identity: Identity,
     durability: Durability,
     wal_damage: Option<WalDamage>,
     counters: Arc<Counters>,
@@ -67,7 +68,8 @@ impl SqliteMedium {
                 Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
-        Ok(Self { directory, database, durability, wal_damage, counters: Arc::default() })
+        let identity = Identity::of(database.path.clone())?;
+        Ok(Self { directory, database, identity, durability, wal_damage, counters: Arc::default() })
     }
 
     /// Counts with the rest of the store.
@@ -83,12 +85,16 @@ impl SqliteMedium {
 
 impl LogMedium for SqliteMedium {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
+        self.identity.check()?;
         let connection = schema::open_writer(&self.database, self.durability)?;
+        // While this connection is open, SQLite itself does not remove it.
+        let identity = self.identity.with(self.database.companion("-wal"))?;
+        identity.check()?;
         Ok(Box::new(SqliteLog {
             connection,
             directory: Arc::clone(&self.directory),
             directory_synced: false,
-            identity: Identity::new(&self.database.path),
+            identity,
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
@@ -99,7 +105,10 @@ impl LogMedium for SqliteMedium {
     }
 
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        Ok(Box::new(sqlite_reader::SqliteReader::new(schema::open_reader(&self.database)?)))
+        self.identity.check()?;
+        let connection = schema::open_reader(&self.database)?;
+        self.identity.check()?;
+        Ok(Box::new(sqlite_reader::SqliteReader::new(connection)))
     }
 }
 
@@ -146,14 +155,8 @@ impl EventLog for SqliteLog {
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
-        // A checkpoint copies every committed page into the database and syncs it there.
-        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        })?;
-        match checkpoint {
-            (0, pages, moved) if pages == moved => self.sync_root(),
-            _ => Err(LogError::Busy),
-        }
+        self.checkpoint_all()?;
+        self.sync_root()
     }
 
     fn maintain(&mut self) -> Result<(), LogError> {
@@ -178,9 +181,38 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
+    /// Copies every committed page into the database and syncs it there.
+    fn checkpoint_all(&self) -> Result<(), LogError> {
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        match checkpoint {
+            (0, pages, moved) if pages == moved => Ok(()),
+            _ => Err(LogError::Busy),
+        }
+    }
+
     fn sync_root(&mut self) -> Result<(), LogError> {
         self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
         self.directory_synced = true;
+        Ok(())
+    }
+
+    /// Whether what was just committed is where the next store will look for it.
+    fn check_files(&self) -> Result<(), CommitError> {
+        match self.identity.check() {
+            Ok(wal_bytes) => self.counters.wal_bytes(wal_bytes),
+            Err(error) => {
+                // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
+                // another write-ahead log has come: its frames would be read over what is newer.
+                if self.identity.wal_is_empty()
+                    && let Err(error) = self.checkpoint_all()
+                {
+                    log::error!("the write-ahead log is gone, and the database has not all of it: {error}");
+                }
+                return Err(CommitError::Unknown(error));
+            }
+        }
         Ok(())
     }
 
@@ -240,7 +272,7 @@ impl SqliteLog {
             error => CommitError::Unknown(error),
         })?;
         if !only_reads {
-            self.counters.wal_bytes(self.identity.check().map_err(CommitError::Unknown)?);
+            self.check_files()?;
         }
         if !only_reads && !self.directory_synced {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
