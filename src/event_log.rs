@@ -27,6 +27,8 @@ pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;
 pub(crate) use schema::{FORMAT, OpenError};
 pub(crate) use sqlite::SqliteMedium;
+#[cfg(feature = "testkit")]
+pub(crate) use wal::scan_under_header;
 pub use wal::{WalDamage, WalLoss};
 
 /// The key of a log inside one database. Never reused.

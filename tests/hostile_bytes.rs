@@ -124,6 +124,20 @@ fn the_runs_of_an_index_row_of_any_bytes_are_decoded_or_refused() {
 }
 
 #[test]
+fn a_write_ahead_log_of_any_frames_is_whole_or_damaged() {
+    let page_bytes = prop_oneof![any::<u32>(), Just(512), Just(0), Just(u32::MAX)];
+    each("write-ahead log", (page_bytes, [0..3_u32, 0..3_u32], any_bytes(1200)), |(page_bytes, salts, mut frames)| {
+        decode::write_ahead_log(page_bytes, salts, &frames);
+        // Frames of this log, as their salts say.
+        for frame in frames.chunks_exact_mut(24 + 512) {
+            frame[8..16].copy_from_slice(&salts.map(u32::to_be_bytes).concat());
+        }
+        let is_damaged = decode::write_ahead_log(512, salts, &frames);
+        assert_eq!(is_damaged, frames.len() >= 24 + 512 && salts != [0, 0]);
+    });
+}
+
+#[test]
 fn json_of_any_text_is_canonical_or_refused() {
     each("json", (".{0,80}", nearly_json()), |(any, nearly)| {
         decode::json(&any);
