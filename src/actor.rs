@@ -19,10 +19,12 @@
 //! - A dropped `send` future cancels silently: appends do not use it.
 
 pub(crate) mod blob;
+pub(crate) mod courier;
 pub(crate) mod entry;
 pub(crate) mod group;
 pub(crate) mod host_thread;
 pub(crate) mod in_flight;
+pub(crate) mod key_index;
 pub(crate) mod persist;
 pub(crate) mod published;
 pub(crate) mod recovery;
@@ -43,6 +45,7 @@ use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::Write;
 use crate::stats::Counters;
+use courier::Courier;
 use group::Reply;
 use persist::{Persist, PersistActor};
 use workers::Readers;
@@ -72,6 +75,18 @@ pub(crate) struct Panicked {
     function: &'static str,
 }
 
+/// Where session actors run, and the way there.
+pub(crate) struct Seat {
+    pub(crate) arbiter: ArbiterHandle,
+    pub(crate) courier: Courier,
+}
+
+impl Seat {
+    fn new(arbiter: ArbiterHandle) -> Self {
+        Self { courier: Courier::on(&arbiter), arbiter }
+    }
+}
+
 /// What every session of a store shares.
 pub(crate) struct Services {
     pub(crate) config: StoreConfig,
@@ -79,7 +94,7 @@ pub(crate) struct Services {
     pub(crate) blob: Addr<blob::BlobActor>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) readers: Readers,
-    pub(crate) arbiters: Vec<ArbiterHandle>,
+    seats: Vec<Seat>,
     pub(crate) counters: Arc<Counters>,
     next_arbiter: AtomicUsize,
     closed: AtomicBool,
@@ -101,18 +116,18 @@ impl Services {
             blob,
             blobs,
             readers,
-            arbiters,
+            seats: arbiters.into_iter().map(Seat::new).collect(),
             counters,
             next_arbiter: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
     }
 
-    /// The arbiters for the next session actor, each once, beginning with the next in turn.
-    pub(crate) fn arbiters_in_turn(&self) -> impl Iterator<Item = &ArbiterHandle> {
+    /// The seats for the next session actor, each once, beginning with the next in turn.
+    pub(crate) fn seats_in_turn(&self) -> impl Iterator<Item = &Seat> {
         let turn = self.next_arbiter.fetch_add(1, Ordering::Relaxed);
-        let first = turn.checked_rem(self.arbiters.len()).unwrap_or_default();
-        self.arbiters.iter().cycle().skip(first).take(self.arbiters.len())
+        let first = turn.checked_rem(self.seats.len()).unwrap_or_default();
+        self.seats.iter().cycle().skip(first).take(self.seats.len())
     }
 
     /// Sends a write on its way to the log. It is answered once.

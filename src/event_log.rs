@@ -1,6 +1,7 @@
 //! The port to the durable log: what the persist actor writes through and the readers read through, and its two
 //! implementations.
 
+mod checkpoint;
 mod identity;
 mod index_audit;
 mod memory;

@@ -288,29 +288,30 @@ async fn a_checkpoint_that_a_foreign_reader_holds_up_is_counted_as_blocked() {
     let directory = tempfile::tempdir().unwrap();
     let store = long_store(directory.path()).await;
     let session = store.open_session("s").await.unwrap();
-    let fill = async || {
-        for n in 0..CHECKPOINT_EVENTS {
+    // A checkpoint is made beside the commits, and counted at one of those after it.
+    let append_until = async |what: &str, seen: &dyn Fn() -> bool| {
+        for n in 0..20 * CHECKPOINT_EVENTS {
             session.append(long(n)).unwrap().await.unwrap();
+            if seen() {
+                return;
+            }
         }
+        panic!("not in time: {what}");
     };
-    fill().await;
-    eventually("a checkpoint was made", || store.stats().checkpoints == 1).await;
+    append_until("a checkpoint was made", &|| store.stats().checkpoints > 0).await;
     assert_eq!(store.stats().checkpoints_blocked, 0);
 
     // Another program, as far as SQLite can tell.
     let foreign = rusqlite::Connection::open(directory.path().join("events.db")).unwrap();
     foreign.execute_batch("BEGIN; SELECT count(*) FROM events").unwrap();
-    let before = store.stats().wal_bytes;
-    fill().await;
-    eventually("a checkpoint was blocked", || store.stats().checkpoints_blocked > 0).await;
-    fill().await;
+    let before = store.stats();
+    append_until("a checkpoint was blocked", &|| store.stats().checkpoints_blocked > 0).await;
+    append_until("and another one", &|| store.stats().checkpoints_blocked > 1).await;
     let during = store.stats();
-    assert_eq!(during.checkpoints, 1);
-    assert!(during.wal_bytes > before, "it grows: {before}, then {}", during.wal_bytes);
+    assert!(during.checkpoints <= before.checkpoints + 1, "but for one that was on");
+    assert!(during.wal_bytes > before.wal_bytes, "it grows: {}, then {}", before.wal_bytes, during.wal_bytes);
     assert_eq!(during.wal_bytes, directory.path().join("events.db-wal").metadata().unwrap().len());
     foreign.execute_batch("ROLLBACK").unwrap();
-    fill().await;
-    eventually("checkpoints go on", || store.stats().checkpoints > 1).await;
-    assert_eq!(store.stats().appends_acknowledged, 4 * CHECKPOINT_EVENTS);
+    append_until("checkpoints go on", &|| store.stats().checkpoints > during.checkpoints).await;
     store.close().await.unwrap();
 }

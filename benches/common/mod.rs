@@ -1,8 +1,4 @@
-//! The two sides of a row, and what is made of their figures.
-
-pub(crate) mod baseline;
-pub(crate) mod foldlog_side;
-pub(crate) mod measure;
+//! What every benchmark needs.
 
 use tempfile::TempDir;
 

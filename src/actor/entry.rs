@@ -108,12 +108,13 @@ impl<M: SessionModel> Entry<M> {
             Address::Live(address) if address.connected() => return Ok(address.clone()),
             Address::Live(_) | Address::None => {}
         }
-        for arbiter in self.services.arbiters_in_turn() {
+        for seat in self.services.seats_in_turn() {
+            let courier = seat.courier.clone();
             let mut starting = Starting(Some(Arc::clone(self)));
-            let address = Supervisor::start_in_arbiter(arbiter, move |_| {
+            let address = Supervisor::start_in_arbiter(&seat.arbiter, move |_| {
                 let entry = starting.0.take();
                 // The closure is an `FnOnce`, and only its drop takes the entry otherwise.
-                SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")))
+                SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")), courier)
             });
             if address.connected() {
                 *slot = Address::Live(address.clone());

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::guarded;
+use super::key_index::KeyIndex;
 use crate::codec::{self, Chain, RecordHeader};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Head, LogError, LogMeta, LogReader, StoredEvent};
-use crate::id::{AppendKey, EventId, SessionId};
+use crate::id::{EventId, SessionId};
 use crate::model::{DecodeError, Event, SessionModel, Unfinished, View};
 
 /// The most record bytes in one page, beside the number of its events.
@@ -91,44 +92,6 @@ impl<M: SessionModel> Recovered<M> {
             keys: KeyIndex::new(keys_max),
             counters: M::Counters::default(),
             chains: HashMap::new(),
-        }
-    }
-}
-
-/// The first event of each keyed append: the last `max` of them.
-#[derive(Debug)]
-pub(crate) struct KeyIndex {
-    first: HashMap<AppendKey, EventId>,
-    order: std::collections::VecDeque<AppendKey>,
-    max: usize,
-    /// Whether no key was ever left out, so that a key which is not here is not in the log.
-    pub(crate) complete: bool,
-}
-
-impl KeyIndex {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { first: HashMap::new(), order: std::collections::VecDeque::new(), max, complete: true }
-    }
-
-    pub(crate) fn get(&self, key: &AppendKey) -> Option<EventId> {
-        self.first.get(key).copied()
-    }
-
-    pub(crate) fn remove(&mut self, key: &AppendKey) {
-        if self.first.remove(key).is_some() {
-            self.order.retain(|kept| kept != key);
-        }
-    }
-
-    pub(crate) fn insert(&mut self, key: AppendKey, first: EventId) {
-        if self.first.insert(key.clone(), first).is_none() {
-            self.order.push_back(key);
-        }
-        while self.order.len() > self.max {
-            if let Some(oldest) = self.order.pop_front() {
-                self.first.remove(&oldest);
-                self.complete = false;
-            }
         }
     }
 }

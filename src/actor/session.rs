@@ -9,6 +9,7 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 
 use super::blob::EnsureDurable;
+use super::courier::Courier;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
 use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
@@ -29,11 +30,13 @@ use crate::model::{SessionModel, View};
 /// [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`] and [`Restart`].
 pub struct SessionActor<M: SessionModel> {
     entry: Arc<Entry<M>>,
+    courier: Courier,
 }
 
 impl<M: SessionModel> SessionActor<M> {
-    pub(crate) fn new(entry: Arc<Entry<M>>) -> Self {
-        Self { entry }
+    /// `courier` leads to the arbiter that it is started on.
+    pub(crate) fn new(entry: Arc<Entry<M>>, courier: Courier) -> Self {
+        Self { entry, courier }
     }
 
     /// Runs one step of the state, and sends what it asks for.
@@ -70,7 +73,13 @@ impl<M: SessionModel> SessionActor<M> {
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
         // One for each question: dropped without an answer, it says so.
-        let back = || Way { entry: Arc::clone(&self.entry), address: context.address(), incarnation, gone: false };
+        let back = || Way {
+            entry: Arc::clone(&self.entry),
+            address: context.address(),
+            courier: self.courier.clone(),
+            incarnation,
+            gone: false,
+        };
         match effect {
             Effect::Persist { last, write } => {
                 let back = back();
@@ -170,6 +179,7 @@ impl<M: SessionModel> SessionActor<M> {
 struct Way<M: SessionModel> {
     entry: Arc<Entry<M>>,
     address: Addr<SessionActor<M>>,
+    courier: Courier,
     incarnation: u64,
     gone: bool,
 }
@@ -183,7 +193,8 @@ impl<M: SessionModel> Way<M> {
     fn go(&mut self, answer: Answered<M>) {
         self.gone = true;
         let (entry, incarnation) = (Arc::clone(&self.entry), self.incarnation);
-        self.address.do_send(Answer { entry, incarnation, answer: Some(answer) });
+        let (address, answer) = (self.address.clone(), Answer { entry, incarnation, answer: Some(answer) });
+        self.courier.send(move || address.do_send(answer));
     }
 }
 

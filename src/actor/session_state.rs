@@ -9,8 +9,9 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 
 use super::in_flight::{InFlight, StampedAppend};
+use super::key_index::KeyIndex;
 use super::published::Published;
-use super::recovery::{KeyIndex, Recovered, RecoveryReport};
+use super::recovery::{Recovered, RecoveryReport};
 use super::stamper::{Stamped, Stamper};
 use super::subscription::Subscriber;
 use super::{Panicked, guarded};
@@ -297,7 +298,7 @@ impl<M: SessionModel> SessionState<M> {
             match self.keys.get(&key) {
                 Some(first) if first > self.committed.id => return self.join(first, request),
                 Some(first) => return self.effects.push(Effect::Repeat { first, request }),
-                None if self.keys.complete || request.key_checked => {}
+                None if request.key_checked || !self.keys.may_be_in_log(&key) => {}
                 // Left out of the index while it is in flight. Nothing is stamped while the log is searched.
                 None => match self.in_flight.first_of(&key) {
                     Some(first) => return self.join(first, request),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::checkpoint::{self, Checkpointer};
 use super::identity::Identity;
 use super::recent::Recent;
 use super::runs::{Group, KeyHash, Run};
@@ -98,6 +99,10 @@ impl LogMedium for SqliteMedium {
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
+            database: self.database.clone(),
+            durability: self.durability,
+            checkpointer: None,
+            wal_held_back: false,
             recent: None,
             moving: true,
             counters: Arc::clone(&self.counters),
@@ -113,6 +118,8 @@ impl LogMedium for SqliteMedium {
 }
 
 struct SqliteLog {
+    /// Started when first needed. Declared, and so dropped, ahead of the connection.
+    checkpointer: Option<Checkpointer>,
     connection: Connection,
     directory: Arc<StoreDirectory>,
     /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
@@ -123,6 +130,9 @@ struct SqliteLog {
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
     unchecked_bytes: usize,
+    database: Database,
+    durability: Durability,
+    wal_held_back: bool,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     recent: Option<Recent>,
     /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
@@ -160,21 +170,37 @@ impl EventLog for SqliteLog {
     }
 
     fn maintain(&mut self) -> Result<(), LogError> {
-        if self.unchecked_bytes < CHECKPOINT_BYTES {
-            return Ok(());
+        if let Some(outcome) = self.checkpointer.as_ref().and_then(Checkpointer::outcome) {
+            outcome?;
+            // The little that is left, so that SQLite begins the log anew.
+            let progress = checkpoint::passive(&self.connection)?;
+            match (progress.is_complete(), self.wal_held_back) {
+                (true, _) => self.counters.checkpoint(),
+                (false, told) => {
+                    self.counters.checkpoint_blocked();
+                    if !told {
+                        log::warn!(
+                            "a reader holds the write-ahead log back, which grows until it ends its transaction"
+                        );
+                    }
+                }
+            }
+            self.wal_held_back = !progress.is_complete();
         }
-        self.unchecked_bytes = 0;
-        let pages = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        })?;
-        match pages {
-            (0, pages, moved) if pages == moved => self.counters.checkpoint(),
-            _ => self.counters.checkpoint_blocked(),
+        if self.unchecked_bytes >= CHECKPOINT_BYTES {
+            self.unchecked_bytes = 0;
+            let checkpointer = match self.checkpointer.take() {
+                Some(checkpointer) => checkpointer,
+                None => Checkpointer::start(self.database.clone(), self.durability)?,
+            };
+            self.checkpointer.insert(checkpointer).ask();
         }
         Ok(())
     }
 
-    fn close(self: Box<Self>) -> Result<(), LogError> {
+    fn close(mut self: Box<Self>) -> Result<(), LogError> {
+        // Its connection must not be the last one, which SQLite would have do the rest.
+        self.checkpointer = None;
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         self.connection.close().map_err(|(_, error)| error.into())
     }

@@ -65,7 +65,7 @@ impl<M: SessionModel> SessionState<M> {
                 "an append ahead of it was refused".to_owned()
             }
             PersistError::Refused(Refusal::KeyTaken) => {
-                self.keys.complete = false;
+                self.keys.distrust();
                 "its append key is in the log; append again for the first result".to_owned()
             }
             PersistError::Refused(Refusal::HeadMoved { .. } | Refusal::Robbed | Refusal::Owned(_)) => {

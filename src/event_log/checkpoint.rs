@@ -1,0 +1,160 @@
+//! Checkpoints beside the commits: a thread with a connection of its own copies committed pages into the database.
+//!
+//! It never comes quite to the end of a log that grows meanwhile, and SQLite begins the log anew only when all of it was
+//! copied. So the thread copies until little is left, and the writer copies that between two groups.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use super::LogError;
+use super::schema::{self, Database};
+use crate::config::Durability;
+
+/// So many pages are left to the writer: about what one large group writes.
+const LEFT_MAX: i64 = 64;
+/// A log that grows as fast as it is copied is left for the next time.
+const PASSES_MAX: usize = 4;
+
+/// How far a checkpoint came: pages in the log, and those of them that are in the database.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    log: i64,
+    moved: i64,
+}
+
+impl Progress {
+    fn left(self) -> i64 {
+        self.log - self.moved
+    }
+
+    pub(super) fn is_complete(self) -> bool {
+        self.left() <= 0
+    }
+}
+
+/// Copies what no reader holds back. Waits for nobody; another checkpoint that is on counts as no progress.
+pub(super) fn passive(connection: &Connection) -> Result<Progress, LogError> {
+    let moved = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut checkpoint| {
+        checkpoint.query_row([], |row| Ok(Progress { log: row.get(1)?, moved: row.get(2)? }))
+    });
+    Ok(moved?)
+}
+
+pub(super) struct Checkpointer {
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+enum State {
+    Idle,
+    Asked,
+    Running,
+    Done(Result<Progress, LogError>),
+    Closed,
+}
+
+impl Checkpointer {
+    pub(super) fn start(database: Database, durability: Durability) -> Result<Self, LogError> {
+        let desk = Arc::new(Desk { state: Mutex::new(State::Idle), changed: Condvar::new() });
+        let thread = std::thread::Builder::new().name("foldlog-ckpt".to_owned());
+        let of_thread = Arc::clone(&desk);
+        let thread = thread
+            .spawn(move || of_thread.work(&database, durability))
+            .map_err(|error| LogError::Io(format!("a checkpoint thread cannot be started: {error}")))?;
+        Ok(Self { desk, thread: Some(thread) })
+    }
+
+    /// Asks for a checkpoint, unless one is on.
+    pub(super) fn ask(&self) {
+        let mut state = self.desk.lock();
+        if let State::Idle = *state {
+            *state = State::Asked;
+            self.desk.changed.notify_all();
+        }
+    }
+
+    /// How the last one ended, if it has ended since this was asked.
+    pub(super) fn outcome(&self) -> Option<Result<Progress, LogError>> {
+        let mut state = self.desk.lock();
+        match std::mem::replace(&mut *state, State::Idle) {
+            State::Done(outcome) => Some(outcome),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        *self.desk.lock() = State::Closed;
+        self.desk.changed.notify_all();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("a checkpoint thread panicked");
+        }
+    }
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, database: &Database, durability: Durability) {
+        // Opened when first asked. After a failure never used again: a sync that failed once may seem to work the next time.
+        let mut connection = None;
+        while self.is_asked() {
+            let outcome = match connection.take().map_or_else(|| schema::open_writer(database, durability), Ok) {
+                Ok(opened) => self.copy(connection.insert(opened)),
+                Err(error) => Err(error),
+            };
+            if outcome.is_err() {
+                connection = None;
+            }
+            let mut state = self.lock();
+            if let State::Running = *state {
+                *state = State::Done(outcome);
+            }
+        }
+    }
+
+    fn is_asked(&self) -> bool {
+        let mut state = self.lock();
+        loop {
+            match *state {
+                State::Asked => {
+                    *state = State::Running;
+                    return true;
+                }
+                State::Closed => return false,
+                State::Idle | State::Running | State::Done(_) => {
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    fn copy(&self, connection: &Connection) -> Result<Progress, LogError> {
+        let mut progress = passive(connection)?;
+        for _ in 1..PASSES_MAX {
+            let before = progress.moved;
+            if progress.left() <= LEFT_MAX || matches!(*self.lock(), State::Closed) {
+                break;
+            }
+            progress = passive(connection)?;
+            if progress.moved == before {
+                // A reader holds it back.
+                break;
+            }
+        }
+        Ok(progress)
+    }
+}
