@@ -165,7 +165,7 @@ impl EventLog for SqliteLog {
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
-        self.checkpoint_all()?;
+        checkpoint::full(&self.connection)?;
         self.sync_root()
     }
 
@@ -191,7 +191,7 @@ impl EventLog for SqliteLog {
             self.unchecked_bytes = 0;
             let checkpointer = match self.checkpointer.take() {
                 Some(checkpointer) => checkpointer,
-                None => Checkpointer::start(self.database.clone(), self.durability)?,
+                None => Checkpointer::start(self.database.clone(), self.durability, self.identity.clone())?,
             };
             self.checkpointer.insert(checkpointer).ask();
         }
@@ -207,17 +207,6 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
-    /// Copies every committed page into the database and syncs it there.
-    fn checkpoint_all(&self) -> Result<(), LogError> {
-        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        })?;
-        match checkpoint {
-            (0, pages, moved) if pages == moved => Ok(()),
-            _ => Err(LogError::Busy),
-        }
-    }
-
     fn sync_root(&mut self) -> Result<(), LogError> {
         self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
         self.directory_synced = true;
@@ -225,14 +214,15 @@ impl SqliteLog {
     }
 
     /// Whether what was just committed is where the next store will look for it.
-    fn check_files(&self) -> Result<(), CommitError> {
+    fn check_files(&mut self) -> Result<(), CommitError> {
         match self.identity.check() {
             Ok(wal_bytes) => self.counters.wal_bytes(wal_bytes),
             Err(error) => {
                 // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
                 // another write-ahead log has come: its frames would be read over what is newer.
+                self.checkpointer = None;
                 if self.identity.wal_is_empty()
-                    && let Err(error) = self.checkpoint_all()
+                    && let Err(error) = checkpoint::full(&self.connection)
                 {
                     log::error!("the write-ahead log is gone, and the database has not all of it: {error}");
                 }
