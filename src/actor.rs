@@ -28,10 +28,12 @@ pub(crate) mod key_index;
 pub(crate) mod persist;
 pub(crate) mod published;
 pub(crate) mod recovery;
+pub(crate) mod residency;
 pub(crate) mod session;
 pub(crate) mod session_state;
 pub(crate) mod stamper;
 pub(crate) mod subscription;
+pub(crate) mod waking;
 pub(crate) mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +50,8 @@ use crate::stats::Counters;
 use courier::Courier;
 use group::Reply;
 use persist::{Persist, PersistActor};
-use workers::Readers;
+use residency::Residency;
+use workers::{Readers, Recoveries};
 
 /// Tells an actor to restart: it stops, and its supervisor brings it back.
 ///
@@ -94,6 +97,8 @@ pub(crate) struct Services {
     pub(crate) blob: Addr<blob::BlobActor>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) readers: Readers,
+    pub(crate) recoveries: Recoveries,
+    pub(crate) residency: Arc<Residency>,
     seats: Vec<Seat>,
     pub(crate) counters: Arc<Counters>,
     next_arbiter: AtomicUsize,
@@ -101,12 +106,15 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own, and this is called once")]
     pub(crate) fn new(
         config: StoreConfig,
         persist: Addr<PersistActor>,
         blob: Addr<blob::BlobActor>,
         blobs: Arc<dyn BlobStore>,
         readers: Readers,
+        recoveries: Recoveries,
+        residency: Arc<Residency>,
         arbiters: Vec<ArbiterHandle>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -116,6 +124,8 @@ impl Services {
             blob,
             blobs,
             readers,
+            recoveries,
+            residency,
             seats: arbiters.into_iter().map(Seat::new).collect(),
             counters,
             next_arbiter: AtomicUsize::new(0),

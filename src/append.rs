@@ -236,7 +236,7 @@ pub(crate) fn repeat<M: SessionModel>(
     first: EventId,
     request: Request<M>,
 ) {
-    let submitted = readers.submit(move |slot| {
+    let submitted = readers.submit_urgent(move |slot| {
         let result = slot.read(|reader| read_repeated::<M>(reader, &session, log, first, &request.bodies));
         request.answer(result);
     });

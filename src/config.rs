@@ -34,6 +34,8 @@ pub struct StoreConfig {
     pub clock: Clock,
     /// Live delivery.
     pub live: LiveConfig,
+    /// Which sessions stay in memory.
+    pub residency: ResidencyConfig,
     /// Text and JSON up to this many UTF-8 bytes stay inline, larger values become blobs. See `DEFAULT_INLINE_BYTES_MAX`.
     pub inline_bytes_max: usize,
     /// The largest encoded event, in bytes. Default 1 MiB: larger values belong in blobs.
@@ -83,6 +85,48 @@ pub enum Durability {
     ProcessCrash,
 }
 
+/// Which sessions stay in memory. A handle keeps working whether or not its session does: one that was emptied reads its
+/// log on the next call that needs it. What is busy is never emptied; if that alone is over a limit, the limit is exceeded,
+/// and [`Stats::residency_exceeded`](crate::Stats::residency_exceeded) counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResidencyConfig {
+    /// The most sessions in memory. Default 10,000: at a few kilobytes each beside their views, tens of megabytes.
+    pub resident_sessions_max: usize,
+    /// The most record bytes of the sessions in memory, which their views grow with. Default 256 MiB.
+    pub resident_bytes_max: usize,
+    /// After how long without a call a session is emptied, within a fourth more. Default ten minutes: longer than people
+    /// take to answer, and memory is given back after a busy hour. `None` for never.
+    pub session_idle_max: Option<Duration>,
+    /// The most sessions that read their logs at once. Default 4: one reads, decodes and folds, which takes a core, and
+    /// each has a page and a view in the making in memory. Half of them, rounded down, is for logs of more than
+    /// 16,384 events, so that a few long ones keep no short one waiting.
+    pub recoveries_max: usize,
+}
+
+impl ResidencyConfig {
+    /// Empties nothing by itself.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self {
+            resident_sessions_max: usize::MAX,
+            resident_bytes_max: usize::MAX,
+            session_idle_max: None,
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for ResidencyConfig {
+    fn default() -> Self {
+        Self {
+            resident_sessions_max: 10_000,
+            resident_bytes_max: 256 << 20,
+            session_idle_max: Some(Duration::from_secs(600)),
+            recoveries_max: 4,
+        }
+    }
+}
+
 /// How subscribers are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveConfig {
@@ -130,6 +174,7 @@ impl StoreConfig {
             arbiters: Vec::new(),
             clock: Clock::default(),
             live: LiveConfig::default(),
+            residency: ResidencyConfig::default(),
             inline_bytes_max: DEFAULT_INLINE_BYTES_MAX,
             record_bytes_max: 1 << 20,
             blob_bytes_max: 64 << 20,
@@ -152,6 +197,7 @@ impl StoreConfig {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let limits = [
             ("live.subscriber_queue_max", self.live.subscriber_queue_max),
+            ("residency.recoveries_max", self.residency.recoveries_max),
             ("record_bytes_max", self.record_bytes_max),
             ("batch_events_max", self.batch_events_max),
             ("session_in_flight_max", self.session_in_flight_max),

@@ -77,7 +77,7 @@ pub use actor::session::{
 pub use actor::subscription::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
 pub use append::{Append, Appended, Receipt};
 pub use clock::{Clock, ManualClock};
-pub use config::{DEFAULT_INLINE_BYTES_MAX, Durability, LagPolicy, LiveConfig, Medium, StoreConfig};
+pub use config::{DEFAULT_INLINE_BYTES_MAX, Durability, LagPolicy, LiveConfig, Medium, ResidencyConfig, StoreConfig};
 pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, OwnerInfo};
 pub use event_log::{MemoryDisk, WalDamage, WalLoss};

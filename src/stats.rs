@@ -2,11 +2,13 @@
 
 mod counters;
 mod histogram;
+mod resident;
 
 use std::time::Duration;
 
 pub(crate) use counters::{Counters, Gauge};
 pub use histogram::Histogram;
+pub(crate) use resident::Resident;
 
 /// What a store has done and met since it was opened, and what it has to do. [`Store::stats`](crate::Store::stats) takes it.
 ///
@@ -64,8 +66,17 @@ pub struct Stats {
 
     /// How many sessions are open in this store.
     pub sessions_open: u64,
+    /// How many of these are in memory. The others were emptied, and come back on their next call.
+    pub sessions_resident: u64,
+    /// How many record bytes are behind those in memory, roughly: their views grow with it.
+    pub resident_bytes: u64,
+    /// How many sessions were emptied, by the limits of [`ResidencyConfig`](crate::ResidencyConfig) or by
+    /// [`Store::empty_idle_sessions`](crate::Store::empty_idle_sessions). A session is counted each time.
+    pub sessions_emptied: u64,
+    /// How often these limits came to be exceeded, since the sessions in memory were busy.
+    pub residency_exceeded: u64,
     /// How long each recovery of a session took, from when it was asked for to when its log was folded: of one that was
-    /// opened, whose actor restarted, or that another store has written. A session that is made needs none.
+    /// opened, that was emptied and is needed, whose actor restarted, or that another store has written. A session that is made needs none.
     pub recovery_micros: Histogram,
     /// How many recoveries failed: the log could not be read, is damaged, or the store was closed.
     pub recoveries_failed: u64,

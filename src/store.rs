@@ -226,11 +226,11 @@ impl<M: SessionModel> Store<M> {
         let session = SessionId::new(id)?;
         let log = self.find(&session).await?;
         let page_events = self.0.services.config.page_events_max;
-        let read = self.0.services.readers.read(move |reader| {
+        let read = self.0.services.recoveries.read(move |reader| {
             Fold { session: &session, log, head: None, watch: &[], keys_max: 0, page_events }.run::<M>(reader)
         });
         let Recovered { view, report, .. } = read.await?;
-        Ok(StoredState { view, report })
+        Ok(StoredState { view: Arc::unwrap_or_clone(view), report })
     }
 
     /// Lists sessions in the order of their ids, up to `max` after `after`.
@@ -338,6 +338,15 @@ impl<M: SessionModel> Store<M> {
     pub fn stats(&self) -> Stats {
         let sessions_open = lock(&self.0.registry).len() as u64;
         Stats { sessions_open, ..self.0.services.counters.look() }
+    }
+
+    /// Empties every session that nothing is being done with just now, and tells how many these were: for a host that is
+    /// short of memory. By itself a store does so by the limits of [`ResidencyConfig`](crate::ResidencyConfig).
+    ///
+    /// What was emptied keeps its handles, addresses, subscribers, turn and context, and comes back from its log on the
+    /// next call that needs it. Waits for nothing but the end of the views that nobody else holds.
+    pub fn empty_idle_sessions(&self) -> u64 {
+        self.0.services.residency.empty_all()
     }
 
     /// The address of the actor that writes the log: for [`Restart`](crate::Restart).

@@ -27,6 +27,8 @@ impl fmt::Display for Report {
         writeln!(f, "write-ahead log: {} bytes; {done} checkpoints, {blocked} blocked", stats.wal_bytes)?;
         let (open, failed) = (stats.sessions_open, stats.recoveries_failed);
         writeln!(f, "sessions: {open} open; {} recoveries, {failed} failed", stats.recovery_micros.count())?;
+        let (resident, bytes, emptied) = (stats.sessions_resident, stats.resident_bytes, stats.sessions_emptied);
+        writeln!(f, "in memory: {resident} sessions of {bytes} record bytes; {emptied} were emptied")?;
         let (same, saved) = (stats.blobs_deduplicated, stats.blob_bytes_deduplicated);
         writeln!(f, "blobs: {} puts, {same} of them there already, which saved {saved} bytes", stats.blob_puts)?;
         let (left_out, transients) = (stats.subscriber_events_left_out, stats.subscriber_transients_left_out);

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 
 use super::published::Published;
-use super::recovery::Condition;
+use super::recovery::{Condition, EventPage, read_page};
 use super::session::{Accept, Recovery, SessionActor};
 use super::session_state::{ClaimTask, SessionState, Task};
 use super::workers::lock;
@@ -18,8 +18,8 @@ use super::{Services, guarded};
 use crate::append::{Append, Counted, Flights, Receipt, Request};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, LogMeta};
-use crate::id::SessionId;
-use crate::model::{SessionModel, Turns, View};
+use crate::id::{EventId, SessionId};
+use crate::model::{SessionModel, Turns};
 
 /// Types of foldlog's own events, which are the same for every model.
 const RESERVED_TYPES: &str = "foldlog.";
@@ -33,6 +33,10 @@ pub(crate) struct Entry<M: SessionModel> {
     address: RwLock<Address<M>>,
     in_flight: Arc<Flights>,
     turn_taken: AtomicBool,
+    /// Whether anybody has called since the residency asked last.
+    pub(super) used: AtomicBool,
+    /// Whether the residency knows it.
+    pub(super) in_ring: AtomicBool,
     context: Mutex<Context>,
     /// Held while the session is being stopped, so that two who stop it do not both say so.
     pub(crate) stopping: futures::lock::Mutex<()>,
@@ -70,7 +74,8 @@ impl<M: SessionModel> Entry<M> {
         owned: Option<Epoch>,
         services: &Arc<Services>,
     ) -> Result<Arc<Self>, Error> {
-        let state = SessionState::new(id.clone(), log, owned, services.config.append_keys_max);
+        let keys_max = services.config.append_keys_max;
+        let state = SessionState::new(id.clone(), log, owned, keys_max, &services.counters);
         let entry = Arc::new(Self {
             id,
             log,
@@ -80,15 +85,27 @@ impl<M: SessionModel> Entry<M> {
             address: RwLock::new(Address::None),
             in_flight: Arc::new(Flights::new(Arc::clone(&services.counters))),
             turn_taken: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            in_ring: AtomicBool::new(false),
             context: Mutex::default(),
             stopping: futures::lock::Mutex::default(),
         });
         entry.address()?;
+        if owned.is_some() {
+            entry.enter_ring();
+        }
         Ok(entry)
     }
 
-    pub(crate) fn view(&self) -> Arc<View<M>> {
-        self.published.view()
+    pub(super) fn published(&self) -> &Published<M> {
+        &self.published
+    }
+
+    /// Notes that somebody calls. Only the first call after the residency has looked writes.
+    pub(super) fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn condition(&self) -> Arc<Condition> {
@@ -148,6 +165,17 @@ impl<M: SessionModel> Entry<M> {
         }
     }
 
+    /// Reads a page of the log.
+    pub(crate) async fn events_after(
+        self: Arc<Self>,
+        after: EventId,
+        events_max: usize,
+    ) -> Result<EventPage<M>, Error> {
+        let services = Arc::clone(&self.services);
+        let events_max = events_max.clamp(1, services.config.page_events_max);
+        services.readers.read(move |reader| read_page(reader, &self.id, self.log, after, events_max)).await
+    }
+
     fn closed(&self) -> Error {
         match self.services.check_open() {
             Err(error) => error,
@@ -161,6 +189,7 @@ impl<M: SessionModel> Entry<M> {
         reason = "the order of the calls is the order of the log; callers are counted"
     )]
     pub(crate) fn tell(self: &Arc<Self>, task: Task<M>) -> Result<(), Error> {
+        self.touch();
         if let Address::Live(address) = &*self.address.read().unwrap_or_else(PoisonError::into_inner)
             && address.connected()
         {
@@ -214,14 +243,14 @@ impl<M: SessionModel> Entry<M> {
 
     /// Takes the turn, if the session still has turns to take and is this store's to write.
     pub(crate) async fn take_turn(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
-        self.check_turns()?;
+        self.check_turns().await?;
         let session = self.id.clone();
         let Some(guard) = self.take_turn_unchecked() else {
             return Err(ErrorKind::TurnInFlight { session }.into());
         };
         self.claim(Claim::Yes).await?;
         // Once more: the session may have stopped while the last turn was on, or in the store that wrote it before.
-        self.check_turns()?;
+        self.check_turns().await?;
         Ok(guard)
     }
 
@@ -248,12 +277,13 @@ impl<M: SessionModel> Entry<M> {
         (!taken).then(|| TurnGuard(Arc::clone(self)))
     }
 
-    fn check_turns(&self) -> Result<(), Error> {
+    async fn check_turns(self: &Arc<Self>) -> Result<(), Error> {
         self.check_open()?;
         if let Some(error) = self.published.refusal(&self.id) {
             return Err(error);
         }
-        let Turns { stopped, started } = guarded("turns", || M::turns(&self.view()))
+        let view = Arc::clone(self).current_view().await?;
+        let Turns { stopped, started } = guarded("turns", || M::turns(&view))
             .map_err(|panicked| Error::from(ErrorKind::Unavailable { reason: panicked.to_string() }))?;
         let session = self.id.clone();
         match self.services.config.session_turns_max {

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::recovery::Condition;
 use crate::error::Error;
@@ -12,17 +12,23 @@ use crate::model::{Event, SessionModel, View};
 
 /// The view and the condition of a session. Set before anyone is told: whoever has an answer sees what it answers.
 pub(crate) struct Published<M: SessionModel> {
-    view: ArcSwap<View<M>>,
+    /// `None` while the session is cold.
+    view: ArcSwapOption<View<M>>,
     condition: ArcSwap<Condition>,
 }
 
 impl<M: SessionModel> Published<M> {
-    pub(crate) fn new(view: View<M>) -> Self {
-        Self { view: ArcSwap::from_pointee(view), condition: ArcSwap::default() }
+    pub(crate) fn new(view: Arc<View<M>>) -> Self {
+        Self { view: ArcSwapOption::new(Some(view)), condition: ArcSwap::default() }
     }
 
-    pub(crate) fn view(&self) -> Arc<View<M>> {
+    pub(crate) fn view(&self) -> Option<Arc<View<M>>> {
         self.view.load_full()
+    }
+
+    /// Takes the view away. The condition stays.
+    pub(crate) fn empty(&self) -> Option<Arc<View<M>>> {
+        self.view.swap(None)
     }
 
     pub(crate) fn condition(&self) -> Arc<Condition> {
@@ -30,7 +36,7 @@ impl<M: SessionModel> Published<M> {
     }
 
     pub(crate) fn counters(&self) -> M::Counters {
-        M::counters(self.view.load().state())
+        self.view.load().as_ref().map(|view| M::counters(view.state())).unwrap_or_default()
     }
 
     /// The error that an append gets, unless the session can be appended to.
@@ -39,9 +45,9 @@ impl<M: SessionModel> Published<M> {
     }
 
     /// Puts what a recovery found in place of everything.
-    pub(crate) fn replace(&self, view: View<M>, condition: Condition) {
+    pub(crate) fn replace(&self, view: Arc<View<M>>, condition: Condition) {
         self.condition.store(Arc::new(condition));
-        self.view.store(Arc::new(view));
+        self.view.store(Some(view));
     }
 
     /// Folds committed events into the next view. Should the model panic, the view stays at the event before.
@@ -49,7 +55,8 @@ impl<M: SessionModel> Published<M> {
         if **self.condition.load() != Condition::Ready {
             return;
         }
-        let view = self.view.load();
+        // Nothing is committed by a session that is cold.
+        let Some(view) = self.view.load_full() else { return };
         let mut state = view.state().clone();
         let mut head = view.head();
         for (folded, event) in events.iter().enumerate() {
@@ -65,6 +72,6 @@ impl<M: SessionModel> Published<M> {
             }
             head = event.id();
         }
-        self.view.store(Arc::new(View::new(head, state)));
+        self.view.store(Some(Arc::new(View::new(head, state))));
     }
 }

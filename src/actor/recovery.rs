@@ -68,11 +68,13 @@ pub struct RecoveryReport {
 
 /// Everything a session needs to go on.
 pub(crate) struct Recovered<M: SessionModel> {
-    pub(crate) view: View<M>,
+    pub(crate) view: Arc<View<M>>,
     pub(crate) head: Head,
     pub(crate) report: RecoveryReport,
     pub(crate) keys: KeyIndex,
     pub(crate) counters: M::Counters,
+    /// Of all records: how large the session is, roughly, while it is resident.
+    pub(crate) bytes: u64,
     /// The chain at each event that was asked for and is there.
     pub(crate) chains: HashMap<EventId, Chain>,
 }
@@ -81,7 +83,7 @@ impl<M: SessionModel> Recovered<M> {
     /// A session that was made this moment.
     pub(crate) fn fresh(log: LogMeta, keys_max: usize) -> Self {
         Self {
-            view: View::new(EventId::ZERO, M::View::default()),
+            view: Arc::new(View::new(EventId::ZERO, M::View::default())),
             head: Head::before_first(log),
             report: RecoveryReport {
                 events: 0,
@@ -91,6 +93,7 @@ impl<M: SessionModel> Recovered<M> {
             },
             keys: KeyIndex::new(keys_max),
             counters: M::Counters::default(),
+            bytes: 0,
             chains: HashMap::new(),
         }
     }
@@ -125,6 +128,7 @@ impl Fold<'_> {
                 let header = check(self.session, &recovered.head, &stored)?;
                 recovered.head = Head { id: stored.id, chain: stored.chain, at: stored.at };
                 recovered.report.events += 1;
+                recovered.bytes += stored.record.len() as u64;
                 append_ends = header.last;
                 if let Some((key, _)) = header.key {
                     recovered.keys.insert(key, header.first);
@@ -158,7 +162,7 @@ impl Fold<'_> {
             }
             Err(_) => {}
         }
-        recovered.view = View::new(folded, state);
+        recovered.view = Arc::new(View::new(folded, state));
         recovered.report.elapsed = begun.elapsed();
         Ok(recovered)
     }

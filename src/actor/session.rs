@@ -12,11 +12,12 @@ use super::blob::EnsureDurable;
 use super::courier::Courier;
 use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
-use super::recovery::{EventPage, Fold, Recovered, RecoveryReport, read_page};
+use super::recovery::{EventPage, Recovered, RecoveryReport};
 use super::session_state::{Effect, Env, SessionState, Task};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
+use super::waking::fold_log;
 use super::workers::{ReaderSlot, lock};
-use super::{Panicked, Restart, guarded};
+use super::{Restart, guarded};
 use crate::append::{Append, Appended, repeat};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, LogError, Write, Written};
@@ -42,6 +43,7 @@ impl<M: SessionModel> SessionActor<M> {
     /// Runs one step of the state, and sends what it asks for.
     fn step(&mut self, context: &mut Context<Self>, step: impl FnOnce(&mut SessionState<M>, &Env<'_>)) {
         let entry = Arc::clone(&self.entry);
+        entry.touch();
         let guarded = catch_unwind(AssertUnwindSafe(|| {
             let services = &entry.services;
             let env = Env {
@@ -58,6 +60,7 @@ impl<M: SessionModel> SessionActor<M> {
             for effect in effects {
                 self.perform(effect, incarnation, context);
             }
+            services.residency.look();
         }));
         if guarded.is_err() {
             // A bug of the model or of ours. The log knows what is true: start again from there.
@@ -73,12 +76,9 @@ impl<M: SessionModel> SessionActor<M> {
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
         // One for each question: dropped without an answer, it says so.
-        let back = || Way {
-            entry: Arc::clone(&self.entry),
-            address: context.address(),
-            courier: self.courier.clone(),
-            incarnation,
-            gone: false,
+        let back = || {
+            let (entry, courier) = (Arc::clone(&self.entry), Some(self.courier.clone()));
+            Way::new(entry, context.address(), courier, incarnation)
         };
         match effect {
             Effect::Persist { last, write } => {
@@ -94,27 +94,8 @@ impl<M: SessionModel> SessionActor<M> {
                 let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
                 services.persist(write, incarnation, reply);
             }
-            Effect::Recover { head, watch } => {
-                let entry = Arc::clone(&self.entry);
-                let recovery = services.counters.recovery_began();
-                self.read(back(), move |slot| {
-                    let config = &entry.services.config;
-                    let fold = Fold {
-                        session: &entry.id,
-                        log: entry.log,
-                        head: Some(head),
-                        watch: &watch,
-                        keys_max: config.append_keys_max,
-                        page_events: config.page_events_max,
-                    };
-                    let folded = guarded("view", || slot.read(|reader| fold.run::<M>(reader)));
-                    let failed =
-                        |panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into());
-                    let folded = folded.unwrap_or_else(failed);
-                    recovery.ended(&folded);
-                    Answered::Recovered(Box::new(folded))
-                });
-            }
+            Effect::Recover { head, watch } => fold_log(back(), head, watch),
+            Effect::Resident => self.entry.enter_ring(),
             Effect::CheckRefs { digests } => {
                 let back = back();
                 let reply = Box::new(move |result| back.send(Answered::RefsChecked(result)));
@@ -137,7 +118,8 @@ impl<M: SessionModel> SessionActor<M> {
                 for subscriber in &subscribers {
                     subscriber.end(Box::new(|| ()));
                 }
-                match release {
+                // A store that closes gives up all of its logs at once, with its owner's lock.
+                match release.filter(|_| services.check_open().is_ok()) {
                     None => {
                         self.entry.mark_closed();
                         done(subscribers);
@@ -160,9 +142,9 @@ impl<M: SessionModel> SessionActor<M> {
         }
     }
 
-    /// Runs a read on a reader thread and sends its answer back. The readers of a store that is closed take nothing.
+    /// Runs a short read on a reader thread and sends its answer back. The readers of a store that is closed take nothing.
     fn read(&self, back: Way<M>, read: impl FnOnce(&mut ReaderSlot) -> Answered<M> + Send + 'static) {
-        let submitted = self.entry.services.readers.submit(move |slot| back.send(read(slot)));
+        let submitted = self.entry.services.readers.submit_urgent(move |slot| back.send(read(slot)));
         if submitted.is_err() {
             log::debug!("a session was to be read in a store that is closed");
         }
@@ -176,16 +158,26 @@ impl<M: SessionModel> SessionActor<M> {
 }
 
 /// The way back to the actor that asked, or to the one that took its place.
-struct Way<M: SessionModel> {
-    entry: Arc<Entry<M>>,
+pub(super) struct Way<M: SessionModel> {
+    pub(super) entry: Arc<Entry<M>>,
     address: Addr<SessionActor<M>>,
-    courier: Courier,
-    incarnation: u64,
+    /// `None` where no arbiter is known: the actor is woken for this answer alone.
+    courier: Option<Courier>,
+    pub(super) incarnation: u64,
     gone: bool,
 }
 
 impl<M: SessionModel> Way<M> {
-    fn send(mut self, answer: Answered<M>) {
+    pub(super) fn new(
+        entry: Arc<Entry<M>>,
+        address: Addr<SessionActor<M>>,
+        courier: Option<Courier>,
+        incarnation: u64,
+    ) -> Self {
+        Self { entry, address, courier, incarnation, gone: false }
+    }
+
+    pub(super) fn send(mut self, answer: Answered<M>) {
         self.go(answer);
     }
 
@@ -194,7 +186,10 @@ impl<M: SessionModel> Way<M> {
         self.gone = true;
         let (entry, incarnation) = (Arc::clone(&self.entry), self.incarnation);
         let (address, answer) = (self.address.clone(), Answer { entry, incarnation, answer: Some(answer) });
-        self.courier.send(move || address.do_send(answer));
+        match &self.courier {
+            Some(courier) => courier.send(move || address.do_send(answer)),
+            None => address.do_send(answer),
+        }
     }
 }
 
@@ -253,9 +248,9 @@ impl<M: SessionModel> Handler<Accept<M>> for SessionActor<M> {
     }
 }
 
-/// Asks for the current view.
+/// Asks for the current view. Of a session that was emptied it is read from the log, which keeps no thread waiting.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "std::sync::Arc<View<M>>")]
+#[rtype(result = "Result<Arc<View<M>>, Error>")]
 pub struct CurrentView<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
 
 impl<M: SessionModel> Default for CurrentView<M> {
@@ -265,11 +260,11 @@ impl<M: SessionModel> Default for CurrentView<M> {
 }
 
 impl<M: SessionModel> Handler<CurrentView<M>> for SessionActor<M> {
-    // There already.
-    type Result = MessageResult<CurrentView<M>>;
+    // There already, unless the session was emptied.
+    type Result = ResponseFuture<Result<Arc<View<M>>, Error>>;
 
     fn handle(&mut self, _: CurrentView<M>, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.entry.view())
+        Box::pin(Arc::clone(&self.entry).current_view())
     }
 }
 
@@ -295,18 +290,8 @@ impl<M: SessionModel> Handler<EventsAfter<M>> for SessionActor<M> {
     type Result = ResponseFuture<Result<EventPage<M>, Error>>;
 
     fn handle(&mut self, request: EventsAfter<M>, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(events_after(Arc::clone(&self.entry), request.after, request.events_max))
+        Box::pin(Arc::clone(&self.entry).events_after(request.after, request.events_max))
     }
-}
-
-pub(crate) async fn events_after<M: SessionModel>(
-    entry: Arc<Entry<M>>,
-    after: EventId,
-    events_max: usize,
-) -> Result<EventPage<M>, Error> {
-    let services = Arc::clone(&entry.services);
-    let events_max = events_max.clamp(1, services.config.page_events_max);
-    services.readers.read(move |reader| read_page(reader, &entry.id, entry.log, after, events_max)).await
 }
 
 /// Asks for the last stamped event and the counters after it, which the next append goes on from.
@@ -469,7 +454,7 @@ impl<M: SessionModel> Drop for Answer<M> {
     }
 }
 
-enum Answered<M: SessionModel> {
+pub(super) enum Answered<M: SessionModel> {
     Persisted {
         last: EventId,
         result: Result<(), PersistError>,

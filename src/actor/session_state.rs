@@ -2,6 +2,7 @@
 //! was persisted, answers. It outlives the actor, so that an append in flight gets its answer whatever dies.
 
 mod answers;
+mod cold;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, Head, LogMeta, Write};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::model::SessionModel;
-use crate::stats::Counters;
+use crate::stats::{Counters, Resident};
 
 /// What the session asks of others. The answers come back with the incarnation that asked; those of an earlier one are
 /// dropped.
@@ -39,12 +40,16 @@ pub(crate) enum Effect<M: SessionModel> {
     FindKey { key: AppendKey },
     /// To a reader thread, which answers the request itself: its key is in the log.
     Repeat { first: EventId, request: Request<M> },
+    /// The session has become resident: from now on it may be emptied.
+    Resident,
     /// The session is closed: its subscribers end, and another store may write it.
     Close { release: Option<Epoch>, subscribers: Vec<Arc<Subscriber<M>>>, done: CloseReply<M> },
 }
 
 /// Told when a session is closed, with the subscribers that may still have items to take.
 pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>) + Send>;
+
+pub(crate) use cold::{Emptied, Emptying, ViewReply, Wanted};
 
 /// What is read of the world while a request is handled.
 pub(crate) struct Env<'a> {
@@ -77,6 +82,10 @@ enum Phase {
     /// Waiting for the fence, then for the log.
     Recovering,
     Ready,
+    /// Emptied: the next task that needs what was dropped wakes it.
+    Cold,
+    /// Waiting for the log, after it was cold: nothing of it can be in flight, so there is no fence.
+    Waking,
     /// An append was refused: those stamped after it are about to be. Nothing is stamped until the last of them is.
     Unwinding,
     /// The log could not be read. The next task tries again.
@@ -101,13 +110,23 @@ pub(crate) struct SessionState<M: SessionModel> {
     published: Arc<Published<M>>,
     report: RecoveryReport,
     ready: Vec<oneshot::Sender<Result<RecoveryReport, Error>>>,
+    /// Who waits for the view, while a fold that wakes the session runs and will answer them.
+    viewers: Option<Vec<ViewReply<M>>>,
+    /// What it counts for in the limits of residency.
+    resident: Resident,
     subscribers: Vec<Arc<Subscriber<M>>>,
     effects: Vec<Effect<M>>,
 }
 
 impl<M: SessionModel> SessionState<M> {
     /// `owned` is there for a session that was made this moment: there is nothing to recover.
-    pub(crate) fn new(id: SessionId, log: LogMeta, owned: Option<Epoch>, keys_max: usize) -> Self {
+    pub(crate) fn new(
+        id: SessionId,
+        log: LogMeta,
+        owned: Option<Epoch>,
+        keys_max: usize,
+        counters: &Arc<Counters>,
+    ) -> Self {
         let Recovered { view, head, report, keys, .. } = Recovered::<M>::fresh(log, keys_max);
         Self {
             id,
@@ -124,6 +143,8 @@ impl<M: SessionModel> SessionState<M> {
             published: Arc::new(Published::new(view)),
             report,
             ready: Vec::new(),
+            viewers: None,
+            resident: Resident::new(counters, owned.is_some()),
             subscribers: Vec::new(),
             effects: Vec::new(),
         }
@@ -157,9 +178,13 @@ impl<M: SessionModel> SessionState<M> {
 
     /// The actor starts, for the first time or again.
     pub(crate) fn started(&mut self) {
-        let fresh = self.phase == Phase::Ready && self.incarnation == 0;
-        if !fresh && self.phase != Phase::Closed {
-            self.recover();
+        match self.phase {
+            Phase::Ready if self.incarnation == 0 => {}
+            Phase::Cold if self.waiting.is_empty() => {}
+            // The answer may have gone with the last actor.
+            Phase::Cold | Phase::Waking => self.wake(),
+            Phase::Closed => {}
+            Phase::Recovering | Phase::Ready | Phase::Unwinding | Phase::Failed => self.recover(),
         }
         self.incarnation = self.incarnation.max(1);
     }
@@ -167,10 +192,14 @@ impl<M: SessionModel> SessionState<M> {
     fn recover(&mut self) {
         self.incarnation += 1;
         self.phase = Phase::Recovering;
+        self.forget_questions();
+        self.effects.push(Effect::Fence { claim: Claim::No });
+    }
+
+    fn forget_questions(&mut self) {
         self.checking = false;
         // A step that panicked may have left some. Only these two do not depend on what is forgotten now.
         self.effects.retain(|effect| matches!(effect, Effect::Repeat { .. } | Effect::Close { .. }));
-        self.effects.push(Effect::Fence { claim: Claim::No });
     }
 
     /// Answers when the session is recovered. Where another store may write the log, it is brought up to date first.
@@ -183,9 +212,14 @@ impl<M: SessionModel> SessionState<M> {
                     self.effects.push(Effect::Fence { claim: Claim::No });
                 }
             }
-            Phase::Ready | Phase::Unwinding => drop(reply.send(Ok(self.report.clone()))),
+            // What this store owns is as it was, also if it is cold.
+            Phase::Cold if self.owned.is_none() => {
+                self.ready.push(reply);
+                self.wake();
+            }
+            Phase::Ready | Phase::Unwinding | Phase::Cold => drop(reply.send(Ok(self.report.clone()))),
             Phase::Closed => drop(reply.send(Err(self.closed()))),
-            Phase::Recovering => self.ready.push(reply),
+            Phase::Recovering | Phase::Waking => self.ready.push(reply),
             Phase::Failed => {
                 self.ready.push(reply);
                 self.recover();
@@ -211,8 +245,14 @@ impl<M: SessionModel> SessionState<M> {
         while !self.checking {
             match self.phase {
                 Phase::Ready => {}
+                Phase::Cold => match self.waiting.front() {
+                    None => return,
+                    // These need nothing of what was dropped.
+                    Some(Task::Transient(..) | Task::Close(_)) => {}
+                    Some(_) => return self.wake(),
+                },
                 Phase::Closed => return self.refuse_waiting(&self.closed()),
-                Phase::Recovering | Phase::Unwinding | Phase::Failed => return,
+                Phase::Recovering | Phase::Waking | Phase::Unwinding | Phase::Failed => return,
             }
             match self.waiting.pop_front() {
                 None => return,
@@ -249,6 +289,7 @@ impl<M: SessionModel> SessionState<M> {
 
     fn close(&mut self, done: CloseReply<M>) {
         self.phase = Phase::Closed;
+        self.resident.leave();
         let subscribers = std::mem::take(&mut self.subscribers);
         self.effects.push(Effect::Close { release: self.owned.take(), subscribers, done });
     }
@@ -330,6 +371,7 @@ impl<M: SessionModel> SessionState<M> {
                 if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
                     self.keys.insert(key.key.clone(), first.id());
                 }
+                self.resident.grow(stamped.stored.iter().map(|event| event.record.len() as u64).sum());
                 let after = self.stamper.head.chain;
                 self.stamper.advance(&stamped);
                 let Stamped { stored, events, head, key, .. } = stamped;

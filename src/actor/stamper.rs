@@ -45,6 +45,11 @@ impl<M: SessionModel> Stamper<M> {
         self.counters = counters;
     }
 
+    /// Keeps only where the log ends.
+    pub(crate) fn empty(&mut self, head: Head) {
+        *self = Self::new(head, M::Counters::default());
+    }
+
     /// Stamps bodies with consecutive ids, all or none. Ids and counters stay as they are until
     /// [`Stamper::advance`].
     pub(crate) fn stamp(

@@ -59,8 +59,8 @@ impl FileBlobs {
     fn check_directory(&self) -> Result<(), FileError> {
         let known =
             self.directory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|directory| directory.id);
-        let what = match self.blobs.metadata() {
-            Ok(found) if known == Some(FileId::from(&found)) => return Ok(()),
+        let what = match FileId::look(&self.blobs) {
+            Ok((found, _)) if known == Some(found) => return Ok(()),
             Ok(_) => "it was replaced",
             Err(error) if error.kind() == io::ErrorKind::NotFound => "it was removed",
             Err(error) => return Err(failed("cannot look at", &self.blobs)(error)),
@@ -184,7 +184,7 @@ struct Directory {
 impl Directory {
     fn open(path: &Path) -> io::Result<Self> {
         let open = File::open(path)?;
-        Ok(Self { id: FileId::from(&open.metadata()?), _open: open })
+        Ok(Self { id: FileId::look(path)?.0, _open: open })
     }
 }
 

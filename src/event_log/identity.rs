@@ -25,8 +25,9 @@ impl Identity {
 
     /// The same with the write-ahead log of a connection that is open.
     pub(super) fn with(&self, path: PathBuf) -> Result<Self, LogError> {
-        let look = path.metadata().map_err(|error| LogError::Io(format!("cannot look at {}: {error}", name(&path))))?;
-        let files = self.files.iter().cloned().chain([(path, FileId::from(&look))]).collect();
+        let (id, _) =
+            FileId::look(&path).map_err(|error| LogError::Io(format!("cannot look at {}: {error}", name(&path))))?;
+        let files = self.files.iter().cloned().chain([(path, id)]).collect();
         Ok(Self { files, lost: Arc::clone(&self.lost) })
     }
 
@@ -39,9 +40,9 @@ impl Identity {
         }
         let mut bytes = 0;
         for (path, known) in &self.files {
-            let reason = match path.metadata() {
-                Ok(found) if FileId::from(&found) == *known => {
-                    bytes = found.len();
+            let reason = match FileId::look(path) {
+                Ok((found, size)) if found == *known => {
+                    bytes = size;
                     continue;
                 }
                 Ok(_) => format!("{} was replaced while the store was open", name(path)),
@@ -57,7 +58,7 @@ impl Identity {
 
     /// Whether a store that opens the directory now would find nothing to read in the write-ahead log.
     pub(super) fn wal_is_empty(&self) -> bool {
-        self.files.last().is_none_or(|(path, _)| path.metadata().map_or(0, |found| found.len()) == 0)
+        self.files.last().is_none_or(|(path, _)| FileId::look(path).map_or(0, |(_, size)| size) == 0)
     }
 }
 

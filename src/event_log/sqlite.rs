@@ -143,7 +143,7 @@ struct SqliteLog {
 #[derive(Clone)]
 struct LogState {
     head: Head,
-    owner: Option<String>,
+    owner: Option<Arc<str>>,
     epoch: Epoch,
 }
 
@@ -404,7 +404,7 @@ impl Scope<'_> {
         self.connection
             .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
             .execute((session.as_str(), key.0, at.as_micros()))?;
-        let (meta, owner) = (LogMeta { key, log_id }, Some(self.me().to_owned()));
+        let (meta, owner) = (LogMeta { key, log_id }, Some(Arc::from(self.me())));
         self.changed.insert(key, LogState { head: Head::before_first(meta), owner, epoch });
         Ok(Written::Registered { meta, owned: Some(epoch) })
     }
@@ -418,7 +418,7 @@ impl Scope<'_> {
             {
                 return Ok(Err(Refusal::Owned(owner)));
             }
-            state.owner = Some(self.me().to_owned());
+            state.owner = Some(Arc::from(self.me()));
             state.epoch = Epoch(state.epoch.0 + 1);
             self.connection.prepare_cached("UPDATE logs SET owner = ?2, epoch = ?3 WHERE log_key = ?1")?.execute((
                 log.key.0,

@@ -24,6 +24,10 @@ pub(crate) struct Counters {
     wal_bytes: Counter,
     checkpoints: Counter,
     checkpoints_blocked: Counter,
+    sessions_resident: Counter,
+    resident_bytes: Counter,
+    sessions_emptied: Counter,
+    residency_exceeded: Counter,
     recovery_micros: Recorder,
     recoveries_failed: Counter,
     recoveries_running: Counter,
@@ -105,6 +109,33 @@ impl Counters {
         self.checkpoints_blocked.add(1);
     }
 
+    pub(super) fn session_entered(&self, bytes: u64) {
+        self.sessions_resident.add(1);
+        self.resident_bytes.add(bytes);
+    }
+
+    pub(super) fn session_grew(&self, bytes: u64) {
+        self.resident_bytes.add(bytes);
+    }
+
+    pub(super) fn session_left(&self, bytes: u64) {
+        self.sessions_resident.take_one();
+        self.resident_bytes.take(bytes);
+    }
+
+    /// How many sessions are in memory, and their bytes.
+    pub(crate) fn resident(&self) -> (u64, u64) {
+        (self.sessions_resident.get(), self.resident_bytes.get())
+    }
+
+    pub(crate) fn session_emptied(&self) {
+        self.sessions_emptied.add(1);
+    }
+
+    pub(crate) fn residency_exceeded(&self) {
+        self.residency_exceeded.add(1);
+    }
+
     /// A session is to be folded from its log. What this gives counts it as failed if dropped.
     pub(crate) fn recovery_began(self: &Arc<Self>) -> RunningRecovery {
         self.recoveries_running.add(1);
@@ -154,6 +185,10 @@ impl Counters {
             checkpoints: self.checkpoints.get(),
             checkpoints_blocked: self.checkpoints_blocked.get(),
             sessions_open: 0,
+            sessions_resident: self.sessions_resident.get(),
+            resident_bytes: self.resident_bytes.get(),
+            sessions_emptied: self.sessions_emptied.get(),
+            residency_exceeded: self.residency_exceeded.get(),
             recovery_micros: self.recovery_micros.look(),
             recoveries_failed: self.recoveries_failed.get(),
             recoveries_running: self.recoveries_running.get(),
@@ -178,12 +213,16 @@ pub(crate) struct Counter(AtomicU64);
 pub(crate) type Gauge = Arc<Counter>;
 
 impl Counter {
-    fn add(&self, more: u64) {
+    pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    fn take_one(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn take_one(&self) {
+        self.take(1);
+    }
+
+    fn take(&self, less: u64) {
+        self.0.fetch_sub(less, Ordering::Relaxed);
     }
 
     pub(crate) fn set(&self, value: u64) {

@@ -70,6 +70,8 @@ fn close<M: SessionModel>(
 ) -> Result<(), Error> {
     let deadline = Instant::now() + services.config.close_timeout;
     let (sessions, unfinished) = close_sessions(entries, deadline);
+    services.residency.close();
+    services.recoveries.close();
     services.readers.close();
     parts.blob_threads.close();
     let closed = futures::executor::block_on(services.persist.send(CloseLog { deadline }));

@@ -11,7 +11,8 @@ use crate::actor::blob::BlobActor;
 use crate::actor::group::{GroupLimits, GroupWriter};
 use crate::actor::host_thread::HostThread;
 use crate::actor::persist::PersistActor;
-use crate::actor::workers::{Readers, WorkerPool};
+use crate::actor::residency::Residency;
+use crate::actor::workers::{Readers, Recoveries, WorkerPool};
 use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
 use crate::config::{Medium, StoreConfig};
 use crate::directory::StoreDirectory;
@@ -20,7 +21,7 @@ use crate::event_log::{LogError, LogMedium, MemoryMedium, OpenError, SqliteMediu
 use crate::model::SessionModel;
 use crate::stats::Counters;
 
-/// Two recoveries at a time: a long one leaves the other thread to everybody else's reads.
+/// For short reads and pages. What reads a whole log has threads of its own: `recoveries_max`.
 const READER_THREADS: usize = 2;
 /// A put waits for two syncs, and a disk takes several of them at once.
 const BLOB_THREADS: usize = 8;
@@ -88,7 +89,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
     let writer = GroupWriter::open(Arc::clone(&medium), limits, Arc::clone(&counters))?;
     let jobs_max = config.queued_jobs_max;
-    let readers = Readers::start(medium, READER_THREADS, jobs_max, Arc::clone(&counters.reads_queued)).map_err(io)?;
+    let (recoveries_max, reads_queued) = (config.residency.recoveries_max, &counters.reads_queued);
+    let recoveries = Recoveries::start(&medium, recoveries_max, jobs_max, reads_queued).map_err(io)?;
+    let readers = Readers::start("foldlog-read", medium, READER_THREADS, jobs_max, reads_queued).map_err(io)?;
     let blob_calls_queued = Arc::clone(&counters.blob_calls_queued);
     let blob_threads = WorkerPool::start("foldlog-blob", BLOB_THREADS, jobs_max, blob_calls_queued, || ());
     let blob_threads = Arc::new(blob_threads.map_err(io)?);
@@ -112,7 +115,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             }
         }
     }
-    let services = Services::new(config, persist, blob, blobs, readers, arbiters, counters);
+    let residency = Residency::start(config.residency, Arc::clone(&counters)).map_err(io)?;
+    let services = Services::new(config, persist, blob, blobs, readers, recoveries, residency, arbiters, counters);
     Ok(Opened { services, wal_damage, parts: Parts { blob_threads, threads, release } })
 }
 

@@ -9,7 +9,7 @@ use futures::channel::oneshot;
 use super::Store;
 use crate::actor::entry::{Entry, TurnGuard};
 use crate::actor::recovery::{Condition, EventPage, RecoveryReport};
-use crate::actor::session::{self, Recovery, SessionActor, Subscribe, SubscribeStream};
+use crate::actor::session::{Recovery, SessionActor, Subscribe, SubscribeStream};
 use crate::actor::session_state::Task;
 use crate::actor::subscription::{Delivery, EventStream, SubscribeFrom, Subscription};
 use crate::agent::{Agent, AgentBody, Counter, Message, SessionStatus};
@@ -58,8 +58,14 @@ impl<M: SessionModel> Session<M> {
         &self.store
     }
 
-    /// The current view. It shows every append whose receipt has answered, and never waits: not for a write, not for the
-    /// actor.
+    /// The current view. It shows every append whose receipt has answered, and of a session in memory it never waits: not
+    /// for a write, not for the actor.
+    ///
+    /// A session that was idle may have been emptied, by the limits of [`ResidencyConfig`](crate::ResidencyConfig). Then
+    /// this reads its log on another thread and waits for that, and the session is in memory again. It may be called
+    /// anywhere, on the session's own arbiter too; [`Session::current_view`] keeps no thread waiting. Should the log of an
+    /// emptied session not be readable, or the store be closed, there is nothing to show: then this is the view before the
+    /// first event, an error is logged, and `current_view` says why.
     ///
     /// Of a session that another store writes, it stands where this store last read the log: [`Session::recovery`]
     /// brings it up to date, and [`Store::read_state`] reads the log without it. Of a session whose
@@ -67,6 +73,15 @@ impl<M: SessionModel> Session<M> {
     #[must_use]
     pub fn view(&self) -> Arc<View<M>> {
         self.entry.view()
+    }
+
+    /// The same as [`Session::view`], without keeping a thread waiting while an emptied session is read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Unavailable`]: why the log of an emptied session cannot be read;
+    /// [`ErrorKind::StoreClosed`] when it was emptied before the store was closed.
+    pub async fn current_view(&self) -> Result<Arc<View<M>>, Error> {
+        Arc::clone(&self.entry).current_view().await
     }
 
     /// Whether it can be appended to.
@@ -120,7 +135,7 @@ impl<M: SessionModel> Session<M> {
     /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event.
     pub async fn events_after(&self, after: EventId, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
-        session::events_after(Arc::clone(&self.entry), after, events_max).await
+        Arc::clone(&self.entry).events_after(after, events_max).await
     }
 
     /// Shows a live item to the subscribers, after every append that was accepted before it. It is never persisted.
@@ -192,7 +207,7 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).take_over().await
     }
 
-    /// What was begun and has no end, by the current view. While a turn is on, that turn is among it.
+    /// What was begun and has no end, by the current [`view`](Session::view), which this waits for if need be. While a turn is on, that turn is among it.
     #[must_use]
     pub fn unfinished(&self) -> Vec<Unfinished> {
         M::unfinished(self.view().state())
@@ -287,7 +302,7 @@ impl Session<Agent> {
         let _stopping = self.entry.stopping.lock().await;
         // Held until the events are there, so that no turn begins between them.
         let turn = self.entry.take_turn_unchecked();
-        let status = self.view().session.as_ref().map(|session| session.status);
+        let status = self.current_view().await?.session.as_ref().map(|session| session.status);
         let mut bodies = Vec::new();
         if !matches!(status, Some(SessionStatus::StopRequested | SessionStatus::Stopped)) {
             bodies.push(AgentBody::StopRequested);

@@ -189,6 +189,12 @@ impl TestDisk {
         self.0.journal().fault = Some(Fault { after, error: DiskError::Device, lasting, only });
     }
 
+    /// Whether an operation has met the fault.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        !self.0.journal().met.is_empty()
+    }
+
     /// Takes the fault away. Tells which operations met it, as texts; none when it was still to come.
     pub fn clear(&self) -> Vec<String> {
         let mut journal = self.0.journal();

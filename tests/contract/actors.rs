@@ -62,7 +62,7 @@ async fn current_view_is_the_view(disk: TestDisk) {
     let session = store.open_session("s").await.unwrap();
     let address = session.address().unwrap();
     session.append(user("hello")).unwrap().await.unwrap();
-    let view = address.send(CurrentView::<Agent>::default()).await.unwrap();
+    let view = address.send(CurrentView::<Agent>::default()).await.unwrap().unwrap();
     assert!(std::sync::Arc::ptr_eq(&view, &session.view()));
     assert_eq!(view.messages.len(), 1);
     store.close().await.unwrap();
@@ -310,7 +310,7 @@ async fn messages_to_a_closed_session_are_refused(disk: TestDisk) {
     assert_refused!(subscribed, ErrorKind::SessionClosed { .. });
     assert_refused!(soon(address.send(Notify::<Agent>(shown(1)))).await.unwrap(), ErrorKind::SessionClosed { .. });
     assert_refused!(soon(address.send(TakeTurn::<Agent>::default())).await.unwrap(), ErrorKind::SessionClosed { .. });
-    assert_eq!(address.send(CurrentView::<Agent>::default()).await.unwrap().head(), at(1));
+    assert_eq!(address.send(CurrentView::<Agent>::default()).await.unwrap().unwrap().head(), at(1));
     assert!(received.so_far().is_empty());
     assert_head(&store.open_session("s").await.unwrap(), 1).await;
     store.close().await.unwrap();

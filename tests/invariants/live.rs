@@ -35,7 +35,10 @@ async fn i2_nothing_is_visible_before_its_commit() {
     session.notify(shown(1)).unwrap();
     for _ in 0..5 {
         assert_eq!(session.view().head(), at(1));
-        assert_eq!(session.address().unwrap().send(CurrentView::<Agent>::default()).await.unwrap().messages.len(), 1);
+        assert_eq!(
+            session.address().unwrap().send(CurrentView::<Agent>::default()).await.unwrap().unwrap().messages.len(),
+            1
+        );
         assert_eq!(store.read_state("s").await.unwrap().view.head(), at(1));
         assert_eq!(reader.read_state("s").await.unwrap().view.head(), at(1));
         assert_eq!(log_ids(&session).await, [1]);
@@ -124,7 +127,7 @@ async fn i6_reads_are_answered_while_a_commit_is_held() {
     let (session, foreign, mut receipts) = pending(&disk, &store).await;
     let address = session.address().unwrap();
     assert_eq!(session.view().messages.len(), 1);
-    assert_eq!(soon(address.send(CurrentView::<Agent>::default())).await.unwrap().head(), at(1));
+    assert_eq!(soon(address.send(CurrentView::<Agent>::default())).await.unwrap().unwrap().head(), at(1));
     assert_eq!(soon(store.read_state("s")).await.unwrap().view, *session.view());
     assert_eq!(soon(session.events_after(EventId::ZERO, 10)).await.unwrap().events.len(), 1);
     let page = soon(address.send(EventsAfter::<Agent>::new(EventId::ZERO, 10))).await.unwrap().unwrap();

@@ -71,7 +71,7 @@ async fn appends_that_were_refused_during_a_restart_are_answered_as_not_written(
     let address = session.address().unwrap();
     within(address.send(Restart)).await.unwrap();
     // Answered by the actor that has begun again.
-    within(address.send(CurrentView::default())).await.unwrap();
+    within(address.send(CurrentView::default())).await.unwrap().unwrap();
     lock.0.execute_batch("COMMIT").unwrap();
     let answers = answers(receipts).await;
     for (_, answer) in &answers {

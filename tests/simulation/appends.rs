@@ -138,7 +138,8 @@ impl World {
             self.figures.repeated += u64::from(appended.repeated);
             if let Some(open) = self.open[store][session].clone() {
                 // An empty batch is told the last stamped event, which may still be refused.
-                let is_folded = appended.events.is_empty() || open.view().head() >= appended.head;
+                let view = self.look(&open).await;
+                let is_folded = appended.events.is_empty() || view.is_none_or(|view| view.head() >= appended.head);
                 assert!(is_folded, "answered before it was folded");
                 if !self.is_stormy && self.dice.one_in(2) {
                     let log = whole_log(&open).await;

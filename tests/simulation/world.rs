@@ -1,7 +1,10 @@
 //! One history: its stores, its sessions, its steps.
 
 use foldlog::testkit::{Dice, Faults, ManualClock};
-use foldlog::{BlobRef, ErrorKind, LagPolicy, LiveConfig, Restart, Session, SessionId, Store, StoreConfig, Timestamp};
+use foldlog::{
+    BlobRef, ErrorKind, LagPolicy, LiveConfig, ResidencyConfig, Restart, Session, SessionId, Store, StoreConfig,
+    Timestamp,
+};
 
 use crate::common::tally::Tally;
 use crate::common::{TestDisk, soon};
@@ -57,10 +60,11 @@ pub struct Figures {
     pub gaps: u64,
     pub owned_elsewhere: u64,
     pub transients: u64,
+    pub emptied: u64,
 }
 
 impl Figures {
-    fn all(&mut self) -> [&mut u64; 15] {
+    fn all(&mut self) -> [&mut u64; 16] {
         [
             &mut self.histories,
             &mut self.steps,
@@ -77,6 +81,7 @@ impl Figures {
             &mut self.gaps,
             &mut self.owned_elsewhere,
             &mut self.transients,
+            &mut self.emptied,
         ]
     }
 
@@ -121,6 +126,12 @@ impl World {
             live: LiveConfig {
                 subscriber_queue_max: small(&mut dice, &[1, 2, 5, 1024]),
                 lag: if dice.one_in(2) { LagPolicy::Gap } else { LagPolicy::CatchUp },
+            },
+            residency: ResidencyConfig {
+                resident_sessions_max: small(&mut dice, &[0, 1, 2, 1024]),
+                resident_bytes_max: small(&mut dice, &[0, 500, 1 << 20]),
+                recoveries_max: small(&mut dice, &[1, 2, 4]),
+                ..ResidencyConfig::default()
             },
             append_keys_max: small(&mut dice, &[0, 1, 3, 1024]),
             page_events_max: small(&mut dice, &[1, 3, 1024]),
@@ -171,7 +182,8 @@ impl World {
             return self.open_store(store).await;
         }
         match choice {
-            0..45 => self.append(at).await,
+            0..5 => self.empty(store),
+            5..45 => self.append(at).await,
             45..51 => self.hear_one(at.session).await,
             51..55 => self.settle_step(at.session).await,
             55..58 => self.put_blob(store).await,
@@ -257,6 +269,11 @@ impl World {
         }
     }
 
+    fn empty(&mut self, store: usize) {
+        self.trace.add(format!("empty store {store}"));
+        self.stores[store].as_ref().unwrap().empty_idle_sessions();
+    }
+
     async fn take_turn(&mut self, at: At) {
         let Some(session) = self.session(at).await else { return };
         self.trace.add(format!("take the turn of {at:?}"));
@@ -333,6 +350,7 @@ impl World {
 
     pub async fn close_store(&mut self, store: usize) {
         let Some(closing) = self.stores[store].take() else { return };
+        self.figures.emptied += closing.stats().sessions_emptied;
         self.trace.add(format!("close store {store}"));
         let closed = soon(closing.close()).await;
         assert!(closed.is_ok() || self.is_stormy, "{closed:?}");

@@ -150,6 +150,8 @@ impl<M: SessionModel> SessionState<M> {
         self.committed = recovered.head;
         self.stamper.reset(recovered.head, recovered.counters);
         self.keys = recovered.keys;
+        self.resident.enter(recovered.bytes);
+        self.effects.push(Effect::Resident);
         self.published.replace(recovered.view, recovered.report.condition.clone());
         self.report = recovered.report;
         for subscriber in &self.subscribers {
@@ -173,6 +175,8 @@ impl<M: SessionModel> SessionState<M> {
         log::error!("a session cannot be recovered");
         log::debug!("session {} cannot be recovered: {error}", self.id);
         self.phase = Phase::Failed;
+        // They read the view by themselves then.
+        self.viewers = None;
         self.publish_transients();
         while let Some(append) = self.in_flight.next_append() {
             self.answer_unknown(append, &format!("{reason}: {error}"));

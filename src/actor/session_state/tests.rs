@@ -23,7 +23,8 @@ const LOG: LogMeta = LogMeta { key: LogKey(1), log_id: [1; 16] };
 impl Bench {
     /// A session that this store has made.
     fn new() -> Self {
-        let state = SessionState::new(SessionId::new("s").unwrap(), LOG, Some(Epoch(1)), 10);
+        let state =
+            SessionState::new(SessionId::new("s").unwrap(), LOG, Some(Epoch(1)), 10, &Arc::new(Counters::new()));
         let mut bench = Self {
             state,
             config: StoreConfig::memory(),
@@ -124,4 +125,59 @@ fn a_claim_is_answered_when_the_log_cannot_be_read_and_asks_no_second_time() {
         assert!(answer(&mut refused).unwrap().is_err());
         assert_eq!(bench.asked(), []);
     }
+}
+
+#[test]
+fn a_session_that_is_cold_is_small() {
+    // Beside this: its actor, its name, its place in the registry. Of a host with 100,000 sessions each byte counts.
+    let bytes = std::mem::size_of::<crate::actor::entry::Entry<Agent>>();
+    assert!(bytes <= 1024, "{bytes}");
+}
+
+/// What became of someone who wanted the view.
+fn viewer() -> (ViewReply<Agent>, std::sync::mpsc::Receiver<Option<u64>>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let reply: ViewReply<Agent> = Box::new(move |view| sender.send(view.ok().map(|view| view.head().get())).unwrap());
+    (reply, receiver)
+}
+
+#[test]
+fn who_waits_for_a_view_is_told_by_the_fold_or_let_go_and_an_old_fold_shows_nothing() {
+    use std::sync::mpsc::TryRecvError;
+    let mut bench = Bench::new();
+    assert!(matches!(bench.state.empty(), Emptying::Emptied(_)));
+    assert!(matches!(bench.state.empty(), Emptying::Gone));
+    let (reply, first) = viewer();
+    let Wanted::Wake { incarnation, head } = bench.state.view_wanted(reply) else { panic!("it was cold") };
+    assert_eq!(head, EventId::ZERO);
+    let (reply, second) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Nothing));
+    assert!(matches!(bench.state.empty(), Emptying::Busy));
+
+    // The actor restarts, and asks again: the first fold tells nobody.
+    bench.state.started();
+    let recovered = Recovered::<Agent>::fresh(LOG, 10);
+    bench.state.woken(incarnation, Ok(&recovered));
+    assert!(bench.state.published().view().is_none());
+    assert_eq!(first.try_recv(), Err(TryRecvError::Empty));
+    let again = bench.state.incarnation();
+    bench.state.woken(again, Ok(&recovered));
+    assert_eq!((first.try_recv(), second.try_recv()), (Ok(Some(0)), Ok(Some(0))));
+    assert!(bench.state.published().view().is_some());
+    assert!(matches!(bench.state.empty(), Emptying::Busy), "its actor has not heard");
+    bench.with(|state, env| state.recovered(Ok(recovered), env));
+    bench.state.take_effects();
+
+    // Nobody will tell: whoever waits is let go, and reads by himself.
+    assert!(matches!(bench.state.empty(), Emptying::Emptied(_)));
+    let (reply, waits) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Wake { .. }));
+    bench.state.lost();
+    assert_eq!(waits.try_recv(), Err(TryRecvError::Disconnected));
+    let (reply, _) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Read(_)));
+    let (reply, told) = viewer();
+    bench.state.recover();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Read(_)), "a fence needs the actor");
+    assert_eq!(told.try_recv(), Err(TryRecvError::Disconnected));
 }
