@@ -31,6 +31,7 @@ pub(crate) mod recovery;
 pub(crate) mod residency;
 pub(crate) mod session;
 pub(crate) mod session_state;
+pub(crate) mod snapshots;
 pub(crate) mod stamper;
 pub(crate) mod subscription;
 pub(crate) mod waking;
@@ -96,6 +97,7 @@ pub(crate) struct Services {
     pub(crate) persist: Addr<PersistActor>,
     pub(crate) blob: Addr<blob::BlobActor>,
     pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) snapshots: snapshots::Snapshots,
     pub(crate) readers: Readers,
     pub(crate) recoveries: Recoveries,
     pub(crate) residency: Arc<Residency>,
@@ -111,7 +113,7 @@ impl Services {
         config: StoreConfig,
         persist: Addr<PersistActor>,
         blob: Addr<blob::BlobActor>,
-        blobs: Arc<dyn BlobStore>,
+        (blobs, snapshots): (Arc<dyn BlobStore>, snapshots::Snapshots),
         readers: Readers,
         recoveries: Recoveries,
         residency: Arc<Residency>,
@@ -123,6 +125,7 @@ impl Services {
             persist,
             blob,
             blobs,
+            snapshots,
             readers,
             recoveries,
             residency,

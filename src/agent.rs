@@ -20,6 +20,7 @@
 //! # let _ = (bodies, AgentView::default());
 //! ```
 
+mod append_list;
 mod blobs;
 mod body;
 mod check;
@@ -31,7 +32,9 @@ mod message;
 #[cfg(test)]
 mod tests;
 mod view;
+mod view_bytes;
 
+pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};
 pub use counters::{Counter, Counters};
 pub use entities::Entities;
@@ -69,7 +72,11 @@ impl SessionModel for Agent {
     }
 
     fn apply(view: &mut AgentView, event: &Event<Self>) {
-        view.apply(event);
+        view.apply(event.id(), event.at(), event.body().clone());
+    }
+
+    fn apply_owned(view: &mut AgentView, event: Event<Self>) {
+        view.apply(event.id(), event.at(), event.into_body());
     }
 
     fn counters(view: &AgentView) -> Counters {
@@ -86,6 +93,14 @@ impl SessionModel for Agent {
 
     fn unfinished(view: &AgentView) -> Vec<Unfinished> {
         view.unfinished()
+    }
+
+    fn encode_view(view: &AgentView) -> Option<Vec<u8>> {
+        view_bytes::encode(view)
+    }
+
+    fn decode_view(bytes: &[u8]) -> Result<AgentView, DecodeError> {
+        view_bytes::decode(bytes)
     }
 
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<AgentBody, DecodeError> {

@@ -255,11 +255,11 @@ fn read_repeated<M: SessionModel>(
     bodies: &[M::Body],
 ) -> Result<Appended<M>, Error> {
     let stored = reader.page(log.key, first.prev(), 1, 0)?;
-    let Some(stored) = stored.first().filter(|stored| stored.id == first) else {
+    let Some(stored) = stored.rows().next().filter(|stored| stored.id == first) else {
         return Err(corrupt(session, first, "the log does not hold it".to_owned()));
     };
     let (header, _) =
-        codec::decode_record(&stored.record).map_err(|error| corrupt(session, first, error.to_string()))?;
+        codec::decode_record(stored.record).map_err(|error| corrupt(session, first, error.to_string()))?;
     let again = codec::fingerprint(header.salt, bodies)
         .map_err(|error| Error::from(ErrorKind::BodyRefused { reason: error.to_string() }))?;
     if header.key.is_none_or(|(_, fingerprint)| fingerprint != again) {

@@ -41,6 +41,9 @@ pub(crate) trait BlobStore: Send + Sync {
     /// may mean forgotten.
     fn is_known_durable(&self, digest: &Digest) -> bool;
 
+    /// Removes a blob that nobody names any more, if it is there. Only of stored views: an event may name any blob.
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError>;
+
     /// Reads a blob without a limit and without keeping it, and gives its length if it hashes to its name.
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError>;
 

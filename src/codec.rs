@@ -142,6 +142,24 @@ pub(crate) fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, Record
     Ok(options().deserialize(bytes)?)
 }
 
+/// The name of bytes. `b3sum` agrees.
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(*blake3::hash(bytes).as_bytes())
+}
+
+/// The limit is that of what is there: views are as large as their logs.
+fn view_options(bytes: u64) -> impl Options {
+    bincode::DefaultOptions::new().with_limit(bytes).reject_trailing_bytes()
+}
+
+pub(crate) fn encode_view<V: Serialize>(view: &V) -> Result<Vec<u8>, RecordError> {
+    Ok(view_options(u64::MAX).serialize(view)?)
+}
+
+pub(crate) fn decode_view<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, RecordError> {
+    Ok(view_options(bytes.len() as u64).deserialize(bytes)?)
+}
+
 /// Refuses a body whose bytes decode to something else: serde shapes that bincode encodes and cannot decode would
 /// otherwise be found at recovery, when it is too late.
 pub(crate) fn check_stable<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), RecordError> {

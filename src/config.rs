@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::MemoryDisk;
 use crate::layers::Layers;
+use crate::snapshot::SnapshotPolicy;
 
 /// How to open a store. The medium is the only thing that a host changes between a durable store and one in memory.
 ///
@@ -56,6 +57,8 @@ pub struct StoreConfig {
     pub page_events_max: usize,
     /// The most calls that wait for a reader or blob thread. Default 4,096.
     pub queued_jobs_max: usize,
+    /// When views are stored. Default: see [`SnapshotPolicy`].
+    pub snapshots: SnapshotPolicy,
     /// The most turns of a session. Default: no limit.
     pub session_turns_max: Option<u64>,
     /// How long closing waits for appends in flight and for subscribers to take what is queued. Default 10 s.
@@ -185,6 +188,7 @@ impl StoreConfig {
             append_keys_max: 1024,
             page_events_max: 1024,
             queued_jobs_max: 4096,
+            snapshots: SnapshotPolicy::default(),
             session_turns_max: None,
             close_timeout: Duration::from_secs(10),
             layers: Layers::default(),

@@ -58,6 +58,7 @@ pub(crate) struct StoreDirectory {
 }
 
 const BLOBS: &str = "blobs";
+const SNAPSHOTS: &str = "snapshots";
 const TMP: &str = "tmp";
 const OWNERS: &str = "owners";
 
@@ -75,7 +76,7 @@ impl StoreDirectory {
         // The process may change its working directory later.
         let root = std::path::absolute(path).map_err(failed("cannot find directory", path))?;
         create_directory_and_parents(&*files, &root)?;
-        for directory in [BLOBS, TMP, OWNERS].map(|name| root.join(name)) {
+        for directory in [BLOBS, SNAPSHOTS, TMP, OWNERS].map(|name| root.join(name)) {
             if !directory.is_dir() {
                 unless(io::ErrorKind::AlreadyExists, files.create_directory(&directory))
                     .map_err(failed("cannot create directory", &directory))?;
@@ -112,6 +113,16 @@ impl StoreDirectory {
 
     pub(crate) fn blobs(&self) -> &Path {
         &self.blobs
+    }
+
+    /// Where stored views are, as files like those of blobs.
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.root.join(SNAPSHOTS)
+    }
+
+    /// When this store came, by the clock of the file system.
+    pub(crate) fn opened_at(&self) -> Option<std::time::SystemTime> {
+        self.owner_file.metadata().and_then(|file| file.modified()).ok()
     }
 
     /// This store's own temporaries, on the file system of the blobs.

@@ -5,6 +5,7 @@ mod checkpoint;
 mod identity;
 mod index_audit;
 mod memory;
+mod page;
 mod recent;
 mod runs;
 mod salvage;
@@ -12,6 +13,7 @@ mod schema;
 mod sqlite;
 mod sqlite_audit;
 mod sqlite_index;
+mod sqlite_medium;
 mod sqlite_reader;
 mod wal;
 
@@ -19,15 +21,17 @@ use std::borrow::Cow;
 
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
-use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
+use crate::snapshot::SnapshotRow;
 
 pub use memory::MemoryDisk;
 pub(crate) use memory::MemoryMedium;
+pub(crate) use page::{StoredPage, StoredRow};
 #[cfg(feature = "testkit")]
 pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;
 pub(crate) use schema::{FORMAT, OpenError};
-pub(crate) use sqlite::SqliteMedium;
+pub(crate) use sqlite_medium::SqliteMedium;
 #[cfg(feature = "testkit")]
 pub(crate) use wal::scan_under_header;
 pub use wal::{WalDamage, WalLoss};
@@ -92,6 +96,8 @@ pub(crate) enum Write {
     Fence { log: LogMeta, claim: Claim },
     /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
+    /// Names the newest stored view of a log that this store owns. Its file is durable.
+    Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow },
     /// Gives up the ownership.
     Release { log: LogKey, epoch: Epoch },
 }
@@ -118,6 +124,10 @@ pub(crate) enum Written {
         owned: Option<Epoch>,
     },
     Appended,
+    /// With the snapshot that it replaced.
+    SnapshotIndexed {
+        replaced: Option<Digest>,
+    },
     Released,
 }
 
@@ -209,13 +219,19 @@ pub(crate) trait LogReader: Send {
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<StoredEvent>, LogError>;
+    ) -> Result<StoredPage, LogError>;
 
     /// The first event of the append that used the key.
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError>;
 
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
+
+    /// The newest stored view of a log.
+    fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError>;
+
+    /// The files of stored views that logs behind `after` name, in the order of their logs.
+    fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError>;
 
     /// The same log, for a look at everything that is there, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;

@@ -49,6 +49,8 @@ mod config;
 
 mod files;
 
+mod snapshot;
+
 mod blob;
 mod directory;
 mod event_log;
@@ -82,8 +84,9 @@ pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, OwnerInfo};
 pub use event_log::{MemoryDisk, WalDamage, WalLoss};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
-pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body};
+pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body, decode_view, encode_view};
 pub use salvage::{Salvage, Salvaged};
+pub use snapshot::SnapshotPolicy;
 pub use stats::{Histogram, Stats};
 pub use store::{Session, SessionSummary, StopOutcome, Store, StoredState};
 pub use verify::{Problem, Verification};

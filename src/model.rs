@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
-use crate::id::{BlobRef, EventId, Timestamp};
+use crate::id::{BlobRef, Digest, EventId, Timestamp};
 
 /// A host's kind of session: which events it has, and how they fold into a view.
 ///
@@ -60,6 +60,11 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// The schema version that this build writes. Raise it whenever a body changes its encoding.
     const SCHEMA: u16;
 
+    /// The schema version of the encoded view. Raise it whenever [`SessionModel::encode_view`] or what
+    /// [`SessionModel::apply`] makes of an event changes, a new event type included: a stored view of another version is
+    /// not used.
+    const VIEW_SCHEMA: u16 = 1;
+
     /// What the host appends. Its encoding must be deterministic: equal bodies, equal bytes. So no `HashMap` or `HashSet`,
     /// but `BTreeMap` or a list.
     type Body: Clone + Debug + Send + Sync + Serialize + DeserializeOwned + 'static;
@@ -97,6 +102,12 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// Folds one committed event into the view. Must not panic: refuse bad bodies in [`SessionModel::check`].
     fn apply(view: &mut Self::View, event: &Event<Self>);
 
+    /// The same for an event that nobody else needs: the view may keep its body instead of a clone. Logs are folded with
+    /// it. Must give the view that [`SessionModel::apply`] gives.
+    fn apply_owned(view: &mut Self::View, event: Event<Self>) {
+        Self::apply(view, &event);
+    }
+
     /// The counters as folded so far.
     fn counters(view: &Self::View) -> Self::Counters {
         let _ = view;
@@ -119,6 +130,23 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     fn unfinished(view: &Self::View) -> Vec<Unfinished> {
         let _ = view;
         Vec::new()
+    }
+
+    /// The view as bytes, the same for equal views: then foldlog stores views, and opens a session from the last one. By
+    /// default none are stored. For a view with serde: [`encode_view`].
+    fn encode_view(view: &Self::View) -> Option<Vec<u8>> {
+        let _ = view;
+        None
+    }
+
+    /// The view of bytes that [`SessionModel::encode_view`] made at the same [`SessionModel::VIEW_SCHEMA`]. For a view with
+    /// serde: [`decode_view`].
+    ///
+    /// # Errors
+    /// [`DecodeError`] for bytes that are no view: the session is folded from its events.
+    fn decode_view(bytes: &[u8]) -> Result<Self::View, DecodeError> {
+        let _ = bytes;
+        Err(DecodeError::Unknown)
     }
 
     /// Decodes a stored body, upcasting what an older build wrote.
@@ -156,6 +184,20 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
 /// [`DecodeError::Malformed`] for bytes that do not decode, or that go on after the body.
 pub fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, DecodeError> {
     codec::decode_body(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
+}
+
+/// Encodes a view that has serde. It must hold no `HashMap` or `HashSet`, whose order is another each time. To be called
+/// from [`SessionModel::encode_view`]; `None` for a shape that does not encode.
+pub fn encode_view<V: Serialize>(view: &V) -> Option<Vec<u8>> {
+    codec::encode_view(view).ok()
+}
+
+/// Decodes what [`encode_view`] made. To be called from [`SessionModel::decode_view`].
+///
+/// # Errors
+/// [`DecodeError::Malformed`] for bytes that do not decode, or that go on after the view.
+pub fn decode_view<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, DecodeError> {
+    codec::decode_view(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
 }
 
 /// Why a stored body was not decoded.
@@ -239,6 +281,12 @@ impl<M: SessionModel> Event<M> {
         &self.body
     }
 
+    /// What happened, without the rest.
+    #[must_use]
+    pub fn into_body(self) -> M::Body {
+        self.body
+    }
+
     /// Its stored type.
     #[must_use]
     pub fn event_type(&self) -> &'static str {
@@ -261,6 +309,12 @@ impl<M: SessionModel> View<M> {
     #[must_use]
     pub fn head(&self) -> EventId {
         self.head
+    }
+
+    /// The BLAKE3 of its encoding: two views of equal states have the same. `None` for a model that does not encode views.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        M::encode_view(&self.state).map(|bytes| codec::digest(&bytes))
     }
 
     /// The model's own view.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::actor::recovery::{check, corrupt, decode};
+use crate::actor::recovery::{check, corrupt, decode, open_record};
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{AuditedEvent, Head, LogMeta, SalvageReader};
 use crate::id::{EventId, SessionId};
@@ -127,8 +127,9 @@ impl<M: SessionModel> Salvage<M> {
         let id = head.id.next();
         let take = |found: AuditedEvent| {
             let stored = found.row.map_err(|error| corrupt(session, id, error.reason()))?;
-            let append_ends = check(session, head, &stored)?.last;
-            let event = decode::<M>(session, &stored)?;
+            check(session, head, stored.row())?;
+            let append_ends = open_record(session, stored.row())?.0.last;
+            let event = decode::<M>(session, stored.row())?;
             Ok(Taken { head: Head { id, chain: stored.chain, at: stored.at }, append_ends, event })
         };
         let mut wrong = match self.reader.by_index(log.key, id) {

@@ -85,6 +85,13 @@ pub struct Stats {
     /// How many reads wait for a thread now: recoveries, pages of events, states read from disk.
     pub reads_queued: u64,
 
+    /// How many recoveries and readings of a state began with a stored view.
+    pub snapshot_hits: u64,
+    /// How many stored views could not be used, being damaged, missing or of another build: the log was folded instead.
+    pub snapshot_fallbacks: u64,
+    /// How many views were stored.
+    pub snapshots_written: u64,
+
     /// How many puts of a blob were answered with its reference.
     pub blob_puts: u64,
     /// How many bytes they put.

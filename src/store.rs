@@ -226,8 +226,11 @@ impl<M: SessionModel> Store<M> {
         let session = SessionId::new(id)?;
         let log = self.find(&session).await?;
         let page_events = self.0.services.config.page_events_max;
+        let services = Arc::clone(&self.0.services);
         let read = self.0.services.recoveries.read(move |reader| {
-            Fold { session: &session, log, head: None, watch: &[], keys_max: 0, page_events }.run::<M>(reader)
+            let origin = services.snapshots.load::<M>(reader, &log, &services.counters);
+            let fold = Fold { session: &session, log, head: None, watch: &[], keys_max: 0, page_events };
+            fold.run::<M>(reader, origin)
         });
         let Recovered { view, report, .. } = read.await?;
         Ok(StoredState { view: Arc::unwrap_or_clone(view), report })

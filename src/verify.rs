@@ -29,6 +29,8 @@ pub struct Verification {
     pub blob_bytes: u64,
     /// How many of them no event references. Legal: each was put, and not named yet or not named any more.
     pub orphans: u64,
+    /// How many stored views there are.
+    pub snapshots: u64,
     /// How many files lie in the directory of blobs that no blob has the name of. They are left alone.
     pub strays: u64,
     /// What is wrong, in the order of the search: the database, then session by session, then blobs that no event
@@ -200,7 +202,7 @@ impl<M: SessionModel> LogCheck<M> {
         if key != stored.key {
             return wrong("its append key is not the one in its record".to_owned());
         }
-        decode::<M>(&self.session, stored)?;
+        decode::<M>(&self.session, stored.row())?;
         Ok(header.refs)
     }
 

@@ -1,16 +1,16 @@
 //! View snapshots, as the configuration has them.
 
-use foldlog::StoreConfig;
+use foldlog::{SnapshotPolicy, StoreConfig};
 
 /// Whether this build has them. The rows that need them are left out otherwise.
-pub(crate) const SUPPORTED: bool = false;
+pub(crate) const SUPPORTED: bool = true;
 
-/// No snapshot is written or used: a session is folded in full.
+/// No snapshot is written, so that there is none to use: a session is folded in full.
 pub(crate) fn off(config: StoreConfig) -> StoreConfig {
-    config
+    StoreConfig { snapshots: SnapshotPolicy::OFF, ..config }
 }
 
 /// A session that is closed leaves a snapshot.
 pub(crate) fn on(config: StoreConfig) -> StoreConfig {
-    config
+    StoreConfig { snapshots: SnapshotPolicy { closing_events: 1, ..SnapshotPolicy::default() }, ..config }
 }

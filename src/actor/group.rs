@@ -116,7 +116,7 @@ impl GroupWriter {
             }
             // Nothing is in flight when a log is given up.
             Write::Release { log, .. } => drop(self.incarnations.remove(log)),
-            Write::Register { .. } => {}
+            Write::Register { .. } | Write::Snapshot { .. } => {}
         }
         self.reads += usize::from(is_read(&pending.write));
         self.pending.push_back(pending);
@@ -275,7 +275,8 @@ impl GroupWriter {
                 }
                 Write::Fence { log, .. } => written.insert(log.key),
                 Write::Append { log, .. } | Write::Release { log, .. } => written.insert(*log),
-                Write::Register { .. } => false,
+                // No fence depends on what these write.
+                Write::Register { .. } | Write::Snapshot { .. } => false,
             };
             self.pending.push_back(pending);
         }

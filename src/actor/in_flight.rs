@@ -17,6 +17,8 @@ pub(crate) struct StampedAppend<M: SessionModel> {
     pub(crate) events: Vec<Arc<Event<M>>>,
     pub(crate) head: Head,
     pub(crate) key: Option<StampedKey>,
+    /// Of all its records.
+    pub(crate) record_bytes: u64,
     pub(crate) replies: Vec<AppendReply<M>>,
 }
 

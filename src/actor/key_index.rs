@@ -23,6 +23,15 @@ impl KeyIndex {
         Self { first: HashMap::new(), order: VecDeque::new(), max, filter: Some(KeyFilter::default()) }
     }
 
+    /// Of a log of which only the filter is known.
+    pub(crate) fn with_filter(max: usize, filter: Option<KeyFilter>) -> Self {
+        Self { filter, ..Self::new(max) }
+    }
+
+    pub(crate) fn filter(&self) -> Option<&KeyFilter> {
+        self.filter.as_ref()
+    }
+
     pub(crate) fn get(&self, key: &AppendKey) -> Option<EventId> {
         self.first.get(key).copied()
     }
@@ -97,6 +106,11 @@ impl KeyFilter {
                 *word |= 1 << (bit % 64);
             }
         }
+    }
+
+    /// Whether it is as one is made, whoever has written it.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.layers.iter().all(|layer| layer.words.len().is_power_of_two())
     }
 
     /// Never wrong when it says no.

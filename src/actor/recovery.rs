@@ -1,17 +1,22 @@
 //! Folding a log: recovery of a session, states read from disk, pages of events. Runs on reader threads.
 
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod fold;
+mod pages;
 
-use super::guarded;
+use std::collections::HashMap;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::key_index::KeyIndex;
 use crate::codec::{self, Chain, RecordHeader};
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{Head, LogError, LogMeta, LogReader, StoredEvent};
+use crate::event_log::{Head, LogError, LogMeta, LogReader, StoredPage, StoredRow};
 use crate::id::{EventId, SessionId};
 use crate::model::{DecodeError, Event, SessionModel, Unfinished, View};
+use crate::snapshot::Tail;
+
+pub(crate) use fold::{Fold, Origin};
 
 /// The most record bytes in one page, beside the number of its events.
 const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -77,6 +82,8 @@ pub(crate) struct Recovered<M: SessionModel> {
     pub(crate) bytes: u64,
     /// The chain at each event that was asked for and is there.
     pub(crate) chains: HashMap<EventId, Chain>,
+    /// What a stored view does not hold yet.
+    pub(crate) tail: Tail,
 }
 
 impl<M: SessionModel> Recovered<M> {
@@ -95,120 +102,9 @@ impl<M: SessionModel> Recovered<M> {
             counters: M::Counters::default(),
             bytes: 0,
             chains: HashMap::new(),
+            tail: Tail::default(),
         }
     }
-}
-
-/// How a log is folded.
-pub(crate) struct Fold<'a> {
-    pub(crate) session: &'a SessionId,
-    pub(crate) log: LogMeta,
-    /// The head that the log must reach; `None` for wherever it ends.
-    pub(crate) head: Option<EventId>,
-    /// The events whose chain is wanted.
-    pub(crate) watch: &'a [EventId],
-    pub(crate) keys_max: usize,
-    pub(crate) page_events: usize,
-}
-
-impl Fold<'_> {
-    /// Reads the whole log in pages, checks ids and chain, and folds it.
-    pub(crate) fn run<M: SessionModel>(&self, reader: &mut dyn LogReader) -> Result<Recovered<M>, Error> {
-        let begun = Instant::now();
-        let mut recovered = Recovered::<M>::fresh(self.log, self.keys_max);
-        let mut state = M::View::default();
-        let mut folded = EventId::ZERO;
-        let mut append_ends = EventId::ZERO;
-        loop {
-            let page = read(reader, self.session, self.log, recovered.head.id, self.page_events)?;
-            if page.is_empty() {
-                break;
-            }
-            for stored in page {
-                let header = check(self.session, &recovered.head, &stored)?;
-                recovered.head = Head { id: stored.id, chain: stored.chain, at: stored.at };
-                recovered.report.events += 1;
-                recovered.bytes += stored.record.len() as u64;
-                append_ends = header.last;
-                if let Some((key, _)) = header.key {
-                    recovered.keys.insert(key, header.first);
-                }
-                if self.watch.contains(&stored.id) {
-                    recovered.chains.insert(stored.id, stored.chain);
-                }
-                if recovered.report.condition == Condition::Ready {
-                    recovered.report.condition = fold_one::<M>(self.session, &mut state, &mut folded, &stored)?;
-                    if let Condition::Unfoldable { event } = recovered.report.condition {
-                        // What the panic left behind is not a view.
-                        state = self.fold_before::<M>(reader, event)?;
-                    }
-                }
-            }
-        }
-        // Appends are all or nothing, so no log ends within one.
-        let wanted = self.head.unwrap_or_default().max(append_ends);
-        if recovered.head.id < wanted {
-            let reason = format!("the log ends before it, at {}", recovered.head.id);
-            return Err(corrupt(self.session, recovered.head.id.next(), reason));
-        }
-        // A session of which these are not known cannot go on, and an actor that asked again would ask for ever.
-        match guarded("counters or unfinished", || (M::counters(&state), M::unfinished(&state))) {
-            Ok((counters, unfinished)) => {
-                recovered.counters = counters;
-                recovered.report.unfinished = unfinished;
-            }
-            Err(_) if recovered.report.condition == Condition::Ready => {
-                recovered.report.condition = Condition::Unfoldable { event: folded };
-            }
-            Err(_) => {}
-        }
-        recovered.view = Arc::new(View::new(folded, state));
-        recovered.report.elapsed = begun.elapsed();
-        Ok(recovered)
-    }
-
-    /// Folds the events before one that cannot be folded.
-    fn fold_before<M: SessionModel>(&self, reader: &mut dyn LogReader, end: EventId) -> Result<M::View, Error> {
-        let mut state = M::View::default();
-        let mut folded = EventId::ZERO;
-        while folded.next() < end {
-            let page = read(reader, self.session, self.log, folded, self.page_events)?;
-            if page.is_empty() {
-                return Err(corrupt(self.session, folded.next(), "the log lost it a moment ago".to_owned()));
-            }
-            for stored in page {
-                if stored.id < end && fold_one::<M>(self.session, &mut state, &mut folded, &stored)? != Condition::Ready
-                {
-                    let reason = "apply folded this event a moment ago and panics on it now".to_owned();
-                    return Err(ErrorKind::Unavailable { reason }.into());
-                }
-            }
-        }
-        Ok(state)
-    }
-}
-
-fn fold_one<M: SessionModel>(
-    session: &SessionId,
-    state: &mut M::View,
-    folded: &mut EventId,
-    stored: &StoredEvent,
-) -> Result<Condition, Error> {
-    let event = match decode::<M>(session, stored) {
-        Ok(event) => event,
-        Err(error) => match error.kind() {
-            ErrorKind::NewerRecord { event, event_type, schema, .. } => {
-                return Ok(Condition::NewerRecord { event: *event, event_type: event_type.clone(), schema: *schema });
-            }
-            _ => return Err(error),
-        },
-    };
-    if catch_unwind(AssertUnwindSafe(|| M::apply(state, &event))).is_err() {
-        log::error!("apply panicked on a committed event");
-        return Ok(Condition::Unfoldable { event: event.id() });
-    }
-    *folded = event.id();
-    Ok(Condition::Ready)
 }
 
 /// Reads one page as it is stored. An event that cannot be read is named with its session.
@@ -218,7 +114,7 @@ fn read(
     log: LogMeta,
     after: EventId,
     events_max: usize,
-) -> Result<Vec<StoredEvent>, Error> {
+) -> Result<StoredPage, Error> {
     reader.page(log.key, after, events_max, PAGE_BYTES_MAX).map_err(|error| match error {
         LogError::CorruptEvent { event, reason } => corrupt(session, event, reason),
         error => error.into(),
@@ -226,29 +122,41 @@ fn read(
 }
 
 /// Checks that a stored event follows the one before: no hole, no changed byte.
-pub(crate) fn check(session: &SessionId, before: &Head, stored: &StoredEvent) -> Result<RecordHeader, Error> {
+pub(crate) fn check(session: &SessionId, before: &Head, stored: StoredRow<'_>) -> Result<(), Error> {
     if stored.id != before.id.next() {
         return Err(corrupt(session, before.id.next(), format!("the log goes on with event {}", stored.id)));
     }
-    if before.chain.next(stored.id, stored.at, &stored.record) != stored.chain {
+    if before.chain.next(stored.id, stored.at, stored.record) != stored.chain {
         return Err(corrupt(session, stored.id, "its chain hash does not follow from the event before".to_owned()));
     }
-    let (header, _) =
-        codec::decode_record(&stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))?;
-    Ok(header)
+    Ok(())
+}
+
+/// Splits the record of a stored event into its header and the body's bytes.
+pub(crate) fn open_record<'a>(session: &SessionId, stored: StoredRow<'a>) -> Result<(RecordHeader, &'a [u8]), Error> {
+    codec::decode_record(stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))
 }
 
 /// Decodes a stored event.
-pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: &StoredEvent) -> Result<Event<M>, Error> {
-    let (header, body) =
-        codec::decode_record(&stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))?;
+pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: StoredRow<'_>) -> Result<Event<M>, Error> {
+    let (header, body) = open_record(session, stored)?;
+    decode_body(session, stored, header.schema, body)
+}
+
+/// Decodes the body of a stored event whose record is open already.
+fn decode_body<M: SessionModel>(
+    session: &SessionId,
+    stored: StoredRow<'_>,
+    schema: u16,
+    body: &[u8],
+) -> Result<Event<M>, Error> {
     let decoded = catch_unwind(|| {
-        let body = M::decode(&stored.event_type, header.schema, body)?;
+        let body = M::decode(stored.event_type, schema, body)?;
         Ok((M::event_type(&body), body))
     });
     match decoded.unwrap_or_else(|_| Err(DecodeError::Malformed { reason: "decode panicked".to_owned() })) {
         // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
-        Ok((event_type, _)) if header.schema == M::SCHEMA && event_type != stored.event_type => {
+        Ok((event_type, _)) if schema == M::SCHEMA && event_type != stored.event_type => {
             let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
             Err(corrupt(session, stored.id, reason))
         }
@@ -256,8 +164,8 @@ pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: &StoredEvent)
         Err(DecodeError::Unknown) => Err(ErrorKind::NewerRecord {
             session: session.clone(),
             event: stored.id,
-            event_type: stored.event_type.clone().into_owned(),
-            schema: header.schema,
+            event_type: stored.event_type.to_owned(),
+            schema,
         }
         .into()),
         Err(DecodeError::Malformed { reason }) => Err(corrupt(session, stored.id, reason)),
@@ -304,7 +212,7 @@ pub(crate) fn read_page<M: SessionModel>(
         let lost = || corrupt(session, after, "the log lost it".to_owned());
         head = Head { id: after, chain: reader.chain_at(log.key, after)?.ok_or_else(lost)?, at: head.at };
     }
-    for stored in &stored {
+    for stored in stored.rows() {
         match check(session, &head, stored).and_then(|_| decode(session, stored)) {
             Ok(event) => events.push(Arc::new(event)),
             Err(error) if events.is_empty() => return Err(error),

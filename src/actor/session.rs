@@ -14,6 +14,7 @@ use super::entry::{Entry, TurnGuard};
 use super::group::PersistError;
 use super::recovery::{EventPage, Recovered, RecoveryReport};
 use super::session_state::{Effect, Env, SessionState, Task};
+use super::snapshots::{NewSnapshot, SnapshotOutcome};
 use super::subscription::{Delivery, Source, SubscribeFrom, Subscriber, Subscription};
 use super::waking::fold_log;
 use super::workers::{ReaderSlot, lock};
@@ -96,6 +97,13 @@ impl<M: SessionModel> SessionActor<M> {
             }
             Effect::Recover { head, watch } => fold_log(back(), head, watch),
             Effect::Resident => self.entry.enter_ring(),
+            Effect::TakeSnapshot { epoch, head, view, keys } => {
+                let new = NewSnapshot { log: self.entry.log, epoch, head, view, keys };
+                let (bytes_max, back) = (services.config.snapshots.bytes_max, back());
+                let (persist, counters) = (services.persist.clone(), Arc::clone(&services.counters));
+                let reply = move |outcome| back.send(Answered::SnapshotTaken(outcome));
+                services.snapshots.take(new, bytes_max, persist, counters, reply);
+            }
             Effect::CheckRefs { digests } => {
                 let back = back();
                 let reply = Box::new(move |result| back.send(Answered::RefsChecked(result)));
@@ -466,6 +474,7 @@ pub(super) enum Answered<M: SessionModel> {
     Recovered(Box<Result<Recovered<M>, Error>>),
     RefsChecked(Result<(), Error>),
     KeyFound(Result<Option<EventId>, Error>),
+    SnapshotTaken(SnapshotOutcome),
     /// Whoever was asked is gone.
     Lost,
 }
@@ -486,6 +495,7 @@ impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
                 Answered::Recovered(result) => state.recovered(*result, env),
                 Answered::RefsChecked(result) => state.refs_checked(result, env),
                 Answered::KeyFound(result) => state.key_found(result, env),
+                Answered::SnapshotTaken(outcome) => state.snapshot_taken(outcome, env),
                 Answered::Lost => state.lost(),
             }
         });

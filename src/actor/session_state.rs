@@ -3,6 +3,7 @@
 
 mod answers;
 mod cold;
+mod snapshots;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 
 use super::in_flight::{InFlight, StampedAppend};
-use super::key_index::KeyIndex;
+use super::key_index::{KeyFilter, KeyIndex};
 use super::published::Published;
 use super::recovery::{Recovered, RecoveryReport};
 use super::stamper::{Stamped, Stamper};
@@ -22,8 +23,9 @@ use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{Claim, Epoch, Head, LogMeta, Write};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
-use crate::model::SessionModel;
+use crate::model::{SessionModel, View};
 use crate::stats::{Counters, Resident};
+use snapshots::SnapshotState;
 
 /// What the session asks of others. The answers come back with the incarnation that asked; those of an earlier one are
 /// dropped.
@@ -34,6 +36,8 @@ pub(crate) enum Effect<M: SessionModel> {
     Fence { claim: Claim },
     /// To a reader thread; answered by [`SessionState::recovered`].
     Recover { head: EventId, watch: Vec<EventId> },
+    /// To the blob threads; answered by [`SessionState::snapshot_taken`].
+    TakeSnapshot { epoch: Epoch, head: Head, view: Arc<View<M>>, keys: Option<KeyFilter> },
     /// To the blob threads; answered by [`SessionState::refs_checked`].
     CheckRefs { digests: Vec<Digest> },
     /// To a reader thread; answered by [`SessionState::key_found`].
@@ -104,6 +108,7 @@ pub(crate) struct SessionState<M: SessionModel> {
     in_flight: InFlight<M>,
     owned: Option<Epoch>,
     keys: KeyIndex,
+    snapshots: SnapshotState,
     stamper: Stamper<M>,
     /// As of the last persisted event.
     committed: Head,
@@ -138,6 +143,7 @@ impl<M: SessionModel> SessionState<M> {
             in_flight: InFlight::new(),
             owned,
             keys,
+            snapshots: SnapshotState::default(),
             stamper: Stamper::new(head, M::counters(&view)),
             committed: head,
             published: Arc::new(Published::new(view)),
@@ -198,6 +204,8 @@ impl<M: SessionModel> SessionState<M> {
 
     fn forget_questions(&mut self) {
         self.checking = false;
+        // The answer of one that is on its way comes to an earlier incarnation.
+        self.snapshots.is_taking = false;
         // A step that panicked may have left some. Only these two do not depend on what is forgotten now.
         self.effects.retain(|effect| matches!(effect, Effect::Repeat { .. } | Effect::Close { .. }));
     }
@@ -266,7 +274,12 @@ impl<M: SessionModel> SessionState<M> {
                     drop(reply.send(Ok((self.stamper.head.id, self.stamper.counters.clone()))))
                 }
                 Some(Task::Claim(task)) => self.claim(task),
-                Some(Task::Close(done)) if self.in_flight.is_empty() => self.close(done),
+                Some(Task::Close(done)) if self.in_flight.is_empty() => {
+                    if self.snapshot_before_closing(env) {
+                        return self.waiting.push_front(Task::Close(done));
+                    }
+                    self.close(done);
+                }
                 Some(Task::Close(done)) => return self.waiting.push_front(Task::Close(done)),
             }
         }
@@ -375,10 +388,11 @@ impl<M: SessionModel> SessionState<M> {
                 let after = self.stamper.head.chain;
                 self.stamper.advance(&stamped);
                 let Stamped { stored, events, head, key, .. } = stamped;
+                let record_bytes = stored.iter().map(|event| event.record.len() as u64).sum();
                 let write = Write::Append { log: self.log.key, epoch, after, events: stored };
                 self.effects.push(Effect::Persist { last: head.id, write });
                 let replies = vec![request.into_reply()];
-                self.in_flight.push_append(StampedAppend { events, head, key, replies });
+                self.in_flight.push_append(StampedAppend { events, head, key, record_bytes, replies });
             }
         }
     }

@@ -84,7 +84,13 @@ fn fold<M: SessionModel>(
         keys_max: config.append_keys_max,
         page_events: config.page_events_max,
     };
-    let folded = guarded("view", || slot.read(|reader| fold.run::<M>(reader)));
+    let folded = guarded("view", || {
+        slot.read(|reader| {
+            let services = &entry.services;
+            let origin = services.snapshots.load::<M>(reader, &entry.log, &services.counters);
+            fold.run(reader, origin)
+        })
+    });
     folded.unwrap_or_else(|panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into()))
 }
 

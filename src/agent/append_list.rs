@@ -143,10 +143,16 @@ impl<T: fmt::Debug> fmt::Debug for AppendList<T> {
     }
 }
 
+impl<T> Extend<Arc<T>> for AppendList<T> {
+    fn extend<I: IntoIterator<Item = Arc<T>>>(&mut self, items: I) {
+        items.into_iter().for_each(|item| self.push(item));
+    }
+}
+
 impl<T> FromIterator<Arc<T>> for AppendList<T> {
     fn from_iter<I: IntoIterator<Item = Arc<T>>>(items: I) -> Self {
         let mut list = Self::default();
-        items.into_iter().for_each(|item| list.push(item));
+        list.extend(items);
         list
     }
 }

@@ -43,6 +43,16 @@ impl<K: Ord + Clone, T> Entities<K, T> {
         self.items.iter()
     }
 
+    /// The same entities in the same order as they were.
+    pub(super) fn of(items: Vector<Arc<T>>, id: impl Fn(&T) -> K) -> Self {
+        let places = items.iter().enumerate().map(|(place, entity)| (id(entity), place)).collect();
+        Self { items, places }
+    }
+
+    pub(super) fn into_items(self) -> Vector<Arc<T>> {
+        self.items
+    }
+
     /// Replaces the entity with this id, or adds it at the end.
     pub(super) fn put(&mut self, id: K, entity: T) {
         let entity = Arc::new(entity);

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use imbl::Vector;
-
-use super::Agent;
+use super::append_list::AppendList;
 use super::body::AgentBody;
 use super::counters::Counters;
 use super::entities::Entities;
@@ -13,7 +11,7 @@ use super::id::{EvalId, MessageId, StepId, TurnId};
 use super::message::Message;
 use crate::content::Content;
 use crate::id::{EventId, Timestamp};
-use crate::model::{Event, Turns, Unfinished};
+use crate::model::{Turns, Unfinished};
 
 /// The folded state of an agent's session. A clone shares structure, so it costs the same at any length.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,13 +19,13 @@ pub struct AgentView {
     /// The session as last described; after a stop or an error without any description, one that holds the status only.
     pub session: Option<Arc<SessionInfo>>,
     /// All messages, by ascending id and event id.
-    pub messages: Vector<Arc<Message>>,
+    pub messages: AppendList<Message>,
     /// All turns, in the order in which they came.
     pub turns: Entities<TurnId, Turn>,
     /// All steps, in the order in which they came.
     pub steps: Entities<StepId, Step>,
     /// All evals, by ascending id.
-    pub evals: Vector<Arc<Eval>>,
+    pub evals: AppendList<Eval>,
     /// The largest ids so far.
     pub counters: Counters,
     /// The variables, as last written.
@@ -79,7 +77,7 @@ impl AgentView {
     pub fn kept_messages(&self) -> impl DoubleEndedIterator<Item = &Arc<Message>> + ExactSizeIterator {
         let boundary = self.compact_from.unwrap_or_default();
         let (Ok(start) | Err(start)) = self.messages.binary_search_by_key(&boundary, |message| message.event_id);
-        self.messages.focus().narrow(start..).into_iter()
+        self.messages.iter_from(start)
     }
 
     /// Where the session stands.
@@ -116,51 +114,50 @@ impl AgentView {
             .collect()
     }
 
-    pub(super) fn apply(&mut self, event: &Event<Agent>) {
-        let at = event.at();
-        self.counters.see(event.id(), event.body());
-        match event.body() {
+    pub(super) fn apply(&mut self, id: EventId, at: Timestamp, body: AgentBody) {
+        self.counters.see(id, &body);
+        match body {
             AgentBody::SessionStarted(session) => {
                 let created = session.created.or(Some(at));
-                self.session = Some(Arc::new(SessionInfo { created, ..session.clone() }));
+                self.session = Some(Arc::new(SessionInfo { created, ..session }));
             }
             AgentBody::TurnStarted(turn) => {
                 let started = turn.started.or(Some(at));
-                self.turns.put(turn.id, Turn { started, ..turn.clone() });
+                self.turns.put(turn.id, Turn { started, ..turn });
             }
             // A put is the whole entity: nothing is filled in.
-            AgentBody::TurnPut(turn) => self.turns.put(turn.id, turn.clone()),
+            AgentBody::TurnPut(turn) => self.turns.put(turn.id, turn),
             AgentBody::StepStarted(step) => {
                 let started = step.started.or(Some(at));
-                self.steps.put(step.id, Step { started, ..step.clone() });
+                self.steps.put(step.id, Step { started, ..step });
             }
-            AgentBody::StepPut(step) => self.steps.put(step.id, step.clone()),
+            AgentBody::StepPut(step) => self.steps.put(step.id, step),
             AgentBody::MessageAppended(message) => self.push_message(message, at),
             AgentBody::EvalAdded(eval) => {
                 let at = eval.at.or(Some(at));
-                self.evals.push_back(Arc::new(Eval { at, ..eval.clone() }));
+                self.evals.push(Arc::new(Eval { at, ..eval }));
             }
-            AgentBody::VarsSnapshotted(vars) => self.vars = Some(Arc::new(vars.clone())),
+            AgentBody::VarsSnapshotted(vars) => self.vars = Some(Arc::new(vars)),
             AgentBody::SessionCompacted { vars, boundary, message } => {
                 if let Some(vars) = vars {
-                    self.vars = Some(Arc::new(vars.clone()));
+                    self.vars = Some(Arc::new(vars));
                 }
-                self.compact_from = Some(*boundary);
+                self.compact_from = Some(boundary);
                 self.push_message(message, at);
             }
             AgentBody::StopRequested => self.set_status(SessionStatus::StopRequested),
             AgentBody::Stopped => self.set_status(SessionStatus::Stopped),
             AgentBody::SessionErrored(failure) => {
-                self.error = Some(Arc::new(failure.clone()));
+                self.error = Some(Arc::new(failure));
                 self.set_status(SessionStatus::Error);
             }
             AgentBody::Custom { .. } => {}
         }
     }
 
-    fn push_message(&mut self, message: &Message, at: Timestamp) {
+    fn push_message(&mut self, message: Message, at: Timestamp) {
         let at = message.at.or(Some(at));
-        self.messages.push_back(Arc::new(Message { at, ..message.clone() }));
+        self.messages.push(Arc::new(Message { at, ..message }));
     }
 
     fn set_status(&mut self, status: SessionStatus) {

@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use super::known::Known;
 use super::{BlobError, BlobStore, Put, Shelf, digest_of, digest_of_reader, list};
@@ -24,6 +25,8 @@ pub(crate) struct FileBlobs {
     blobs: PathBuf,
     tmp: PathBuf,
     bytes_max: u64,
+    /// How the names of its temporaries begin: another blob store of the same owner may have the same directory for them.
+    temporaries_of: &'static str,
     next_temporary: AtomicU64,
     known: Known,
     /// The first bytes of digests whose directory is known to be durable in `blobs`.
@@ -46,6 +49,7 @@ impl FileBlobs {
             blobs: blobs.to_owned(),
             tmp: tmp.to_owned(),
             bytes_max,
+            temporaries_of: "",
             next_temporary: AtomicU64::new(0),
             known: Known::default(),
             shards: Mutex::default(),
@@ -72,6 +76,26 @@ impl FileBlobs {
     fn look_at_directory(&self) {
         let directory = Directory::open(&self.blobs).ok();
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
+    }
+
+    /// The same for the stored views of an owner, beside its blobs.
+    pub(crate) fn of_snapshots(files: Arc<dyn Files>, snapshots: &Path, tmp: &Path, bytes_max: u64) -> Self {
+        Self { temporaries_of: "snapshot-", ..Self::new(files, snapshots, tmp, bytes_max) }
+    }
+
+    /// Removes the files of this time and before that `is_named` does not know.
+    pub(crate) fn clear(&self, until: SystemTime, is_named: impl Fn(&Digest) -> bool) -> Result<u64, BlobError> {
+        let mut cleared = 0;
+        for first in 0..=u8::MAX {
+            for digest in list::list(&self.blobs, first)?.digests.iter().filter(|digest| !is_named(digest)) {
+                let (_, path) = self.shard_and_path(digest);
+                if path.metadata().and_then(|found| found.modified()).is_ok_and(|modified| modified <= until) {
+                    self.remove(digest)?;
+                    cleared += 1;
+                }
+            }
+        }
+        Ok(cleared)
     }
 
     /// The only way to a blob's path. It takes a digest, so that no text can name a file elsewhere.
@@ -136,7 +160,8 @@ impl FileBlobs {
     fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FileError> {
         let _mine = self.temporaries.read().unwrap_or_else(PoisonError::into_inner);
         let (shard, path) = self.shard_and_path(digest);
-        let temporary = self.tmp.join(self.next_temporary.fetch_add(1, Ordering::Relaxed).to_string());
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.tmp.join(format!("{}{number}", self.temporaries_of));
         let written = self
             .ensure_shard(digest, &shard)
             .and_then(|()| self.write_temporary(&temporary, bytes))
@@ -267,6 +292,13 @@ impl BlobStore for FileBlobs {
 
     fn is_known_durable(&self, digest: &Digest) -> bool {
         self.known.contains(digest) && self.check_directory().is_ok()
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        let (_, path) = self.shard_and_path(digest);
+        self.known.remove(digest);
+        // Not synced: one that comes back after a power cut is one that nobody names.
+        Ok(unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))?)
     }
 
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {

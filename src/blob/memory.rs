@@ -54,6 +54,11 @@ impl BlobStore for MemoryBlobs {
         self.lock().contains_key(digest)
     }
 
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.lock().remove(digest);
+        Ok(())
+    }
+
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
         let bytes = self.lock().get(digest).cloned().ok_or(BlobError::Missing { digest: *digest })?;
         if digest_of(&bytes) == *digest { Ok(bytes.len() as u64) } else { Err(BlobError::Corrupt { digest: *digest }) }

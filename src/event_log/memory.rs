@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
     AuditedEvent, AuditedSession, Claim, CommitError, Epoch, EventLog, Head, LogAudit, LogError, LogKey, LogMedium,
-    LogMeta, LogReader, OpenError, Refusal, SessionRow, StoredEvent, Write, Written,
+    LogMeta, LogReader, OpenError, Refusal, SessionRow, StoredEvent, StoredPage, Write, Written,
 };
 use crate::blob::MemoryBlobMap;
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
-use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, OwnerId, Owners};
+use crate::snapshot::SnapshotRow;
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
 /// do; it lasts as long as its last clone.
@@ -21,6 +22,7 @@ use crate::owner::{Liveness, OwnerId, Owners};
 pub struct MemoryDisk {
     log: Arc<Mutex<Disk>>,
     pub(crate) blobs: MemoryBlobMap,
+    pub(crate) snapshots: MemoryBlobMap,
 }
 
 impl fmt::Debug for MemoryDisk {
@@ -43,6 +45,7 @@ struct Log {
     epoch: Epoch,
     events: Vec<StoredEvent>,
     keys: HashMap<AppendKey, EventId>,
+    snapshot: Option<SnapshotRow>,
 }
 
 impl Log {
@@ -157,6 +160,7 @@ impl Disk {
             Write::Register { session, at } => self.register(me, session, *at).map(Ok),
             Write::Fence { log, claim } => Ok(self.fence(me, *log, *claim)),
             Write::Append { log, epoch, after, events } => Ok(self.append(me, *log, *epoch, *after, events)),
+            Write::Snapshot { log, epoch, row } => Ok(self.snapshot(me, *log, *epoch, row)),
             Write::Release { log, epoch } => {
                 if let Some(log) = self.logs.get_mut(log)
                     && log.owner.as_deref() == Some(me)
@@ -169,6 +173,18 @@ impl Disk {
         }
     }
 
+    fn snapshot(&mut self, me: &str, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> Result<Written, Refusal> {
+        let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
+        if log.owner.as_deref() != Some(me) || log.epoch != epoch {
+            return Err(Refusal::Robbed);
+        }
+        if log.event(row.event).is_none_or(|event| event.chain != row.chain) {
+            return Err(Refusal::HeadMoved { head: log.head().id });
+        }
+        let replaced = log.snapshot.replace(*row).map(|row| row.digest).filter(|digest| *digest != row.digest);
+        Ok(Written::SnapshotIndexed { replaced })
+    }
+
     fn register(&mut self, me: &str, session: &SessionId, at: Timestamp) -> Result<Written, LogError> {
         if let Some(log) = self.sessions.get(session).and_then(|(key, _)| self.logs.get(key)) {
             return Ok(Written::Registered { meta: log.meta, owned: None });
@@ -177,7 +193,14 @@ impl Disk {
         getrandom::fill(&mut log_id).map_err(|error| LogError::Io(error.to_string()))?;
         let meta = LogMeta { key: LogKey(self.logs.len() as i64 + 1), log_id };
         let owned = Epoch(1);
-        let log = Log { meta, owner: Some(me.to_owned()), epoch: owned, events: Vec::new(), keys: HashMap::new() };
+        let log = Log {
+            meta,
+            owner: Some(me.to_owned()),
+            epoch: owned,
+            events: Vec::new(),
+            keys: HashMap::new(),
+            snapshot: None,
+        };
         self.logs.insert(meta.key, log);
         self.sessions.insert(session.clone(), (meta.key, at));
         Ok(Written::Registered { meta, owned: Some(owned) })
@@ -255,17 +278,15 @@ impl LogReader for MemoryReader {
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<StoredEvent>, LogError> {
+    ) -> Result<StoredPage, LogError> {
         let disk = lock(&self.disk);
-        let mut page = Vec::new();
-        let mut bytes = 0;
+        let mut page = StoredPage::default();
         let mut id = after.next();
         while page.len() < events_max
             && let Some(event) = disk.logs.get(&log).and_then(|log| log.event(id))
         {
-            bytes += event.record.len();
-            page.push(event.clone());
-            if bytes >= bytes_max {
+            page.push(event.row());
+            if page.record_bytes() >= bytes_max {
                 break;
             }
             id = id.next();
@@ -280,6 +301,19 @@ impl LogReader for MemoryReader {
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         Ok(lock(&self.disk).logs.get(&log).and_then(|log| log.event(id)).map(|event| event.chain))
+    }
+
+    fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
+        Ok(lock(&self.disk).logs.get(&log).and_then(|log| log.snapshot))
+    }
+
+    fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
+        let disk = lock(&self.disk);
+        let named = disk.logs.iter().filter_map(|(key, log)| Some((*key, log.snapshot?.digest)));
+        let mut found: Vec<_> = named.filter(|(key, _)| *key > after).collect();
+        found.sort_unstable_by_key(|(key, _)| *key);
+        found.truncate(max);
+        Ok(found)
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {
@@ -308,7 +342,7 @@ impl LogAudit for MemoryReader {
         bytes_max: usize,
     ) -> Result<Vec<AuditedEvent>, LogError> {
         let page = self.page(log, after, events_max, bytes_max)?;
-        Ok(page.into_iter().map(|event| AuditedEvent { id: event.id, row: Ok(event) }).collect())
+        Ok(page.rows().map(|row| AuditedEvent { id: row.id, row: Ok(row.to_event()) }).collect())
     }
 }
 

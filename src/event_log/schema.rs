@@ -69,6 +69,17 @@ CREATE TABLE recent_index(
     runs           BLOB NOT NULL
 ) STRICT;
 
+-- The newest stored view of a log, a cache: a log without one is folded from its first event.
+CREATE TABLE snapshots(
+    log_key     INTEGER PRIMARY KEY,
+    event_id    INTEGER NOT NULL,
+    chain       BLOB NOT NULL,
+    digest      BLOB NOT NULL,
+    bytes       INTEGER NOT NULL,
+    view_schema INTEGER NOT NULL,
+    schema      INTEGER NOT NULL
+) STRICT;
+
 -- For people.
 CREATE VIEW event_log AS
     SELECT session_id, event_id, event_type,

@@ -10,10 +10,11 @@ use super::identity::Identity;
 use super::recent::Recent;
 use super::runs::{Group, KeyHash, Run};
 use super::schema::Database;
+use super::sqlite_medium::SqliteMedium;
 use super::sqlite_reader::SqlEventId;
 use super::{
-    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
-    StoredEvent, WalDamage, Write, Written, schema, sqlite_reader, wal,
+    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMeta, Refusal, StoredEvent, Write, Written, schema,
+    sqlite_reader,
 };
 use crate::codec::Chain;
 use crate::config::Durability;
@@ -21,103 +22,15 @@ use crate::directory::StoreDirectory;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::owner::{Liveness, Owners};
+use crate::snapshot::SnapshotRow;
 use crate::stats::Counters;
 
-/// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
-/// overwritten in place instead of growing, which is the faster way to sync.
-const CHECKPOINT_BYTES: usize = 4 << 20;
 /// What a row costs in the write-ahead log beside its record, about.
 const ROW_BYTES: usize = 256;
 /// What a transaction costs in it: the pages at the ends of table and index.
 const COMMIT_BYTES: usize = 3 * 4096;
 
-/// A database under a store directory.
-pub(crate) struct SqliteMedium {
-    directory: Arc<StoreDirectory>,
-    database: Database,
-    identity: Identity,
-    durability: Durability,
-    wal_damage: Option<WalDamage>,
-    counters: Arc<Counters>,
-}
-
-impl SqliteMedium {
-    /// Makes the database when it is not there, and checks it when it is.
-    pub(crate) fn open(
-        directory: Arc<StoreDirectory>,
-        vfs: Option<&'static str>,
-        durability: Durability,
-        model: &str,
-    ) -> Result<Self, OpenError> {
-        let database = Database { path: directory.events_db(), vfs };
-        // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
-        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?.flatten();
-        directory.lock_shared_or_create(
-            || match schema::is_complete(&database, model) {
-                // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
-                Ok(false) if directory.has_blobs()? || database.has_wal() => {
-                    Err(OpenError::Lost(database.path.clone()))
-                }
-                outcome => outcome,
-            },
-            || {
-                // Made aside and then named: a power cut while it is made leaves a temporary, never half a database.
-                let unnamed = Database { path: directory.tmp().join("events.db"), vfs };
-                // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
-                directory.create_private_file(&unnamed.path)?;
-                schema::create(&unnamed, model)?;
-                Ok(directory.name_file(&unnamed.path, &database.path)?)
-            },
-        )?;
-        let identity = Identity::of(database.path.clone())?;
-        Ok(Self { directory, database, identity, durability, wal_damage, counters: Arc::default() })
-    }
-
-    /// Counts with the rest of the store.
-    pub(crate) fn counted_by(self, counters: Arc<Counters>) -> Self {
-        Self { counters, ..self }
-    }
-
-    /// What was found wrong with the write-ahead log, before SQLite read it.
-    pub(crate) fn wal_damage(&self) -> Option<&WalDamage> {
-        self.wal_damage.as_ref()
-    }
-}
-
-impl LogMedium for SqliteMedium {
-    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
-        self.identity.check()?;
-        let connection = schema::open_writer(&self.database, self.durability)?;
-        // While this connection is open, SQLite itself does not remove it.
-        let identity = self.identity.with(self.database.companion("-wal"))?;
-        identity.check()?;
-        Ok(Box::new(SqliteLog {
-            connection,
-            directory: Arc::clone(&self.directory),
-            directory_synced: false,
-            identity,
-            logs: HashMap::new(),
-            data_version: 0,
-            unchecked_bytes: 0,
-            database: self.database.clone(),
-            durability: self.durability,
-            checkpointer: None,
-            wal_held_back: false,
-            recent: None,
-            moving: true,
-            counters: Arc::clone(&self.counters),
-        }))
-    }
-
-    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        self.identity.check()?;
-        let connection = schema::open_reader(&self.database)?;
-        self.identity.check()?;
-        Ok(Box::new(sqlite_reader::SqliteReader::new(connection)))
-    }
-}
-
-struct SqliteLog {
+pub(super) struct SqliteLog {
     /// Started when first needed. Declared, and so dropped, ahead of the connection.
     checkpointer: Option<Checkpointer>,
     connection: Connection,
@@ -138,6 +51,7 @@ struct SqliteLog {
     /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
     moving: bool,
     counters: Arc<Counters>,
+    checkpoint_bytes: usize,
 }
 
 #[derive(Clone)]
@@ -187,7 +101,7 @@ impl EventLog for SqliteLog {
             }
             self.wal_held_back = !progress.is_complete();
         }
-        if self.unchecked_bytes >= CHECKPOINT_BYTES {
+        if self.unchecked_bytes >= self.checkpoint_bytes {
             self.unchecked_bytes = 0;
             let checkpointer = match self.checkpointer.take() {
                 Some(checkpointer) => checkpointer,
@@ -207,6 +121,31 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
+    pub(super) fn open(medium: &SqliteMedium) -> Result<Self, LogError> {
+        medium.identity.check()?;
+        let connection = schema::open_writer(&medium.database, medium.durability)?;
+        // While this connection is open, SQLite itself does not remove it.
+        let identity = medium.identity.with(medium.database.companion("-wal"))?;
+        identity.check()?;
+        Ok(Self {
+            connection,
+            directory: Arc::clone(&medium.directory),
+            directory_synced: false,
+            identity,
+            logs: HashMap::new(),
+            data_version: 0,
+            unchecked_bytes: 0,
+            database: medium.database.clone(),
+            durability: medium.durability,
+            checkpointer: None,
+            wal_held_back: false,
+            recent: None,
+            moving: true,
+            counters: Arc::clone(&medium.counters),
+            checkpoint_bytes: medium.checkpoint_bytes,
+        })
+    }
+
     fn sync_root(&mut self) -> Result<(), LogError> {
         self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
         self.directory_synced = true;
@@ -360,6 +299,7 @@ impl Scope<'_> {
             Write::Register { session, at } => self.register(session, *at).map(Ok),
             Write::Fence { log, claim } => self.fence(*log, *claim),
             Write::Append { log, epoch, after, events } => self.append(*log, *epoch, *after, events),
+            Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
             Write::Release { log, epoch } => self.release(*log, *epoch),
         }
     }
@@ -472,6 +412,32 @@ impl Scope<'_> {
         }
         self.changed.insert(log, state);
         Ok(Ok(Written::Appended))
+    }
+
+    fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
+            return Ok(Err(Refusal::Robbed));
+        }
+        // Only of what is in the log.
+        if sqlite_reader::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
+            return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
+        }
+        // A row that cannot be read is replaced like any other.
+        let replaced = sqlite_reader::snapshot(self.connection, log).ok().flatten().map(|row| row.digest);
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let SnapshotRow { event, chain, digest, bytes, view_schema, schema } = row;
+        let values = (log.0, SqlEventId(*event), chain.0, digest.as_bytes(), *bytes as i64, view_schema, schema);
+        match statement.execute(values) {
+            Ok(_) => {}
+            // The table of a cache is no reason to refuse the whole group.
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+                return Ok(Err(Refusal::Damaged(error.to_string())));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Ok(Written::SnapshotIndexed { replaced: replaced.filter(|digest| *digest != row.digest) }))
     }
 
     fn release(&mut self, log: LogKey, epoch: Epoch) -> rusqlite::Result<Result<Written, Refusal>> {

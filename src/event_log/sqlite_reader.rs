@@ -1,16 +1,15 @@
 //! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
 
-use std::borrow::Cow;
-
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
 use super::recent::Recent;
 use super::runs::{KeyHash, Run};
 use super::sqlite_index::{self, Entry};
-use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent};
+use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent, StoredPage, StoredRow};
 use crate::codec::Chain;
-use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
+use crate::snapshot::SnapshotRow;
 
 pub(super) struct SqliteReader {
     pub(super) connection: Connection,
@@ -70,9 +69,9 @@ impl LogReader for SqliteReader {
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<StoredEvent>, LogError> {
+    ) -> Result<StoredPage, LogError> {
         let (transaction, recent) = self.begin()?;
-        let mut page = Page { events: Vec::new(), bytes: 0, bytes_max };
+        let mut page = Page { events: StoredPage::default(), bytes_max };
         for run in sqlite_index::after(&transaction, recent, log, after, events_max)? {
             match page.take(&transaction, log, &run) {
                 Ok(()) if page.is_full() => return Ok(page.events),
@@ -83,7 +82,7 @@ impl LogReader for SqliteReader {
             }
         }
         if page.events.len() < events_max {
-            let end = page.events.last().map_or(after, |event| event.id);
+            let end = page.events.last_id().unwrap_or(after);
             sqlite_index::check_end(&transaction, recent, log, end)?;
         }
         Ok(page.events)
@@ -105,6 +104,19 @@ impl LogReader for SqliteReader {
         Ok(chain_at(&transaction, recent, log, id)?)
     }
 
+    fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
+        Ok(snapshot(&self.connection, log)?)
+    }
+
+    fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT log_key, digest FROM snapshots WHERE log_key > ?1 ORDER BY log_key LIMIT ?2")?;
+        let rows = statement
+            .query_map((after.0, max as i64), |row| Ok((LogKey(row.get(0)?), Digest::from_bytes(row.get(1)?))))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     fn audit(&mut self) -> &mut dyn LogAudit {
         self
     }
@@ -112,19 +124,13 @@ impl LogReader for SqliteReader {
 
 /// A page that is being read.
 struct Page {
-    events: Vec<StoredEvent>,
-    bytes: usize,
+    events: StoredPage,
     bytes_max: usize,
 }
 
 impl Page {
     fn is_full(&self) -> bool {
-        !self.events.is_empty() && self.bytes >= self.bytes_max
-    }
-
-    fn push(&mut self, event: StoredEvent) {
-        self.bytes += event.record.len();
-        self.events.push(event);
+        !self.events.is_empty() && self.events.record_bytes() >= self.bytes_max
     }
 
     /// Reads the events of a run, each held against the index, until the page is full.
@@ -134,7 +140,8 @@ impl Page {
             rest = self.scan(connection, log, run)?;
             if let Some(left) = rest.filter(|_| !self.is_full()) {
                 // By itself, to say what is wrong with it.
-                self.push(event_at(connection, log, Entry { id: left.first, position: left.position })?);
+                let event = event_at(connection, log, Entry { id: left.first, position: left.position })?;
+                self.events.push(event.row());
                 rest = left.after(left.first);
             }
         }
@@ -146,10 +153,10 @@ impl Page {
         let mut statement = connection.prepare_cached(ROWS)?;
         let mut rows = statement.query([run.position, run.end()])?;
         while !self.is_full() {
-            match rows.next().and_then(|row| row.map(row_of).transpose()) {
-                Ok(Some((event, position, found))) if (event.id, position, found) == (run.first, run.position, log) => {
-                    self.push(event);
-                }
+            let Ok(Some(row)) = rows.next() else { break };
+            let Ok(key) = append_key(row) else { break };
+            match stored_row(row, key.as_ref()) {
+                Ok(event) if event.id == run.first && is_at(row, run.position, log) => self.events.push(event),
                 _ => break,
             }
             match run.after(run.first) {
@@ -164,8 +171,28 @@ impl Page {
 const ROWS: &str = "SELECT event_id, event_type, event_at, append_key, chain, record, log_key, position FROM events
      WHERE position >= ?1 AND position < ?2 ORDER BY position";
 
+fn is_at(row: &Row<'_>, position: i64, log: LogKey) -> bool {
+    row.get(7).is_ok_and(|found: i64| found == position) && row.get(6).is_ok_and(|found: i64| found == log.0)
+}
+
 fn row_of(row: &Row<'_>) -> rusqlite::Result<(StoredEvent, i64, LogKey)> {
     Ok((stored_event(row)?, row.get(7)?, LogKey(row.get(6)?)))
+}
+
+pub(super) fn snapshot(connection: &Connection, log: LogKey) -> rusqlite::Result<Option<SnapshotRow>> {
+    connection
+        .prepare_cached("SELECT event_id, chain, digest, bytes, view_schema, schema FROM snapshots WHERE log_key = ?1")?
+        .query_row([log.0], |row| {
+            Ok(SnapshotRow {
+                event: row.get::<_, SqlEventId>(0)?.0,
+                chain: Chain(row.get(1)?),
+                digest: Digest::from_bytes(row.get(2)?),
+                bytes: row.get::<_, i64>(3)?.unsigned_abs(),
+                view_schema: row.get(4)?,
+                schema: row.get(5)?,
+            })
+        })
+        .optional()
 }
 
 pub(super) fn chain_at(
@@ -224,14 +251,24 @@ pub(super) fn head(connection: &Connection, recent: &Recent, log: LogMeta) -> ru
 }
 
 pub(super) fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
-    let key: Option<Vec<u8>> = row.get(3)?;
-    Ok(StoredEvent {
+    let key = append_key(row)?;
+    stored_row(row, key.as_ref()).map(StoredRow::to_event)
+}
+
+/// The row's key, which is made anew: a [`StoredRow`] only refers to it.
+fn append_key(row: &Row<'_>) -> rusqlite::Result<Option<AppendKey>> {
+    let key = row.get_ref(3)?.as_blob_or_null()?;
+    key.map(AppendKey::new).transpose().map_err(|error| not_ours(3, error))
+}
+
+fn stored_row<'a>(row: &'a Row<'_>, key: Option<&'a AppendKey>) -> rusqlite::Result<StoredRow<'a>> {
+    Ok(StoredRow {
         id: row.get::<_, SqlEventId>(0)?.0,
-        event_type: Cow::Owned(row.get(1)?),
+        event_type: row.get_ref(1)?.as_str()?,
         at: Timestamp::from_micros(row.get(2)?),
-        key: key.map(AppendKey::new).transpose().map_err(|error| not_ours(3, error))?,
+        key,
         chain: Chain(row.get(4)?),
-        record: row.get(5)?,
+        record: row.get_ref(5)?.as_blob()?,
     })
 }
 

@@ -7,6 +7,7 @@ use crate::config::Durability;
 use crate::directory::StoreDirectory;
 use crate::files::OsFiles;
 use crate::owner::Owners;
+use crate::snapshot::SnapshotRow;
 
 enum Disk {
     Memory(MemoryDisk),
@@ -70,7 +71,7 @@ impl End {
     }
 
     fn ids(&mut self, log: LogMeta) -> Vec<u64> {
-        let page = self.reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap();
+        let page = self.reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap().to_events();
         page.iter().map(|event| event.id.get()).collect()
     }
 }
@@ -115,10 +116,14 @@ fn what_is_appended_is_read_back_in_pages() {
         let events: Vec<_> = (1..=5).map(|id| event(id, None)).collect();
         end.write(append(log, epoch.unwrap(), events.clone())).unwrap();
         let reader = &mut end.reader;
-        assert_eq!(reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap(), events);
-        assert_eq!(reader.page(log.key, EventId::new(2), 2, usize::MAX).unwrap(), events[2..4]);
-        assert_eq!(reader.page(log.key, EventId::new(1), 10, 15).unwrap(), events[1..3], "ends at its bytes");
-        assert_eq!(reader.page(log.key, EventId::new(5), 10, 10).unwrap(), []);
+        assert_eq!(reader.page(log.key, EventId::ZERO, 1000, usize::MAX).unwrap().to_events(), events);
+        assert_eq!(reader.page(log.key, EventId::new(2), 2, usize::MAX).unwrap().to_events(), events[2..4]);
+        assert_eq!(
+            reader.page(log.key, EventId::new(1), 10, 15).unwrap().to_events(),
+            events[1..3],
+            "ends at its bytes"
+        );
+        assert_eq!(reader.page(log.key, EventId::new(5), 10, 10).unwrap().to_events(), []);
         assert_eq!(end.log.chain_at(log.key, EventId::new(3)).unwrap(), Some(Chain([3; 32])));
         assert_eq!(end.log.chain_at(log.key, EventId::new(6)).unwrap(), None);
     }
@@ -259,6 +264,42 @@ fn owner_named(answer: Result<Written, Refusal>) -> String {
 }
 
 #[test]
+fn a_stored_view_is_named_by_its_owner_and_only_of_what_is_in_the_log() {
+    for disk in Disk::both() {
+        let (mut first, mut second) = (disk.open(), disk.open());
+        let (log, epoch) = first.register("s");
+        let epoch = epoch.unwrap();
+        first.write(append(log, epoch, vec![event(1, None), event(2, None)])).unwrap();
+        let chain = |id: u64| event(id, None).chain;
+        let row = |id: u64, chain, digest| SnapshotRow {
+            event: EventId::new(id),
+            chain,
+            digest: Digest::from_bytes([digest; 32]),
+            bytes: 7,
+            view_schema: 1,
+            schema: 1,
+        };
+        let name = |epoch, row| Write::Snapshot { log: log.key, epoch, row };
+        let head = Refusal::HeadMoved { head: EventId::new(2) };
+        assert_eq!(first.write(name(epoch, row(3, chain(3), 1))).unwrap_err(), head, "not there yet");
+        assert_eq!(first.write(name(epoch, row(2, chain(1), 1))).unwrap_err(), head, "of other events");
+        assert_eq!(first.reader.snapshot(log.key).unwrap(), None);
+        let replaced = |written| match written {
+            Ok(Written::SnapshotIndexed { replaced }) => replaced,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(replaced(first.write(name(epoch, row(1, chain(1), 1)))), None);
+        assert_eq!(replaced(first.write(name(epoch, row(2, chain(2), 2)))), Some(Digest::from_bytes([1; 32])));
+        assert_eq!(replaced(first.write(name(epoch, row(2, chain(2), 2)))), None, "the same stays");
+        assert_eq!(second.reader.snapshot(log.key).unwrap(), Some(row(2, chain(2), 2)));
+
+        second.write(Write::Fence { log, claim: Claim::Force }).unwrap();
+        assert_eq!(first.write(name(epoch, row(1, chain(1), 3))).unwrap_err(), Refusal::Robbed);
+        assert_eq!(second.reader.snapshot(log.key).unwrap(), Some(row(2, chain(2), 2)));
+    }
+}
+
+#[test]
 fn an_owner_that_releases_a_log_leaves_it_to_the_next() {
     for disk in Disk::both() {
         let (mut first, mut second) = (disk.open(), disk.open());
@@ -379,7 +420,10 @@ fn groups_of_any_shape_are_read_back_as_a_plain_list_of_events() {
             let n = below(LOGS) as usize;
             let after = below(plain[n].len() as u64 + 2);
             let expected: Vec<_> = plain[n].iter().skip(after as usize).take(9).cloned().collect();
-            assert_eq!(end.reader.page(logs[n].0.key, EventId::new(after), 9, usize::MAX).unwrap(), expected);
+            assert_eq!(
+                end.reader.page(logs[n].0.key, EventId::new(after), 9, usize::MAX).unwrap().to_events(),
+                expected
+            );
             if let Some(event) = plain[n].get(after as usize) {
                 assert_eq!(end.reader.chain_at(logs[n].0.key, event.id).unwrap(), Some(event.chain));
                 let Some(key) = &event.key else { continue };
@@ -390,7 +434,7 @@ fn groups_of_any_shape_are_read_back_as_a_plain_list_of_events() {
         for row in rows {
             let n = logs.iter().position(|(log, _)| *log == row.meta).unwrap();
             assert_eq!(row.head.get(), plain[n].len() as u64);
-            assert_eq!(end.reader.page(row.meta.key, EventId::ZERO, 10_000, usize::MAX).unwrap(), plain[n]);
+            assert_eq!(end.reader.page(row.meta.key, EventId::ZERO, 10_000, usize::MAX).unwrap().to_events(), plain[n]);
         }
         assert_eq!(end.wrong(), [""; 0]);
         if let Disk::Directory(path) = &disk {

@@ -32,6 +32,9 @@ pub(crate) struct Counters {
     recoveries_failed: Counter,
     recoveries_running: Counter,
     pub(crate) reads_queued: Gauge,
+    snapshot_hits: Counter,
+    snapshot_fallbacks: Counter,
+    snapshots_written: Counter,
     blob_puts: Counter,
     blob_bytes_put: Counter,
     blobs_deduplicated: Counter,
@@ -142,6 +145,21 @@ impl Counters {
         RunningRecovery { counters: Arc::clone(self), began: Instant::now(), outcome: Outcome::Failed }
     }
 
+    /// A stored view was used.
+    pub(crate) fn snapshot_hit(&self) {
+        self.snapshot_hits.add(1);
+    }
+
+    /// A stored view could not be used.
+    pub(crate) fn snapshot_fallback(&self) {
+        self.snapshot_fallbacks.add(1);
+    }
+
+    /// A view was stored, and its log names it.
+    pub(crate) fn snapshot_written(&self) {
+        self.snapshots_written.add(1);
+    }
+
     pub(crate) fn blob_put(&self, bytes: u64) {
         self.blob_puts.add(1);
         self.blob_bytes_put.add(bytes);
@@ -193,6 +211,9 @@ impl Counters {
             recoveries_failed: self.recoveries_failed.get(),
             recoveries_running: self.recoveries_running.get(),
             reads_queued: self.reads_queued.get(),
+            snapshot_hits: self.snapshot_hits.get(),
+            snapshot_fallbacks: self.snapshot_fallbacks.get(),
+            snapshots_written: self.snapshots_written.get(),
             blob_puts: self.blob_puts.get(),
             blob_bytes_put: self.blob_bytes_put.get(),
             blobs_deduplicated: self.blobs_deduplicated.get(),

@@ -12,6 +12,7 @@ use crate::actor::group::{GroupLimits, GroupWriter};
 use crate::actor::host_thread::HostThread;
 use crate::actor::persist::PersistActor;
 use crate::actor::residency::Residency;
+use crate::actor::snapshots::{Snapshots, clear_orphans};
 use crate::actor::workers::{Readers, Recoveries, WorkerPool};
 use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
 use crate::config::{Medium, StoreConfig};
@@ -62,16 +63,32 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let counters = Arc::new(Counters::new());
     let medium: Arc<dyn LogMedium>;
     let blobs: Arc<dyn BlobStore>;
+    let snapshots: Arc<dyn BlobStore>;
+    let mut orphans = None;
+    let snapshot_bytes_max = config.snapshots.bytes_max;
     let mut wal_damage = None;
     let release: Box<dyn FnOnce() -> Result<(), Error> + Send>;
     match &config.medium {
         Medium::Directory(path) => {
             let directory = Arc::new(StoreDirectory::open(config.layers.files(), path, now)?);
             let sqlite = SqliteMedium::open(Arc::clone(&directory), config.layers.vfs, config.durability, M::NAME)?
-                .counted_by(Arc::clone(&counters));
+                .counted_by(Arc::clone(&counters))
+                .checkpointed_after(config.layers.checkpoint_bytes);
             wal_damage = sqlite.wal_damage().cloned();
+            let was_alone = sqlite.was_alone();
             medium = Arc::new(sqlite);
             let files = Arc::clone(directory.files());
+            let views = FileBlobs::of_snapshots(
+                Arc::clone(&files),
+                &directory.snapshots(),
+                directory.tmp(),
+                snapshot_bytes_max,
+            );
+            let views = Arc::new(views);
+            if let Some(opened_at) = directory.opened_at().filter(|_| was_alone) {
+                orphans = Some((Arc::clone(&views), opened_at));
+            }
+            snapshots = views;
             blobs = Arc::new(FileBlobs::new(files, directory.blobs(), directory.tmp(), bytes_max));
             release = Box::new(move || Ok(directory.release()?));
         }
@@ -83,6 +100,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
                 Ok(())
             });
             blobs = Arc::new(MemoryBlobs::new(disk.blobs.clone(), bytes_max));
+            snapshots = Arc::new(MemoryBlobs::new(disk.snapshots.clone(), snapshot_bytes_max));
         }
     }
     let (medium, blobs) = (config.layers.log(medium), config.layers.blobs(blobs));
@@ -92,6 +110,15 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let (recoveries_max, reads_queued) = (config.residency.recoveries_max, &counters.reads_queued);
     let recoveries = Recoveries::start(&medium, recoveries_max, jobs_max, reads_queued).map_err(io)?;
     let readers = Readers::start("foldlog-read", medium, READER_THREADS, jobs_max, reads_queued).map_err(io)?;
+    if let Some((files, opened_at)) = orphans {
+        // Beside everything else: nobody waits for it.
+        readers.submit(move |slot| {
+            let cleared = slot.read(|reader| clear_orphans(reader, &files, opened_at));
+            if let Err(error) = cleared {
+                log::warn!("stored views that no session names could not be removed: {error}");
+            }
+        })?;
+    }
     let blob_calls_queued = Arc::clone(&counters.blob_calls_queued);
     let blob_threads = WorkerPool::start("foldlog-blob", BLOB_THREADS, jobs_max, blob_calls_queued, || ());
     let blob_threads = Arc::new(blob_threads.map_err(io)?);
@@ -116,7 +143,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         }
     }
     let residency = Residency::start(config.residency, Arc::clone(&counters)).map_err(io)?;
-    let services = Services::new(config, persist, blob, blobs, readers, recoveries, residency, arbiters, counters);
+    let stored = (blobs, Snapshots { store: snapshots, threads: Arc::clone(&blob_threads) });
+    let services = Services::new(config, persist, blob, stored, readers, recoveries, residency, arbiters, counters);
     Ok(Opened { services, wal_damage, parts: Parts { blob_threads, threads, release } })
 }
 

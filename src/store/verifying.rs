@@ -20,7 +20,7 @@ type Inspected = HashMap<Digest, Option<u64>>;
 
 impl<M: SessionModel> Store<M> {
     /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of each
-    /// session (ids, chain, record, type, time, append key), each reference, each blob file. It repairs nothing, and a
+    /// session (ids, chain, record, type, time, append key), each reference, each blob file, each stored view. It repairs nothing, and a
     /// problem ends neither the search nor, where anything can be said of it, the search in its session.
     ///
     /// It runs on reader threads, a page or a blob at a time, beside everything else that the store does: no commit waits
@@ -88,6 +88,16 @@ impl<M: SessionModel> Store<M> {
         let services = &self.0.services;
         let SessionRow { session, meta, head, .. } = row;
         let max = services.config.page_events_max;
+        let snapshots = services.snapshots.clone();
+        let looked = services.readers.read(move |reader| Ok(snapshots.verify::<M>(reader, &meta))).await;
+        match hear(found, looked)? {
+            Some(Ok(is_there)) => found.snapshots += u64::from(is_there),
+            Some(Err(reason)) => {
+                let reason = format!("the stored view of session {session}: {reason}");
+                found.report(Problem::of_session(session.clone(), None, ErrorKind::CorruptStore { reason }.into()));
+            }
+            None => {}
+        }
         let mut check = LogCheck::<M>::new(session.clone(), meta);
         loop {
             let after = check.head();

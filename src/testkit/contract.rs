@@ -47,6 +47,9 @@ pub enum Claim {
     /// The same events give the same view.
     #[error("apply gives the same view for the same events, every time")]
     Deterministic,
+    /// A view comes back from its bytes, which are the same for equal views, and goes on as if it had never been bytes.
+    #[error("a view comes back from its own bytes, and equal views have equal bytes")]
+    ViewBytes,
     /// `blob_refs` names every blob of a body, before and after stamping.
     #[error("blob_refs names every blob that a body references")]
     BlobRefs,

@@ -119,6 +119,9 @@ enum Decision {
     Fail { error: DiskError, count: u64 },
 }
 
+/// Far fewer than in a host's store, so that short scenarios have checkpoints.
+const CHECKPOINT_BYTES: usize = 1 << 20;
+
 impl TestDisk {
     /// Makes an empty one.
     ///
@@ -160,6 +163,7 @@ impl TestDisk {
         config.medium = Medium::Directory(self.0.root.clone());
         config.layers.files = Some(Arc::new(layer));
         config.layers.vfs = Some(foldlog_vfs::NAME);
+        config.layers.checkpoint_bytes = Some(CHECKPOINT_BYTES);
         config
     }
 

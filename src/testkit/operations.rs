@@ -126,6 +126,13 @@ pub enum Group {
         /// The append's key.
         key: Option<AppendKey>,
     },
+    /// A stored view was named.
+    Snapshot {
+        /// The log.
+        log: i64,
+        /// The last event that is folded into it.
+        event: EventId,
+    },
     /// The log was given up.
     Release {
         /// The log.
@@ -143,6 +150,7 @@ impl Group {
                 events: events.iter().map(|event| event.id).collect(),
                 key: events.first().and_then(|event| event.key.clone()),
             },
+            Write::Snapshot { log, row, .. } => Self::Snapshot { log: log.0, event: row.event },
             Write::Release { log, .. } => Self::Release { log: log.0 },
         }
     }

@@ -9,9 +9,10 @@ use crate::blob::{BlobError, BlobStore, Put, Shelf};
 use crate::codec::Chain;
 use crate::event_log::{
     CommitError, EventLog, LogAudit, LogError, LogKey, LogMedium, LogMeta, LogReader, Refusal, SessionRow, StoredEvent,
-    Write, Written,
+    StoredPage, Write, Written,
 };
 use crate::id::{AppendKey, Digest, EventId, SessionId};
+use crate::snapshot::SnapshotRow;
 
 /// An error that can be made up.
 trait Made {
@@ -144,7 +145,7 @@ impl LogReader for WatchedReader {
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<StoredEvent>, LogError> {
+    ) -> Result<StoredPage, LogError> {
         self.faults.call(Call::Page { log: log.0, after }, || self.reader.page(log, after, events_max, bytes_max))
     }
 
@@ -154,6 +155,14 @@ impl LogReader for WatchedReader {
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         self.faults.call(Call::ChainAt { log: log.0, event: id }, || self.reader.chain_at(log, id))
+    }
+
+    fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
+        self.reader.snapshot(log)
+    }
+
+    fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
+        self.reader.snapshots(after, max)
     }
 
     /// A verification is there to find faults, and meets none here.
@@ -192,6 +201,10 @@ impl BlobStore for WatchedBlobs {
 
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
         self.faults.call(Call::GetBlob { digest: *digest }, || self.blobs.inspect(digest))
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.blobs.remove(digest)
     }
 
     fn list(&self, first: u8) -> Result<Shelf, BlobError> {

@@ -42,7 +42,7 @@ impl TallyBody {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TallyView {
     pub sum: u64,
     pub names: Vec<(u64, String)>,
@@ -51,7 +51,7 @@ pub struct TallyView {
     pub finished: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TallyCounters {
     pub event: u64,
     pub name: u64,
@@ -60,6 +60,8 @@ pub struct TallyCounters {
 impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
     const NAME: &'static str = "tally";
     const SCHEMA: u16 = if BUILD == ANCIENT { 1 } else { 2 };
+    // They fold differently: one does not know a type, one panics where another does not.
+    const VIEW_SCHEMA: u16 = BUILD as u16;
 
     type Body = TallyBody;
     type View = TallyView;
@@ -74,6 +76,14 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
             TallyBody::Poisoned => "poisoned",
             TallyBody::Finished => "finished",
         }
+    }
+
+    fn encode_view(view: &TallyView) -> Option<Vec<u8>> {
+        foldlog::encode_view(view)
+    }
+
+    fn decode_view(bytes: &[u8]) -> Result<TallyView, DecodeError> {
+        foldlog::decode_view(bytes)
     }
 
     fn check(body: &TallyBody) -> Result<(), String> {

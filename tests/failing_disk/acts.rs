@@ -105,14 +105,14 @@ async fn a_blob_and_a_reference_to_it() {
 /// It has thousands of operations: a few of them, spread over all, unless `FOLDLOG_FAULTS=1` asks for each.
 #[actix::test]
 async fn a_checkpoint() {
-    let apart = std::env::var("FOLDLOG_FAULTS").map_or(97, |apart| apart.parse().expect("FOLDLOG_FAULTS is a number"));
+    let apart = std::env::var("FOLDLOG_FAULTS").map_or(29, |apart| apart.parse().expect("FOLDLOG_FAULTS is a number"));
     let act = async |fixture: &mut Fixture| {
         let ended = |fixture: &Fixture| {
             let stats = fixture.store.stats();
             fixture.disk.has_failed() || stats.checkpoints + stats.checkpoints_blocked > 0
         };
         // Larger than what a checkpoint waits for: it follows the acknowledgement.
-        let long: Vec<_> = (2..=6).map(|id| TallyBody::Named { id, name: "x".repeat(900_000) }).collect();
+        let long: Vec<_> = (2..=6).map(|id| TallyBody::Named { id, name: "x".repeat(250_000) }).collect();
         let answer = async { fixture.session.append_batch(long.clone())?.await }.await;
         fixture.ledger.answered(&long, &answer);
         // On a thread of its own, and the next commits do the rest.

@@ -71,6 +71,12 @@ async fn a_power_cut_at_any_moment_of_closing_and_reopening_loses_nothing_acknow
     nothing_lost("reopening", &cuts().run(scenarios::stores_one_after_the_other).await.unwrap());
 }
 
+/// Each view is of committed events, and none that is half written or not named is used: what is checked is the log.
+#[actix::test]
+async fn a_power_cut_at_any_moment_of_storing_views_loses_nothing_acknowledged() {
+    nothing_lost("views", &cuts().cuts_max(cuts_max(150)).run(scenarios::stored_views).await.unwrap());
+}
+
 #[actix::test]
 async fn a_power_cut_at_any_moment_of_two_stores_on_one_directory_loses_nothing_acknowledged() {
     nothing_lost("two stores", &cuts().run(scenarios::two_stores_at_once).await.unwrap());

@@ -1,7 +1,7 @@
 //! What a host does, small enough to try every cut of it.
 
 use super::common::{Tally, TallyBody};
-use foldlog::{Append, AppendKey, Error, Store, StoreConfig};
+use foldlog::{Append, AppendKey, Error, SnapshotPolicy, Store, StoreConfig};
 
 pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
@@ -31,8 +31,8 @@ pub(super) async fn checkpoints(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
     let session = store.open_session("one").await?;
     for round in 1..=2 {
-        for _ in 0..3 {
-            let long = TallyBody::named(&"x".repeat(900_000));
+        for _ in 0..2 {
+            let long = TallyBody::named(&"x".repeat(300_000));
             session.append_batch(vec![long.clone(), TallyBody::Added(1), long])?.await?;
         }
         // It has a thread of its own, and the next commits do the rest.
@@ -120,8 +120,8 @@ pub(super) async fn checkpoints_that_may_fail(config: StoreConfig) -> Result<(),
     let Ok(store) = Store::<Tally>::open_model(config).await else { return Ok(()) };
     for _ in 0..2 {
         let Ok(session) = store.open_session("one").await else { continue };
-        for _ in 0..3 {
-            let long = TallyBody::named(&"x".repeat(900_000));
+        for _ in 0..2 {
+            let long = TallyBody::named(&"x".repeat(300_000));
             if let Ok(receipt) = session.append_batch(vec![long.clone(), TallyBody::Added(1), long]) {
                 drop(receipt.await);
             }
@@ -138,5 +138,21 @@ pub(super) async fn checkpoints_that_may_fail(config: StoreConfig) -> Result<(),
         }
     }
     drop(store.close().await);
+    Ok(())
+}
+
+/// A view is stored after every append or so, and again when the session and the store are closed.
+pub(super) async fn stored_views(config: StoreConfig) -> Result<(), Error> {
+    let snapshots = SnapshotPolicy { every_events: 1, closing_events: 1, ..SnapshotPolicy::default() };
+    let config = StoreConfig { snapshots, ..config };
+    for round in 1..=3 {
+        let store = Store::<Tally>::open_model(config.clone()).await?;
+        let session = store.open_session("one").await?;
+        for n in 1..=4 {
+            session.append(TallyBody::Added(round * n))?.await?;
+        }
+        session.append_batch(vec![TallyBody::named("a"), TallyBody::Added(9)])?.await?;
+        store.close().await?;
+    }
     Ok(())
 }

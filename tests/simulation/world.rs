@@ -2,8 +2,8 @@
 
 use foldlog::testkit::{Dice, Faults, ManualClock};
 use foldlog::{
-    BlobRef, ErrorKind, LagPolicy, LiveConfig, ResidencyConfig, Restart, Session, SessionId, Store, StoreConfig,
-    Timestamp,
+    BlobRef, ErrorKind, LagPolicy, LiveConfig, ResidencyConfig, Restart, Session, SessionId, SnapshotPolicy, Store,
+    StoreConfig, Timestamp,
 };
 
 use crate::common::tally::Tally;
@@ -138,6 +138,11 @@ impl World {
             group_events_max: small(&mut dice, &[1, 4, 4096]),
             session_in_flight_max: small(&mut dice, &[4, 1024, 1024]),
             queued_jobs_max: 4096,
+            snapshots: SnapshotPolicy {
+                every_events: *dice.pick(&[1, 3, 10, u64::MAX]).unwrap(),
+                closing_events: *dice.pick(&[1, 5, u64::MAX]).unwrap(),
+                ..SnapshotPolicy::default()
+            },
             ..disk.config()
         };
         let faults = Faults::default();

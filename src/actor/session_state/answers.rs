@@ -51,7 +51,9 @@ impl<M: SessionModel> SessionState<M> {
             self.in_flight.put_back(append);
             resume_unwind(panic);
         }
+        self.snapshots.tail.add(append.events.len() as u64, append.record_bytes);
         append.acknowledge(env.counters);
+        self.snapshot_if_due(env);
     }
 
     fn refused(&mut self, append: StampedAppend<M>, error: &PersistError, first_refused: bool) {
@@ -150,6 +152,7 @@ impl<M: SessionModel> SessionState<M> {
         self.committed = recovered.head;
         self.stamper.reset(recovered.head, recovered.counters);
         self.keys = recovered.keys;
+        self.snapshots.restart(recovered.tail);
         self.resident.enter(recovered.bytes);
         self.effects.push(Effect::Resident);
         self.published.replace(recovered.view, recovered.report.condition.clone());

@@ -130,3 +130,21 @@ fn every_enum_value_keeps_its_stored_number() {
     assert_eq!(numbers(&roles), [0, 1, 2, 3, 4, 5]);
     assert_eq!(numbers(&[Content::default(), Content::Blob(blob(1))]), [0, 1]);
 }
+
+/// Of the view of all bodies, at view schema 1.
+const VIEW_1: &str = "e8fabb8571975fc08743b87de2dc6cc26782098ce9d58195101d3df05172780c";
+
+#[test]
+fn a_view_comes_back_from_its_bytes_and_they_are_those_of_its_schema() {
+    let mut view = AgentView::default();
+    for (body, id) in full_bodies().into_iter().zip(1..) {
+        view.apply(EventId::new(id), crate::id::Timestamp::from_micros(1_000_000), body);
+    }
+    let bytes = Agent::encode_view(&view).unwrap();
+    assert_eq!(Agent::decode_view(&bytes).as_ref(), Ok(&view));
+    let found = (Agent::VIEW_SCHEMA, codec::digest(&bytes).to_string());
+    assert_eq!(found, (1, VIEW_1.to_owned()), "the bytes of a view changed: raise VIEW_SCHEMA");
+    for len in 0..bytes.len() {
+        assert!(Agent::decode_view(&bytes[..len]).is_err(), "{len}");
+    }
+}

@@ -9,6 +9,8 @@ use crate::model::{DecodeError, Event, SessionModel};
 
 /// How many bodies are damaged, and in how many ways each.
 const DAMAGED: (usize, u64) = (48, 24);
+/// After how many events a view is made of its bytes.
+const VIEW_BYTES_EVERY: u64 = 16;
 /// The time of every event.
 pub(super) const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -61,10 +63,13 @@ pub(super) fn check<M: SessionModel>(
             format!("stamp leaves {counters:?} and apply makes {found:?} of {body:?}, event {id}")
         })?;
         let decoded = Event::<M>::new(id, AT, decoded);
-        call("apply", id, || M::apply(&mut again, &decoded))?;
+        call("apply_owned", id, || M::apply_owned(&mut again, decoded))?;
         ensure(again == folded.view, Claim::Deterministic, || {
             format!("two folds up to event {id}, {body:?}, give {:?} and {again:?}", folded.view)
         })?;
+        if id.get().is_multiple_of(VIEW_BYTES_EVERY) {
+            again = view_bytes::<M>(&folded.view, again, id)?;
+        }
         call("turns", id, || M::turns(&folded.view))?;
         call("unfinished", id, || M::unfinished(&folded.view))?;
         *report.event_types.entry(event_type).or_default() += 1;
@@ -76,6 +81,20 @@ pub(super) fn check<M: SessionModel>(
     })?;
     hostile::<M>(&encoded, dice, report)?;
     Ok(folded)
+}
+
+/// The view that comes back from the bytes of two equal ones: the fold goes on with it.
+fn view_bytes<M: SessionModel>(view: &M::View, equal: M::View, id: EventId) -> Result<M::View, Finding> {
+    let encode = |view: &M::View| call("encode_view", id, || M::encode_view(view));
+    let Some(bytes) = encode(view)? else { return Ok(equal) };
+    ensure(encode(&equal)?.as_ref() == Some(&bytes), Claim::ViewBytes, || {
+        format!("two equal views have different bytes at event {id}: does it hold a hash map?")
+    })?;
+    match call("decode_view", id, || M::decode_view(&bytes))? {
+        Ok(decoded) if decoded == *view => Ok(decoded),
+        Ok(decoded) => Err((Claim::ViewBytes, format!("{view:?} comes back as {decoded:?}"))),
+        Err(error) => Err((Claim::ViewBytes, format!("{view:?} does not come back: {error}"))),
+    }
 }
 
 /// The bytes of a body, which must be the same whoever encodes it.

@@ -143,6 +143,10 @@ impl BlobStore for EveryBlob {
         self.0.inspect(digest)
     }
 
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.0.remove(digest)
+    }
+
     fn list(&self, first: u8) -> Result<Shelf, BlobError> {
         self.0.list(first)
     }

@@ -157,7 +157,7 @@ impl<M: SessionModel> Check<M> {
     async fn view_and_append(&self, store: &Store<M>, id: &SessionId, events: &[StoredEvent]) -> Result<(), String> {
         let mut state = M::View::default();
         for stored in events {
-            let event = recovery::decode::<M>(id, stored).map_err(|error| error.to_string())?;
+            let event = recovery::decode::<M>(id, stored.row()).map_err(|error| error.to_string())?;
             M::apply(&mut state, &event);
         }
         let text = |error: crate::Error| error.to_string();
@@ -188,8 +188,8 @@ fn all_events(
         if page.is_empty() {
             return Ok(events);
         }
-        for event in page {
-            recovery::check(session, &head, &event).map_err(|error| error.to_string())?;
+        for event in page.to_events() {
+            recovery::check(session, &head, event.row()).map_err(|error| error.to_string())?;
             head = Head { id: event.id, chain: event.chain, at: event.at };
             events.push(event);
         }

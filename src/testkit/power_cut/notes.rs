@@ -164,6 +164,10 @@ impl BlobStore for NotedBlobs {
         self.inner.inspect(digest)
     }
 
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.inner.remove(digest)
+    }
+
     fn list(&self, first: u8) -> Result<Shelf, BlobError> {
         self.inner.list(first)
     }
