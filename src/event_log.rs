@@ -13,6 +13,7 @@ mod schema;
 mod sqlite;
 mod sqlite_audit;
 mod sqlite_index;
+mod sqlite_medium;
 mod sqlite_reader;
 mod wal;
 
@@ -26,9 +27,13 @@ use crate::snapshot::SnapshotRow;
 pub use memory::MemoryDisk;
 pub(crate) use memory::MemoryMedium;
 pub(crate) use page::{StoredPage, StoredRow};
+#[cfg(feature = "testkit")]
+pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;
 pub(crate) use schema::{FORMAT, OpenError};
-pub(crate) use sqlite::SqliteMedium;
+pub(crate) use sqlite_medium::SqliteMedium;
+#[cfg(feature = "testkit")]
+pub(crate) use wal::scan_under_header;
 pub use wal::{WalDamage, WalLoss};
 
 /// The key of a log inside one database. Never reused.

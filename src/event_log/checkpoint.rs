@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use super::LogError;
+use super::identity::Identity;
 use super::schema::{self, Database};
 use crate::config::Durability;
 
@@ -38,6 +39,17 @@ pub(super) fn passive(connection: &Connection) -> Result<Progress, LogError> {
     Ok(moved?)
 }
 
+/// Copies every committed page into the database and syncs it there. Waits for readers and for the writer.
+pub(super) fn full(connection: &Connection) -> Result<(), LogError> {
+    let checkpoint = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    })?;
+    match checkpoint {
+        (0, pages, moved) if pages == moved => Ok(()),
+        _ => Err(LogError::Busy),
+    }
+}
+
 pub(super) struct Checkpointer {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
@@ -57,12 +69,12 @@ enum State {
 }
 
 impl Checkpointer {
-    pub(super) fn start(database: Database, durability: Durability) -> Result<Self, LogError> {
+    pub(super) fn start(database: Database, durability: Durability, identity: Identity) -> Result<Self, LogError> {
         let desk = Arc::new(Desk { state: Mutex::new(State::Idle), changed: Condvar::new() });
         let thread = std::thread::Builder::new().name("foldlog-ckpt".to_owned());
         let of_thread = Arc::clone(&desk);
         let thread = thread
-            .spawn(move || of_thread.work(&database, durability))
+            .spawn(move || of_thread.work(&database, durability, &identity))
             .map_err(|error| LogError::Io(format!("a checkpoint thread cannot be started: {error}")))?;
         Ok(Self { desk, thread: Some(thread) })
     }
@@ -104,11 +116,13 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, database: &Database, durability: Durability) {
+    fn work(&self, database: &Database, durability: Durability, identity: &Identity) {
+        // Frames that are read from another file than the writer's, by the index that they share, would be any pages.
+        let open = || schema::open_writer(database, durability).and_then(|it| identity.check().map(|_| it));
         // Opened when first asked. After a failure never used again: a sync that failed once may seem to work the next time.
         let mut connection = None;
         while self.is_asked() {
-            let outcome = match connection.take().map_or_else(|| schema::open_writer(database, durability), Ok) {
+            let outcome = match connection.take().map_or_else(open, Ok) {
                 Ok(opened) => self.copy(connection.insert(opened)),
                 Err(error) => Err(error),
             };

@@ -10,10 +10,11 @@ use super::identity::Identity;
 use super::recent::Recent;
 use super::runs::{Group, KeyHash, Run};
 use super::schema::Database;
+use super::sqlite_medium::SqliteMedium;
 use super::sqlite_reader::SqlEventId;
 use super::{
-    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
-    StoredEvent, WalDamage, Write, Written, schema, sqlite_reader, wal,
+    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMeta, Refusal, StoredEvent, Write, Written, schema,
+    sqlite_reader,
 };
 use crate::codec::Chain;
 use crate::config::Durability;
@@ -24,107 +25,12 @@ use crate::owner::{Liveness, Owners};
 use crate::snapshot::SnapshotRow;
 use crate::stats::Counters;
 
-/// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
-/// overwritten in place instead of growing, which is the faster way to sync. Measured: with 16 MiB a lone session is slower,
-/// and many are no faster.
-const CHECKPOINT_BYTES: usize = 4 << 20;
 /// What a row costs in the write-ahead log beside its record, about.
 const ROW_BYTES: usize = 256;
 /// What a transaction costs in it: the pages at the ends of table and index.
 const COMMIT_BYTES: usize = 3 * 4096;
 
-/// A database under a store directory.
-pub(crate) struct SqliteMedium {
-    directory: Arc<StoreDirectory>,
-    database: Database,
-    durability: Durability,
-    wal_damage: Option<WalDamage>,
-    was_alone: bool,
-    counters: Arc<Counters>,
-}
-
-impl SqliteMedium {
-    /// Makes the database when it is not there, and checks it when it is.
-    pub(crate) fn open(
-        directory: Arc<StoreDirectory>,
-        vfs: Option<&'static str>,
-        durability: Durability,
-        model: &str,
-    ) -> Result<Self, OpenError> {
-        let database = Database { path: directory.events_db(), vfs };
-        // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
-        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?;
-        let was_alone = wal_damage.is_some();
-        directory.lock_shared_or_create(
-            || match schema::is_complete(&database, model) {
-                // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
-                Ok(false) if directory.has_blobs()? || database.has_wal() => {
-                    Err(OpenError::Lost(database.path.clone()))
-                }
-                outcome => outcome,
-            },
-            || {
-                // Made aside and then named: a power cut while it is made leaves a temporary, never half a database.
-                let unnamed = Database { path: directory.tmp().join("events.db"), vfs };
-                // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
-                directory.create_private_file(&unnamed.path)?;
-                schema::create(&unnamed, model)?;
-                Ok(directory.name_file(&unnamed.path, &database.path)?)
-            },
-        )?;
-        Ok(Self {
-            directory,
-            database,
-            durability,
-            wal_damage: wal_damage.flatten(),
-            was_alone,
-            counters: Arc::default(),
-        })
-    }
-
-    /// Whether no other store had the directory open when this one came.
-    pub(crate) fn was_alone(&self) -> bool {
-        self.was_alone
-    }
-
-    /// Counts with the rest of the store.
-    pub(crate) fn counted_by(self, counters: Arc<Counters>) -> Self {
-        Self { counters, ..self }
-    }
-
-    /// What was found wrong with the write-ahead log, before SQLite read it.
-    pub(crate) fn wal_damage(&self) -> Option<&WalDamage> {
-        self.wal_damage.as_ref()
-    }
-}
-
-impl LogMedium for SqliteMedium {
-    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
-        let connection = schema::open_writer(&self.database, self.durability)?;
-        Ok(Box::new(SqliteLog {
-            connection,
-            directory: Arc::clone(&self.directory),
-            directory_synced: false,
-            identity: Identity::new(&self.database.path),
-            logs: HashMap::new(),
-            data_version: 0,
-            unchecked_bytes: 0,
-            database: self.database.clone(),
-            durability: self.durability,
-            checkpointer: None,
-            wal_held_back: false,
-            recent: None,
-            moving: true,
-            counters: Arc::clone(&self.counters),
-        }))
-    }
-
-    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        Ok(Box::new(sqlite_reader::SqliteReader::new(schema::open_reader(&self.database)?)))
-    }
-}
-
-struct SqliteLog {
+pub(super) struct SqliteLog {
     /// Started when first needed. Declared, and so dropped, ahead of the connection.
     checkpointer: Option<Checkpointer>,
     connection: Connection,
@@ -145,6 +51,7 @@ struct SqliteLog {
     /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
     moving: bool,
     counters: Arc<Counters>,
+    checkpoint_bytes: usize,
 }
 
 #[derive(Clone)]
@@ -172,14 +79,8 @@ impl EventLog for SqliteLog {
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
-        // A checkpoint copies every committed page into the database and syncs it there.
-        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        })?;
-        match checkpoint {
-            (0, pages, moved) if pages == moved => self.sync_root(),
-            _ => Err(LogError::Busy),
-        }
+        checkpoint::full(&self.connection)?;
+        self.sync_root()
     }
 
     fn maintain(&mut self) -> Result<(), LogError> {
@@ -200,11 +101,11 @@ impl EventLog for SqliteLog {
             }
             self.wal_held_back = !progress.is_complete();
         }
-        if self.unchecked_bytes >= CHECKPOINT_BYTES {
+        if self.unchecked_bytes >= self.checkpoint_bytes {
             self.unchecked_bytes = 0;
             let checkpointer = match self.checkpointer.take() {
                 Some(checkpointer) => checkpointer,
-                None => Checkpointer::start(self.database.clone(), self.durability)?,
+                None => Checkpointer::start(self.database.clone(), self.durability, self.identity.clone())?,
             };
             self.checkpointer.insert(checkpointer).ask();
         }
@@ -220,9 +121,53 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
+    pub(super) fn open(medium: &SqliteMedium) -> Result<Self, LogError> {
+        medium.identity.check()?;
+        let connection = schema::open_writer(&medium.database, medium.durability)?;
+        // While this connection is open, SQLite itself does not remove it.
+        let identity = medium.identity.with(medium.database.companion("-wal"))?;
+        identity.check()?;
+        Ok(Self {
+            connection,
+            directory: Arc::clone(&medium.directory),
+            directory_synced: false,
+            identity,
+            logs: HashMap::new(),
+            data_version: 0,
+            unchecked_bytes: 0,
+            database: medium.database.clone(),
+            durability: medium.durability,
+            checkpointer: None,
+            wal_held_back: false,
+            recent: None,
+            moving: true,
+            counters: Arc::clone(&medium.counters),
+            checkpoint_bytes: medium.checkpoint_bytes,
+        })
+    }
+
     fn sync_root(&mut self) -> Result<(), LogError> {
         self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
         self.directory_synced = true;
+        Ok(())
+    }
+
+    /// Whether what was just committed is where the next store will look for it.
+    fn check_files(&mut self) -> Result<(), CommitError> {
+        match self.identity.check() {
+            Ok(wal_bytes) => self.counters.wal_bytes(wal_bytes),
+            Err(error) => {
+                // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
+                // another write-ahead log has come: its frames would be read over what is newer.
+                self.checkpointer = None;
+                if self.identity.wal_is_empty()
+                    && let Err(error) = checkpoint::full(&self.connection)
+                {
+                    log::error!("the write-ahead log is gone, and the database has not all of it: {error}");
+                }
+                return Err(CommitError::Unknown(error));
+            }
+        }
         Ok(())
     }
 
@@ -282,7 +227,7 @@ impl SqliteLog {
             error => CommitError::Unknown(error),
         })?;
         if !only_reads {
-            self.counters.wal_bytes(self.identity.check().map_err(CommitError::Unknown)?);
+            self.check_files()?;
         }
         if !only_reads && !self.directory_synced {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;

@@ -1,10 +1,10 @@
 //! Faults, the calm after them, and a commit that is held.
 
-use foldlog::testkit::{Fault, Outcome, Port};
+use foldlog::testkit::{Call, Fault, Group, Outcome, Port};
 use foldlog::{EventId, Restart};
 use futures::FutureExt;
 
-use crate::common::{TallyBody, soon};
+use crate::common::{TallyBody, key, soon};
 use crate::truth::{Owner, folded, position};
 use crate::world::{At, World};
 
@@ -129,8 +129,14 @@ impl World {
         self.trace.add(format!("hold a commit of {at:?}"));
         self.figures.held += 1;
         let log = truth.log.clone();
-        let mut held = self.faults.hold(Port::Commit);
-        let (body, number) = (vec![TallyBody::Added(self.mark())], Some(self.mark()));
+        let (body, mark) = (vec![TallyBody::Added(self.mark())], self.mark());
+        let number = Some(mark);
+        // This one and no other: a store writes of its own accord where its stored views are.
+        let wanted = key(&mark.to_string());
+        let mut held = self.faults.hold_where(Port::Commit, move |call| {
+            let is_wanted = |write: &Group| matches!(write, Group::Append { key, .. } if *key == Some(wanted.clone()));
+            matches!(call, Call::Commit { group } if group.iter().any(is_wanted))
+        });
         assert!(self.send(at, &open, body.clone(), number, None));
         soon(held.reached()).await;
         // It must not overtake the append.
