@@ -1,6 +1,7 @@
 //! The port to the durable log: what the persist actor writes through and the readers read through, and its two
 //! implementations.
 
+mod added;
 mod checkpoint;
 mod identity;
 mod index_audit;
@@ -14,6 +15,7 @@ mod sqlite;
 mod sqlite_audit;
 mod sqlite_index;
 mod sqlite_reader;
+mod sqlite_snapshots;
 mod wal;
 
 use std::borrow::Cow;
