@@ -71,8 +71,8 @@ impl<M: SessionModel> Session<M> {
     /// it or its store was closed, the last view stays readable.
     ///
     /// # Errors
-    /// Only of an emptied session, whose log cannot be read: [`ErrorKind::CorruptEvent`], [`ErrorKind::Unavailable`], or
-    /// [`ErrorKind::StoreClosed`] when it was emptied before the store was closed.
+    /// Only of an emptied session, whose log cannot be read: [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`],
+    /// [`ErrorKind::Unavailable`]; [`ErrorKind::StoreClosed`] when it was emptied before the store was closed.
     pub fn view(&self) -> Result<Arc<View<M>>, Error> {
         self.entry.view()
     }
