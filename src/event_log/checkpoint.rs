@@ -12,12 +12,12 @@ use super::LogError;
 use super::schema::{self, Database};
 use crate::config::Durability;
 
-/// So many pages are left to the writer: about what one large group writes.
+/// A pass that copied no more than so many pages is the last one, and about as many are left to the writer.
 const LEFT_MAX: i64 = 64;
 /// A log that grows as fast as it is copied is left for the next time.
-const PASSES_MAX: usize = 4;
+const PASSES_MAX: usize = 8;
 
-/// How far a checkpoint came: pages in the log, and those of them that are in the database.
+/// How far a checkpoint came: pages in the log when it began, and those of them that are in the database.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
     log: i64,
@@ -25,12 +25,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn left(self) -> i64 {
-        self.log - self.moved
-    }
-
     pub(super) fn is_complete(self) -> bool {
-        self.left() <= 0
+        self.moved >= self.log
     }
 }
 
@@ -144,16 +140,15 @@ impl Desk {
 
     fn copy(&self, connection: &Connection) -> Result<Progress, LogError> {
         let mut progress = passive(connection)?;
+        let mut copied = progress.moved;
         for _ in 1..PASSES_MAX {
+            // What was written meanwhile is about as much as was copied, times how much faster copying is.
+            if copied <= LEFT_MAX || !progress.is_complete() || matches!(*self.lock(), State::Closed) {
+                break;
+            }
             let before = progress.moved;
-            if progress.left() <= LEFT_MAX || matches!(*self.lock(), State::Closed) {
-                break;
-            }
             progress = passive(connection)?;
-            if progress.moved == before {
-                // A reader holds it back.
-                break;
-            }
+            copied = progress.moved - before;
         }
         Ok(progress)
     }
