@@ -1,6 +1,7 @@
 //! The port to the durable log: what the persist actor writes through and the readers read through, and its two
 //! implementations.
 
+mod added;
 mod checkpoint;
 mod identity;
 mod index_audit;
@@ -15,6 +16,7 @@ mod sqlite_audit;
 mod sqlite_index;
 mod sqlite_medium;
 mod sqlite_reader;
+mod sqlite_snapshots;
 mod wal;
 
 use std::borrow::Cow;

@@ -75,7 +75,7 @@ async fn moved(name: &str, instead: Instead, acknowledged: u64, is_put_back: boo
     for n in 1..=acknowledged {
         append(&session, ProbeBody::Added(n)).await.unwrap();
     }
-    let view = session.view();
+    let view = session.view().unwrap();
     let files = Moved::new(root.join(name), outside.path(), instead);
     let file = if name.is_empty() { "events.db" } else { name };
     let removed = instead == Instead::Nothing || (instead == Instead::Empty && name.is_empty());
@@ -87,7 +87,7 @@ async fn moved(name: &str, instead: Instead, acknowledged: u64, is_put_back: boo
         within(session.address().unwrap().send(Restart)).await.unwrap();
         within(store.persist_address().send(Restart)).await.unwrap();
     }
-    assert_eq!(session.view(), view);
+    assert_eq!(session.view().unwrap(), view);
     drop(within(store.close()).await);
 
     if is_put_back {

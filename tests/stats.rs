@@ -265,7 +265,7 @@ async fn two_stores_on_one_medium_count_apart(disk: TestDisk) {
     // What another store has written is folded by one more.
     session.append(noted(2)).unwrap().await.unwrap();
     soon(read.recovery()).await.unwrap();
-    assert_eq!(read.view().head(), at(2));
+    assert_eq!(read.view().unwrap().head(), at(2));
     assert_eq!(idle(&theirs).await.recovery_micros.count(), 2);
     ours.close().await.unwrap();
     theirs.close().await.unwrap();

@@ -1,20 +1,21 @@
 //! The durable log: one writing connection, one transaction a group.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::added::Added;
 use super::checkpoint::{self, Checkpointer};
 use super::identity::Identity;
 use super::recent::Recent;
-use super::runs::{Group, KeyHash, Run};
+use super::runs::KeyHash;
 use super::schema::Database;
 use super::sqlite_medium::SqliteMedium;
 use super::sqlite_reader::SqlEventId;
 use super::{
     Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMeta, Refusal, StoredEvent, Write, Written, schema,
-    sqlite_reader,
+    sqlite_reader, sqlite_snapshots,
 };
 use crate::codec::Chain;
 use crate::config::Durability;
@@ -240,41 +241,6 @@ impl SqliteLog {
     }
 }
 
-/// What one group adds to the table of events.
-#[derive(Default)]
-struct Added {
-    first_position: Option<i64>,
-    events: u64,
-    group: Group,
-    runs: Vec<(LogKey, Run)>,
-    keys: HashSet<(LogKey, KeyHash)>,
-}
-
-impl Added {
-    fn push(&mut self, log: LogKey, event: &StoredEvent, position: i64) -> rusqlite::Result<()> {
-        let first = *self.first_position.get_or_insert(position);
-        if first + self.events as i64 != position {
-            return Err(outside(&"the table of events has no more positions"));
-        }
-        let key = event.key.as_ref().map(KeyHash::of);
-        self.events += 1;
-        self.group.push(log, event.id, position, key);
-        self.runs.push((log, Run { first: event.id, count: 1, position, key }));
-        self.keys.extend(key.map(|key| (log, key)));
-        Ok(())
-    }
-
-    /// Says in the index where the events are.
-    fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> rusqlite::Result<()> {
-        let Some(first) = self.first_position else { return Ok(()) };
-        connection
-            .prepare_cached("INSERT INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
-            .execute((first, self.group.encode(first)))?;
-        recent.push(first, self.runs);
-        if moving { recent.make_room(connection, self.events) } else { Ok(()) }
-    }
-}
-
 fn bytes_of(write: &Write) -> usize {
     match write {
         Write::Append { events, .. } => events.iter().map(|event| event.record.len() + ROW_BYTES).sum(),
@@ -318,6 +284,10 @@ impl Scope<'_> {
         let Some((owner, epoch, log_id)) = row else { return Ok(None) };
         let head = sqlite_reader::head(self.connection, self.recent, LogMeta { key: log, log_id })?;
         Ok(Some(LogState { owner, epoch, head }))
+    }
+
+    fn owns(&self, state: &LogState, epoch: Epoch) -> bool {
+        state.owner.as_deref() == Some(self.me()) && state.epoch == epoch
     }
 
     /// Who else owns the log, if it lives.
@@ -379,7 +349,7 @@ impl Scope<'_> {
         events: &[StoredEvent],
     ) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
+        if !self.owns(&state, epoch) {
             // One that cannot be looked at is no reason to refuse the whole group.
             let owner = self.living_owner(&state).unwrap_or_default();
             return Ok(Err(owner.map_or(Refusal::Robbed, Refusal::Owned)));
@@ -389,7 +359,7 @@ impl Scope<'_> {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
         if let Some(key) = events.iter().find_map(|event| event.key.as_ref()).map(KeyHash::of)
-            && (self.recent.has_key(log, key) || self.added.keys.contains(&(log, key)))
+            && (self.recent.has_key(log, key) || self.added.has_key(log, key))
         {
             return Ok(Err(Refusal::KeyTaken));
         }
@@ -416,33 +386,19 @@ impl Scope<'_> {
 
     fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
+        if !self.owns(&state, epoch) {
             return Ok(Err(Refusal::Robbed));
         }
         // Only of what is in the log.
         if sqlite_reader::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
-        // A row that cannot be read is replaced like any other.
-        let replaced = sqlite_reader::snapshot(self.connection, log).ok().flatten().map(|row| row.digest);
-        let mut statement =
-            self.connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-        let SnapshotRow { event, chain, digest, bytes, view_schema, schema } = row;
-        let values = (log.0, SqlEventId(*event), chain.0, digest.as_bytes(), *bytes as i64, view_schema, schema);
-        match statement.execute(values) {
-            Ok(_) => {}
-            // The table of a cache is no reason to refuse the whole group.
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
-                return Ok(Err(Refusal::Damaged(error.to_string())));
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(Ok(Written::SnapshotIndexed { replaced: replaced.filter(|digest| *digest != row.digest) }))
+        sqlite_snapshots::put(self.connection, log, row)
     }
 
     fn release(&mut self, log: LogKey, epoch: Epoch) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if state.owner.as_deref() == Some(self.me()) && state.epoch == epoch {
+        if self.owns(&state, epoch) {
             self.connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
             state.owner = None;
             self.changed.insert(log, state);
@@ -458,6 +414,6 @@ fn random_log_id() -> rusqlite::Result<[u8; 16]> {
 }
 
 /// An error from outside SQLite, carried through a transaction: it is rolled back like any other.
-fn outside(error: &dyn std::fmt::Display) -> rusqlite::Error {
+pub(super) fn outside(error: &dyn std::fmt::Display) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), Some(error.to_string()))
 }

@@ -53,7 +53,7 @@ pub enum Fault {
 /// // COMMIT fails and the events are there all the same: the store finds out before it answers.
 /// faults.fail_next(Port::Commit, Fault::CommitKept);
 /// session.append(AgentBody::MessageAppended(Message::user("hello")))?.await?;
-/// assert_eq!(session.view().messages.len(), 1);
+/// assert_eq!(session.view()?.messages.len(), 1);
 /// store.close().await
 /// # }) }
 /// ```

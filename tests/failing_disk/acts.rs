@@ -18,10 +18,10 @@ fn assert_moved(before: EventId, after: EventId, acknowledged: bool, events: u64
 #[actix::test]
 async fn an_append() {
     let act = async |fixture: &mut Fixture| {
-        let before = fixture.session.view().head();
+        let before = fixture.session.view().unwrap().head();
         let body = TallyBody::Added(10);
         let answer = async { fixture.session.append(body.clone())?.await }.await;
-        assert_moved(before, fixture.session.view().head(), answer.is_ok(), 1);
+        assert_moved(before, fixture.session.view().unwrap().head(), answer.is_ok(), 1);
         fixture.ledger.answered(&[body], &answer);
     };
     sweep("append", act, goes_on).await;
@@ -30,10 +30,10 @@ async fn an_append() {
 #[actix::test]
 async fn a_batch() {
     let act = async |fixture: &mut Fixture| {
-        let before = fixture.session.view().head();
+        let before = fixture.session.view().unwrap().head();
         let bodies: Vec<_> = (1..=30).map(TallyBody::Added).collect();
         let answer = async { fixture.session.append_batch(bodies.clone())?.await }.await;
-        assert_moved(before, fixture.session.view().head(), answer.is_ok(), 30);
+        assert_moved(before, fixture.session.view().unwrap().head(), answer.is_ok(), 30);
         fixture.ledger.answered(&bodies, &answer);
     };
     sweep("batch", act, goes_on).await;
@@ -162,7 +162,7 @@ async fn a_recovery() {
 #[actix::test]
 async fn reads() {
     let act = async |fixture: &mut Fixture| {
-        let view = fixture.session.view();
+        let view = fixture.session.view().unwrap();
         match fixture.session.events_after(EventId::ZERO, 100).await {
             Ok(page) => assert_eq!(page.events.len(), 3),
             Err(error) => assert_typed(&error),
@@ -204,7 +204,7 @@ async fn opening() {
     let act = async |fixture: &mut Fixture| match Store::<Tally>::open_model(fixture.config.clone()).await {
         Ok(store) => {
             match store.resume_session("one").await {
-                Ok(session) => assert_eq!(session.view().head().get(), 3),
+                Ok(session) => assert_eq!(session.view().unwrap().head().get(), 3),
                 Err(error) => assert_typed(&error),
             }
             if let Err(error) = store.close().await {

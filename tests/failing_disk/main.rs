@@ -127,7 +127,7 @@ async fn assert_folded(session: &Session<Tally>) {
     for event in whole_log(session).await {
         Tally::apply(&mut folded, &event);
     }
-    assert_eq!(*session.view().state(), folded, "the view is not the fold of the log");
+    assert_eq!(*session.view().unwrap().state(), folded, "the view is not the fold of the log");
 }
 
 /// How often in a row a fault is not met when an act is over: threads may make one run of it shorter than another.

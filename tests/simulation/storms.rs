@@ -98,7 +98,7 @@ impl World {
                 }
                 let open = self.session(At { store, session }).await.expect("a session opens in a calm");
                 let report = soon(open.recovery()).await.expect("a session recovers in a calm");
-                let (truth, view) = (&self.truths[session], open.view());
+                let (truth, view) = (&self.truths[session], open.view().unwrap());
                 assert_eq!(position(view.head()), truth.log.len(), "the view of session {session} in store {store}");
                 assert_eq!(*view.state(), folded(&truth.log));
                 assert_eq!(report.condition, foldlog::Condition::Ready);
@@ -146,7 +146,7 @@ impl World {
         assert!(receipt.now_or_never().is_none(), "answered before the commit");
         let page = soon(open.events_after(EventId::new(log.len() as u64), 10)).await.unwrap();
         assert_eq!(page.events.len(), 0, "read before the commit");
-        assert_eq!(*open.view().state(), folded(&log), "shown before the commit");
+        assert_eq!(*open.view().unwrap().state(), folded(&log), "shown before the commit");
         let stored = soon(open.store().read_state(open.id().as_str())).await.unwrap();
         assert_eq!(position(stored.view.head()), log.len(), "read before the commit");
         for _ in 0..3 {
