@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::sync::LazyLock;
+
 use common::TestDisk;
 use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, Turn};
 use foldlog::testkit::decode;
@@ -30,12 +32,27 @@ fn samples() -> Vec<AgentBody> {
     ]
 }
 
-/// A record of a real body, damaged in a few places: flipped, cut, or with a huge length put in.
+/// The bytes of a view that has chunks of all kinds: 150 messages and 150 evals, and the samples.
+static VIEW: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let many = (0..150).flat_map(|_| [5, 7]).map(|sample| samples()[sample].clone());
+    decode::view_bytes::<Agent>(many.chain(samples())).unwrap()
+});
+
+/// A record of a real body, damaged.
 fn damaged() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
-    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..4);
-    (0..samples().len(), damage).prop_map(|(sample, damage)| {
+    (0..samples().len()).prop_flat_map(|sample| {
         let body = &samples()[sample];
-        let mut bytes = decode::record_around(Agent::SCHEMA, &decode::body_bytes(body).unwrap());
+        let bytes = decode::record_around(Agent::SCHEMA, &decode::body_bytes(body).unwrap());
+        (Just(Agent::event_type(body)), damaged_bytes(&bytes))
+    })
+}
+
+/// Bytes that are damaged in a few places: flipped, cut, or with a huge length put in.
+fn damaged_bytes(bytes: &[u8]) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let bytes = bytes.to_vec();
+    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..4);
+    damage.prop_map(move |damage| {
+        let mut bytes = bytes.clone();
         for (at, byte, how) in damage {
             let at = at.index(bytes.len() + 1);
             match how {
@@ -45,7 +62,7 @@ fn damaged() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
                 _ => bytes.get_mut(at).into_iter().for_each(|found| *found ^= byte),
             }
         }
-        (Agent::event_type(body), bytes)
+        bytes
     })
 }
 
@@ -83,6 +100,22 @@ proptest! {
         let bytes = decode::record_around(Agent::SCHEMA, &body);
         for sample in samples() {
             decode::event::<Agent>(Agent::event_type(&sample), &bytes);
+        }
+    }
+
+    #[test]
+    fn a_view_of_any_bytes_is_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        drop(Agent::decode_view(bytes.into()));
+    }
+
+    #[test]
+    fn a_damaged_view_is_decoded_or_refused_and_can_be_read(bytes in damaged_bytes(&VIEW)) {
+        if let Ok(view) = Agent::decode_view(bytes.into()) {
+            prop_assert_eq!(view.messages.iter().count(), view.messages.len());
+            prop_assert_eq!(view.evals.iter().count(), view.evals.len());
+            prop_assert!(view.kept_messages().len() <= view.messages.len());
+            // What was taken is a view like any other.
+            prop_assert!(Agent::encode_view(&view).is_some());
         }
     }
 
