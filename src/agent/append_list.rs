@@ -339,6 +339,24 @@ mod tests {
     }
 
     #[test]
+    fn lists_that_differ_in_one_item_are_not_equal_however_they_are_held() {
+        let folded = |other: Option<u64>| -> AppendList<u64> {
+            (0..192).map(|n| Arc::new(if other == Some(n) { 1000 } else { n })).collect()
+        };
+        assert_eq!(folded(None), packed(3));
+        assert_eq!(packed(3), folded(None));
+        assert_eq!(packed(3), packed(3));
+        for place in [0, 63, 64, 191] {
+            assert_ne!(folded(Some(place)), folded(None), "{place}");
+            assert_ne!(folded(Some(place)), packed(3), "{place}");
+        }
+        let (mut one, mut other) = (packed(2), packed(2));
+        one.push(Arc::new(128));
+        other.push(Arc::new(129));
+        assert_ne!(one, other);
+    }
+
+    #[test]
     #[should_panic(expected = "index 2 of a list of 2")]
     fn an_index_beyond_the_end_panics_as_that_of_a_slice() {
         let mut list = AppendList::default();

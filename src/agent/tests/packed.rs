@@ -152,4 +152,19 @@ fn a_view_whose_chunks_are_not_as_long_as_they_should_be_is_refused() {
     for items in [427, 429, 64, 0, u16::MAX] {
         refused(&|bytes| bytes[6..8].copy_from_slice(&u16::to_le_bytes(items)));
     }
+    // 128 in two full chunks, which would go well with any other number.
+    let full = Script::of((0..128).map(|_| AgentBody::MessageAppended(Message::user("hello"))));
+    let mut bytes = bytes_of(&full.view).to_vec();
+    assert_eq!(bytes[5..7], [128, 2]);
+    for items in [0, 64, 127, 129, 192] {
+        bytes[5] = items;
+        assert!(Agent::decode_view(bytes.clone().into()).is_err(), "{items}");
+    }
+    // And a third one that has no items: an equal view would have other bytes.
+    (bytes[5], bytes[6]) = (128, 3);
+    bytes[0] += 1;
+    assert_eq!((bytes[7], bytes[10]), (251, 251));
+    bytes.insert(13, 1);
+    bytes.push(0);
+    assert!(Agent::decode_view(bytes.into()).is_err());
 }
