@@ -43,6 +43,8 @@ pub use id::{EvalId, MessageId, StepId, TurnId};
 pub use message::{Message, Part, Role};
 pub use view::{AgentView, Progress};
 
+use bytes::Bytes;
+
 use crate::id::{BlobRef, EventId};
 use crate::model::{DecodeError, Event, SessionModel, Turns, Unfinished, decode_body};
 
@@ -99,7 +101,10 @@ impl SessionModel for Agent {
         view_bytes::encode(view)
     }
 
-    fn decode_view(bytes: &[u8]) -> Result<AgentView, DecodeError> {
+    /// Messages and evals stay packed, 64 at a time, until one is asked for. Should some not decode then, which takes
+    /// bytes of another build at the same [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA), an error is logged, and each stands as
+    /// one of role or error kind `foldlog.unreadable`.
+    fn decode_view(bytes: Bytes) -> Result<AgentView, DecodeError> {
         view_bytes::decode(bytes)
     }
 

@@ -78,6 +78,8 @@ pub use actor::session::{
 };
 pub use actor::subscription::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
 pub use append::{Append, Appended, Receipt};
+/// What [`SessionModel::decode_view`] takes.
+pub use bytes::Bytes;
 pub use clock::{Clock, ManualClock};
 pub use config::{DEFAULT_INLINE_BYTES_MAX, Durability, LagPolicy, LiveConfig, Medium, ResidencyConfig, StoreConfig};
 pub use content::{Content, Json};

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::ops::Deref;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -140,11 +141,15 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     }
 
     /// The view of bytes that [`SessionModel::encode_view`] made at the same [`SessionModel::VIEW_SCHEMA`]. For a view with
-    /// serde: [`decode_view`].
+    /// serde: [`decode_view`]. One that takes long to decode may keep slices of the bytes, which are shared, and decode
+    /// them when they are asked for.
+    ///
+    /// The bytes are those that were encoded, by their digest; and they are stored only after this has made an equal view
+    /// of them.
     ///
     /// # Errors
     /// [`DecodeError`] for bytes that are no view: the session is folded from its events.
-    fn decode_view(bytes: &[u8]) -> Result<Self::View, DecodeError> {
+    fn decode_view(bytes: Bytes) -> Result<Self::View, DecodeError> {
         let _ = bytes;
         Err(DecodeError::Unknown)
     }

@@ -12,6 +12,8 @@
 //! ...       the view, as the model encodes it, to the end
 //! ```
 
+use bytes::Bytes;
+
 use crate::codec::Chain;
 use crate::event_log::{Head, LogMeta};
 use crate::id::{Digest, EventId, Timestamp};
@@ -109,11 +111,8 @@ pub(crate) fn encode<M: SessionModel>(log: &LogMeta, head: &Head, keys: &[u8], v
 }
 
 /// The head that a snapshot is of, the bytes of its filter, and those of its view.
-pub(crate) fn decode<'a, M: SessionModel>(
-    log: &LogMeta,
-    bytes: &'a [u8],
-) -> Result<(Head, &'a [u8], &'a [u8]), String> {
-    let mut rest = bytes;
+pub(crate) fn decode<M: SessionModel>(log: &LogMeta, bytes: &Bytes) -> Result<(Head, Bytes, Bytes), String> {
+    let mut rest = &**bytes;
     let [format] = take(&mut rest)?;
     if format != FORMAT {
         return Err(format!("it has format {format}, this build knows {FORMAT}"));
@@ -130,7 +129,7 @@ pub(crate) fn decode<'a, M: SessionModel>(
     let chain = Chain(take(&mut rest)?);
     let keys = u32::from_le_bytes(take(&mut rest)?) as usize;
     let (keys, view) = rest.split_at_checked(keys).ok_or("it ends within its filter of keys")?;
-    Ok((Head { id, chain, at }, keys, view))
+    Ok((Head { id, chain, at }, bytes.slice_ref(keys), bytes.slice_ref(view)))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
@@ -153,10 +152,10 @@ mod tests {
     #[test]
     fn a_header_comes_back_and_every_truncation_of_it_is_an_error() {
         let (log, head) = sample();
-        let bytes = encode::<Agent>(&log, &head, b"keys", b"view");
-        assert_eq!(decode::<Agent>(&log, &bytes), Ok((head, b"keys".as_slice(), b"view".as_slice())));
+        let bytes = Bytes::from(encode::<Agent>(&log, &head, b"keys", b"view"));
+        assert_eq!(decode::<Agent>(&log, &bytes), Ok((head, "keys".into(), "view".into())));
         for len in 0..bytes.len() - 4 {
-            assert!(decode::<Agent>(&log, &bytes[..len]).is_err(), "{len}");
+            assert!(decode::<Agent>(&log, &bytes.slice(..len)).is_err(), "{len}");
         }
     }
 
@@ -167,7 +166,7 @@ mod tests {
         for at in [0, 1, 3, 5, 20] {
             let mut other = bytes.clone();
             other[at] ^= 1;
-            assert!(decode::<Agent>(&log, &other).is_err(), "{at}");
+            assert!(decode::<Agent>(&log, &other.into()).is_err(), "{at}");
         }
     }
 

@@ -56,6 +56,26 @@ fn what_is_decoded_of_hostile_bytes_stays_below_twice_the_limit() {
             }
         }
     }
+    // A stored view, and whoever looks at all of it. The second chunk of its messages is decoded only then.
+    let many = (0..130).map(|_| bodies()[2].clone());
+    let bytes = decode::view_bytes::<Agent>(many.chain(bodies())).unwrap();
+    let (mut taken, mut views) = (0, 0);
+    for at in 0..=bytes.len() {
+        for length in lengths() {
+            // In place of what is there, since the chunks would not be as long as they should be otherwise.
+            let rest = bytes.get(at + length.len()..).unwrap_or_default();
+            let hostile = foldlog::Bytes::from([&bytes[..at], &length, rest].concat());
+            views += 1;
+            let view = || {
+                if let Ok(view) = Agent::decode_view(hostile) {
+                    taken += 1;
+                    assert_eq!(view.messages.iter().count() + view.evals.iter().count(), 132);
+                }
+            };
+            largest = largest.max(peak(view));
+        }
+    }
+    println!("{taken} of {views} damaged views were taken");
     // The header's own lengths: of the key, and of the list of references.
     let record = decode::record_around(Agent::SCHEMA, &[0; 100]);
     for at in 0..record.len().min(60) {

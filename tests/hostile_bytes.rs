@@ -5,6 +5,7 @@
 mod common;
 
 use std::cell::Cell;
+use std::sync::LazyLock;
 
 use common::TestDisk;
 use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, Turn};
@@ -33,12 +34,27 @@ fn samples() -> Vec<AgentBody> {
     ]
 }
 
-/// A record of a real body, damaged in a few places: flipped, cut, or with a huge length put in.
+/// The bytes of a view that has chunks of all kinds: 150 messages and 150 evals, and the samples.
+static VIEW: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let many = (0..150).flat_map(|_| [5, 7]).map(|sample| samples()[sample].clone());
+    decode::view_bytes::<Agent>(many.chain(samples())).unwrap()
+});
+
+/// A record of a real body, damaged.
 fn damaged() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
-    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..4);
-    (0..samples().len(), damage).prop_map(|(sample, damage)| {
+    (0..samples().len()).prop_flat_map(|sample| {
         let body = &samples()[sample];
-        let mut bytes = decode::record_around(Agent::SCHEMA, &decode::body_bytes(body).unwrap());
+        let bytes = decode::record_around(Agent::SCHEMA, &decode::body_bytes(body).unwrap());
+        (Just(Agent::event_type(body)), damaged_bytes(&bytes))
+    })
+}
+
+/// Bytes that are damaged in a few places: flipped, cut, or with a huge length put in.
+fn damaged_bytes(bytes: &[u8]) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let bytes = bytes.to_vec();
+    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..4);
+    damage.prop_map(move |damage| {
+        let mut bytes = bytes.clone();
         for (at, byte, how) in damage {
             let at = at.index(bytes.len() + 1);
             match how {
@@ -48,7 +64,7 @@ fn damaged() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
                 _ => bytes.get_mut(at).into_iter().for_each(|found| *found ^= byte),
             }
         }
-        (Agent::event_type(body), bytes)
+        bytes
     })
 }
 
@@ -134,6 +150,24 @@ fn a_write_ahead_log_of_any_frames_is_whole_or_damaged() {
         }
         let is_damaged = decode::write_ahead_log(512, salts, &frames);
         assert_eq!(is_damaged, frames.len() >= 24 + 512 && salts != [0, 0]);
+    });
+}
+
+#[test]
+fn a_view_of_any_bytes_is_decoded_or_refused() {
+    each("view", (any_bytes(300),), |(bytes,)| drop(Agent::decode_view(bytes.into())));
+}
+
+#[test]
+fn a_damaged_view_is_decoded_or_refused_and_can_be_read() {
+    each("damaged view", (damaged_bytes(&VIEW),), |(bytes,)| {
+        if let Ok(view) = Agent::decode_view(bytes.into()) {
+            assert_eq!(view.messages.iter().count(), view.messages.len());
+            assert_eq!(view.evals.iter().count(), view.evals.len());
+            assert!(view.kept_messages().len() <= view.messages.len());
+            // What was taken is a view like any other.
+            assert!(Agent::encode_view(&view).is_some());
+        }
     });
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use actix::Addr;
+use bytes::Bytes;
 
 use super::group::PersistError;
 use super::key_index::KeyFilter;
@@ -81,7 +82,7 @@ impl Snapshots {
         let this = self.clone();
         let submitted = self.threads.submit(move |()| {
             // Guarded, since a question without an answer means that the store is closed.
-            match guarded("encode_view", || this.write(&new, bytes_max)) {
+            match guarded("encode_view or decode_view", || this.write(&new, bytes_max)) {
                 Ok(Ok(row)) => this.index(new, row, &persist, counters, reply),
                 Ok(Err(outcome)) => reply(outcome),
                 Err(Panicked { .. }) => reply(SnapshotOutcome::Never),
@@ -93,11 +94,16 @@ impl Snapshots {
     }
 
     fn write<M: SessionModel>(&self, new: &NewSnapshot<M>, bytes_max: u64) -> Result<SnapshotRow, SnapshotOutcome> {
-        let view = M::encode_view(new.view.state()).ok_or(SnapshotOutcome::Never)?;
+        let view = Bytes::from(M::encode_view(new.view.state()).ok_or(SnapshotOutcome::Never)?);
         let keys = codec::encode_view(&new.keys).map_err(|_| SnapshotOutcome::Never)?;
         let bytes = snapshot::encode::<M>(&new.log, &new.head, &keys, &view);
         if bytes.len() as u64 > bytes_max {
             log::warn!("a view of {} bytes is not stored, the limit is {bytes_max}", bytes.len());
+            return Err(SnapshotOutcome::Never);
+        }
+        // A view that decodes its bytes only when they are asked for must be able to rely on them.
+        if M::decode_view(view).as_ref() != Ok(new.view.state()) {
+            log::error!("a view is not stored, since it does not come back from its own bytes");
             return Err(SnapshotOutcome::Never);
         }
         let put = self.store.put(&bytes).map_err(|error| {
@@ -204,9 +210,9 @@ impl Snapshots {
         if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
             return Err("it is of another build".to_owned());
         }
-        let bytes = self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?;
+        let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
         let (head, keys, view) = snapshot::decode::<M>(log, &bytes)?;
-        let keys: Option<KeyFilter> = codec::decode_view(keys).map_err(|error| error.to_string())?;
+        let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| error.to_string())?;
         if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {
             return Err("its filter of keys is none".to_owned());
         }

@@ -4,32 +4,65 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use imbl::Vector;
 
-const CHUNK: usize = 64;
+pub(super) const CHUNK: usize = 64;
 
 /// Items in the order in which they came. A clone costs the same at any length, and so does growing a clone: an item goes
 /// into a place that was never filled, which no earlier list looks at.
+///
+/// In a view that was stored, items are still bytes, and 64 of them are decoded when one is first asked for. The bytes
+/// stay: such a list is up to twice as large in memory as one that was folded.
 pub struct AppendList<T> {
     /// All but the last are full. A chunk may hold more than this list has: items of a list that was cloned from it.
     chunks: Vector<Arc<Chunk<T>>>,
     len: usize,
 }
 
-struct Chunk<T>([OnceLock<Arc<T>>; CHUNK]);
+enum Chunk<T> {
+    Growing(Box<[OnceLock<Arc<T>>; CHUNK]>),
+    /// Always full.
+    Packed {
+        bytes: Bytes,
+        unpack: Unpack<T>,
+        items: OnceLock<Items<T>>,
+    },
+}
+
+pub(super) type Items<T> = Box<[Arc<T>; CHUNK]>;
+
+/// Decodes the items of a full chunk. Whoever asks for an item of a list gets one, so this cannot fail.
+pub(super) type Unpack<T> = fn(&[u8]) -> Items<T>;
 
 impl<T> Chunk<T> {
     fn new() -> Self {
-        Self(std::array::from_fn(|_| OnceLock::new()))
+        Self::Growing(Box::new(std::array::from_fn(|_| OnceLock::new())))
     }
 
-    /// The first `len` items in a chunk of their own.
-    fn beginning(&self, len: usize) -> Self {
-        let copy = Self::new();
-        for (from, to) in self.0.iter().zip(&copy.0).take(len) {
-            from.get().map(|item| to.set(Arc::clone(item)));
+    fn get(&self, place: usize) -> Option<&Arc<T>> {
+        match self {
+            Self::Growing(slots) => slots.get(place)?.get(),
+            Self::Packed { bytes, unpack, items } => items.get_or_init(|| unpack(bytes)).get(place),
         }
-        copy
+    }
+
+    /// Gives back what it has no place for.
+    fn set(&self, place: usize, item: Arc<T>) -> Result<(), Arc<T>> {
+        match self {
+            Self::Growing(slots) => match slots.get(place) {
+                Some(slot) => slot.set(item),
+                None => Err(item),
+            },
+            Self::Packed { .. } => Err(item),
+        }
+    }
+
+    fn packed(&self) -> Option<&Bytes> {
+        match self {
+            Self::Growing(_) => None,
+            Self::Packed { bytes, .. } => Some(bytes),
+        }
     }
 }
 
@@ -52,7 +85,7 @@ impl<T> AppendList<T> {
         if index >= self.len {
             return None;
         }
-        self.chunks.get(index / CHUNK)?.0.get(index % CHUNK)?.get()
+        self.chunks.get(index / CHUNK)?.get(index % CHUNK)
     }
 
     /// The item that came last.
@@ -94,21 +127,16 @@ impl<T> AppendList<T> {
 
     pub(super) fn push(&mut self, item: Arc<T>) {
         let place = self.len % CHUNK;
-        let mut item = Some(item);
-        if place > 0
-            && let Some(chunk) = self.chunks.back()
-            && let Some(slot) = chunk.0.get(place)
-        {
-            // Taken, if a list that was cloned from this one has grown since.
-            item = item.and_then(|item| slot.set(item).err());
-        }
-        if let Some(item) = item {
-            let chunk = match self.chunks.back().filter(|_| place > 0) {
-                Some(shared) => shared.beginning(place),
-                None => Chunk::new(),
-            };
-            if let Some(slot) = chunk.0.get(place) {
-                let _ = slot.set(item);
+        let last = self.chunks.back().filter(|_| place > 0);
+        // Taken, if a list that was cloned from this one has grown since.
+        let refused = match last {
+            Some(chunk) => chunk.set(place, item).err(),
+            None => Some(item),
+        };
+        if let Some(item) = refused {
+            let chunk = Chunk::new();
+            for (place, item) in self.range(self.len - place..self.len).cloned().chain([item]).enumerate() {
+                let _ = chunk.set(place, item);
             }
             if place > 0 {
                 self.chunks.pop_back();
@@ -116,6 +144,29 @@ impl<T> AppendList<T> {
             self.chunks.push_back(Arc::new(chunk));
         }
         self.len += 1;
+    }
+
+    /// Adds a full chunk behind full ones.
+    pub(super) fn push_packed(&mut self, bytes: Bytes, unpack: Unpack<T>) {
+        debug_assert!(self.len.is_multiple_of(CHUNK), "a chunk behind one that is not full");
+        self.chunks.push_back(Arc::new(Chunk::Packed { bytes, unpack, items: OnceLock::new() }));
+        self.len += CHUNK;
+    }
+
+    /// How many chunks nobody has looked at.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        let is_waiting =
+            |chunk: &&Arc<Chunk<T>>| matches!(&***chunk, Chunk::Packed { items, .. } if items.get().is_none());
+        self.chunks.iter().filter(is_waiting).count()
+    }
+
+    /// Chunk by chunk: its items, and the bytes that they were decoded from, or will be.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (Iter<'_, T>, Option<&Bytes>)> {
+        self.chunks.iter().enumerate().map(|(number, chunk)| {
+            let start = number * CHUNK;
+            (self.range(start..self.len.min(start + CHUNK)), chunk.packed())
+        })
     }
 }
 
@@ -133,7 +184,12 @@ impl<T> Default for AppendList<T> {
 
 impl<T: PartialEq> PartialEq for AppendList<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len && self.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other) || one == other)
+        // Packed items are of equal bytes when they are equal, and are not decoded for it.
+        self.len == other.len
+            && self.chunks().zip(other.chunks()).all(|((items, bytes), (others, other_bytes))| {
+                bytes.is_some() && bytes == other_bytes
+                    || items.zip(others).all(|(one, other)| Arc::ptr_eq(one, other) || one == other)
+            })
     }
 }
 
@@ -224,14 +280,37 @@ mod tests {
         list.iter().map(|item| **item).collect()
     }
 
+    /// Two bytes for each, little-endian.
+    fn unpack(bytes: &[u8]) -> Items<u64> {
+        let items = bytes.chunks(2).map(|two| Arc::new(u64::from(u16::from_le_bytes(two.try_into().unwrap()))));
+        items.collect::<Vec<_>>().into_boxed_slice().try_into().unwrap()
+    }
+
+    fn packed(chunks: u16) -> AppendList<u64> {
+        let mut list = AppendList::default();
+        for first in (0..chunks).map(|number| number * CHUNK as u16) {
+            let bytes: Vec<_> = (first..first + CHUNK as u16).flat_map(u16::to_le_bytes).collect();
+            list.push_packed(bytes.into(), unpack);
+        }
+        list
+    }
+
     proptest! {
         /// Lists that are cloned from each other at any point and grow on their own are what plain lists would be.
         #[test]
-        fn clones_that_grow_apart_share_and_do_not_mix(steps in proptest::collection::vec((0_usize..8, 0_usize..90), 1..40)) {
-            let mut lists = vec![(AppendList::default(), Vec::new())];
-            let mut next = 0;
-            for (which, grow) in steps {
+        fn clones_that_grow_apart_share_and_do_not_mix(
+            chunks in 0_u16..4,
+            steps in proptest::collection::vec((0_usize..8, 0_usize..90, any::<proptest::sample::Index>()), 1..40),
+        ) {
+            let mut next = u64::from(chunks) * CHUNK as u64;
+            let mut lists = vec![(packed(chunks), (0..next).collect::<Vec<_>>())];
+            for (which, grow, look) in steps {
                 let which = which % lists.len();
+                if grow % 3 == 0 && !lists[which].1.is_empty() {
+                    let (list, beside) = &lists[which];
+                    let place = look.index(beside.len());
+                    prop_assert_eq!(*list[place], beside[place]);
+                }
                 if lists.len() < 8 && grow % 2 == 0 {
                     let clone = lists[which].clone();
                     lists.push(clone);
@@ -257,6 +336,24 @@ mod tests {
                 prop_assert_eq!(list == &beside.iter().copied().map(Arc::new).collect(), true);
             }
         }
+    }
+
+    #[test]
+    fn lists_that_differ_in_one_item_are_not_equal_however_they_are_held() {
+        let folded = |other: Option<u64>| -> AppendList<u64> {
+            (0..192).map(|n| Arc::new(if other == Some(n) { 1000 } else { n })).collect()
+        };
+        assert_eq!(folded(None), packed(3));
+        assert_eq!(packed(3), folded(None));
+        assert_eq!(packed(3), packed(3));
+        for place in [0, 63, 64, 191] {
+            assert_ne!(folded(Some(place)), folded(None), "{place}");
+            assert_ne!(folded(Some(place)), packed(3), "{place}");
+        }
+        let (mut one, mut other) = (packed(2), packed(2));
+        one.push(Arc::new(128));
+        other.push(Arc::new(129));
+        assert_ne!(one, other);
     }
 
     #[test]

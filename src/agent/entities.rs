@@ -1,5 +1,6 @@
 //! A collection that grows at its end, changes in the middle, and shares structure with its earlier self.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,8 +10,38 @@ use imbl::{OrdMap, Vector};
 #[derive(Clone)]
 pub struct Entities<K, T> {
     items: Vector<Arc<T>>,
-    /// Where each id is in `items`: a put may name any id, so the ids need not ascend.
-    places: OrdMap<K, usize>,
+    places: Places<K>,
+}
+
+/// Where each id is in the items.
+#[derive(Clone)]
+enum Places<K> {
+    /// The ids of the items. They ascend, as long as no put names one that was never given.
+    Ascending(Vector<K>),
+    Any(OrdMap<K, usize>),
+}
+
+impl<K: Ord + Clone> Places<K> {
+    fn get(&self, id: &K) -> Option<usize> {
+        match self {
+            // Most puts are of the last one, or of a new one.
+            Self::Ascending(ids) => match id.cmp(ids.last()?) {
+                Ordering::Less => ids.binary_search(id).ok(),
+                Ordering::Equal => ids.len().checked_sub(1),
+                Ordering::Greater => None,
+            },
+            Self::Any(places) => places.get(id).copied(),
+        }
+    }
+
+    /// A new id, at the place behind all others.
+    fn push(&mut self, id: K, place: usize) {
+        match self {
+            Self::Ascending(ids) if ids.last().is_none_or(|last| *last < id) => ids.push_back(id),
+            Self::Ascending(ids) => *self = Self::Any(ids.iter().cloned().zip(0..).chain([(id, place)]).collect()),
+            Self::Any(places) => drop(places.insert(id, place)),
+        }
+    }
 }
 
 impl<K: Ord + Clone, T> Entities<K, T> {
@@ -29,7 +60,7 @@ impl<K: Ord + Clone, T> Entities<K, T> {
     /// The entity with an id.
     #[must_use]
     pub fn get(&self, id: K) -> Option<&Arc<T>> {
-        self.places.get(&id).and_then(|place| self.items.get(*place))
+        self.places.get(&id).and_then(|place| self.items.get(place))
     }
 
     /// The entity that came last.
@@ -45,7 +76,8 @@ impl<K: Ord + Clone, T> Entities<K, T> {
 
     /// The same entities in the same order as they were.
     pub(super) fn of(items: Vector<Arc<T>>, id: impl Fn(&T) -> K) -> Self {
-        let places = items.iter().enumerate().map(|(place, entity)| (id(entity), place)).collect();
+        let mut places = Places::Ascending(Vector::new());
+        items.iter().enumerate().for_each(|(place, entity)| places.push(id(entity), place));
         Self { items, places }
     }
 
@@ -56,10 +88,10 @@ impl<K: Ord + Clone, T> Entities<K, T> {
     /// Replaces the entity with this id, or adds it at the end.
     pub(super) fn put(&mut self, id: K, entity: T) {
         let entity = Arc::new(entity);
-        match self.places.get(&id).and_then(|place| self.items.get_mut(*place)) {
+        match self.places.get(&id).and_then(|place| self.items.get_mut(place)) {
             Some(item) => *item = entity,
             None => {
-                self.places.insert(id, self.items.len());
+                self.places.push(id, self.items.len());
                 self.items.push_back(entity);
             }
         }
@@ -68,7 +100,7 @@ impl<K: Ord + Clone, T> Entities<K, T> {
 
 impl<K, T> Default for Entities<K, T> {
     fn default() -> Self {
-        Self { items: Vector::new(), places: OrdMap::new() }
+        Self { items: Vector::new(), places: Places::Ascending(Vector::new()) }
     }
 }
 

@@ -3,6 +3,7 @@
 mod bytes;
 mod fold;
 mod ids;
+mod packed;
 mod properties;
 
 use super::{

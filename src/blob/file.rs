@@ -126,11 +126,10 @@ impl FileBlobs {
             return Err(BlobError::TooLarge { size, limit: self.bytes_max });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        self.reading(path, file)
-            .take(size.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(failed("cannot read", path))?;
-        if digest_of(&bytes) == *digest { Ok(bytes) } else { Err(BlobError::Corrupt { digest: *digest }) }
+        // Hashed on the way, while they are in the processor's cache.
+        let copied = Copied { from: self.reading(path, file).take(size.saturating_add(1)), to: &mut bytes };
+        let found = digest_of_reader(copied).map_err(failed("cannot read", path))?;
+        if found == *digest { Ok(bytes) } else { Err(BlobError::Corrupt { digest: *digest }) }
     }
 
     /// Makes the shard directory of a digest durable, whoever has made it: another thread or process may have done so a
@@ -336,6 +335,20 @@ impl BlobStore for FileBlobs {
         self.look_at_directory();
         self.files.list_directory(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
         Ok(())
+    }
+}
+
+/// Keeps what is read of another.
+struct Copied<'a, R> {
+    from: R,
+    to: &'a mut Vec<u8>,
+}
+
+impl<R: Read> Read for Copied<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.to.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        Ok(read)
     }
 }
 

@@ -49,6 +49,17 @@ pub fn write_ahead_log(page_bytes: u32, salts: [u32; 2], frames: &[u8]) -> bool 
     crate::event_log::scan_under_header(page_bytes, salts, frames)
 }
 
+/// The bytes of the view that bodies fold into, which are stamped one after the other.
+pub fn view_bytes<M: SessionModel>(bodies: impl IntoIterator<Item = M::Body>) -> Option<Vec<u8>> {
+    use crate::id::{EventId, Timestamp};
+    let (mut view, mut counters) = (M::View::default(), M::Counters::default());
+    for (mut body, id) in bodies.into_iter().zip(1..) {
+        M::stamp(&mut counters, EventId::new(id), &mut body).ok()?;
+        M::apply_owned(&mut view, crate::model::Event::new(EventId::new(id), Timestamp::from_micros(0), body));
+    }
+    M::encode_view(&view)
+}
+
 /// Makes the bytes of a record around a body, as a store writes it.
 pub fn record_around(schema: u16, body: &[u8]) -> Vec<u8> {
     use crate::id::EventId;

@@ -82,8 +82,8 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
         foldlog::encode_view(view)
     }
 
-    fn decode_view(bytes: &[u8]) -> Result<TallyView, DecodeError> {
-        foldlog::decode_view(bytes)
+    fn decode_view(bytes: foldlog::Bytes) -> Result<TallyView, DecodeError> {
+        foldlog::decode_view(&bytes)
     }
 
     fn check(body: &TallyBody) -> Result<(), String> {

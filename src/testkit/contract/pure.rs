@@ -90,7 +90,7 @@ fn view_bytes<M: SessionModel>(view: &M::View, equal: M::View, id: EventId) -> R
     ensure(encode(&equal)?.as_ref() == Some(&bytes), Claim::ViewBytes, || {
         format!("two equal views have different bytes at event {id}: does it hold a hash map?")
     })?;
-    match call("decode_view", id, || M::decode_view(&bytes))? {
+    match call("decode_view", id, || M::decode_view(bytes.into()))? {
         Ok(decoded) if decoded == *view => Ok(decoded),
         Ok(decoded) => Err((Claim::ViewBytes, format!("{view:?} comes back as {decoded:?}"))),
         Err(error) => Err((Claim::ViewBytes, format!("{view:?} does not come back: {error}"))),

@@ -1,0 +1,170 @@
+//! Goal: a view that was stored is the view that was folded, whatever of it has been looked at. Method: both side by side,
+//! through their bytes and through more events; chunks that are damaged behind the back of the digest.
+
+use ::bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::agent::AppendList;
+use crate::codec;
+
+/// A script of messages and evals, and a turn or a step now and then.
+fn script(events: u64) -> Script {
+    Script::of((0..events).map(|n| match n % 7 {
+        0 => AgentBody::TurnStarted(Turn::default()),
+        1 => AgentBody::StepStarted(Step::default()),
+        2 | 3 => AgentBody::EvalAdded(Eval { code: Some(format!("run({n})").into()), ..Eval::default() }),
+        _ => AgentBody::MessageAppended(Message::user(format!("number {n}"))),
+    }))
+}
+
+fn bytes_of(view: &AgentView) -> Bytes {
+    Agent::encode_view(view).unwrap().into()
+}
+
+fn loaded(bytes: &Bytes) -> AgentView {
+    Agent::decode_view(bytes.clone()).unwrap()
+}
+
+/// How many chunks are decoded, and how many are not.
+fn decoded<T>(list: &AppendList<T>) -> (usize, usize) {
+    let waiting = list.waiting();
+    (list.chunks().count() - waiting, waiting)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_loaded_view_is_the_folded_one_whatever_was_looked_at(
+        (before, after) in (0_u64..1500, 0_u64..300),
+        touched in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let all = script(before + after);
+        let mut folded = script(before).view;
+        let bytes = bytes_of(&folded);
+        let (untouched, mut part, whole) = (loaded(&bytes), loaded(&bytes), loaded(&bytes));
+        for index in touched.iter().filter(|_| !folded.messages.is_empty()) {
+            let place = index.index(folded.messages.len());
+            prop_assert_eq!(&part.messages[place], &folded.messages[place]);
+            let id = folded.messages[place].id;
+            prop_assert_eq!(part.message(id), folded.message(id));
+        }
+        prop_assert_eq!(format!("{whole:?}"), format!("{folded:?}"));
+        for view in [&untouched, &part, &whole] {
+            prop_assert_eq!(&bytes_of(view), &bytes);
+        }
+        prop_assert!(untouched == part && part == whole && whole == untouched);
+        prop_assert_eq!(&untouched, &folded);
+        // It goes on like any view, and so does the one that it was cloned from.
+        let mut other = part.clone();
+        for event in &all.events[usize::try_from(before).unwrap()..] {
+            for view in [&mut folded, &mut part] {
+                Agent::apply(view, event);
+            }
+            other.apply(event.id(), event.at(), AgentBody::MessageAppended(Message::user("another")));
+        }
+        prop_assert_eq!(&part, &folded);
+        prop_assert_eq!(bytes_of(&part), bytes_of(&folded));
+        prop_assert_eq!(&loaded(&bytes_of(&part)), &folded);
+        prop_assert_eq!(other == folded, after == 0);
+        prop_assert_eq!(bytes_of(&untouched), bytes);
+    }
+}
+
+#[test]
+fn what_a_recovery_and_the_next_snapshot_ask_decodes_nothing() {
+    let mut folded = script(7000).view;
+    let mut view = loaded(&bytes_of(&folded));
+    // The first chunk and the last one, which is not full.
+    assert_eq!(decoded(&view.messages), (2, 45));
+    assert_eq!(decoded(&view.evals), (2, 30));
+    assert_eq!((view.progress(), view.unfinished()), (folded.progress(), folded.unfinished()));
+    assert_eq!(view.turns_taken(), folded.turns_taken());
+    assert_eq!(Agent::counters(&view), folded.counters);
+    for (id, body) in (7001..).zip(full_bodies()) {
+        let id = EventId::new(id);
+        for view in [&mut view, &mut folded] {
+            view.apply(id, time(id), body.clone());
+        }
+    }
+    let bytes = bytes_of(&view);
+    assert_eq!(loaded(&bytes), view);
+    assert_eq!((decoded(&view.messages), decoded(&view.evals)), ((2, 45), (2, 30)));
+    // A search looks at one chunk for each time that the list can be halved.
+    let id = view.messages.last().unwrap().id;
+    assert_eq!(view.message(id), folded.message(id));
+    assert!(decoded(&view.messages).0 <= 2 + 6, "{:?}", decoded(&view.messages));
+    assert_eq!(bytes, bytes_of(&folded));
+}
+
+/// Of `script(1000)`, at view schema 1.
+const LONG_VIEW_1: &str = "36418cf41e7b40a45a522c39eb8ad828393b6fc75f135d7545f63e2df0ae2792";
+
+#[test]
+fn the_bytes_of_a_long_view_are_those_of_its_schema() {
+    let found = codec::digest(&bytes_of(&script(1000).view)).to_string();
+    assert_eq!((Agent::VIEW_SCHEMA, &*found), (1, LONG_VIEW_1), "the bytes of a view changed: raise VIEW_SCHEMA");
+}
+
+/// Where the messages from 65 on begin: with their number, and the first one's id.
+fn second_chunk(bytes: &Bytes) -> usize {
+    bytes.windows(2).position(|window| window == [64, 65]).unwrap()
+}
+
+#[test]
+fn an_item_that_does_not_decode_says_so_and_the_list_stays_as_long_as_it_was() {
+    let folded = script(1000).view;
+    let bytes = bytes_of(&folded);
+    let mut damaged = bytes.to_vec();
+    // The role of the first message: there is no such one.
+    damaged[second_chunk(&bytes) + 3] = 77;
+    let view = loaded(&damaged.into());
+    assert_eq!(view.messages.len(), folded.messages.len());
+    for (place, (found, was)) in view.messages.iter().zip(&folded.messages).enumerate() {
+        match place {
+            64..128 => assert_eq!(found.role, Role::Other("foldlog.unreadable".to_owned()), "{place}"),
+            _ => assert_eq!(found, was, "{place}"),
+        }
+    }
+    // It is not what was folded, and does not become so when it is stored again.
+    assert_ne!(view, folded);
+    assert_ne!(bytes_of(&view), bytes);
+    assert_eq!(view.evals, folded.evals);
+}
+
+#[test]
+fn a_view_whose_chunks_are_not_as_long_as_they_should_be_is_refused() {
+    let bytes = bytes_of(&script(1000).view);
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut damaged = bytes.to_vec();
+        change(&mut damaged);
+        Agent::decode_view(damaged.into()).unwrap_err()
+    };
+    let second = second_chunk(&bytes);
+    refused(&|bytes| bytes.push(0));
+    refused(&|bytes| bytes.truncate(bytes.len() - 1));
+    refused(&|bytes| bytes[second] = 63);
+    refused(&|bytes| bytes[0] ^= 1);
+    refused(&|bytes| bytes[3] = 255);
+    // The first thing behind the session, which is none: the number of messages, 428 of them.
+    assert_eq!(bytes[4..8], [0, 251, 172, 1]);
+    for items in [427, 429, 64, 0, u16::MAX] {
+        refused(&|bytes| bytes[6..8].copy_from_slice(&u16::to_le_bytes(items)));
+    }
+    // 128 in two full chunks, which would go well with any other number.
+    let full = Script::of((0..128).map(|_| AgentBody::MessageAppended(Message::user("hello"))));
+    let mut bytes = bytes_of(&full.view).to_vec();
+    assert_eq!(bytes[5..7], [128, 2]);
+    for items in [0, 64, 127, 129, 192] {
+        bytes[5] = items;
+        assert!(Agent::decode_view(bytes.clone().into()).is_err(), "{items}");
+    }
+    // And a third one that has no items: an equal view would have other bytes.
+    (bytes[5], bytes[6]) = (128, 3);
+    bytes[0] += 1;
+    assert_eq!((bytes[7], bytes[10]), (251, 251));
+    bytes.insert(13, 1);
+    bytes.push(0);
+    assert!(Agent::decode_view(bytes.into()).is_err());
+}
