@@ -8,7 +8,7 @@ async fn main() -> Result<(), Error> {
     let directory = std::env::temp_dir().join("foldlog-quickstart");
     let store = Store::open(StoreConfig::directory(&directory)).await?;
     let session = store.open_session("support-4711").await?;
-    println!("found {} messages", session.view().messages.len());
+    println!("found {} messages", session.view()?.messages.len());
 
     let receipt = session.append(AgentBody::MessageAppended(Message::user("my invoice is wrong")))?;
     let appended = receipt.await?; // durable, folded, published
@@ -17,6 +17,6 @@ async fn main() -> Result<(), Error> {
 
     let store = Store::open(StoreConfig::directory(&directory)).await?;
     let session = store.resume_session("support-4711").await?;
-    println!("found {} messages after reopening", session.view().messages.len());
+    println!("found {} messages after reopening", session.view()?.messages.len());
     store.close().await
 }

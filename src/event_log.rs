@@ -1,6 +1,7 @@
 //! The port to the durable log: what the persist actor writes through and the readers read through, and its two
 //! implementations.
 
+mod added;
 mod checkpoint;
 mod identity;
 mod index_audit;
@@ -13,7 +14,9 @@ mod schema;
 mod sqlite;
 mod sqlite_audit;
 mod sqlite_index;
+mod sqlite_medium;
 mod sqlite_reader;
+mod sqlite_snapshots;
 mod wal;
 
 use std::borrow::Cow;
@@ -26,9 +29,13 @@ use crate::snapshot::SnapshotRow;
 pub use memory::MemoryDisk;
 pub(crate) use memory::MemoryMedium;
 pub(crate) use page::{StoredPage, StoredRow};
+#[cfg(feature = "testkit")]
+pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;
 pub(crate) use schema::{FORMAT, OpenError};
-pub(crate) use sqlite::SqliteMedium;
+pub(crate) use sqlite_medium::SqliteMedium;
+#[cfg(feature = "testkit")]
+pub(crate) use wal::scan_under_header;
 pub use wal::{WalDamage, WalLoss};
 
 /// The key of a log inside one database. Never reused.

@@ -18,6 +18,8 @@ pub struct Layers {
     pub(crate) files: Option<Arc<dyn Files>>,
     /// The SQLite VFS that the database goes through instead of SQLite's own.
     pub(crate) vfs: Option<&'static str>,
+    /// After how many bytes of commits a checkpoint is due, so that a test meets some.
+    pub(crate) checkpoint_bytes: Option<usize>,
     pub(crate) log: Option<WrapLog>,
     pub(crate) blobs: Option<WrapBlobs>,
 }
@@ -44,9 +46,10 @@ impl Layers {
 
 impl fmt::Debug for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { files, vfs, log, blobs } = self;
+        let Self { files, vfs, checkpoint_bytes, log, blobs } = self;
         let mut layers = f.debug_struct("Layers");
-        layers.field("files", files).field("vfs", vfs).field("log", &log.is_some()).field("blobs", &blobs.is_some());
+        layers.field("files", files).field("vfs", vfs).field("checkpoint_bytes", checkpoint_bytes);
+        layers.field("log", &log.is_some()).field("blobs", &blobs.is_some());
         layers.finish()
     }
 }

@@ -14,11 +14,11 @@
 //! let session = store.open_session("support-4711").await?;
 //! let receipt = session.append(AgentBody::MessageAppended(Message::user("hello")))?;
 //! let appended = receipt.await?; // durable, folded, published
-//! assert_eq!(session.view().head(), appended.head);
+//! assert_eq!(session.view()?.head(), appended.head);
 //! store.close().await?;
 //!
 //! let again = Store::open(StoreConfig::directory(directory.path())).await?;
-//! assert_eq!(again.resume_session("support-4711").await?.view().messages.len(), 1);
+//! assert_eq!(again.resume_session("support-4711").await?.view()?.messages.len(), 1);
 //! # again.close().await }) }
 //! ```
 //!

@@ -46,7 +46,7 @@ pub use session::{Session, StopOutcome};
 /// let store = Store::open(StoreConfig::memory()).await?;
 /// let session = store.open_session("greeting").await?;
 /// session.append(AgentBody::MessageAppended(Message::user("hello")))?.await?;
-/// assert_eq!(session.view().messages.len(), 1);
+/// assert_eq!(session.view()?.messages.len(), 1);
 /// store.close().await
 /// # }) }
 /// ```

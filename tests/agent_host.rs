@@ -290,7 +290,8 @@ async fn i1_a_hundred_sigkills_at_random_moments_lose_no_turn_that_was_acknowled
     let store = host.open().await;
     let state = store.read_state("default").await.unwrap();
     assert_eq!(state.report.unfinished, []);
-    assert!(store.verify().await.unwrap().is_sound());
+    let verified = store.verify().await.unwrap();
+    assert!(verified.is_sound(), "{:?}", verified.problems);
     // Every number was counted once, in order: no turn was lost, none ran twice.
     let mut counted = Vec::new();
     for eval in &state.view.evals {

@@ -95,6 +95,16 @@ fn what_is_decoded_of_hostile_bytes_stays_below_twice_the_limit() {
     // The count is not always nothing.
     assert!(most >= 60 << 20, "{most}");
 
+    // A write-ahead log whose header claims pages of a size that there is not.
+    for page_bytes in [1 << 20, 1 << 31, u32::MAX] {
+        let most = peak(|| assert!(!decode::write_ahead_log(page_bytes, [1, 2], &[])));
+        assert!(most < limit, "{most} bytes for pages of {page_bytes}");
+    }
+    // A row of the index of events whose runs are longer than any log.
+    let runs: Vec<u8> = [[255; 8].as_slice(), &[127]].concat().repeat(100);
+    let most = peak(|| assert_eq!(decode::index_rows(1, 1, &runs), [None, None]));
+    assert!(most < limit, "{most} bytes for a row of {}", runs.len());
+
     // Text in a file, and nothing that grows faster than it.
     let text = "[".repeat(1 << 20);
     let most = peak(|| assert_eq!(decode::json(&text), None));

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 
 use common::TestDisk;
@@ -11,6 +12,7 @@ use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, Turn
 use foldlog::testkit::decode;
 use foldlog::{Content, ErrorKind, Json, SessionModel};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 /// Real bodies of many shapes.
 fn samples() -> Vec<AgentBody> {
@@ -73,69 +75,124 @@ fn nearly_json() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(parts.to_vec()), 0..40).prop_map(|parts| parts.concat())
 }
 
-const OWNER: &str = "00112233445566778899aabbccddeeff";
+/// The inputs of each test below; `PROPTEST_CASES` is another number.
+const INPUTS: u32 = 2_000;
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+/// Gives a decoder one input after the other, and shrinks one that fails.
+fn each<S: Strategy>(what: &str, inputs: S, decode: impl Fn(S::Value)) {
+    let cases = std::env::var("PROPTEST_CASES").map_or(INPUTS, |cases| cases.parse().expect("a number"));
+    let tried = Cell::new(0);
+    let outcome = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
+        .run(&inputs, |input| {
+            tried.set(tried.get() + 1);
+            decode(input);
+            Ok(())
+        });
+    println!("{what}: {} inputs", tried.get());
+    outcome.unwrap_or_else(|error| panic!("{what}: {error}"));
+}
 
-    #[test]
-    fn a_record_of_any_bytes_is_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+fn any_bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..max)
+}
+
+#[test]
+fn a_record_of_any_bytes_is_decoded_or_refused() {
+    each("any record", any_bytes(300), |bytes| {
         decode::record(&bytes);
         for body in samples() {
             decode::event::<Agent>(Agent::event_type(&body), &bytes);
         }
-    }
+    });
+}
 
-    #[test]
-    fn a_damaged_record_is_decoded_or_refused((event_type, bytes) in damaged()) {
+#[test]
+fn a_damaged_record_is_decoded_or_refused() {
+    each("damaged record", damaged(), |(event_type, bytes)| {
         if let Some(body) = decode::event::<Agent>(event_type, &bytes) {
             // What was taken is a body like any other.
-            prop_assert!(decode::body_bytes(&body).is_some());
+            assert!(decode::body_bytes(&body).is_some());
             let _ = Agent::check(&body);
         }
-    }
+    });
+}
 
-    #[test]
-    fn a_body_of_any_bytes_is_decoded_or_refused_at_every_event_type(body in prop::collection::vec(any::<u8>(), 0..200)) {
+#[test]
+fn a_body_of_any_bytes_is_decoded_or_refused_at_every_event_type() {
+    each("any body", any_bytes(200), |body| {
         let bytes = decode::record_around(Agent::SCHEMA, &body);
         for sample in samples() {
             decode::event::<Agent>(Agent::event_type(&sample), &bytes);
         }
-    }
+    });
+}
 
-    #[test]
-    fn a_view_of_any_bytes_is_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        drop(Agent::decode_view(bytes.into()));
-    }
+#[test]
+fn a_view_of_any_bytes_is_decoded_or_refused() {
+    each("view", any_bytes(300), |bytes| drop(Agent::decode_view(bytes.into())));
+}
 
-    #[test]
-    fn a_damaged_view_is_decoded_or_refused_and_can_be_read(bytes in damaged_bytes(&VIEW)) {
-        if let Ok(view) = Agent::decode_view(bytes.into()) {
-            prop_assert_eq!(view.messages.iter().count(), view.messages.len());
-            prop_assert_eq!(view.evals.iter().count(), view.evals.len());
-            prop_assert!(view.kept_messages().len() <= view.messages.len());
-            // What was taken is a view like any other.
-            prop_assert!(Agent::encode_view(&view).is_some());
+#[test]
+fn a_damaged_view_is_decoded_or_refused_and_can_be_read() {
+    each("damaged view", damaged_bytes(&VIEW), |bytes| {
+        let Ok(view) = Agent::decode_view(bytes.into()) else { return };
+        assert_eq!(view.messages.iter().count(), view.messages.len());
+        assert_eq!(view.evals.iter().count(), view.evals.len());
+        assert!(view.kept_messages().len() <= view.messages.len());
+        // What was taken is a view like any other.
+        assert!(Agent::encode_view(&view).is_some());
+    });
+}
+
+#[test]
+fn the_runs_of_an_index_row_of_any_bytes_are_decoded_or_refused() {
+    // Small numbers, which lead further than any, and huge ones.
+    let small = prop::collection::vec(prop_oneof![any::<u8>(), 1..9_u8], 0..60);
+    let huge = prop::sample::select(vec![&[][..], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]]);
+    let key = prop_oneof![any::<i64>(), 0..1000_i64];
+    let first = prop_oneof![any::<u64>(), 0..1000_u64];
+    each("index row", (key, first, small, huge), |(key, first, small, huge)| {
+        decode::index_rows(key, first, &[&small, huge].concat());
+    });
+}
+
+#[test]
+fn a_write_ahead_log_of_any_frames_is_whole_or_damaged() {
+    let page_bytes = prop_oneof![any::<u32>(), Just(512), Just(0), Just(u32::MAX)];
+    each("write-ahead log", (page_bytes, [0..3_u32, 0..3_u32], any_bytes(1200)), |(page_bytes, salts, mut frames)| {
+        decode::write_ahead_log(page_bytes, salts, &frames);
+        // Frames of this log, as their salts say.
+        for frame in frames.chunks_exact_mut(24 + 512) {
+            frame[8..16].copy_from_slice(&salts.map(u32::to_be_bytes).concat());
         }
-    }
+        let is_damaged = decode::write_ahead_log(512, salts, &frames);
+        assert_eq!(is_damaged, frames.len() >= 24 + 512 && salts != [0, 0]);
+    });
+}
 
-    #[test]
-    fn json_of_any_text_is_canonical_or_refused(any in ".{0,80}", nearly in nearly_json()) {
+#[test]
+fn json_of_any_text_is_canonical_or_refused() {
+    each("json", (".{0,80}", nearly_json()), |(any, nearly)| {
         decode::json(&any);
         decode::json(&nearly);
-    }
+    });
+}
 
-    #[test]
-    fn an_owner_file_of_any_text_says_what_it_can(id in ".{0,40}", text in "(process|host|since|.{0,5})[ \n]?.{0,40}") {
+#[test]
+fn an_owner_file_of_any_text_says_what_it_can() {
+    const OWNER: &str = "00112233445566778899aabbccddeeff";
+    each("owner file", (".{0,40}", "(process|host|since|.{0,5})[ \n]?.{0,40}"), |(id, text)| {
         decode::owner(&id, &text);
-        prop_assert!(decode::owner(OWNER, &text).is_some());
-    }
+        assert!(decode::owner(OWNER, &text).is_some());
+    });
+}
 
-    #[test]
-    fn names_of_any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), hex in "[0-9a-fA-F]{60,70}") {
+#[test]
+fn names_of_any_bytes_are_taken_or_refused() {
+    each("names", (any_bytes(300), "[0-9a-fA-F]{60,70}"), |(bytes, hex)| {
         decode::names(&bytes);
         decode::names(hex.as_bytes());
-    }
+    });
 }
 
 #[test]

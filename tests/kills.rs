@@ -243,7 +243,7 @@ impl Told {
 async fn look_at(store: &Store<Probe>, session: &Session<Probe>) -> Vec<String> {
     let events = all_events(session).await;
     assert!(events.iter().zip(1..).all(|(event, id)| event.id().get() == id), "the ids of {} are dense", session.id());
-    let (view, stored) = (session.view(), within(store.read_state(session.id())).await.unwrap());
+    let (view, stored) = (session.view().unwrap(), within(store.read_state(session.id())).await.unwrap());
     assert_eq!(*view, stored.view);
     assert_eq!((view.head().get(), view.events), (events.len() as u64, events.len() as u64));
     events.iter().map(|event| digest(event.body())).collect()

@@ -204,6 +204,6 @@ async fn a_call_that_is_held_waits_and_a_dropped_hold_lets_it_go() {
     assert!(futures::poll!(listing.as_mut()).is_pending());
     drop(held);
     assert_eq!(soon(listing).await.unwrap().len(), 1);
-    assert_eq!(session.view().sum, 1);
+    assert_eq!(session.view().unwrap().sum, 1);
     soon(store.close()).await.unwrap();
 }

@@ -80,7 +80,7 @@ impl Long {
         let appending = actix::spawn(appends::keep_appending(session.clone(), load, timing.start()));
         let reader = std::thread::spawn(move || {
             std::thread::sleep(timing.warm_up);
-            repeat(timing.timed, 1000, || session.view())
+            repeat(timing.timed, 1000, || session.view().unwrap())
         });
         let appended = appending.await.unwrap().len();
         let sample = reader.join().unwrap().fact("events appended meanwhile", appended as f64);
@@ -95,7 +95,7 @@ impl Long {
         let session = store.resume_session("session-0").await.unwrap();
         // No more than it had at first: the appends of the other side have added to it.
         let kept = usize::try_from(self.events).unwrap();
-        let messages: Vec<Arc<Message>> = session.view().messages.iter().take(kept).cloned().collect();
+        let messages: Vec<Arc<Message>> = session.view().unwrap().messages.iter().take(kept).cloned().collect();
         drop(session);
         store.close().await.unwrap();
         repeat(timing.timed, 1, || messages.clone())
@@ -114,7 +114,7 @@ impl Long {
             let (mut longest, mut count) = (Duration::ZERO, 0_u32);
             while started.elapsed() < HELD {
                 let asked = Instant::now();
-                std::hint::black_box(session.view());
+                std::hint::black_box(session.view().unwrap());
                 longest = longest.max(asked.elapsed());
                 count += 1;
             }
@@ -141,7 +141,7 @@ impl Long {
             let session = store.resume_session("session-0").await.unwrap();
             took += started.elapsed();
             times += 1;
-            assert_eq!(session.view().head().get(), self.events, "the whole session");
+            assert_eq!(session.view().unwrap().head().get(), self.events, "the whole session");
             store.close().await.unwrap();
         }
         self.reopened(times, took)

@@ -42,6 +42,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use options::{Length, Options, USAGE};
+
+/// For both sides. Events are made on one thread and freed on another, which is what glibc's allocator is slow at: with it
+/// the rows of many sessions reach about two thirds of their rates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use results::{Results, RowResult};
 
 fn main() -> ExitCode {

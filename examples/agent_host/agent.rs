@@ -35,7 +35,7 @@ impl Agent {
     /// Finds the session as the last host left it: ends what that one left running, brings the variables back.
     pub(crate) async fn resume(session: Session) -> Result<Self, Error> {
         repair(&session).await?;
-        if session.view().session.is_none() {
+        if session.view()?.session.is_none() {
             let info = SessionInfo { id: Some(session.id().to_string()), ..SessionInfo::default() };
             session.append(AgentBody::SessionStarted(info))?.await?;
         }
@@ -68,7 +68,7 @@ impl Handler<Ask> for Agent {
 /// Ends the turns and steps that a killed host left running.
 async fn repair(session: &Session) -> Result<(), Error> {
     let report = session.recovery().await?;
-    let view = session.view();
+    let view = session.view()?;
     let died = || Some(Failure::new("interrupted", "the host ended during this turn"));
     let mut bodies = Vec::new();
     for left in &report.unfinished {
@@ -102,7 +102,7 @@ async fn repair(session: &Session) -> Result<(), Error> {
 
 /// The interpreter as the log has it: the variables of the last snapshot, the functions of every line that defined some.
 async fn restored(session: &Session) -> Result<Interpreter, Error> {
-    let view = session.view();
+    let view = session.view()?;
     let mut interpreter = Interpreter::new();
     for eval in view.evals.iter().filter(|eval| eval.extra.as_str().contains("\"functions\"")) {
         if let Some(code) = &eval.code {
@@ -184,7 +184,7 @@ async fn run_turn(session: &Session, line: String) -> Result<String, Error> {
     };
     let answer = Said { turn: Some(turn), step: Some(step), ..Said::text(Role::Assistant, said) };
     // A put is the whole entity: it goes on from the one that is there.
-    let view = session.view();
+    let view = session.view()?;
     let ended_step = Step {
         status: if failed { StepStatus::Error } else { StepStatus::Done },
         ended: Some(session.store().now()),
@@ -234,11 +234,11 @@ async fn run(interpreter: Arc<Mutex<Interpreter>>, line: String) -> (Outcome, se
 }
 
 async fn restart(session: &Session) -> Result<(), Error> {
-    let before = session.view();
+    let before = session.view()?;
     // It takes no more messages once it stops: whether the answer comes through does not matter.
     let _ = session.address()?.send(Restart).await;
     let report = session.recovery().await?;
-    let same = *before == *session.view();
+    let same = *before == *session.view()?;
     eprintln!(
         "agent_host: the actor is back from {} events, its view {}",
         report.events,
@@ -248,13 +248,13 @@ async fn restart(session: &Session) -> Result<(), Error> {
 }
 
 async fn compact(session: &Session) -> Result<(), Error> {
-    let view = session.view();
+    let view = session.view()?;
     let summary = format!("{} turns so far; the variables are what is left of them", view.turns.len());
     session.compact(Said::system(summary), view.vars.as_deref().cloned()).await?;
     eprintln!(
         "agent_host: {} of {} messages are kept",
-        session.view().kept_messages().len(),
-        session.view().messages.len()
+        session.view()?.kept_messages().len(),
+        session.view()?.messages.len()
     );
     Ok(())
 }

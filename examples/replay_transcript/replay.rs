@@ -93,7 +93,7 @@ pub(crate) async fn replay(
         played();
     }
     let Contents { inline, inline_bytes, .. } = contents;
-    Ok(Replayed { view: session.view(), appends, elapsed: begun.elapsed(), inline, inline_bytes })
+    Ok(Replayed { view: session.view()?, appends, elapsed: begun.elapsed(), inline, inline_bytes })
 }
 
 /// Compares what a store that was opened again holds of a session with the view before and with the transcript. Tells
@@ -105,7 +105,7 @@ pub(crate) async fn check(
     history: &[Value],
 ) -> Result<Vec<String>, Error> {
     let session = store.resume_session(id).await?;
-    let view = session.view();
+    let view = session.view()?;
     let mut differences = Vec::new();
     if *view != *before {
         differences.push(format!("{id}: the view at event {} is not the view at event {}", view.head(), before.head()));

@@ -214,7 +214,7 @@ impl GroupWriter {
         let mut log = match reopened {
             Ok(log) => log,
             Err(error) => {
-                return answer_all(waiting, || PersistError::Unknown(format!("{cause}; then: {error}")));
+                return answer_all(waiting, || unknown(cause, &error));
             }
         };
         for (write, (_, reply)) in writes.iter().zip(waiting) {
@@ -222,7 +222,7 @@ impl GroupWriter {
                 Some((key, id, chain)) => match guarded(|| log.chain_at(key, id)) {
                     Ok(found) if found == Some(chain) => Ok(Written::Appended),
                     Ok(_) => Err(PersistError::NotWritten(again(cause))),
-                    Err(error) => Err(PersistError::Unknown(format!("{cause}; then: {error}"))),
+                    Err(error) => Err(unknown(cause, &error)),
                 },
                 // Asking again is always safe for these.
                 None => Err(PersistError::NotWritten(again(cause))),
@@ -347,6 +347,11 @@ fn answer_all(waiting: Waiting, error: impl Fn() -> PersistError) {
     for (_, reply) in waiting {
         reply(Err(error()));
     }
+}
+
+fn unknown(cause: &LogError, then: &LogError) -> PersistError {
+    let (cause, then) = (cause.to_string(), then.to_string());
+    PersistError::Unknown(if cause == then { cause } else { format!("{cause}; then: {then}") })
 }
 
 fn last_of(write: &Write) -> Option<(LogKey, EventId, Chain)> {

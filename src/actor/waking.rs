@@ -119,26 +119,21 @@ impl<M: SessionModel> Drop for Folding<M> {
 impl<M: SessionModel> Entry<M> {
     /// The view, on whatever thread. Of a resident session it is there; of one that was emptied it is read from the log,
     /// on a recovery thread, for which this one waits.
-    pub(crate) fn view(self: &Arc<Self>) -> Arc<View<M>> {
+    pub(crate) fn view(self: &Arc<Self>) -> Result<Arc<View<M>>, Error> {
         self.touch();
-        self.published().view().unwrap_or_else(|| self.view_from_log())
+        self.published().view().map_or_else(|| self.view_from_log(), Ok)
     }
 
     #[cold]
-    fn view_from_log(self: &Arc<Self>) -> Arc<View<M>> {
+    fn view_from_log(self: &Arc<Self>) -> Result<Arc<View<M>>, Error> {
         let (sender, receiver) = mpsc::channel();
         // This thread waits, so it is there.
         let reply = |sender: mpsc::Sender<_>| Box::new(move |view| drop(sender.send(view)));
         self.ask_view(reply(sender));
-        let view = receiver.recv().unwrap_or_else(|_| {
+        receiver.recv().unwrap_or_else(|_| {
             let (sender, receiver) = mpsc::channel();
             self.read_view(reply(sender));
             receiver.recv().unwrap_or_else(|_| Err(ErrorKind::StoreClosed.into()))
-        });
-        view.unwrap_or_else(|error| {
-            log::error!("the view of a session that was emptied cannot be read: an empty one is shown");
-            log::debug!("the view of session {} cannot be read: {error}", self.id);
-            Arc::new(View::new(EventId::ZERO, M::View::default()))
         })
     }
 

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use super::known::Known;
 use super::{BlobError, BlobStore, Put, Shelf, digest_of, digest_of_reader, list};
-use crate::files::{FileError, Files, Reading, failed, unless};
+use crate::files::{FileError, FileId, Files, Reading, failed, unless};
 use crate::id::Digest;
 
 /// A blob store in a directory that other store objects, in this process and in others, use at the same time.
@@ -35,12 +35,14 @@ pub(crate) struct FileBlobs {
     /// then takes the lost pages for clean: a second sync that succeeds proves nothing. From then on, and for as long as
     /// this object lives, what is found is written afresh instead of synced.
     sync_failed: AtomicBool,
+    /// The directory that everything above is known of. A rescan takes what is there by then.
+    directory: Mutex<Option<Directory>>,
     /// Held for reading by whoever has a temporary, and for writing by whoever clears them.
     temporaries: RwLock<()>,
 }
 
 impl FileBlobs {
-    /// Takes the blob directory and a directory for temporaries of its own, on the same file system. No I/O.
+    /// Takes the blob directory and a directory for temporaries of its own, on the same file system.
     pub(crate) fn new(files: Arc<dyn Files>, blobs: &Path, tmp: &Path, bytes_max: u64) -> Self {
         Self {
             files,
@@ -52,8 +54,28 @@ impl FileBlobs {
             known: Known::default(),
             shards: Mutex::default(),
             sync_failed: AtomicBool::new(false),
+            directory: Mutex::new(Directory::open(blobs).ok()),
             temporaries: RwLock::new(()),
         }
+    }
+
+    /// Whether the directory is still the one that the store opened. Asked before anyone is told that a blob is durable.
+    fn check_directory(&self) -> Result<(), FileError> {
+        let known =
+            self.directory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|directory| directory.id);
+        let what = match FileId::look(&self.blobs) {
+            Ok((found, _)) if known == Some(found) => return Ok(()),
+            Ok(_) => "it was replaced",
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "it was removed",
+            Err(error) => return Err(failed("cannot look at", &self.blobs)(error)),
+        };
+        let what = format!("{what} while the store was open; close the store and open it again");
+        Err(failed("cannot rely on", &self.blobs)(io::Error::other(what)))
+    }
+
+    fn look_at_directory(&self) {
+        let directory = Directory::open(&self.blobs).ok();
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
     }
 
     /// The same for the stored views of an owner, beside its blobs.
@@ -176,8 +198,22 @@ impl FileBlobs {
     }
 }
 
-impl BlobStore for FileBlobs {
-    fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
+/// A directory that is kept open, so that its number stays its own.
+#[derive(Debug)]
+struct Directory {
+    id: FileId,
+    _open: File,
+}
+
+impl Directory {
+    fn open(path: &Path) -> io::Result<Self> {
+        let open = File::open(path)?;
+        Ok(Self { id: FileId::look(path)?.0, _open: open })
+    }
+}
+
+impl FileBlobs {
+    fn put_unchecked(&self, bytes: &[u8]) -> Result<Put, BlobError> {
         let digest = digest_of(bytes);
         let put = |existed| Put { digest, bytes: bytes.len() as u64, existed };
         if self.known.contains(&digest) {
@@ -210,17 +246,7 @@ impl BlobStore for FileBlobs {
         Ok(put(existed))
     }
 
-    fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
-        let found = self.open_blob(digest)?.ok_or(BlobError::Missing { digest: *digest });
-        let read = found.and_then(|(path, file)| self.read(digest, &path, &file));
-        if let Err(BlobError::Missing { .. } | BlobError::Corrupt { .. }) = read {
-            // Gone or damaged since it was made durable: the next put of the same bytes must write them.
-            self.known.remove(digest);
-        }
-        read
-    }
-
-    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
+    fn ensure_unchecked(&self, digest: &Digest) -> Result<bool, BlobError> {
         if self.known.contains(digest) {
             return Ok(true);
         }
@@ -238,9 +264,33 @@ impl BlobStore for FileBlobs {
         self.known.insert(*digest);
         Ok(true)
     }
+}
+
+impl BlobStore for FileBlobs {
+    fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
+        let put = self.put_unchecked(bytes)?;
+        self.check_directory()?;
+        Ok(put)
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        let found = self.open_blob(digest)?.ok_or(BlobError::Missing { digest: *digest });
+        let read = found.and_then(|(path, file)| self.read(digest, &path, &file));
+        if let Err(BlobError::Missing { .. } | BlobError::Corrupt { .. }) = read {
+            // Gone or damaged since it was made durable: the next put of the same bytes must write them.
+            self.known.remove(digest);
+        }
+        read
+    }
+
+    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
+        let durable = self.ensure_unchecked(digest)?;
+        self.check_directory()?;
+        Ok(durable)
+    }
 
     fn is_known_durable(&self, digest: &Digest) -> bool {
-        self.known.contains(digest)
+        self.known.contains(digest) && self.check_directory().is_ok()
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
@@ -282,6 +332,7 @@ impl BlobStore for FileBlobs {
                 self.sync_directory(parent)?;
             }
         }
+        self.look_at_directory();
         self.files.list_directory(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
         Ok(())
     }

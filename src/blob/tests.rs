@@ -330,7 +330,8 @@ fn a_rescan_forgets_what_was_known_and_puts_the_directories_in_order() {
     let digest = disk.store.put(b"abc").unwrap().digest;
     fs::write(disk.root.path().join("tmp/17"), b"left over").unwrap();
     fs::remove_dir_all(disk.blobs()).unwrap();
-    assert!(disk.store.is_known_durable(&digest));
+    assert!(!disk.store.is_known_durable(&digest));
+    assert!(matches!(disk.store.put(b"abc").unwrap_err(), BlobError::Io { .. }));
 
     disk.store.rescan().unwrap();
     assert!(!disk.store.is_known_durable(&digest));

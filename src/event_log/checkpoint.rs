@@ -9,15 +9,16 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use super::LogError;
+use super::identity::Identity;
 use super::schema::{self, Database};
 use crate::config::Durability;
 
-/// So many pages are left to the writer: about what one large group writes.
+/// A pass that copied no more than so many pages is the last one, and about as many are left to the writer.
 const LEFT_MAX: i64 = 64;
 /// A log that grows as fast as it is copied is left for the next time.
-const PASSES_MAX: usize = 4;
+const PASSES_MAX: usize = 8;
 
-/// How far a checkpoint came: pages in the log, and those of them that are in the database.
+/// How far a checkpoint came: pages in the log when it began, and those of them that are in the database.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
     log: i64,
@@ -25,12 +26,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn left(self) -> i64 {
-        self.log - self.moved
-    }
-
     pub(super) fn is_complete(self) -> bool {
-        self.left() <= 0
+        self.moved >= self.log
     }
 }
 
@@ -40,6 +37,17 @@ pub(super) fn passive(connection: &Connection) -> Result<Progress, LogError> {
         checkpoint.query_row([], |row| Ok(Progress { log: row.get(1)?, moved: row.get(2)? }))
     });
     Ok(moved?)
+}
+
+/// Copies every committed page into the database and syncs it there. Waits for readers and for the writer.
+pub(super) fn full(connection: &Connection) -> Result<(), LogError> {
+    let checkpoint = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    })?;
+    match checkpoint {
+        (0, pages, moved) if pages == moved => Ok(()),
+        _ => Err(LogError::Busy),
+    }
 }
 
 pub(super) struct Checkpointer {
@@ -61,12 +69,12 @@ enum State {
 }
 
 impl Checkpointer {
-    pub(super) fn start(database: Database, durability: Durability) -> Result<Self, LogError> {
+    pub(super) fn start(database: Database, durability: Durability, identity: Identity) -> Result<Self, LogError> {
         let desk = Arc::new(Desk { state: Mutex::new(State::Idle), changed: Condvar::new() });
         let thread = std::thread::Builder::new().name("foldlog-ckpt".to_owned());
         let of_thread = Arc::clone(&desk);
         let thread = thread
-            .spawn(move || of_thread.work(&database, durability))
+            .spawn(move || of_thread.work(&database, durability, &identity))
             .map_err(|error| LogError::Io(format!("a checkpoint thread cannot be started: {error}")))?;
         Ok(Self { desk, thread: Some(thread) })
     }
@@ -108,11 +116,13 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, database: &Database, durability: Durability) {
+    fn work(&self, database: &Database, durability: Durability, identity: &Identity) {
+        // Frames that are read from another file than the writer's, by the index that they share, would be any pages.
+        let open = || schema::open_writer(database, durability).and_then(|it| identity.check().map(|_| it));
         // Opened when first asked. After a failure never used again: a sync that failed once may seem to work the next time.
         let mut connection = None;
         while self.is_asked() {
-            let outcome = match connection.take().map_or_else(|| schema::open_writer(database, durability), Ok) {
+            let outcome = match connection.take().map_or_else(open, Ok) {
                 Ok(opened) => self.copy(connection.insert(opened)),
                 Err(error) => Err(error),
             };
@@ -144,16 +154,15 @@ impl Desk {
 
     fn copy(&self, connection: &Connection) -> Result<Progress, LogError> {
         let mut progress = passive(connection)?;
+        let mut copied = progress.moved;
         for _ in 1..PASSES_MAX {
+            // What was written meanwhile is about as much as was copied, times how much faster copying is.
+            if copied <= LEFT_MAX || !progress.is_complete() || matches!(*self.lock(), State::Closed) {
+                break;
+            }
             let before = progress.moved;
-            if progress.left() <= LEFT_MAX || matches!(*self.lock(), State::Closed) {
-                break;
-            }
             progress = passive(connection)?;
-            if progress.moved == before {
-                // A reader holds it back.
-                break;
-            }
+            copied = progress.moved - before;
         }
         Ok(progress)
     }

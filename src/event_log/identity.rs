@@ -3,53 +3,65 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use super::LogError;
+use crate::files::FileId;
 
-/// The database and its write-ahead log, as they were when first seen.
+/// The database that a store has opened, and the write-ahead log of a connection.
+#[derive(Clone)]
 pub(super) struct Identity {
-    files: [(PathBuf, Option<FileId>); 2],
+    files: Vec<(PathBuf, FileId)>,
+    /// Why the store must be opened again, once it must: of what SQLite shares between the connections of a process,
+    /// some belongs to the old files from then on, and some to the new.
+    lost: Arc<OnceLock<String>>,
 }
 
 impl Identity {
-    pub(super) fn new(database: &Path) -> Self {
-        let mut wal = database.as_os_str().to_owned();
-        wal.push("-wal");
-        Self { files: [(database.to_owned(), None), (wal.into(), None)] }
+    /// Of a database that is there.
+    pub(super) fn of(database: PathBuf) -> Result<Self, LogError> {
+        Self { files: Vec::new(), lost: Arc::default() }.with(database)
     }
 
-    /// Compares, and gives the size of the write-ahead log. To be called after each commit, when both are there, and before
-    /// anyone is told.
-    pub(super) fn check(&mut self) -> Result<u64, LogError> {
-        let mut wal_bytes = 0;
-        for (path, known) in &mut self.files {
-            let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let (found, bytes) = look(path).map_err(|error| LogError::Io(format!("{} is gone: {error}", name())))?;
-            if *known.get_or_insert(found) != found {
-                return Err(LogError::Io(format!("{} was replaced while it was in use", name())));
-            }
-            wal_bytes = bytes;
+    /// The same with the write-ahead log of a connection that is open.
+    pub(super) fn with(&self, path: PathBuf) -> Result<Self, LogError> {
+        let (id, _) =
+            FileId::look(&path).map_err(|error| LogError::Io(format!("cannot look at {}: {error}", name(&path))))?;
+        let files = self.files.iter().cloned().chain([(path, id)]).collect();
+        Ok(Self { files, lost: Arc::clone(&self.lost) })
+    }
+
+    /// Compares, and gives the size of the write-ahead log. To be called after each commit, before anyone is told; and
+    /// around the opening of a connection.
+    pub(super) fn check(&self) -> Result<u64, LogError> {
+        let again = |reason: &String| LogError::Io(format!("{reason}; close the store and open it again"));
+        if let Some(reason) = self.lost.get() {
+            return Err(again(reason));
         }
-        Ok(wal_bytes)
+        let mut bytes = 0;
+        for (path, known) in &self.files {
+            let reason = match FileId::look(path) {
+                Ok((found, size)) if found == *known => {
+                    bytes = size;
+                    continue;
+                }
+                Ok(_) => format!("{} was replaced while the store was open", name(path)),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    format!("{} was removed while the store was open", name(path))
+                }
+                Err(error) => return Err(LogError::Io(format!("cannot look at {}: {error}", name(path)))),
+            };
+            return Err(again(self.lost.get_or_init(|| reason)));
+        }
+        Ok(bytes)
+    }
+
+    /// Whether a store that opens the directory now would find nothing to read in the write-ahead log.
+    pub(super) fn wal_is_empty(&self) -> bool {
+        self.files.last().is_none_or(|(path, _)| FileId::look(path).map_or(0, |(_, size)| size) == 0)
     }
 }
 
-/// Device and inode.
-type FileId = (u64, u64);
-
-/// Which file a path leads to, and its size. Does not ask for times: Linux gives a file whose times were looked at a new one
-/// at its next write, however soon that is, and the next sync then has the inode to write, too. A commit took twice as long.
-#[cfg(target_os = "linux")]
-fn look(path: &Path) -> io::Result<(FileId, u64)> {
-    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE)?;
-    let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
-    Ok(((device, found.stx_ino), found.stx_size))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn look(path: &Path) -> io::Result<(FileId, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let found = path.metadata()?;
-    Ok(((found.dev(), found.ino()), found.len()))
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -35,8 +35,10 @@ struct Span {
 
 /// How many events stay in `recent_index`, and how many rows: with fewer, fewer events of the same log are moved together;
 /// with more, a reader has more to go through. Measured.
-const EVENTS_KEPT: u64 = 8192;
+const EVENTS_KEPT: u64 = 16_384;
 const GROUPS_KEPT: usize = 64;
+/// So many rows are deleted at once: each time, the pages that say what is free are written, too.
+const GROUPS_DROPPED: usize = 32;
 /// The most runs in a row of `event_index`: what a search for one event goes through.
 const SEGMENT_RUNS_MAX: usize = 256;
 /// Rows that are gone from the table are kept in memory up to this number: forgetting them goes through all logs.
@@ -228,18 +230,16 @@ impl Recent {
     }
 
     fn drop_groups(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let before = self.groups.len();
         // One always stays, to say where the table of events ends.
-        while self.groups.len() > 1 && self.groups.front().is_some_and(|group| group.left == 0) {
-            self.groups.pop_front();
+        let settled = self.groups.iter().take(self.groups.len().saturating_sub(1)).take_while(|group| group.left == 0);
+        let settled = settled.count();
+        if settled < GROUPS_DROPPED {
+            return Ok(());
         }
-        match self.groups.front() {
-            Some(group) if self.groups.len() < before => {
-                let mut delete = connection.prepare_cached("DELETE FROM recent_index WHERE first_position < ?1")?;
-                delete.execute([group.first]).map(drop)
-            }
-            _ => Ok(()),
-        }
+        self.groups.drain(..settled);
+        let first = self.groups.front().map_or(i64::MIN, |group| group.first);
+        let mut delete = connection.prepare_cached("DELETE FROM recent_index WHERE first_position < ?1")?;
+        delete.execute([first]).map(drop)
     }
 
     /// Drops rows that the writer has deleted, and what only they said.

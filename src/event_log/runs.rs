@@ -149,6 +149,19 @@ pub(super) fn decode_segment(log: LogKey, first: EventId, row: &[u8]) -> Result<
     if runs.is_empty() { Err(DamagedRow) } else { Ok(runs) }
 }
 
+/// Decodes what stands before a checksum that is right, as a row of each index, and counts the events. For fuzzing.
+#[cfg(feature = "testkit")]
+pub(crate) fn decode_under_checksum(log: i64, first: u64, bytes: &[u8]) -> [Option<u64>; 2] {
+    let sealed = |table: &[u8], keys| [bytes, &checksum(table, keys, bytes)].concat();
+    let (group, segment) = (sealed(b"recent", [log, 0]), sealed(b"event", [log, first as i64]));
+    let group = Group::decode(log, &group).ok();
+    let segment = decode_segment(LogKey(log), EventId::new(first), &segment).ok();
+    [
+        group.map(|runs| runs.iter().map(|(_, run)| run.count).sum()),
+        segment.map(|runs| runs.iter().map(|run| run.count).sum()),
+    ]
+}
+
 const CHECKSUM_BYTES: usize = 4;
 
 fn checksum(table: &[u8], keys: [i64; 2], bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {

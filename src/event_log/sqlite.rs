@@ -1,19 +1,21 @@
 //! The durable log: one writing connection, one transaction a group.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::added::Added;
 use super::checkpoint::{self, Checkpointer};
 use super::identity::Identity;
 use super::recent::Recent;
-use super::runs::{Group, KeyHash, Run};
+use super::runs::KeyHash;
 use super::schema::Database;
+use super::sqlite_medium::SqliteMedium;
 use super::sqlite_reader::SqlEventId;
 use super::{
-    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMedium, LogMeta, LogReader, OpenError, Refusal,
-    StoredEvent, WalDamage, Write, Written, schema, sqlite_reader, wal,
+    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMeta, Refusal, StoredEvent, Write, Written, schema,
+    sqlite_reader, sqlite_snapshots,
 };
 use crate::codec::Chain;
 use crate::config::Durability;
@@ -24,107 +26,12 @@ use crate::owner::{Liveness, Owners};
 use crate::snapshot::SnapshotRow;
 use crate::stats::Counters;
 
-/// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
-/// overwritten in place instead of growing, which is the faster way to sync; and so rare that the commits which wait for
-/// the disk meanwhile are fewer than one in a hundred.
-const CHECKPOINT_BYTES: usize = 16 << 20;
 /// What a row costs in the write-ahead log beside its record, about.
 const ROW_BYTES: usize = 256;
 /// What a transaction costs in it: the pages at the ends of table and index.
 const COMMIT_BYTES: usize = 3 * 4096;
 
-/// A database under a store directory.
-pub(crate) struct SqliteMedium {
-    directory: Arc<StoreDirectory>,
-    database: Database,
-    durability: Durability,
-    wal_damage: Option<WalDamage>,
-    was_alone: bool,
-    counters: Arc<Counters>,
-}
-
-impl SqliteMedium {
-    /// Makes the database when it is not there, and checks it when it is.
-    pub(crate) fn open(
-        directory: Arc<StoreDirectory>,
-        vfs: Option<&'static str>,
-        durability: Durability,
-        model: &str,
-    ) -> Result<Self, OpenError> {
-        let database = Database { path: directory.events_db(), vfs };
-        // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
-        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?;
-        let was_alone = wal_damage.is_some();
-        directory.lock_shared_or_create(
-            || match schema::is_complete(&database, model) {
-                // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
-                Ok(false) if directory.has_blobs()? || database.has_wal() => {
-                    Err(OpenError::Lost(database.path.clone()))
-                }
-                outcome => outcome,
-            },
-            || {
-                // Made aside and then named: a power cut while it is made leaves a temporary, never half a database.
-                let unnamed = Database { path: directory.tmp().join("events.db"), vfs };
-                // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
-                directory.create_private_file(&unnamed.path)?;
-                schema::create(&unnamed, model)?;
-                Ok(directory.name_file(&unnamed.path, &database.path)?)
-            },
-        )?;
-        Ok(Self {
-            directory,
-            database,
-            durability,
-            wal_damage: wal_damage.flatten(),
-            was_alone,
-            counters: Arc::default(),
-        })
-    }
-
-    /// Whether no other store had the directory open when this one came.
-    pub(crate) fn was_alone(&self) -> bool {
-        self.was_alone
-    }
-
-    /// Counts with the rest of the store.
-    pub(crate) fn counted_by(self, counters: Arc<Counters>) -> Self {
-        Self { counters, ..self }
-    }
-
-    /// What was found wrong with the write-ahead log, before SQLite read it.
-    pub(crate) fn wal_damage(&self) -> Option<&WalDamage> {
-        self.wal_damage.as_ref()
-    }
-}
-
-impl LogMedium for SqliteMedium {
-    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
-        let connection = schema::open_writer(&self.database, self.durability)?;
-        Ok(Box::new(SqliteLog {
-            connection,
-            directory: Arc::clone(&self.directory),
-            directory_synced: false,
-            identity: Identity::new(&self.database.path),
-            logs: HashMap::new(),
-            data_version: 0,
-            unchecked_bytes: 0,
-            database: self.database.clone(),
-            durability: self.durability,
-            checkpointer: None,
-            wal_held_back: false,
-            recent: None,
-            moving: true,
-            counters: Arc::clone(&self.counters),
-        }))
-    }
-
-    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        Ok(Box::new(sqlite_reader::SqliteReader::new(schema::open_reader(&self.database)?)))
-    }
-}
-
-struct SqliteLog {
+pub(super) struct SqliteLog {
     /// Started when first needed. Declared, and so dropped, ahead of the connection.
     checkpointer: Option<Checkpointer>,
     connection: Connection,
@@ -145,6 +52,7 @@ struct SqliteLog {
     /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
     moving: bool,
     counters: Arc<Counters>,
+    checkpoint_bytes: usize,
 }
 
 #[derive(Clone)]
@@ -172,14 +80,8 @@ impl EventLog for SqliteLog {
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
-        // A checkpoint copies every committed page into the database and syncs it there.
-        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        })?;
-        match checkpoint {
-            (0, pages, moved) if pages == moved => self.sync_root(),
-            _ => Err(LogError::Busy),
-        }
+        checkpoint::full(&self.connection)?;
+        self.sync_root()
     }
 
     fn maintain(&mut self) -> Result<(), LogError> {
@@ -200,11 +102,11 @@ impl EventLog for SqliteLog {
             }
             self.wal_held_back = !progress.is_complete();
         }
-        if self.unchecked_bytes >= CHECKPOINT_BYTES {
+        if self.unchecked_bytes >= self.checkpoint_bytes {
             self.unchecked_bytes = 0;
             let checkpointer = match self.checkpointer.take() {
                 Some(checkpointer) => checkpointer,
-                None => Checkpointer::start(self.database.clone(), self.durability)?,
+                None => Checkpointer::start(self.database.clone(), self.durability, self.identity.clone())?,
             };
             self.checkpointer.insert(checkpointer).ask();
         }
@@ -220,9 +122,53 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
+    pub(super) fn open(medium: &SqliteMedium) -> Result<Self, LogError> {
+        medium.identity.check()?;
+        let connection = schema::open_writer(&medium.database, medium.durability)?;
+        // While this connection is open, SQLite itself does not remove it.
+        let identity = medium.identity.with(medium.database.companion("-wal"))?;
+        identity.check()?;
+        Ok(Self {
+            connection,
+            directory: Arc::clone(&medium.directory),
+            directory_synced: false,
+            identity,
+            logs: HashMap::new(),
+            data_version: 0,
+            unchecked_bytes: 0,
+            database: medium.database.clone(),
+            durability: medium.durability,
+            checkpointer: None,
+            wal_held_back: false,
+            recent: None,
+            moving: true,
+            counters: Arc::clone(&medium.counters),
+            checkpoint_bytes: medium.checkpoint_bytes,
+        })
+    }
+
     fn sync_root(&mut self) -> Result<(), LogError> {
         self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
         self.directory_synced = true;
+        Ok(())
+    }
+
+    /// Whether what was just committed is where the next store will look for it.
+    fn check_files(&mut self) -> Result<(), CommitError> {
+        match self.identity.check() {
+            Ok(wal_bytes) => self.counters.wal_bytes(wal_bytes),
+            Err(error) => {
+                // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
+                // another write-ahead log has come: its frames would be read over what is newer.
+                self.checkpointer = None;
+                if self.identity.wal_is_empty()
+                    && let Err(error) = checkpoint::full(&self.connection)
+                {
+                    log::error!("the write-ahead log is gone, and the database has not all of it: {error}");
+                }
+                return Err(CommitError::Unknown(error));
+            }
+        }
         Ok(())
     }
 
@@ -282,7 +228,7 @@ impl SqliteLog {
             error => CommitError::Unknown(error),
         })?;
         if !only_reads {
-            self.counters.wal_bytes(self.identity.check().map_err(CommitError::Unknown)?);
+            self.check_files()?;
         }
         if !only_reads && !self.directory_synced {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
@@ -292,41 +238,6 @@ impl SqliteLog {
         self.recent = Some(recent);
         self.unchecked_bytes += COMMIT_BYTES + group.iter().map(bytes_of).sum::<usize>();
         Ok(answers)
-    }
-}
-
-/// What one group adds to the table of events.
-#[derive(Default)]
-struct Added {
-    first_position: Option<i64>,
-    events: u64,
-    group: Group,
-    runs: Vec<(LogKey, Run)>,
-    keys: HashSet<(LogKey, KeyHash)>,
-}
-
-impl Added {
-    fn push(&mut self, log: LogKey, event: &StoredEvent, position: i64) -> rusqlite::Result<()> {
-        let first = *self.first_position.get_or_insert(position);
-        if first + self.events as i64 != position {
-            return Err(outside(&"the table of events has no more positions"));
-        }
-        let key = event.key.as_ref().map(KeyHash::of);
-        self.events += 1;
-        self.group.push(log, event.id, position, key);
-        self.runs.push((log, Run { first: event.id, count: 1, position, key }));
-        self.keys.extend(key.map(|key| (log, key)));
-        Ok(())
-    }
-
-    /// Says in the index where the events are.
-    fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> rusqlite::Result<()> {
-        let Some(first) = self.first_position else { return Ok(()) };
-        connection
-            .prepare_cached("INSERT INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
-            .execute((first, self.group.encode(first)))?;
-        recent.push(first, self.runs);
-        if moving { recent.make_room(connection, self.events) } else { Ok(()) }
     }
 }
 
@@ -373,6 +284,10 @@ impl Scope<'_> {
         let Some((owner, epoch, log_id)) = row else { return Ok(None) };
         let head = sqlite_reader::head(self.connection, self.recent, LogMeta { key: log, log_id })?;
         Ok(Some(LogState { owner, epoch, head }))
+    }
+
+    fn owns(&self, state: &LogState, epoch: Epoch) -> bool {
+        state.owner.as_deref() == Some(self.me()) && state.epoch == epoch
     }
 
     /// Who else owns the log, if it lives.
@@ -434,7 +349,7 @@ impl Scope<'_> {
         events: &[StoredEvent],
     ) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
+        if !self.owns(&state, epoch) {
             // One that cannot be looked at is no reason to refuse the whole group.
             let owner = self.living_owner(&state).unwrap_or_default();
             return Ok(Err(owner.map_or(Refusal::Robbed, Refusal::Owned)));
@@ -444,7 +359,7 @@ impl Scope<'_> {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
         if let Some(key) = events.iter().find_map(|event| event.key.as_ref()).map(KeyHash::of)
-            && (self.recent.has_key(log, key) || self.added.keys.contains(&(log, key)))
+            && (self.recent.has_key(log, key) || self.added.has_key(log, key))
         {
             return Ok(Err(Refusal::KeyTaken));
         }
@@ -471,33 +386,19 @@ impl Scope<'_> {
 
     fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if state.owner.as_deref() != Some(self.me()) || state.epoch != epoch {
+        if !self.owns(&state, epoch) {
             return Ok(Err(Refusal::Robbed));
         }
         // Only of what is in the log.
         if sqlite_reader::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
-        // A row that cannot be read is replaced like any other.
-        let replaced = sqlite_reader::snapshot(self.connection, log).ok().flatten().map(|row| row.digest);
-        let mut statement =
-            self.connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-        let SnapshotRow { event, chain, digest, bytes, view_schema, schema } = row;
-        let values = (log.0, SqlEventId(*event), chain.0, digest.as_bytes(), *bytes as i64, view_schema, schema);
-        match statement.execute(values) {
-            Ok(_) => {}
-            // The table of a cache is no reason to refuse the whole group.
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
-                return Ok(Err(Refusal::Damaged(error.to_string())));
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(Ok(Written::SnapshotIndexed { replaced: replaced.filter(|digest| *digest != row.digest) }))
+        sqlite_snapshots::put(self.connection, log, row)
     }
 
     fn release(&mut self, log: LogKey, epoch: Epoch) -> rusqlite::Result<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if state.owner.as_deref() == Some(self.me()) && state.epoch == epoch {
+        if self.owns(&state, epoch) {
             self.connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
             state.owner = None;
             self.changed.insert(log, state);
@@ -513,6 +414,6 @@ fn random_log_id() -> rusqlite::Result<[u8; 16]> {
 }
 
 /// An error from outside SQLite, carried through a transaction: it is rolled back like any other.
-fn outside(error: &dyn std::fmt::Display) -> rusqlite::Error {
+pub(super) fn outside(error: &dyn std::fmt::Display) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), Some(error.to_string()))
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use super::recent::Recent;
 use super::runs::{KeyHash, Run};
 use super::sqlite_index::{self, Entry};
+use super::sqlite_snapshots;
 use super::{Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, StoredEvent, StoredPage, StoredRow};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
@@ -105,16 +106,11 @@ impl LogReader for SqliteReader {
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
-        Ok(snapshot(&self.connection, log)?)
+        Ok(sqlite_snapshots::find(&self.connection, log)?)
     }
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT log_key, digest FROM snapshots WHERE log_key > ?1 ORDER BY log_key LIMIT ?2")?;
-        let rows = statement
-            .query_map((after.0, max as i64), |row| Ok((LogKey(row.get(0)?), Digest::from_bytes(row.get(1)?))))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        Ok(sqlite_snapshots::list(&self.connection, after, max)?)
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {
@@ -177,22 +173,6 @@ fn is_at(row: &Row<'_>, position: i64, log: LogKey) -> bool {
 
 fn row_of(row: &Row<'_>) -> rusqlite::Result<(StoredEvent, i64, LogKey)> {
     Ok((stored_event(row)?, row.get(7)?, LogKey(row.get(6)?)))
-}
-
-pub(super) fn snapshot(connection: &Connection, log: LogKey) -> rusqlite::Result<Option<SnapshotRow>> {
-    connection
-        .prepare_cached("SELECT event_id, chain, digest, bytes, view_schema, schema FROM snapshots WHERE log_key = ?1")?
-        .query_row([log.0], |row| {
-            Ok(SnapshotRow {
-                event: row.get::<_, SqlEventId>(0)?.0,
-                chain: Chain(row.get(1)?),
-                digest: Digest::from_bytes(row.get(2)?),
-                bytes: row.get::<_, i64>(3)?.unsigned_abs(),
-                view_schema: row.get(4)?,
-                schema: row.get(5)?,
-            })
-        })
-        .optional()
 }
 
 pub(super) fn chain_at(

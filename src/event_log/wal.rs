@@ -125,6 +125,9 @@ pub(super) fn scan(mut wal: impl Read) -> io::Result<Option<Break>> {
     let big_endian = magic & 1 == 1;
     let is_header = magic & !1 == MAGIC
         && version == 3_007_000
+        // As SQLite takes them: the checksum is no protection against a size that was made up.
+        && page_bytes.is_power_of_two()
+        && (512..=65536).contains(&page_bytes)
         && checksum(big_endian, [0, 0], header.get(..24).unwrap_or_default()) == [sum_1, sum_2];
     // Without a header, the generation is that of the first frame.
     let mut generation = is_header.then_some([salt_1, salt_2]);
@@ -162,6 +165,15 @@ pub(super) fn scan(mut wal: impl Read) -> io::Result<Option<Break>> {
         broken = true;
     }
     Ok(found.is_ours.then_some(found))
+}
+
+/// Reads bytes as the frames of a write-ahead log whose header is right, and tells whether they are damaged. For fuzzing.
+#[cfg(feature = "testkit")]
+pub(crate) fn scan_under_header(page_bytes: u32, salts: [u32; 2], frames: &[u8]) -> bool {
+    let mut wal = [MAGIC, 3_007_000, page_bytes, 0, salts[0], salts[1]].map(u32::to_be_bytes).concat();
+    wal.extend(checksum(false, [0, 0], &wal).map(u32::to_be_bytes).concat());
+    wal.extend(frames);
+    scan(&*wal).is_ok_and(|found| found.is_some())
 }
 
 /// Fills the buffer; `false` at the end of the file, also in the midst of the buffer.

@@ -72,7 +72,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         Medium::Directory(path) => {
             let directory = Arc::new(StoreDirectory::open(config.layers.files(), path, now)?);
             let sqlite = SqliteMedium::open(Arc::clone(&directory), config.layers.vfs, config.durability, M::NAME)?
-                .counted_by(Arc::clone(&counters));
+                .counted_by(Arc::clone(&counters))
+                .checkpointed_after(config.layers.checkpoint_bytes);
             wal_damage = sqlite.wal_damage().cloned();
             let was_alone = sqlite.was_alone();
             medium = Arc::new(sqlite);

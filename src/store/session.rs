@@ -63,23 +63,24 @@ impl<M: SessionModel> Session<M> {
     ///
     /// A session that was idle may have been emptied, by the limits of [`ResidencyConfig`](crate::ResidencyConfig). Then
     /// this reads its log on another thread and waits for that, and the session is in memory again. It may be called
-    /// anywhere, on the session's own arbiter too; [`Session::current_view`] keeps no thread waiting. Should the log of an
-    /// emptied session not be readable, or the store be closed, there is nothing to show: then this is the view before the
-    /// first event, an error is logged, and `current_view` says why.
+    /// anywhere, on the session's own arbiter too; [`Session::current_view`] keeps no thread waiting.
     ///
     /// Of a session that another store writes, it stands where this store last read the log: [`Session::recovery`]
     /// brings it up to date, and [`Store::read_state`] reads the log without it. Of a session whose
-    /// [`condition`](Session::condition) is `Unfoldable` it stands before that event.
-    #[must_use]
-    pub fn view(&self) -> Arc<View<M>> {
+    /// [`condition`](Session::condition) is `Unfoldable` it stands before that event. Of a session that was in memory when
+    /// it or its store was closed, the last view stays readable.
+    ///
+    /// # Errors
+    /// Only of an emptied session, whose log cannot be read: [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`],
+    /// [`ErrorKind::Unavailable`]; [`ErrorKind::StoreClosed`] when it was emptied before the store was closed.
+    pub fn view(&self) -> Result<Arc<View<M>>, Error> {
         self.entry.view()
     }
 
     /// The same as [`Session::view`], without keeping a thread waiting while an emptied session is read.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Unavailable`]: why the log of an emptied session cannot be read;
-    /// [`ErrorKind::StoreClosed`] when it was emptied before the store was closed.
+    /// Those of [`Session::view`].
     pub async fn current_view(&self) -> Result<Arc<View<M>>, Error> {
         Arc::clone(&self.entry).current_view().await
     }
@@ -207,10 +208,13 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).take_over().await
     }
 
-    /// What was begun and has no end, by the current [`view`](Session::view), which this waits for if need be. While a turn is on, that turn is among it.
-    #[must_use]
-    pub fn unfinished(&self) -> Vec<Unfinished> {
-        M::unfinished(self.view().state())
+    /// What was begun and has no end, by the current [`view`](Session::view), which this waits for if need be. While a
+    /// turn is on, that turn is among it.
+    ///
+    /// # Errors
+    /// Those of [`Session::view`].
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
+        Ok(M::unfinished(self.view()?.state()))
     }
 
     /// The host's own live context of type `T`, made by the first caller and kept while the session stays open: every

@@ -119,6 +119,9 @@ enum Decision {
     Fail { error: DiskError, count: u64 },
 }
 
+/// Far fewer than in a host's store, so that short scenarios have checkpoints.
+const CHECKPOINT_BYTES: usize = 1 << 20;
+
 impl TestDisk {
     /// Makes an empty one.
     ///
@@ -160,6 +163,7 @@ impl TestDisk {
         config.medium = Medium::Directory(self.0.root.clone());
         config.layers.files = Some(Arc::new(layer));
         config.layers.vfs = Some(foldlog_vfs::NAME);
+        config.layers.checkpoint_bytes = Some(CHECKPOINT_BYTES);
         config
     }
 
@@ -187,6 +191,12 @@ impl TestDisk {
     pub fn fail_sync(&self, after: u64, lasting: Lasting) {
         let only = |class: &Class| matches!(class, Class::Sync(_));
         self.0.journal().fault = Some(Fault { after, error: DiskError::Device, lasting, only });
+    }
+
+    /// Whether an operation has met the fault.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        !self.0.journal().met.is_empty()
     }
 
     /// Takes the fault away. Tells which operations met it, as texts; none when it was still to come.

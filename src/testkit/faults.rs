@@ -53,7 +53,7 @@ pub enum Fault {
 /// // COMMIT fails and the events are there all the same: the store finds out before it answers.
 /// faults.fail_next(Port::Commit, Fault::CommitKept);
 /// session.append(AgentBody::MessageAppended(Message::user("hello")))?.await?;
-/// assert_eq!(session.view().messages.len(), 1);
+/// assert_eq!(session.view()?.messages.len(), 1);
 /// store.close().await
 /// # }) }
 /// ```
@@ -80,6 +80,7 @@ struct Random {
 }
 
 struct Hold {
+    is_wanted: Box<dyn Fn(&Call) -> bool + Send>,
     reached: oneshot::Sender<()>,
     release: mpsc::Receiver<()>,
 }
@@ -135,9 +136,16 @@ impl Faults {
     /// waits in it: let go before the store closes.
     #[must_use = "dropping it lets the call go"]
     pub fn hold(&self, port: Port) -> Held {
+        self.hold_where(port, |_| true)
+    }
+
+    /// The same for the next call that is wanted: stores ask for things of their own accord, too.
+    #[must_use = "dropping it lets the call go"]
+    pub fn hold_where(&self, port: Port, is_wanted: impl Fn(&Call) -> bool + Send + 'static) -> Held {
         let (reached_sender, reached) = oneshot::channel();
         let (sender, release) = mpsc::channel();
-        lock(&self.0).holds.entry(port).or_default().push_back(Hold { reached: reached_sender, release });
+        let hold = Hold { is_wanted: Box::new(is_wanted), reached: reached_sender, release };
+        lock(&self.0).holds.entry(port).or_default().push_back(hold);
         Held { reached, _release: sender }
     }
 
@@ -159,9 +167,13 @@ impl Faults {
     }
 
     /// A call begins: waits where it is held, and tells how it is to fail.
-    pub(super) fn begin(&self, port: Port) -> Option<Fault> {
-        let hold = lock(&self.0).holds.get_mut(&port).and_then(VecDeque::pop_front);
-        if let Some(Hold { reached, release }) = hold {
+    pub(super) fn begin(&self, call: &Call) -> Option<Fault> {
+        let port = call.port();
+        let hold = lock(&self.0).holds.get_mut(&port).and_then(|holds| {
+            let wanted = holds.iter().position(|hold| (hold.is_wanted)(call))?;
+            holds.remove(wanted)
+        });
+        if let Some(Hold { reached, release, .. }) = hold {
             // The test may not care to know, and it lets go by dropping its end.
             let _ = reached.send(());
             let _ = release.recv();

@@ -53,7 +53,7 @@ impl Made for BlobError {
 impl Faults {
     /// Does a call, or fails it as planned, and records it.
     fn call<T, E: Made>(&self, call: Call, does: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let fault = self.begin(call.port());
+        let fault = self.begin(&call);
         let result = match fault {
             None => does(),
             Some(Fault::CommitKept) => does().and_then(|_| Err(E::made(Fault::CommitKept))),

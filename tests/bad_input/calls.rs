@@ -61,7 +61,7 @@ async fn a_body_over_the_size_limit_is_refused_and_its_neighbours_are_not(config
     assert_eq!(ids(&within(ahead).await.unwrap()), [2]);
     assert_kind!(within(refused).await, ErrorKind::TooLarge { .. });
     assert_eq!(ids(&within(behind).await.unwrap()), [3]);
-    assert_eq!(session.view().sum, 111);
+    assert_eq!(session.view().unwrap().sum, 111);
     usable(&store, "s").await;
     within(store.close()).await.unwrap();
 }
@@ -145,7 +145,7 @@ async fn a_stale_expected_head_is_refused_and_its_neighbours_are_not(config: Sto
     assert_eq!(ids(&within(ahead).await.unwrap()), [2]);
     assert_kind!(within(stale).await, ErrorKind::HeadMoved { .. });
     assert_eq!(ids(&within(behind).await.unwrap()), [3]);
-    assert_eq!(session.view().sum, 21);
+    assert_eq!(session.view().unwrap().sum, 21);
     usable(&store, "s").await;
     within(store.close()).await.unwrap();
 }
@@ -177,7 +177,7 @@ async fn a_dangling_reference_is_refused_and_its_neighbours_are_not(config: Stor
     for refused in [&answers[1], &answers[3]] {
         assert_kind!(refused.as_ref(), ErrorKind::DanglingRef { .. });
     }
-    assert_eq!(session.view().sum, 111);
+    assert_eq!(session.view().unwrap().sum, 111);
     assert!(within(store.verify()).await.unwrap().is_sound());
 
     // Put first, then it may be named.
@@ -237,10 +237,10 @@ async fn a_closed_store_refuses_every_call(config: StoreConfig) {
     if let Ok(sent) = within(address.send(Append::new(ProbeBody::Added(1)))).await {
         assert_kind!(sent, ErrorKind::StoreClosed);
     }
-    assert_eq!(session.view().sum, 1, "views already taken stay readable");
+    assert_eq!(session.view().unwrap().sum, 1, "views already taken stay readable");
 
     let again = open(&config).await;
-    assert_eq!(look(&again, "s").await, ((*session.view()).clone(), EventId::new(1)));
+    assert_eq!(look(&again, "s").await, ((*session.view().unwrap()).clone(), EventId::new(1)));
     usable(&again, "s").await;
     within(again.close()).await.unwrap();
 }

@@ -140,9 +140,9 @@ async fn opens_read_only_with_the_older_build(config: &StoreConfig, newer_type: 
     let expected = Condition::NewerRecord { event: third, event_type: newer_type.to_owned(), schema: newer_schema };
     assert_eq!(session.condition(), expected);
     assert_eq!(within(session.recovery()).await.unwrap().condition, expected);
-    assert_eq!((session.view().head(), *session.view().state()), (EventId::new(2), 9));
+    assert_eq!((session.view().unwrap().head(), *session.view().unwrap().state()), (EventId::new(2), 9));
     let stored = within(store.read_state("s")).await.unwrap();
-    assert_eq!((stored.view.clone(), stored.report.condition), ((*session.view()).clone(), expected));
+    assert_eq!((stored.view.clone(), stored.report.condition), ((*session.view().unwrap()).clone(), expected));
 
     for refused in [
         session.append(LedgerBody::Added(1)).unwrap(),
@@ -172,7 +172,7 @@ async fn opens_read_only_with_the_older_build(config: &StoreConfig, newer_type: 
 async fn newer_build_sees_everything<M: SessionModel<Body = LedgerBody, View = u64>>(config: &StoreConfig, sum: u64) {
     let store = within(Store::<M>::open_model(config.clone())).await.unwrap();
     let session = within(store.open_session("s")).await.unwrap();
-    assert_eq!((session.condition(), *session.view().state()), (Condition::Ready, sum));
+    assert_eq!((session.condition(), *session.view().unwrap().state()), (Condition::Ready, sum));
     assert_eq!(append(&session, LedgerBody::Added(0)).await.unwrap().head, EventId::new(5));
     within(store.close()).await.unwrap();
 }

@@ -204,6 +204,6 @@ pub async fn log_ids<M: SessionModel>(session: &Session<M>) -> Vec<u64> {
 pub async fn assert_head<M: SessionModel>(session: &Session<M>, head: u64) {
     assert_eq!(log_ids(session).await, (1..=head).collect::<Vec<_>>());
     let stored = session.store().read_state(session.id()).await.unwrap();
-    assert_eq!(stored.view, *session.view());
+    assert_eq!(stored.view, *session.view().unwrap());
     assert_eq!(stored.view.head(), at(head));
 }

@@ -36,7 +36,7 @@ async fn append_is_answered_with_the_committed_events(disk: TestDisk) {
     let address = session.address().unwrap();
     let appended = address.send(Append::<Agent>::new(user("hello"))).await.unwrap().unwrap();
     assert_eq!((ids(&appended.events), appended.head, appended.repeated), (vec![1], at(1), false));
-    assert_eq!(session.view().head(), at(1));
+    assert_eq!(session.view().unwrap().head(), at(1));
     let batch = Append::<Agent>::batch(vec![user("a"), user("b")]).expect_head(at(1)).key(key("k"));
     assert_eq!(address.send(batch.clone()).await.unwrap().unwrap().head, at(3));
     assert!(address.send(batch).await.unwrap().unwrap().repeated);
@@ -63,7 +63,7 @@ async fn current_view_is_the_view(disk: TestDisk) {
     let address = session.address().unwrap();
     session.append(user("hello")).unwrap().await.unwrap();
     let view = address.send(CurrentView::<Agent>::default()).await.unwrap().unwrap();
-    assert!(std::sync::Arc::ptr_eq(&view, &session.view()));
+    assert!(std::sync::Arc::ptr_eq(&view, &session.view().unwrap()));
     assert_eq!(view.messages.len(), 1);
     store.close().await.unwrap();
 }
@@ -174,7 +174,7 @@ async fn a_session_restarts_with_appends_in_flight(disk: TestDisk) {
     }
     let written = assert_answers_are_true(&session, soon(join_all(receipts)).await).await;
     assert!(written > 0);
-    assert_eq!(session.view().counters.message, written, "the counters are those of the log");
+    assert_eq!(session.view().unwrap().counters.message, written, "the counters are those of the log");
     assert!(soon(join_all(others)).await.iter().all(Result::is_ok), "no other session is touched");
     assert_eq!(session.append(noted(0)).unwrap().await.unwrap().head, at(written + 1));
     store.close().await.unwrap();
@@ -232,7 +232,7 @@ async fn the_persist_actor_restarts_with_appends_in_flight(disk: TestDisk) {
     }
     for (session, receipts) in sessions.iter().zip(receipts) {
         assert_answers_are_true(session, soon(join_all(receipts)).await).await;
-        let head = session.view().head();
+        let head = session.view().unwrap().head();
         assert_eq!(session.append(noted(0)).unwrap().await.unwrap().head, head.next());
     }
     assert!(soon(join_all(restarts)).await.into_iter().all(|restart| restart.unwrap().is_ok()));

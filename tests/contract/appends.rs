@@ -36,8 +36,8 @@ async fn an_append_is_answered_with_its_stamped_event_and_shows_in_the_view(disk
     let AgentBody::MessageAppended(message) = appended.events[0].body() else { panic!("it is the body appended") };
     assert_eq!((message.id.get(), message.event_id), (1, at(1)));
     assert_eq!(appended.events[0].event_type(), "message_appended");
-    assert_eq!(session.view().messages[0].parts, message.parts);
-    assert_eq!(session.view().head(), at(1));
+    assert_eq!(session.view().unwrap().messages[0].parts, message.parts);
+    assert_eq!(session.view().unwrap().head(), at(1));
     assert_head(&session, 1).await;
     store.close().await.unwrap();
 }
@@ -88,7 +88,7 @@ async fn a_batch_gets_consecutive_ids_and_sees_its_own(disk: TestDisk) {
     let batch = batch.await.unwrap();
     assert_eq!((ids(&batch.events), batch.head), (vec![3, 4, 5, 6, 7], at(7)));
     assert_eq!(after.await.unwrap().head, at(8));
-    let view = session.view();
+    let view = session.view().unwrap();
     assert_eq!(view.counters, Counters { event: 8, message: 1, turn: 2, step: 1, eval: 1 });
     assert_eq!(view.turns.iter().map(|turn| turn.id.get()).collect::<Vec<_>>(), [1, 2]);
     assert_head(&session, 8).await;
@@ -109,7 +109,7 @@ async fn a_batch_with_one_bad_body_writes_nothing(disk: TestDisk) {
     let last = Turn { id: TurnId::new(EventId::MAX.get()), ..Turn::default() };
     let batch = vec![user("a"), AgentBody::TurnPut(last), AgentBody::TurnStarted(Turn::default())];
     assert_refused!(session.append_batch(batch).unwrap().await, ErrorKind::BodyRefused { .. });
-    assert_eq!(session.counters().await.unwrap(), (at(1), session.view().counters));
+    assert_eq!(session.counters().await.unwrap(), (at(1), session.view().unwrap().counters));
     assert_head(&session, 1).await;
     assert!(stream.next().now_or_never().is_none(), "no subscriber saw any of it");
     assert_eq!(session.append(user("second")).unwrap().await.unwrap().head, at(2));
@@ -206,7 +206,7 @@ async fn a_put_of_a_larger_id_moves_its_counter(disk: TestDisk) {
     assert_eq!(session.next_id(Counter::Turn).await.unwrap(), 8);
     put.await.unwrap();
     session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
-    assert_eq!(session.view().turns.iter().map(|turn| turn.id.get()).collect::<Vec<_>>(), [1, 7, 8]);
+    assert_eq!(session.view().unwrap().turns.iter().map(|turn| turn.id.get()).collect::<Vec<_>>(), [1, 7, 8]);
     assert_refused!(session.append(AgentBody::TurnPut(Turn::default())), ErrorKind::BodyRefused { .. });
     assert_head(&session, 3).await;
     store.close().await.unwrap();

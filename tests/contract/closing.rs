@@ -36,8 +36,8 @@ async fn appends_in_flight_are_finished_before_the_store_closes(disk: TestDisk) 
     }
     let store = disk.open().await;
     for session in sessions {
-        assert_eq!(store.read_state(session.id()).await.unwrap().view, *session.view());
-        assert_eq!(session.view().head(), at(30));
+        assert_eq!(store.read_state(session.id()).await.unwrap().view, *session.view().unwrap());
+        assert_eq!(session.view().unwrap().head(), at(30));
     }
     store.close().await.unwrap();
 }
@@ -48,7 +48,7 @@ async fn every_call_after_close_says_that_the_store_is_closed(disk: TestDisk) {
     session.append(user("hello")).unwrap().await.unwrap();
     let blob = store.put_text("blob").await.unwrap();
     let address = session.address().unwrap();
-    let view = session.view();
+    let view = session.view().unwrap();
     store.close().await.unwrap();
     assert_refused!(session.append(user("late")), ErrorKind::StoreClosed);
     assert_refused!(session.append_batch(Vec::new()), ErrorKind::StoreClosed);
@@ -71,7 +71,7 @@ async fn every_call_after_close_says_that_the_store_is_closed(disk: TestDisk) {
     assert_refused!(store.intern_text("x").await, ErrorKind::StoreClosed);
     assert_refused!(store.get_bytes(blob.digest).await, ErrorKind::StoreClosed);
     assert_refused!(address.send(foldlog::Append::new(user("late"))).await.unwrap(), ErrorKind::StoreClosed);
-    assert_eq!(*session.view(), *view, "the view stays");
+    assert_eq!(*session.view().unwrap(), *view, "the view stays");
     let store = disk.open().await;
     assert_eq!(store.read_state("s").await.unwrap().view, *view, "nothing late was written");
     store.close().await.unwrap();
@@ -147,7 +147,7 @@ async fn a_new_store_sees_everything(disk: TestDisk) {
     let blob = store.put_text("large").await.unwrap();
     let vars = foldlog::agent::AgentBody::VarsSnapshotted(foldlog::Content::Blob(blob));
     session.append_batch(vec![user("hello"), noted(1), vars]).unwrap().await.unwrap();
-    let (view, listed) = (session.view(), store.list_sessions(None, 10).await.unwrap());
+    let (view, listed) = (session.view().unwrap(), store.list_sessions(None, 10).await.unwrap());
     store.close().await.unwrap();
     if let Some(path) = disk.path() {
         let wal = path.join("events.db-wal");
@@ -157,7 +157,7 @@ async fn a_new_store_sees_everything(disk: TestDisk) {
     }
     let store = disk.open().await;
     assert_eq!(store.list_sessions(None, 10).await.unwrap(), listed);
-    assert_eq!(*store.resume_session("s").await.unwrap().view(), *view);
+    assert_eq!(*store.resume_session("s").await.unwrap().view().unwrap(), *view);
     assert_head(&store.resume_session("empty").await.unwrap(), 0).await;
     assert_eq!(store.get_bytes(blob.digest).await.unwrap(), b"large");
     assert!(store.verify().await.unwrap().is_sound());
@@ -247,7 +247,7 @@ async fn calls_on_a_host_that_blocks_are_answered_when_the_store_closed_past_its
         written += u64::from(soon(receipt).await.is_ok());
     }
     let opened = soon(opening).await;
-    assert!(opened.is_err() || opened.is_ok_and(|session| session.view().head() == at(1)), "{closed:?}");
+    assert!(opened.is_err() || opened.is_ok_and(|session| session.view().unwrap().head() == at(1)), "{closed:?}");
 
     let store = disk.open().await;
     let session = soon(store.open_session("s")).await.unwrap();

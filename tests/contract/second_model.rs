@@ -28,13 +28,13 @@ async fn its_events_fold_into_its_view_and_come_back_after_reopening(disk: TestD
     let appended = session.append_batch(batch).unwrap().await.unwrap();
     let types: Vec<_> = appended.events.iter().map(|event| event.event_type()).collect();
     assert_eq!(types, ["added", "named", "added"]);
-    assert_eq!((session.view().sum, session.view().head()), (42, at(3)));
+    assert_eq!((session.view().unwrap().sum, session.view().unwrap().head()), (42, at(3)));
     assert_head(&session, 3).await;
-    let before = session.view();
+    let before = session.view().unwrap();
     store.close().await.unwrap();
     let store = disk.open_model::<Tally>().await;
     let session = store.resume_session("s").await.unwrap();
-    assert_eq!(*session.view(), *before);
+    assert_eq!(*session.view().unwrap(), *before);
     assert_eq!(session.recovery().await.unwrap().events, 3);
     store.close().await.unwrap();
 }
@@ -47,7 +47,7 @@ async fn its_ids_are_minted_from_its_counters(disk: TestDisk) {
     let in_flight = session.append_batch(vec![TallyBody::named("b"), TallyBody::named("c")]).unwrap();
     assert_eq!(session.counters().await.unwrap(), (at(3), TallyCounters { event: 3, name: 3 }));
     in_flight.await.unwrap();
-    let names: Vec<_> = session.view().names.iter().map(|(id, name)| (*id, name.clone())).collect();
+    let names: Vec<_> = session.view().unwrap().names.iter().map(|(id, name)| (*id, name.clone())).collect();
     assert_eq!(names, [(1, "a".to_owned()), (2, "b".to_owned()), (3, "c".to_owned())]);
     store.close().await.unwrap();
 }
@@ -69,7 +69,7 @@ async fn its_references_are_checked_and_verified(disk: TestDisk) {
     assert_refused!(missing, ErrorKind::DanglingRef { .. });
     let blob = store.put_bytes(vec![1, 2, 3]).await.unwrap();
     session.append(TallyBody::Attached(blob)).unwrap().await.unwrap();
-    assert_eq!(session.view().blobs, [blob]);
+    assert_eq!(session.view().unwrap().blobs, [blob]);
     assert!(store.verify().await.unwrap().is_sound());
     store.close().await.unwrap();
 }
@@ -137,17 +137,17 @@ async fn what_an_older_build_wrote_is_upcast(disk: TestDisk) {
     let store = disk.open_model::<AncientTally>().await;
     let session = store.open_session("s").await.unwrap();
     session.append(TallyBody::Added(2)).unwrap().await.unwrap();
-    assert_eq!(session.view().sum, 2, "it counts dozens");
+    assert_eq!(session.view().unwrap().sum, 2, "it counts dozens");
     store.close().await.unwrap();
     let store = disk.open_model::<Tally>().await;
     let session = store.resume_session("s").await.unwrap();
     session.append(TallyBody::Added(2)).unwrap().await.unwrap();
-    assert_eq!(session.view().sum, 26);
+    assert_eq!(session.view().unwrap().sum, 26);
     assert_eq!(*whole_log(&session).await[0].body(), TallyBody::Added(24));
     assert_head(&session, 2).await;
     store.close().await.unwrap();
     let store = disk.open_model::<Tally>().await;
-    assert_eq!(store.resume_session("s").await.unwrap().view().sum, 26);
+    assert_eq!(store.resume_session("s").await.unwrap().view().unwrap().sum, 26);
     store.close().await.unwrap();
 }
 
@@ -158,7 +158,7 @@ async fn an_event_type_that_the_build_does_not_know_opens_read_only(disk: TestDi
     session.append_batch(bodies).unwrap().await.unwrap();
     let other = store.open_session("other").await.unwrap();
     other.append(TallyBody::Added(5)).unwrap().await.unwrap();
-    let whole = session.view();
+    let whole = session.view().unwrap();
     store.close().await.unwrap();
 
     let store = disk.open_model::<OldTally>().await;
@@ -166,7 +166,7 @@ async fn an_event_type_that_the_build_does_not_know_opens_read_only(disk: TestDi
     let condition = Condition::NewerRecord { event: at(2), event_type: "named".to_owned(), schema: 2 };
     assert_eq!(session.condition(), condition);
     assert_eq!(session.recovery().await.unwrap().condition, condition);
-    assert_eq!((session.view().head(), session.view().sum), (at(1), 1), "the view stands before it");
+    assert_eq!((session.view().unwrap().head(), session.view().unwrap().sum), (at(1), 1), "the view stands before it");
     assert_refused!(
         session.append(TallyBody::Added(1)).unwrap().await,
         ErrorKind::NewerRecord { session, event, event_type, schema: 2 }
@@ -182,7 +182,7 @@ async fn an_event_type_that_the_build_does_not_know_opens_read_only(disk: TestDi
 
     let store = disk.open_model::<Tally>().await;
     let session = store.resume_session("s").await.unwrap();
-    assert_eq!(session.view().state(), whole.state(), "nothing was lost");
+    assert_eq!(session.view().unwrap().state(), whole.state(), "nothing was lost");
     assert_eq!(session.append(TallyBody::Added(1)).unwrap().await.unwrap().head, at(4));
     store.close().await.unwrap();
 }
@@ -195,7 +195,7 @@ async fn a_schema_that_the_build_does_not_know_opens_read_only(disk: TestDisk) {
     let session = store.open_session("s").await.unwrap();
     let refused = session.append(TallyBody::Added(1)).unwrap().await;
     assert_refused!(refused, ErrorKind::NewerRecord { schema: 2, event, .. } if *event == at(1));
-    assert_eq!(session.view().head(), EventId::ZERO);
+    assert_eq!(session.view().unwrap().head(), EventId::ZERO);
     store.close().await.unwrap();
     let store = disk.open_model::<Tally>().await;
     assert_head(&store.resume_session("s").await.unwrap(), 1).await;
@@ -214,7 +214,7 @@ async fn an_apply_that_panics_leaves_the_view_before_it_and_a_later_build_folds_
     let behind = session.append(TallyBody::Added(8)).unwrap();
     assert_eq!(ids(&poisoned.await.unwrap().events), [2, 3, 4], "it is committed, and answered so");
     assert_eq!(session.condition(), Condition::Unfoldable { event: at(3) });
-    assert_eq!((session.view().head(), session.view().sum), (at(2), 3));
+    assert_eq!((session.view().unwrap().head(), session.view().unwrap().sum), (at(2), 3));
     // It was in flight already, or it was refused: never both.
     let head = match behind.await {
         Ok(appended) => appended.head.get(),
@@ -232,7 +232,7 @@ async fn an_apply_that_panics_leaves_the_view_before_it_and_a_later_build_folds_
     session.address().unwrap().send(foldlog::Restart).await.unwrap();
     let report = soon(session.recovery()).await.unwrap();
     assert_eq!(report.condition, Condition::Unfoldable { event: at(3) });
-    assert_eq!((session.view().head(), session.view().sum), (at(2), 3));
+    assert_eq!((session.view().unwrap().head(), session.view().unwrap().sum), (at(2), 3));
     other.append(TallyBody::Added(1)).unwrap().await.unwrap();
     assert_head(&other, 1).await;
     store.close().await.unwrap();
@@ -241,7 +241,7 @@ async fn an_apply_that_panics_leaves_the_view_before_it_and_a_later_build_folds_
     let session = store.resume_session("s").await.unwrap();
     assert_eq!(session.condition(), Condition::Ready);
     assert_eq!(session.append(TallyBody::Added(100)).unwrap().await.unwrap().head, at(head + 1));
-    assert_eq!(session.view().sum, if head == 5 { 115 } else { 107 });
+    assert_eq!(session.view().unwrap().sum, if head == 5 { 115 } else { 107 });
     assert_head(&session, head + 1).await;
     store.close().await.unwrap();
 }

@@ -25,7 +25,7 @@ fn types(events: &[std::sync::Arc<foldlog::Event<foldlog::agent::Agent>>]) -> Ve
 }
 
 fn status(session: &Session) -> Option<SessionStatus> {
-    session.view().progress().status
+    session.view().unwrap().progress().status
 }
 
 async fn a_second_taker_is_refused_until_the_guard_is_dropped(disk: TestDisk) {
@@ -149,12 +149,12 @@ async fn compacting_is_one_event_that_keeps_itself_and_what_follows(disk: TestDi
     let vars = store.put_text("vars").await.unwrap();
     let compacted = session.compact(Message::system("so far"), Some(Content::Blob(vars))).await.unwrap();
     assert_eq!((ids(&compacted.events), types(&compacted.events)), (vec![4], vec!["session_compacted"]));
-    let view = session.view();
+    let view = session.view().unwrap();
     assert_eq!(view.compact_from, Some(at(4)));
     assert_eq!(view.vars.as_deref(), Some(&Content::Blob(vars)));
     assert_eq!(view.counters.message, 3);
     session.append(user("five")).unwrap().await.unwrap();
-    let view = session.view();
+    let view = session.view().unwrap();
     let kept: Vec<_> = view.kept_messages().map(|message| (message.id.get(), message.event_id.get())).collect();
     assert_eq!(kept, [(3, 4), (4, 5)]);
     assert_eq!(view.messages.len(), 4, "the others are still there to read");
@@ -184,11 +184,11 @@ async fn a_stop_and_a_compaction_are_there_after_reopening(disk: TestDisk) {
     session.append(user("one")).unwrap().await.unwrap();
     session.compact(Message::system("so far"), Some("vars".into())).await.unwrap();
     session.stop().await.unwrap();
-    let before = session.view();
+    let before = session.view().unwrap();
     store.close().await.unwrap();
     let store = disk.open().await;
     let session = store.resume_session("s").await.unwrap();
-    assert_eq!(*session.view(), *before);
+    assert_eq!(*session.view().unwrap(), *before);
     assert_refused!(session.take_turn().await, ErrorKind::SessionStopped { .. });
     store.close().await.unwrap();
 }

@@ -60,7 +60,7 @@ async fn shows(store: &Store<Probe>, original: &Original) -> Shows {
     let opened = within(store.resume_session(&original.name)).await;
     match (read, opened) {
         (Ok(read), Ok(session)) => {
-            let view = session.view();
+            let view = session.view().unwrap();
             let (events, mut error) = served(&session).await;
             if read.report.condition != Condition::Ready && original.events.starts_with(&events) {
                 // A damaged type may look like one of a newer build: the session says that it is read-only, and where.
@@ -82,7 +82,7 @@ async fn shows(store: &Store<Probe>, original: &Original) -> Shows {
         },
         // What one of them reads more than the other may be the damage.
         (Ok(read), Err(error)) if read.view == original.view => Shows::Error(error.to_string()),
-        (Err(error), Ok(session)) if *session.view() == original.view => Shows::Error(error.to_string()),
+        (Err(error), Ok(session)) if *session.view().unwrap() == original.view => Shows::Error(error.to_string()),
         _ => Shows::Other,
     }
 }

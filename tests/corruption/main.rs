@@ -122,7 +122,11 @@ async fn look_at_all(store: &Store<Probe>) -> Vec<Original> {
     for summary in within(store.list_sessions(None, 1000)).await.unwrap() {
         let session = within(store.open_session(summary.id.as_str())).await.unwrap();
         let events = all_events(&session).await.iter().map(|event| plain(event)).collect();
-        sessions.push(Original { name: summary.id.as_str().to_owned(), view: (*session.view()).clone(), events });
+        sessions.push(Original {
+            name: summary.id.as_str().to_owned(),
+            view: (*session.view().unwrap()).clone(),
+            events,
+        });
     }
     sessions
 }

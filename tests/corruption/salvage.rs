@@ -153,7 +153,7 @@ async fn a_live_store_is_salvaged_and_not_disturbed() {
         let mut salvage = Store::<Probe>::salvage(prepared.directory.path()).unwrap();
         let salvaged = salvage.session("few").unwrap();
         assert_eq!(salvaged.view.head(), appended.head);
-        assert_eq!(salvaged.view, *session.view());
+        assert_eq!(salvaged.view, *session.view().unwrap());
     }
     within(store.close()).await.unwrap();
 }

@@ -101,7 +101,7 @@ async fn rows_that_lead_nowhere_are_found() {
         ("UPDATE events SET log_key = 77 WHERE log_key = 1", "the index leads to event 1 of log 77"),
         ("DELETE FROM event_index WHERE log_key = 1", "is in no index"),
         (
-            "DELETE FROM recent_index WHERE first_position = (SELECT min(first_position) FROM recent_index)",
+            "DELETE FROM recent_index WHERE first_position < (SELECT max(first_position) FROM recent_index)",
             "is in no index",
         ),
         ("UPDATE events SET append_key = x'6b' WHERE append_key IS NOT NULL", "is not that of the index"),
@@ -173,7 +173,7 @@ async fn a_log_whose_last_entry_the_index_lost_does_not_open_shorter() {
     bytes[entry + 4] = large as u8;
     std::fs::write(prepared.db(), bytes).unwrap();
     let store = open(&prepared.config()).await;
-    let opened = within(store.open_session("few")).await.map(|session| session.view().head());
+    let opened = within(store.open_session("few")).await.map(|session| session.view().unwrap().head());
     assert!(matches!(opened.as_ref().unwrap_err().kind(), ErrorKind::CorruptStore { .. }), "{opened:?}");
     assert!(!within(store.verify()).await.unwrap().is_sound());
     within(store.open_session("one")).await.unwrap();
@@ -222,7 +222,7 @@ async fn appends_beside_a_verification_are_no_problem_of_it() {
         append(&session, ProbeBody::Referenced(blob)).await.unwrap();
     }
     let found = within(store.verify()).await.unwrap();
-    assert_eq!((found.events, session.view().head()), (1 + 610, at(611)));
+    assert_eq!((found.events, session.view().unwrap().head()), (1 + 610, at(611)));
     within(store.close()).await.unwrap();
 }
 

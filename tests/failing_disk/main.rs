@@ -127,14 +127,18 @@ async fn assert_folded(session: &Session<Tally>) {
     for event in whole_log(session).await {
         Tally::apply(&mut folded, &event);
     }
-    assert_eq!(*session.view().state(), folded, "the view is not the fold of the log");
+    assert_eq!(*session.view().unwrap().state(), folded, "the view is not the fold of the log");
 }
+
+/// How often in a row a fault is not met when an act is over: threads may make one run of it shorter than another.
+const MISSED_MAX: u32 = 3;
 
 /// Does the act again and again, each time with the fault one operation later, until it is not met.
 async fn sweep(name: &str, act: impl AsyncFn(&mut Fixture), after: impl AsyncFn(Fixture, &str)) {
     let mut injected = 0;
     for error in ERRORS {
         for lasting in [Lasting::Once, Lasting::UntilCleared] {
+            let mut missed = 0;
             for skipped in 0.. {
                 let mut fixture = Fixture::new().await;
                 fixture.disk.fail(skipped, error, lasting);
@@ -142,7 +146,8 @@ async fn sweep(name: &str, act: impl AsyncFn(&mut Fixture), after: impl AsyncFn(
                 let met = fixture.disk.clear();
                 let what = format!("{name}, {error:?} {lasting:?} after {skipped}, met by {met:?}");
                 soon(after(fixture, &what)).await;
-                if met.is_empty() {
+                missed = if met.is_empty() { missed + 1 } else { 0 };
+                if missed == MISSED_MAX {
                     break;
                 }
                 injected += met.len();

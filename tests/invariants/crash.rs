@@ -35,7 +35,7 @@ async fn a_writer_that_appends_until_it_is_killed() {
         let store = store.clone();
         async move {
             let session = store.open_session(format!("s{session}")).await.unwrap();
-            let mut n = session.view().head().get();
+            let mut n = session.view().unwrap().head().get();
             loop {
                 let receipts: Vec<_> = (1..=4).map(|i| session.append_with(keyed(n + i)).unwrap()).collect();
                 for receipt in receipts {
@@ -101,7 +101,7 @@ fn killed_writers(weaker: bool) {
             for (n, acknowledged) in acknowledged.iter_mut().enumerate() {
                 // The first of them may have been killed before this session was made.
                 let session = store.open_session(format!("s{n}")).await.unwrap();
-                let head = session.view().head().get();
+                let head = session.view().unwrap().head().get();
                 assert!((*acknowledged..=*acknowledged + 4).contains(&head), "{head} of {acknowledged} acknowledged");
                 assert_head(&session, head).await;
                 for (event, n) in whole_log(&session).await.iter().zip(1..) {
@@ -109,7 +109,7 @@ fn killed_writers(weaker: bool) {
                 }
                 retry_with_the_same_keys(&session, head).await;
                 // The next writer goes on after these.
-                *acknowledged = session.view().head().get();
+                *acknowledged = session.view().unwrap().head().get();
             }
             store.close().await.unwrap();
         };
@@ -143,7 +143,7 @@ async fn i11_an_append_in_flight_is_answered_with_what_the_log_says_after_a_rest
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
     for restart_persist in [false, true] {
-        let before = session.view().head().get();
+        let before = session.view().unwrap().head().get();
         let foreign = ForeignLock::hold(&disk.path().unwrap());
         let receipts: Vec<_> = (0..20).map(|n| session.append(noted(n)).unwrap()).collect();
         assert_eq!(session.counters().await.unwrap().0, at(before + 20), "all are stamped");
@@ -151,7 +151,7 @@ async fn i11_an_append_in_flight_is_answered_with_what_the_log_says_after_a_rest
             store.persist_address().try_send(Restart).unwrap();
         }
         session.address().unwrap().send(Restart).await.unwrap();
-        assert_eq!(session.view().head(), at(before));
+        assert_eq!(session.view().unwrap().head(), at(before));
         foreign.release();
         let answers = soon(join_all(receipts)).await;
         session.recovery().await.unwrap();
@@ -177,7 +177,7 @@ async fn i11_an_append_in_flight_that_was_not_written_is_answered_so_after_a_res
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
     session.append(user("first")).unwrap().await.unwrap();
-    let before = session.view();
+    let before = session.view().unwrap();
     for restart in [true, false] {
         let foreign = ForeignLock::hold(&disk.path().unwrap());
         let receipts: Vec<_> = (0..5).map(|_| session.append(user("in flight")).unwrap()).collect();
@@ -190,7 +190,7 @@ async fn i11_an_append_in_flight_that_was_not_written_is_answered_so_after_a_res
         for answer in soon(join_all(receipts)).await {
             assert_refused!(answer, ErrorKind::NotWritten { .. });
         }
-        assert_eq!(*session.view(), *before);
+        assert_eq!(*session.view().unwrap(), *before);
         assert_eq!(session.counters().await.unwrap(), (at(1), before.counters), "the counters go back");
         assert_head(&session, 1).await;
     }

@@ -62,7 +62,7 @@ async fn i3_ids_are_dense_whatever_is_refused_or_restarted() {
     let answers = soon(join_all(receipts)).await;
     let written: Vec<u64> = answers.iter().flatten().flat_map(|appended| ids(&appended.events)).collect();
     assert_eq!(written, (1..=written.len() as u64).collect::<Vec<_>>());
-    let view = session.view();
+    let view = session.view().unwrap();
     let messages: Vec<u64> = view.messages.iter().map(|message| message.id.get()).collect();
     assert_eq!(messages, (1..=messages.len() as u64).collect::<Vec<_>>());
     assert_head(&session, written.len() as u64).await;
@@ -101,19 +101,19 @@ async fn i4(disk: TestDisk, batches: Vec<(Vec<AgentBody>, bool)>) {
     let session = store.open_session("s").await.unwrap();
     for (batch, restart) in batches {
         session.append_batch(batch).unwrap().await.unwrap();
-        let live = session.view();
+        let live = session.view().unwrap();
         assert_eq!(store.read_state("s").await.unwrap().view, *live);
         if restart {
             session.address().unwrap().send(Restart).await.unwrap();
             session.recovery().await.unwrap();
-            assert_eq!(*session.view(), *live);
+            assert_eq!(*session.view().unwrap(), *live);
         }
     }
-    let live = session.view();
+    let live = session.view().unwrap();
     store.close().await.unwrap();
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
-    assert_eq!(*session.view(), *live);
+    assert_eq!(*session.view().unwrap(), *live);
     assert_head(&session, live.head().get()).await;
     store.close().await.unwrap();
 }

@@ -32,7 +32,7 @@ async fn sessions_of(store: &Store<Probe>, name: &str) -> Vec<Session<Probe>> {
 }
 
 async fn round(store: &Store<Probe>, session: &Session<Probe>) {
-    let before = session.view().head();
+    let before = session.view().unwrap().head();
     let batch = vec![ProbeBody::Added(1), ProbeBody::Noted("x".repeat(100)), ProbeBody::Added(1)];
     let receipts = [
         session.append(ProbeBody::Added(1)).unwrap(),
@@ -47,7 +47,7 @@ async fn round(store: &Store<Probe>, session: &Session<Probe>) {
         append(session, ProbeBody::Referenced(blob)).await.unwrap();
     }
     assert!(within(session.append_with(keyed(session, before.get())).unwrap()).await.unwrap().repeated);
-    assert_eq!(session.view().head().get(), before.get() + ROUND_EVENTS);
+    assert_eq!(session.view().unwrap().head().get(), before.get() + ROUND_EVENTS);
 }
 
 fn keyed(session: &Session<Probe>, n: u64) -> Append<Probe> {
@@ -71,7 +71,7 @@ pub(crate) async fn work_until_killed(directory: &Path, name: &str) {
     let store = behind_the_gate(directory).await;
     let sessions = sessions_of(&store, name).await;
     for session in &sessions {
-        tell(format!("found {} {}", session.id(), session.view().head()));
+        tell(format!("found {} {}", session.id(), session.view().unwrap().head()));
     }
     loop {
         for session in &sessions {

@@ -34,7 +34,7 @@ pub(crate) async fn read(directory: &Path) {
         let state = within(store.read_state("s")).await.unwrap();
         // Its owner may write between one look and the next.
         let events = all_events(&session).await.len() as u64;
-        assert!(session.view().head() <= state.view.head() && state.view.head().get() <= events);
+        assert!(session.view().unwrap().head() <= state.view.head() && state.view.head().get() <= events);
         assert_eq!(state.view.events, state.view.head().get());
         drop(within(session.subscribe(foldlog::SubscribeFrom::Now)).await.unwrap());
         within(store.list_sessions(None, 10)).await.unwrap();

@@ -2,8 +2,8 @@
 //! operation, rebuild the disk as it could be after a cut at each of them, open a store on it, and look. Then leave out one
 //! kind of sync after the other, and see each missed.
 //!
-//! `FOLDLOG_CUTS=n` tries n mixtures of what was not synced at each cut, and every cut where the short form tries some;
-//! `FOLDLOG_SEED` chooses the mixtures.
+//! `FOLDLOG_CUTS=n` tries n mixtures of what was not synced at each cut, and n times as many cuts where the short form tries
+//! some; `FOLDLOG_SEED` chooses both.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 #[path = "../common/mod.rs"]
@@ -12,22 +12,22 @@ mod controls;
 mod scenarios;
 
 use common::{Tally, TallyBody};
-use foldlog::Durability;
 use foldlog::testkit::{PowerCutReport, PowerCuts};
+use foldlog::{Durability, Error, StoreConfig};
 
 /// The mixtures of the long form.
-fn long_form() -> Option<u64> {
+fn long_form() -> Option<usize> {
     std::env::var("FOLDLOG_CUTS").ok().map(|text| text.parse().expect("FOLDLOG_CUTS is a number"))
 }
 
 /// How many mixtures are tried at each cut.
 fn mixed(default: u64) -> u64 {
-    long_form().unwrap_or(default)
+    long_form().map_or(default, |mixed| mixed as u64)
 }
 
 /// For what would take minutes if every cut were tried.
 fn cuts_max(default: usize) -> usize {
-    if long_form().is_some() { usize::MAX } else { default }
+    long_form().map_or(default, |times| times * default)
 }
 
 fn seed() -> u64 {
@@ -95,16 +95,35 @@ async fn at_the_level_of_process_crashes_a_power_cut_leaves_a_prefix() {
 /// The kernel may drop pages that it could not write, and holds them for clean: a later sync proves nothing.
 #[actix::test]
 async fn a_sync_that_fails_and_a_power_cut_after_it_lose_nothing_acknowledged() {
-    let mut failed = 0;
-    for after in 0.. {
-        let cuts = cuts().mixed(0).cuts_max(cuts_max(10)).failing_sync(after);
-        let report = cuts.run(scenarios::appends_that_may_fail).await.unwrap();
+    let failed = each_sync_fails(1, cuts_max(10), scenarios::appends_that_may_fail).await;
+    assert!(failed > 10);
+}
+
+#[actix::test]
+async fn a_sync_of_a_checkpoint_that_fails_and_a_power_cut_after_it_lose_nothing_acknowledged() {
+    let apart = if long_form().is_some() { 1 } else { 4 };
+    let failed = each_sync_fails(apart, 10, scenarios::checkpoints_that_may_fail).await;
+    assert!(failed > 2);
+}
+
+/// Lets the syncs of a scenario fail, one at a time.
+async fn each_sync_fails(
+    apart: usize,
+    cuts_max: usize,
+    scenario: impl AsyncFn(StoreConfig) -> Result<(), Error>,
+) -> u64 {
+    let (mut failed, mut cut_points, mut disks) = (0, 0, 0);
+    for after in (0..).step_by(apart) {
+        let cuts = cuts().mixed(0).cuts_max(cuts_max).failing_sync(after);
+        let report = cuts.run(&scenario).await.unwrap();
         assert_eq!(report.losses, [], "sync {after} fails: {report}");
         if !report.sync_failed {
             break;
         }
         failed += 1;
+        cut_points += report.cuts;
+        disks += report.images;
     }
-    println!("{failed} syncs failed, one at a time");
-    assert!(failed > 10);
+    println!("{failed} syncs failed, one at a time: {cut_points} cut points, {disks} disks rebuilt, 0 lost");
+    failed
 }

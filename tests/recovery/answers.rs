@@ -62,7 +62,7 @@ async fn an_append_whose_view_panics_in_its_clone_is_answered_as_the_log_has_it(
         assert_eq!(answer.unwrap().head, EventId::new(2), "it is durable");
         within(session.recovery()).await.unwrap();
         assert_eq!(all_events(&session).await.len(), 2);
-        assert_eq!((session.view().head(), session.view().0), (EventId::new(2), 11));
+        assert_eq!((session.view().unwrap().head(), session.view().unwrap().0), (EventId::new(2), 11));
         assert_eq!(append(&session, 100).await.unwrap().head, EventId::new(3));
         within(store.close()).await.unwrap();
     }

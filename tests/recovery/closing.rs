@@ -90,7 +90,7 @@ async fn dropping_receipts_and_store_loses_nothing_that_was_accepted_and_acknowl
     }
     // Dropping a receipt cancels nothing: the last one is acknowledged after all of them.
     append(&session, ProbeBody::Added(300)).await.unwrap();
-    assert_eq!(session.view().head(), EventId::new(301));
+    assert_eq!(session.view().unwrap().head(), EventId::new(301));
     let more: Vec<_> = (1000..1300).map(|n| (n, session.append(ProbeBody::Added(n)).unwrap())).collect();
     drop(session);
     drop(store);

@@ -39,7 +39,7 @@ async fn a_foreign_lock_delays_acknowledgements_and_loses_nothing() {
     let early = tokio::time::timeout(Duration::from_millis(800), &mut receipts[0].1).await;
     assert!(early.is_err(), "acknowledged without a commit: {early:?}");
     // Reads do not wait for it.
-    assert_eq!(session.view().head(), EventId::new(1));
+    assert_eq!(session.view().unwrap().head(), EventId::new(1));
     assert_eq!(look(&store, "s").await.1, EventId::new(1));
     let restarted = actix::spawn(store.persist_address().send(Restart));
     let session_restarted = actix::spawn(session.address().unwrap().send(Restart));
@@ -78,7 +78,7 @@ async fn appends_that_were_refused_during_a_restart_are_answered_as_not_written(
         assert_kind!(answer.as_ref(), ErrorKind::NotWritten { .. });
     }
     assert_eq!(look(&store, "s").await.1, EventId::new(1));
-    assert_eq!(session.view().head(), EventId::new(1));
+    assert_eq!(session.view().unwrap().head(), EventId::new(1));
 
     lock.0.execute_batch("DROP TRIGGER refuse").unwrap();
     usable(&store, "s").await;

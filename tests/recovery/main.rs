@@ -26,7 +26,7 @@ async fn numbers_in_log(config: &StoreConfig) -> BTreeSet<u64> {
     let session = within(store.open_session("s")).await.unwrap();
     let events = all_events(&session).await;
     let numbers = numbers(&events);
-    assert_eq!(session.view().head().get(), events.len() as u64);
+    assert_eq!(session.view().unwrap().head().get(), events.len() as u64);
     within(store.close()).await.unwrap();
     numbers
 }

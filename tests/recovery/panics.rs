@@ -37,7 +37,7 @@ async fn a_panic_in_apply_makes_the_session_unfoldable_until_a_build_folds_it(co
     let event = EventId::new(3);
     let unfoldable = |session: &Session<Probe>| {
         assert_eq!(session.condition(), Condition::Unfoldable { event });
-        let view = session.view();
+        let view = session.view().unwrap();
         assert_eq!((view.head(), view.sum, view.events), (EventId::new(2), 11, 2));
     };
     unfoldable(&session);
@@ -60,7 +60,7 @@ async fn a_panic_in_apply_makes_the_session_unfoldable_until_a_build_folds_it(co
     assert_eq!((report.condition, report.events), (Condition::Unfoldable { event }, 5));
     unfoldable(&session);
     let (stored, head) = look(&store, "s").await;
-    assert_eq!((stored, head), ((*session.view()).clone(), EventId::new(5)));
+    assert_eq!((stored, head), ((*session.view().unwrap()).clone(), EventId::new(5)));
     within(store.close()).await.unwrap();
 
     let store = open(&config).await;
@@ -74,7 +74,10 @@ async fn a_panic_in_apply_makes_the_session_unfoldable_until_a_build_folds_it(co
     switch.off();
     let store = open(&config).await;
     let session = within(store.open_session("s")).await.unwrap();
-    assert_eq!((session.condition(), session.view().sum, session.view().events), (Condition::Ready, 1111, 5));
+    assert_eq!(
+        (session.condition(), session.view().unwrap().sum, session.view().unwrap().events),
+        (Condition::Ready, 1111, 5)
+    );
     assert_eq!(ids(&append(&session, ProbeBody::Added(1)).await.unwrap()), [6]);
     within(store.close()).await.unwrap();
 }
@@ -87,20 +90,20 @@ async fn a_panic_in_apply_at_recovery_loses_nothing_and_loops_nowhere(config: St
     append(&session, ProbeBody::Added(1)).await.unwrap();
     append(&session, switch.trap(Place::Apply)).await.unwrap();
     append(&session, ProbeBody::Added(10)).await.unwrap();
-    assert_eq!(session.view().sum, 11);
+    assert_eq!(session.view().unwrap().sum, 11);
     // A live session that was folded stays so until it has to be folded again.
     switch.turn_on();
     within(session.address().unwrap().send(Restart)).await.unwrap();
     let in_flight = session.append(ProbeBody::Added(100)).unwrap();
     assert_kind!(within(in_flight).await, ErrorKind::Unfoldable { .. });
-    let view = session.view();
+    let view = session.view().unwrap();
     assert_eq!((view.head(), view.sum, view.events), (EventId::new(1), 1, 1));
     assert_eq!(look(&store, "s").await.1, EventId::new(3));
     usable(&store, "other").await;
     switch.off();
     within(session.address().unwrap().send(Restart)).await.unwrap();
     within(session.recovery()).await.unwrap();
-    assert_eq!((session.condition(), session.view().sum), (Condition::Ready, 11));
+    assert_eq!((session.condition(), session.view().unwrap().sum), (Condition::Ready, 11));
     assert_eq!(ids(&append(&session, ProbeBody::Added(100)).await.unwrap()), [4]);
     within(store.close()).await.unwrap();
 }
@@ -128,13 +131,13 @@ async fn a_panic_in_decode_names_the_event_and_ends_with_the_next_build(config: 
     assert_kind!(within(session.recovery()).await, ErrorKind::CorruptEvent { event, .. } if is_second(event));
     let refused = append(&session, ProbeBody::Added(100)).await;
     assert!(refused.is_err());
-    assert_eq!(session.view().sum, 11, "the last view stays");
+    assert_eq!(session.view().unwrap().sum, 11, "the last view stays");
     usable(&store, "other").await;
 
     switch.off();
     within(session.recovery()).await.unwrap();
     assert_eq!(ids(&append(&session, ProbeBody::Added(100)).await.unwrap()), [4]);
-    assert_eq!(session.view().sum, 111);
+    assert_eq!(session.view().unwrap().sum, 111);
     within(store.close()).await.unwrap();
 }
 
@@ -232,7 +235,7 @@ async fn a_panic_over_the_view(config: StoreConfig, place: Place) {
     let condition = Condition::Unfoldable { event: EventId::new(2) };
     assert_kind!(within(in_flight).await, ErrorKind::Unfoldable { event, .. } if *event == EventId::new(2));
     assert_eq!(within(session.recovery()).await.unwrap().condition, condition);
-    assert_eq!((session.condition(), session.view().sum), (condition.clone(), 1));
+    assert_eq!((session.condition(), session.view().unwrap().sum), (condition.clone(), 1));
     assert_eq!(all_events(&session).await.len(), 2);
     usable(&store, "other").await;
     within(store.close()).await.unwrap();

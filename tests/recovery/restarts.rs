@@ -31,8 +31,8 @@ async fn restarts_during_recovery_and_in_a_row_answer_everyone_by_the_log(config
     within(session.recovery()).await.unwrap();
     let events = all_events(&session).await;
     assert_answers_agree(&answers, &numbers(&events));
-    assert_eq!(session.view().head().get(), events.len() as u64);
-    assert_eq!(look(&store, "s").await.0, *session.view());
+    assert_eq!(session.view().unwrap().head().get(), events.len() as u64);
+    assert_eq!(look(&store, "s").await.0, *session.view().unwrap());
     // Alone, and with nothing to do.
     for _ in 0..50 {
         within(address.send(Restart)).await.unwrap();
@@ -91,7 +91,7 @@ async fn what_was_left_running_is_reported(config: StoreConfig) {
     let (turn, step) = (Unfinished { kind: "turn", id: 2 }, Unfinished { kind: "step", id: 1 });
     assert_eq!(report.unfinished, [turn.clone(), step.clone()]);
     assert_eq!(within(store.read_state("s")).await.unwrap().report.unfinished, [turn, step.clone()]);
-    let view = session.view();
+    let view = session.view().unwrap();
     assert!(view.steps.get(StepId::new(1)).is_some());
     let mended = Turn { status: TurnStatus::Error, ..(**view.turns.get(TurnId::new(2)).unwrap()).clone() };
     append(&session, AgentBody::TurnPut(mended)).await.unwrap();

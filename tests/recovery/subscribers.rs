@@ -80,7 +80,7 @@ async fn a_subscriber_that_appends_to_its_own_session_does_not_deadlock(config: 
             sender.send(id).unwrap();
             if id < 50 {
                 drop(own.append(ProbeBody::Added(id)).unwrap());
-                assert!(own.view().head().get() >= id);
+                assert!(own.view().unwrap().head().get() >= id);
             }
         }
     }))

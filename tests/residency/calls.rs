@@ -32,12 +32,12 @@ async fn an_emptied_session_shows_the_same_view_and_goes_on_where_it_was(disk: T
     for n in 1..=5 {
         session.append(user(n.to_string())).unwrap().await.unwrap();
     }
-    let before = session.view();
+    let before = session.view().unwrap();
     let stats = store.stats();
     assert_eq!((stats.sessions_resident, stats.recovery_micros.count()), (1, 0));
     assert!(stats.resident_bytes > 0);
     empty_one(&session).await;
-    assert_eq!(*session.view(), *before);
+    assert_eq!(*session.view().unwrap(), *before);
     empty_one(&session).await;
     assert_eq!(*session.current_view().await.unwrap(), *before);
     empty_one(&session).await;
@@ -61,12 +61,12 @@ async fn the_view_of_an_emptied_session_is_there_on_its_own_arbiter_at_once_and_
     for _ in 0..20 {
         // What the actor hears of the last one is still in its mailbox.
         store.empty_idle_sessions();
-        let first = session.view();
+        let first = session.view().unwrap();
         assert_eq!(first.head(), at(1));
-        assert_eq!(*first, *session.view());
+        assert_eq!(*first, *session.view().unwrap());
         soon(session.address().unwrap().send(Restart)).await.unwrap();
         store.empty_idle_sessions();
-        assert_eq!((session.view().head(), session.unfinished()), (at(1), vec![]));
+        assert_eq!((session.view().unwrap().head(), session.unfinished().unwrap()), (at(1), vec![]));
     }
     store.close().await.unwrap();
 }
@@ -79,7 +79,7 @@ async fn a_view_is_read_once_for_all_who_ask_while_the_session_wakes(disk: TestD
     let threads: Vec<_> = (0..8)
         .map(|_| {
             let session = session.clone();
-            std::thread::spawn(move || session.view())
+            std::thread::spawn(move || session.view().unwrap())
         })
         .collect();
     let views: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
@@ -160,7 +160,7 @@ async fn a_turn_and_the_hosts_context_are_kept(disk: TestDisk) {
     assert_refused!(session.take_turn().await, ErrorKind::TurnInFlight { .. });
     store.empty_idle_sessions();
     assert!(Arc::ptr_eq(&context, &session.context::<u64>().unwrap()));
-    assert_eq!(session.unfinished().len(), 1);
+    assert_eq!(session.unfinished().unwrap().len(), 1);
     store.empty_idle_sessions();
     drop(guard);
     drop(session.take_turn().await.unwrap());
@@ -178,7 +178,7 @@ async fn an_emptied_session_opens_at_once_and_without_a_read(disk: TestDisk) {
     assert_eq!(store.stats().recovery_micros.count(), 0);
     assert_eq!(again.append(user("2")).unwrap().await.unwrap().head, at(2));
     assert_head(&resumed, 2).await;
-    assert!(Arc::ptr_eq(&session.view(), &resumed.view()));
+    assert!(Arc::ptr_eq(&session.view().unwrap(), &resumed.view().unwrap()));
     store.close().await.unwrap();
 }
 

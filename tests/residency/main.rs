@@ -9,6 +9,7 @@ mod calls;
 mod ends;
 mod limits;
 mod races;
+mod views;
 
 use foldlog::{Session, SessionModel, Store};
 

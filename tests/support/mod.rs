@@ -277,12 +277,12 @@ pub(crate) async fn open(config: &foldlog::StoreConfig) -> Store<Probe> {
 /// Appends what makes the store usable to say so, and closes it.
 pub(crate) async fn usable(store: &Store<Probe>, session: &str) {
     let session = within(store.open_session(session)).await.unwrap();
-    let before = session.view();
+    let before = session.view().unwrap();
     let appended = append(&session, ProbeBody::Added(1)).await.unwrap();
     assert_eq!(appended.head, before.head().next());
-    assert_eq!(session.view().sum, before.sum + 1);
+    assert_eq!(session.view().unwrap().sum, before.sum + 1);
     let (stored, head) = look(store, session.id().as_str()).await;
-    assert_eq!((stored, head), ((*session.view()).clone(), appended.head));
+    assert_eq!((stored, head), ((*session.view().unwrap()).clone(), appended.head));
 }
 
 /// The ids of what was appended.

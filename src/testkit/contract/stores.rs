@@ -38,7 +38,7 @@ async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config:
     for body in &folded.bodies {
         append(&single, Append::new(body.clone())).await.map_err(failed)?;
     }
-    one_view("appended one by one", &single.view(), folded)?;
+    one_view("appended one by one", &*view_of(&single)?, folded)?;
     let batched = store.open_session("batched").await.map_err(failed)?;
     let mut rest = folded.bodies.as_slice();
     while !rest.is_empty() {
@@ -46,7 +46,7 @@ async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config:
         append(&batched, Append::batch(batch.to_vec())).await.map_err(failed)?;
         rest = later;
     }
-    one_view("appended in batches", &batched.view(), folded)?;
+    one_view("appended in batches", &*view_of(&batched)?, folded)?;
     keys_and_heads(&store, folded).await?;
 
     let restarted = match single.address() {
@@ -55,16 +55,16 @@ async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config:
     };
     ensure(restarted, Claim::OneView, || "the session's actor does not restart".to_owned())?;
     single.recovery().await.map_err(failed)?;
-    one_view("after a restart", &single.view(), folded)?;
+    one_view("after a restart", &*view_of(&single)?, folded)?;
     let other: Store<M> = Store::open_model(config.clone()).await.map_err(failed)?;
     let theirs = other.resume_session("batched").await.map_err(failed)?;
-    one_view("in another store", &theirs.view(), folded)?;
+    one_view("in another store", &*view_of(&theirs)?, folded)?;
     other.close().await.map_err(failed)?;
     store.close().await.map_err(failed)?;
 
     let store: Store<M> = Store::open_model(config).await.map_err(failed)?;
     let again = store.resume_session("single").await.map_err(failed)?;
-    one_view("after a reopening", &again.view(), folded)?;
+    one_view("after a reopening", &*view_of(&again)?, folded)?;
     let stored = store.read_state("batched").await.map_err(failed)?;
     one_view("read from the log", &stored.view, folded)?;
     store.close().await.map_err(failed)
@@ -72,6 +72,10 @@ async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config:
 
 async fn append<M: SessionModel>(session: &Session<M>, append: Append<M>) -> Result<(EventId, bool), Error> {
     session.append_with(append)?.await.map(|appended| (appended.head, appended.repeated))
+}
+
+fn view_of<M: SessionModel>(session: &Session<M>) -> Result<Arc<View<M>>, Finding> {
+    session.view().map_err(failed)
 }
 
 fn one_view<M: SessionModel>(when: &str, view: &View<M>, folded: &Folded<M>) -> Result<(), Finding> {
@@ -92,10 +96,11 @@ async fn keys_and_heads<M: SessionModel>(store: &Store<M>, folded: &Folded<M>) -
     ensure(matches!(&retried, Ok((again, true)) if *again == head), Claim::AppendKeys, || {
         format!("a retry of {body:?} gives {retried:?}")
     })?;
-    let view = session.view();
+    let view = view_of(&session)?;
     let stale = append(&session, Append::new(body.clone()).expect_head(EventId::new(head.get() + 7))).await;
     let is_refused = matches!(&stale, Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }));
-    ensure(is_refused && *view == *session.view(), Claim::StaleHeads, || format!("a stale head gives {stale:?}"))
+    let after = view_of(&session)?;
+    ensure(is_refused && *view == *after, Claim::StaleHeads, || format!("a stale head gives {stale:?}"))
 }
 
 /// A store that has no blobs refuses every body that names one.

@@ -163,7 +163,8 @@ impl<M: SessionModel> Check<M> {
         let text = |error: crate::Error| error.to_string();
         let session = store.resume_session(id.as_str()).await.map_err(|error| format!("it does not open: {error}"))?;
         let head = events.last().map_or(EventId::ZERO, |event| event.id);
-        if session.view().head() != head || *session.view().state() != state {
+        let view = session.view().map_err(|error| format!("its view cannot be read: {error}"))?;
+        if view.head() != head || *view.state() != state {
             return Err(format!("its view is not the fold of its {head} events"));
         }
         let receipt = session.append(self.probe.clone()).map_err(text)?;

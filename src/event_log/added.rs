@@ -1,0 +1,48 @@
+//! What one group adds to the table of events, and to the index of it.
+
+use std::collections::HashSet;
+
+use rusqlite::Connection;
+
+use super::recent::Recent;
+use super::runs::{Group, KeyHash, Run};
+use super::sqlite::outside;
+use super::{LogKey, StoredEvent};
+
+#[derive(Default)]
+pub(super) struct Added {
+    first_position: Option<i64>,
+    events: u64,
+    group: Group,
+    runs: Vec<(LogKey, Run)>,
+    keys: HashSet<(LogKey, KeyHash)>,
+}
+
+impl Added {
+    pub(super) fn push(&mut self, log: LogKey, event: &StoredEvent, position: i64) -> rusqlite::Result<()> {
+        let first = *self.first_position.get_or_insert(position);
+        if first + self.events as i64 != position {
+            return Err(outside(&"the table of events has no more positions"));
+        }
+        let key = event.key.as_ref().map(KeyHash::of);
+        self.events += 1;
+        self.group.push(log, event.id, position, key);
+        self.runs.push((log, Run { first: event.id, count: 1, position, key }));
+        self.keys.extend(key.map(|key| (log, key)));
+        Ok(())
+    }
+
+    pub(super) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {
+        self.keys.contains(&(log, key))
+    }
+
+    /// Says in the index where the events are.
+    pub(super) fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> rusqlite::Result<()> {
+        let Some(first) = self.first_position else { return Ok(()) };
+        connection
+            .prepare_cached("INSERT INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
+            .execute((first, self.group.encode(first)))?;
+        recent.push(first, self.runs);
+        if moving { recent.make_room(connection, self.events) } else { Ok(()) }
+    }
+}
