@@ -128,6 +128,23 @@ fn a_body_of_any_bytes_is_decoded_or_refused_at_every_event_type() {
 }
 
 #[test]
+fn a_view_of_any_bytes_is_decoded_or_refused() {
+    each("view", any_bytes(300), |bytes| drop(Agent::decode_view(bytes.into())));
+}
+
+#[test]
+fn a_damaged_view_is_decoded_or_refused_and_can_be_read() {
+    each("damaged view", damaged_bytes(&VIEW), |bytes| {
+        let Ok(view) = Agent::decode_view(bytes.into()) else { return };
+        assert_eq!(view.messages.iter().count(), view.messages.len());
+        assert_eq!(view.evals.iter().count(), view.evals.len());
+        assert!(view.kept_messages().len() <= view.messages.len());
+        // What was taken is a view like any other.
+        assert!(Agent::encode_view(&view).is_some());
+    });
+}
+
+#[test]
 fn the_runs_of_an_index_row_of_any_bytes_are_decoded_or_refused() {
     // Small numbers, which lead further than any, and huge ones.
     let small = prop::collection::vec(prop_oneof![any::<u8>(), 1..9_u8], 0..60);
@@ -150,24 +167,6 @@ fn a_write_ahead_log_of_any_frames_is_whole_or_damaged() {
         }
         let is_damaged = decode::write_ahead_log(512, salts, &frames);
         assert_eq!(is_damaged, frames.len() >= 24 + 512 && salts != [0, 0]);
-    });
-}
-
-#[test]
-fn a_view_of_any_bytes_is_decoded_or_refused() {
-    each("view", (any_bytes(300),), |(bytes,)| drop(Agent::decode_view(bytes.into())));
-}
-
-#[test]
-fn a_damaged_view_is_decoded_or_refused_and_can_be_read() {
-    each("damaged view", (damaged_bytes(&VIEW),), |(bytes,)| {
-        if let Ok(view) = Agent::decode_view(bytes.into()) {
-            assert_eq!(view.messages.iter().count(), view.messages.len());
-            assert_eq!(view.evals.iter().count(), view.evals.len());
-            assert!(view.kept_messages().len() <= view.messages.len());
-            // What was taken is a view like any other.
-            assert!(Agent::encode_view(&view).is_some());
-        }
     });
 }
 

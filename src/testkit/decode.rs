@@ -39,16 +39,6 @@ pub fn names(bytes: &[u8]) {
     }
 }
 
-/// Decodes bytes as the runs of a row of each index of events, as if their checksum were right, and counts the events.
-pub fn index_rows(key: i64, first: u64, runs: &[u8]) -> [Option<u64>; 2] {
-    crate::event_log::decode_under_checksum(key, first, runs)
-}
-
-/// Reads bytes as the frames of a write-ahead log whose header is right, and tells whether they are damaged.
-pub fn write_ahead_log(page_bytes: u32, salts: [u32; 2], frames: &[u8]) -> bool {
-    crate::event_log::scan_under_header(page_bytes, salts, frames)
-}
-
 /// The bytes of the view that bodies fold into, which are stamped one after the other.
 pub fn view_bytes<M: SessionModel>(bodies: impl IntoIterator<Item = M::Body>) -> Option<Vec<u8>> {
     use crate::id::{EventId, Timestamp};
@@ -58,6 +48,16 @@ pub fn view_bytes<M: SessionModel>(bodies: impl IntoIterator<Item = M::Body>) ->
         M::apply_owned(&mut view, crate::model::Event::new(EventId::new(id), Timestamp::from_micros(0), body));
     }
     M::encode_view(&view)
+}
+
+/// Decodes bytes as the runs of a row of each index of events, as if their checksum were right, and counts the events.
+pub fn index_rows(key: i64, first: u64, runs: &[u8]) -> [Option<u64>; 2] {
+    crate::event_log::decode_under_checksum(key, first, runs)
+}
+
+/// Reads bytes as the frames of a write-ahead log whose header is right, and tells whether they are damaged.
+pub fn write_ahead_log(page_bytes: u32, salts: [u32; 2], frames: &[u8]) -> bool {
+    crate::event_log::scan_under_header(page_bytes, salts, frames)
 }
 
 /// Makes the bytes of a record around a body, as a store writes it.
