@@ -24,6 +24,7 @@ on_both_media!(
     blob_calls_that_wait_for_a_thread_are_seen,
     gaps_are_counted_with_the_events_and_transients_that_they_left_out,
     two_stores_on_one_medium_count_apart,
+    the_rows_of_stored_views_wait_and_are_answered_like_all_writes,
 );
 
 /// Count, sum and maximum.
@@ -314,5 +315,23 @@ async fn a_checkpoint_that_a_foreign_reader_holds_up_is_counted_as_blocked() {
     assert_eq!(during.wal_bytes, directory.path().join("events.db-wal").metadata().unwrap().len());
     foreign.execute_batch("ROLLBACK").unwrap();
     append_until("checkpoints go on", &|| store.stats().checkpoints > during.checkpoints).await;
+    store.close().await.unwrap();
+}
+
+async fn the_rows_of_stored_views_wait_and_are_answered_like_all_writes(disk: TestDisk) {
+    let faults = Faults::default();
+    let mut config = faults.watch(disk.config());
+    config.snapshots.every_events = 1;
+    let store: Store = Store::open(config).await.unwrap();
+    let session = store.open_session("s").await.unwrap();
+    session.append(noted(1)).unwrap().await.unwrap();
+    eventually("a view is stored", || store.stats().snapshots_written == 1).await;
+    idle(&store).await;
+    let mut held = faults.hold(Port::Commit);
+    let receipt = session.append(noted(2)).unwrap();
+    soon(held.reached()).await;
+    assert_eq!(store.stats().writes_queued, 1);
+    held.release();
+    soon(receipt).await.unwrap();
     store.close().await.unwrap();
 }

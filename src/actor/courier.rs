@@ -7,7 +7,7 @@ use actix::ArbiterHandle;
 use futures::StreamExt;
 use futures::channel::mpsc;
 
-/// What is done on the arbiter. Dropped, should the arbiter have ended.
+/// What is done on the arbiter. Dropped, should the arbiter have ended: maybe ahead of its actors.
 type Parcel = Box<dyn FnOnce() + Send>;
 
 /// Parcels of one sender arrive in order. Their number is bounded by the questions that they answer.

@@ -193,14 +193,30 @@ impl<M: SessionModel> Way<M> {
         self.go(answer);
     }
 
-    #[expect(clippy::disallowed_methods, reason = "one answer for each question, and the questions are counted")]
     fn go(&mut self, answer: Answered<M>) {
         self.gone = true;
         let (entry, incarnation) = (Arc::clone(&self.entry), self.incarnation);
-        let (address, answer) = (self.address.clone(), Answer { entry, incarnation, answer: Some(answer) });
+        let answer = Answer { entry, incarnation, answer: Some(answer) };
+        let letter = Letter { address: self.address.clone(), answer: Some(answer) };
         match &self.courier {
-            Some(courier) => courier.send(move || address.do_send(answer)),
-            None => address.do_send(answer),
+            Some(courier) => courier.send(move || drop(letter)),
+            None => drop(letter),
+        }
+    }
+}
+
+/// Goes into the actor's mailbox when it is dropped: by its courier, or with it. An arbiter that ends may drop the courier
+/// ahead of the actor, which is connected still and would hear nothing of it.
+struct Letter<M: SessionModel> {
+    address: Addr<SessionActor<M>>,
+    answer: Option<Answer<M>>,
+}
+
+impl<M: SessionModel> Drop for Letter<M> {
+    #[expect(clippy::disallowed_methods, reason = "one answer for each question, and the questions are counted")]
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            self.address.do_send(answer);
         }
     }
 }

@@ -346,6 +346,8 @@ impl<M: SessionModel> SessionState<M> {
             return request.answer(Err(error));
         }
         let Some(epoch) = self.owned else {
+            // Another store may have written it since the log was searched.
+            request.key_checked = false;
             return self.check_first(Task::Append(request), Effect::Fence { claim: Claim::Yes });
         };
         if let Some(key) = request.key.clone() {

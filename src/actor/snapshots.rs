@@ -130,6 +130,7 @@ impl Snapshots {
         reply: impl FnOnce(SnapshotOutcome) + Send + 'static,
     ) {
         let write = Write::Snapshot { log: new.log.key, epoch: new.epoch, row };
+        let sent = Arc::clone(&counters);
         let answered = Box::new(move |answer| match answer {
             Ok(Written::SnapshotIndexed { replaced }) => {
                 counters.snapshot_written();
@@ -144,6 +145,7 @@ impl Snapshots {
             // Perhaps it is named: what is not is cleared when the directory is opened.
             _ => reply(SnapshotOutcome::Failed),
         });
+        sent.write_sent();
         persist.do_send(Persist { write, incarnation: 0, reply: answered });
     }
 

@@ -23,15 +23,22 @@ impl<M: SessionModel> Resident for Entry<M> {
     }
 
     fn is_gone(&self) -> bool {
-        lock(&self.state).is_gone()
+        let state = lock(&self.state);
+        let is_gone = state.is_gone();
+        if is_gone {
+            // Whoever asks lets go of it.
+            self.in_ring.store(false, Ordering::Relaxed);
+        }
+        is_gone
     }
 
     fn try_empty(&self) -> Outcome {
         let emptied = {
             let mut state = lock(&self.state);
             let emptied = state.empty();
-            if matches!(emptied, Emptying::Emptied(_)) {
-                // Under the lock, so that it enters again when it has woken, and not before.
+            if matches!(emptied, Emptying::Emptied(_) | Emptying::Gone) {
+                // Under the lock, so that it enters again when it has woken, and not before. Also when it is cold already:
+                // its actor may have said that it is resident after it was emptied.
                 self.in_ring.store(false, Ordering::Relaxed);
             }
             emptied

@@ -39,8 +39,9 @@ impl Added {
     /// Says in the index where the events are.
     pub(super) fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> rusqlite::Result<()> {
         let Some(first) = self.first_position else { return Ok(()) };
+        // A row that stands there was written elsewhere, and has come there by damage.
         connection
-            .prepare_cached("INSERT INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
+            .prepare_cached("INSERT OR REPLACE INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
             .execute((first, self.group.encode(first)))?;
         recent.push(first, self.runs);
         if moving { recent.make_room(connection, self.events) } else { Ok(()) }

@@ -18,7 +18,8 @@ const LEFT_MAX: i64 = 64;
 /// A log that grows as fast as it is copied is left for the next time.
 const PASSES_MAX: usize = 8;
 
-/// How far a checkpoint came: pages in the log when it began, and those of them that are in the database.
+/// How far a checkpoint came: pages in the log when it began, and those of them that are in the database. Both are below
+/// zero when another one was on, of another store too: nothing was looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
     log: i64,
@@ -27,7 +28,11 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn is_complete(self) -> bool {
-        self.moved >= self.log
+        self.moved >= self.log && !self.is_refused()
+    }
+
+    pub(super) fn is_refused(self) -> bool {
+        self.log < 0
     }
 }
 
@@ -165,5 +170,18 @@ impl Desk {
             copied = progress.moved - before;
         }
         Ok(progress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SQLite says -1 for both.
+    #[test]
+    fn a_checkpoint_that_was_refused_is_not_complete() {
+        assert!(!Progress { log: -1, moved: -1 }.is_complete());
+        assert!(Progress { log: 0, moved: 0 }.is_complete());
+        assert!(!Progress { log: 2, moved: 1 }.is_complete());
     }
 }

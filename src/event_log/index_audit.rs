@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::LogKey;
 use super::runs::{Group, KeyHash, Run};
-use super::sqlite_index::{each_segment, end_of_events};
+use super::sqlite_index::{bytes_at, each_segment, end_of_events};
 use crate::id::{AppendKey, EventId};
 
 /// Adds up to `max` sentences. Where an entry leads to another event is found with the event that it is of.
@@ -66,7 +66,7 @@ impl Index {
         let mut rows = statement.query([])?;
         let mut next: Option<i64> = None;
         while let Some(row) = rows.next()? {
-            let (first, bytes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let (first, bytes): (i64, _) = (row.get(0)?, bytes_at(row, 1)?);
             self.follows(next, first);
             next = match Group::decode(first, &bytes) {
                 Ok(runs) => {

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::LogKey;
 use super::runs::{Group, KeyHash, Run, encode_segment};
-use super::sqlite_index::{Entry, damaged, end_of_events, last_in_segments};
+use super::sqlite_index::{Entry, bytes_at, damaged, end_of_events, last_in_segments};
 use super::sqlite_reader::SqlEventId;
 use crate::id::{AppendKey, EventId};
 
@@ -22,6 +22,8 @@ pub(super) struct Recent {
     keys: HashSet<(LogKey, KeyHash)>,
     /// How many events are in `logs`.
     events: u64,
+    /// How many of the groups were there when all rows were read.
+    loaded: usize,
     /// The position behind the last event; `None` when there is none.
     end: Option<i64>,
 }
@@ -41,7 +43,8 @@ const GROUPS_KEPT: usize = 64;
 const GROUPS_DROPPED: usize = 32;
 /// The most runs in a row of `event_index`: what a search for one event goes through.
 const SEGMENT_RUNS_MAX: usize = 256;
-/// Rows that are gone from the table are kept in memory up to this number: forgetting them goes through all logs.
+/// Rows that may be gone from the table are kept in memory up to this number: then all that are there are read again. None
+/// is forgotten by itself, since a run may begin in it and go on in one that is still there.
 const STALE_GROUPS_MAX: usize = 256;
 
 impl Recent {
@@ -55,38 +58,52 @@ impl Recent {
     /// Reads the rows behind those that are known. Where one is missing or damaged, the events themselves tell.
     pub(super) fn catch_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let end = end_of_events(connection)?;
-        if self.end > end {
-            // Events were taken away.
+        if self.end.is_some() && self.end == end {
+            return Ok(());
+        }
+        // Events were taken away; or all that is known is in event_index by now, and so may be some that never was.
+        let is_behind = self.end > end || first_row(connection)? > self.end;
+        if is_behind || self.groups.len() > self.loaded + STALE_GROUPS_MAX {
             *self = Self::default();
         }
         let Some(end) = end else { return Ok(()) };
-        let known = self.end;
         let rows: Vec<(i64, Vec<u8>)> = connection
             .prepare_cached("SELECT first_position, runs FROM recent_index WHERE first_position >= ?1 ORDER BY 1")?
-            .query_map([known.unwrap_or(i64::MIN)], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map([self.end.unwrap_or(i64::MIN)], |row| Ok((row.get(0)?, bytes_at(row, 1)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        let Some(mut begin) = known.or(rows.first().map(|row| row.0)) else {
+        if self.end.is_none() && rows.is_empty() {
             return Err(damaged("the index of recent events is empty".to_owned()));
-        };
+        }
+        let mut known = self.end;
         for (first, row) in rows {
-            self.take_events(connection, begin, first)?;
-            begin = match Group::decode(first, &row) {
+            let runs = Group::decode(first, &row);
+            // All before the first row is in event_index, if it is the first one.
+            let begin = known.unwrap_or(if runs.is_ok() { first } else { i64::MIN });
+            if first < begin {
+                // Not where it was written: what it was of is found where it is missing.
+                continue;
+            }
+            self.take_events(connection, begin, first.min(end))?;
+            known = Some(match runs {
                 Ok(runs) => self.push(first, runs),
                 // Its events end where the next row begins, or the table ends.
-                Err(_) => first,
-            };
+                Err(_) => first.min(end),
+            });
         }
-        self.take_events(connection, begin, end)?;
-        self.forget_stale(connection)
+        self.take_events(connection, known.unwrap_or(end), end)?;
+        if self.loaded == 0 {
+            self.loaded = self.groups.len();
+        }
+        Ok(())
     }
 
-    /// Takes what the table of events says of some positions, since no row does.
+    /// Takes what the table of events says of some positions, since no row does. What is in `event_index` is left out.
     fn take_events(&mut self, connection: &Connection, begin: i64, end: i64) -> rusqlite::Result<()> {
         if begin >= end {
             return Ok(());
         }
-        log::error!("the index of recent events is damaged: {} events are looked up without it", end - begin);
         let mut runs: Vec<(LogKey, Run)> = Vec::new();
+        let mut moved: HashMap<LogKey, EventId> = HashMap::new();
         let mut statement = connection.prepare_cached(
             "SELECT position, log_key, event_id, append_key FROM events WHERE position >= ?1 AND position < ?2
              ORDER BY position",
@@ -94,11 +111,18 @@ impl Recent {
         let mut rows = statement.query([begin, end])?;
         while let Some(row) = rows.next()? {
             let (position, log, id) = (row.get(0)?, LogKey(row.get(1)?), row.get::<_, SqlEventId>(2)?.0);
+            // One that cannot be read is as if it had none.
+            let last = moved.entry(log).or_insert_with(|| last_in_segments(connection, log).unwrap_or_default());
+            if id <= *last {
+                continue;
+            }
             let key: Option<Vec<u8>> = row.get(3)?;
             let key = key.and_then(|key| AppendKey::new(key).ok()).map(|key| KeyHash::of(&key));
             runs.push((log, Run { first: id, count: 1, position, key }));
         }
+        log::error!("the index of recent events is damaged: {} events are looked up without it", runs.len());
         self.push(begin, runs);
+        self.end = Some(end);
         Ok(())
     }
 
@@ -150,6 +174,11 @@ impl Recent {
 
     pub(super) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {
         self.keys.contains(&(log, key))
+    }
+
+    #[cfg(test)]
+    pub(super) fn events(&self) -> u64 {
+        self.events
     }
 
     pub(super) fn end(&self) -> Option<i64> {
@@ -241,31 +270,8 @@ impl Recent {
         let mut delete = connection.prepare_cached("DELETE FROM recent_index WHERE first_position < ?1")?;
         delete.execute([first]).map(drop)
     }
+}
 
-    /// Drops rows that the writer has deleted, and what only they said.
-    fn forget_stale(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.groups.len() <= STALE_GROUPS_MAX {
-            return Ok(());
-        }
-        let first: Option<i64> = connection
-            .prepare_cached("SELECT min(first_position) FROM recent_index")?
-            .query_row([], |row| row.get(0))?;
-        let first = first.unwrap_or(i64::MIN);
-        while self.groups.front().is_some_and(|group| group.first < first) {
-            self.groups.pop_front();
-        }
-        let keys = &mut self.keys;
-        self.logs.retain(|log, runs| {
-            while let Some(run) = runs.front().filter(|run| run.end() <= first) {
-                if let Some(key) = run.key {
-                    keys.remove(&(*log, key));
-                }
-                runs.pop_front();
-            }
-            !runs.is_empty()
-        });
-        self.oldest_first.retain(|log| self.logs.contains_key(log));
-        self.events = self.logs.values().flatten().map(|run| run.count).sum();
-        Ok(())
-    }
+fn first_row(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.prepare_cached("SELECT min(first_position) FROM recent_index")?.query_row([], |row| row.get(0))
 }

@@ -90,6 +90,8 @@ impl EventLog for SqliteLog {
             // The little that is left, so that SQLite begins the log anew.
             let progress = checkpoint::passive(&self.connection)?;
             match (progress.is_complete(), self.wal_held_back) {
+                // Another store's checkpoint is on, which does the same.
+                _ if progress.is_refused() => {}
                 (true, _) => self.counters.checkpoint(),
                 (false, told) => {
                     self.counters.checkpoint_blocked();
@@ -100,7 +102,7 @@ impl EventLog for SqliteLog {
                     }
                 }
             }
-            self.wal_held_back = !progress.is_complete();
+            self.wal_held_back = if progress.is_refused() { self.wal_held_back } else { !progress.is_complete() };
         }
         if self.unchecked_bytes >= self.checkpoint_bytes {
             self.unchecked_bytes = 0;

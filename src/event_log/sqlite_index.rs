@@ -41,6 +41,11 @@ pub(super) fn end_of_events(connection: &Connection) -> rusqlite::Result<Option<
     Ok(last.map(|last| last.saturating_add(1)))
 }
 
+/// Runs as they are stored. A value of another type, which a changed bit makes of them, is damage of this row alone.
+pub(super) fn bytes_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
+    Ok(row.get_ref(column)?.as_bytes().unwrap_or_default().to_vec())
+}
+
 /// A row of `event_index`, as it is stored.
 struct Segment {
     log: LogKey,
@@ -50,7 +55,7 @@ struct Segment {
 
 impl Segment {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { log: LogKey(row.get(0)?), first: row.get::<_, SqlEventId>(1)?.0, runs: row.get(2)? })
+        Ok(Self { log: LogKey(row.get(0)?), first: row.get::<_, SqlEventId>(1)?.0, runs: bytes_at(row, 2)? })
     }
 
     fn decode(&self) -> rusqlite::Result<Vec<Run>> {

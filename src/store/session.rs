@@ -328,3 +328,27 @@ impl Session<Agent> {
         self.append(AgentBody::compacted(vars, message))?.await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::AgentBody;
+    use crate::config::StoreConfig;
+
+    /// A session that recovers says that it is resident after its state is open to all: it may be emptied in between.
+    #[test]
+    fn a_session_that_enters_the_ring_when_it_is_cold_already_enters_it_again_when_it_wakes() {
+        futures::executor::block_on(async {
+            let store = Store::<Agent>::open_model(StoreConfig::memory()).await.unwrap();
+            let session = store.open_session("s").await.unwrap();
+            session.append(AgentBody::StopRequested).unwrap().await.unwrap();
+            let emptied = || (0..10_000).find(|_| store.empty_idle_sessions() == 1).is_some();
+            assert!(emptied());
+            session.entry.enter_ring();
+            assert_eq!(store.empty_idle_sessions(), 0);
+            session.append(AgentBody::StopRequested).unwrap().await.unwrap();
+            assert!(emptied(), "it stays in memory for ever");
+            store.close().await.unwrap();
+        });
+    }
+}

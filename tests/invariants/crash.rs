@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use foldlog::agent::{Agent, AgentBody};
+use foldlog::testkit::{Faults, Port};
 use foldlog::{Append, Durability, ErrorKind, Restart, Session, Store, StoreConfig};
 use futures::FutureExt;
 use futures::future::join_all;
@@ -240,6 +241,46 @@ async fn i11_an_append_in_flight_is_answered_when_its_arbiter_dies() {
     }));
     assert_head(&session, written).await;
     assert_eq!(session.append(AgentBody::StopRequested).unwrap().await.unwrap().head, at(written + 1));
+    store.close().await.unwrap();
+    living.stop();
+}
+
+/// What leads to a session's arbiter ends with it, and ahead of the session's actor.
+#[actix::test]
+async fn i11_an_append_whose_answer_is_on_its_way_is_answered_when_its_arbiter_dies() {
+    use std::sync::mpsc;
+    let (dying, living) = (actix::Arbiter::new(), actix::Arbiter::new());
+    let faults = Faults::default();
+    let arbiters = vec![dying.handle(), living.handle()];
+    let store = foldlog::Store::open(faults.watch(StoreConfig { arbiters, ..StoreConfig::memory() })).await.unwrap();
+    let session = store.open_session("s").await.unwrap();
+    let mut held = faults.hold(Port::Commit);
+    let receipt = session.append(noted(0)).unwrap();
+    soon(held.reached()).await;
+    // The arbiter stands still, and has more to do then than it does before it looks whether it is to stop.
+    let (open, closed) = mpsc::channel::<()>();
+    let (stands, stood) = mpsc::channel();
+    let mut wake = Vec::new();
+    for _ in 0..500 {
+        let (sender, receiver) = futures::channel::oneshot::channel::<()>();
+        wake.push(sender);
+        dying.spawn(async move {
+            let _ = receiver.await;
+        });
+    }
+    dying.spawn(async move {
+        stands.send(()).unwrap();
+        assert!(closed.recv().is_err());
+    });
+    stood.recv().unwrap();
+    drop(wake);
+    dying.stop();
+    held.release();
+    eventually("the answer is on its way", || store.stats().writes_queued == 0).await;
+    drop(open);
+    dying.join().unwrap();
+    let answer = soon(receipt).await;
+    assert_eq!(answer.unwrap().head, at(1));
     store.close().await.unwrap();
     living.stop();
 }

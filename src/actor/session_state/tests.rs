@@ -181,3 +181,44 @@ fn who_waits_for_a_view_is_told_by_the_fold_or_let_go_and_an_old_fold_shows_noth
     assert!(matches!(bench.state.view_wanted(reply), Wanted::Read(_)), "a fence needs the actor");
     assert_eq!(told.try_recv(), Err(TryRecvError::Disconnected));
 }
+
+/// The log was searched for the key when it was still this store's own. Another store wrote the append meanwhile, and a
+/// stored view is all that tells of it.
+#[test]
+fn a_key_is_searched_for_again_when_the_log_was_another_stores_meanwhile() {
+    let mut bench = Bench::new();
+    let flights = Arc::new(Flights::new(Arc::default()));
+    let append = |bench: &mut Bench, key: Option<&str>| {
+        let mut append = crate::append::Append::new(AgentBody::StopRequested);
+        if let Some(key) = key {
+            append = append.key(AppendKey::new(key).unwrap());
+        }
+        let in_flight = Counted::enter(&flights, 9).unwrap();
+        let (request, receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
+        bench.with(|state, env| state.accept(Task::Append(request), env));
+        receipt
+    };
+    let refused = |refusal| Err(PersistError::Refused(refusal));
+    let mut other_keys = KeyIndex::new(10);
+    other_keys.insert(AppendKey::new("k").unwrap(), EventId::new(1));
+    // Refused: the filter knows the key all the same, and so the retry has the log searched.
+    let _first = append(&mut bench, Some("k"));
+    bench.state.take_effects();
+    let full = Err(PersistError::NotWritten(LogError::DiskFull));
+    bench.with(|state, env| state.persisted(EventId::new(1), full, env));
+    let _other = append(&mut bench, None);
+    let _retry = append(&mut bench, Some("k"));
+    assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }, Effect::FindKey { .. }]));
+    bench.with(|state, env| state.persisted(EventId::new(1), refused(Refusal::Robbed), env));
+    bench.with(|state, env| state.key_found(Ok(None), env));
+    assert_eq!(bench.asked(), [Claim::Yes]);
+    let head = Head { id: EventId::new(1), ..Head::before_first(LOG) };
+    bench.fenced(Claim::Yes, Ok(Written::Fenced { head, owned: Some(Epoch(3)) }));
+    assert!(matches!(bench.state.take_effects()[..], [Effect::Recover { .. }]));
+    let keys = KeyIndex::with_filter(10, other_keys.filter().cloned());
+    let recovered = Recovered { head, keys, ..Recovered::<Agent>::fresh(LOG, 10) };
+    bench.with(|state, env| state.recovered(Ok(recovered), env));
+    let asked = bench.state.take_effects();
+    assert!(asked.iter().any(|effect| matches!(effect, Effect::FindKey { .. })));
+    assert!(!asked.iter().any(|effect| matches!(effect, Effect::Persist { .. })), "it would be written twice");
+}

@@ -1,6 +1,7 @@
 //! Goal: wherever the index puts its entries, and whatever is damaged of it, a log reads the same, and damage is found.
 //! Method: groups of any shape beside a plain list of events; rows of the index that are changed and lost.
 
+use super::super::recent::Recent;
 use super::*;
 
 /// Many logs in a group, few, one; batches, single appends, keys: wherever the index puts the entries, the same is read.
@@ -134,4 +135,104 @@ fn append_to_all(end: &mut End, logs: &[(LogMeta, Option<Epoch>)], ids: std::ops
         let answers = end.log.commit(&group).unwrap();
         assert!(answers.iter().all(Result::is_ok), "group {id}: {answers:?}");
     }
+}
+
+/// The row before it tells where a row begins that does not say it any more; before the first one there is none.
+#[test]
+fn a_first_or_later_row_of_the_recent_index_that_moved_hides_no_event_and_adds_none() {
+    for damage in [
+        "UPDATE recent_index SET first_position = 2 WHERE first_position = 1",
+        "UPDATE recent_index SET first_position = 4 WHERE first_position = 1",
+        "UPDATE recent_index SET first_position = -3 WHERE first_position = 1",
+        "UPDATE recent_index SET first_position = 7 WHERE first_position = 5",
+        "UPDATE recent_index SET first_position = 3 WHERE first_position = 9",
+        "UPDATE recent_index SET first_position = 5000 WHERE first_position = 37",
+        "DELETE FROM recent_index WHERE first_position > 1; UPDATE recent_index SET first_position = 90",
+    ] {
+        let disk = Disk::Directory(tempfile::tempdir().unwrap());
+        let mut end = disk.open();
+        let logs: Vec<_> = (0..4).map(|n| end.register(&format!("s{n}"))).collect();
+        append_to_all(&mut end, &logs, 1..=10);
+        disk.beside().execute_batch(damage).unwrap();
+        let mut fresh = disk.open();
+        for end in [&mut end, &mut fresh] {
+            for (log, _) in &logs {
+                assert_eq!(end.ids(*log), (1..=10).collect::<Vec<_>>(), "{damage}");
+                let head = end.write(Write::Fence { log: *log, claim: Claim::No });
+                assert!(matches!(head, Ok(Written::Fenced { head, .. }) if head.id.get() == 10), "{damage}");
+            }
+        }
+        assert!(!fresh.wrong().is_empty(), "{damage}");
+        // What was damaged is moved away without a loss.
+        append_to_all(&mut end, &logs, 11..=200);
+        for (log, _) in &logs {
+            assert_eq!(fresh.ids(*log), (1..=200).collect::<Vec<_>>(), "{damage}");
+        }
+    }
+}
+
+#[test]
+fn runs_that_are_no_blob_are_damage_of_their_row_alone() {
+    for (table, row) in [("recent_index", "first_position > 0"), ("event_index", "log_key = 1")] {
+        let disk = Disk::Directory(tempfile::tempdir().unwrap());
+        let mut end = disk.open();
+        let logs: Vec<_> = (0..4).map(|n| end.register(&format!("s{n}"))).collect();
+        append_to_all(&mut end, &logs, 1..=100);
+        let sql = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE name = ?3";
+        let retype = |from: &str, to: &str| {
+            let beside = disk.beside();
+            beside.pragma_update(None, "writable_schema", true).unwrap();
+            assert_eq!(beside.execute(sql, (from, to, table)).unwrap(), 1);
+        };
+        retype(" BLOB NOT NULL", " ANY NOT NULL");
+        let changed = disk.beside().execute(&format!("UPDATE {table} SET runs = CAST(runs AS TEXT) WHERE {row}"), []);
+        assert!(changed.unwrap() > 0);
+        retype(" ANY NOT NULL", " BLOB NOT NULL");
+        let mut fresh = disk.open();
+        for end in [&mut end, &mut fresh] {
+            for (log, _) in logs.iter().filter(|(log, _)| table == "recent_index" || log.key.0 != 1) {
+                assert_eq!(end.ids(*log), (1..=100).collect::<Vec<_>>(), "{table}");
+            }
+            assert_eq!(end.reader.sessions(None, 10).unwrap().len(), 4, "{table}");
+            assert!(!end.wrong().is_empty(), "{table}");
+        }
+        let new = fresh.register("new");
+        append_to_all(&mut fresh, &[new], 1..=1);
+    }
+}
+
+#[test]
+fn an_end_that_slept_while_another_store_wrote_much_looks_no_event_up_without_the_index() {
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let mut end = disk.open();
+    let logs: Vec<_> = (0..4).map(|n| end.register(&format!("s{n}"))).collect();
+    append_to_all(&mut end, &logs, 1..=2);
+    let mut slept = Recent::load(&disk.beside()).unwrap();
+    append_to_all(&mut end, &logs, 3..=1000);
+    slept.catch_up(&disk.beside()).unwrap();
+    let now = Recent::load(&disk.beside()).unwrap();
+    assert_eq!(slept.events(), now.events());
+    assert_eq!(slept.end(), now.end());
+}
+
+/// What a store knows of a row that others have deleted is settled with it, and not with the row behind it.
+#[test]
+fn a_run_that_began_in_rows_that_are_gone_takes_no_event_of_another_log_with_it() {
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let (mut first, mut second) = (disk.open(), disk.open());
+    let [many, one] = ["many", "one"].map(|name| second.register(name));
+    let own = first.register("own");
+    let look = |end: &mut End| drop(end.write(Write::Fence { log: many.0, claim: Claim::No }).unwrap());
+    for id in 1..=297 {
+        let mut group = vec![append(many.0, many.1.unwrap(), vec![event(id, None)])];
+        if id == 234 {
+            group.push(append(one.0, one.1.unwrap(), vec![event(1, None)]));
+        }
+        assert!(second.log.commit(&group).unwrap().iter().all(Result::is_ok));
+        look(&mut first);
+    }
+    append_to_all(&mut first, &[own], 1..=1);
+    let mut fresh = disk.open();
+    assert_eq!(fresh.ids(one.0), [1]);
+    assert_eq!(fresh.wrong(), [""; 0]);
 }
