@@ -222,17 +222,86 @@ fn a_run_that_began_in_rows_that_are_gone_takes_no_event_of_another_log_with_it(
     let (mut first, mut second) = (disk.open(), disk.open());
     let [many, one] = ["many", "one"].map(|name| second.register(name));
     let own = first.register("own");
-    let look = |end: &mut End| drop(end.write(Write::Fence { log: many.0, claim: Claim::No }).unwrap());
     for id in 1..=297 {
         let mut group = vec![append(many.0, many.1.unwrap(), vec![event(id, None)])];
         if id == 234 {
             group.push(append(one.0, one.1.unwrap(), vec![event(1, None)]));
         }
         assert!(second.log.commit(&group).unwrap().iter().all(Result::is_ok));
-        look(&mut first);
+        first.write(Write::Fence { log: many.0, claim: Claim::No }).unwrap();
     }
     append_to_all(&mut first, &[own], 1..=1);
     let mut fresh = disk.open();
     assert_eq!(fresh.ids(one.0), [1]);
     assert_eq!(fresh.wrong(), [""; 0]);
+}
+
+/// Two stores take turns in any pattern, with refused writes among theirs; a third looks now and then, others are
+/// new. `FOLDLOG_SEED` replays one history.
+#[test]
+fn stores_that_take_turns_lose_no_event_of_each_other() {
+    let seed = std::env::var("FOLDLOG_SEED").ok().and_then(|seed| seed.parse().ok());
+    let histories = std::env::var("FOLDLOG_HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(1);
+    for seed in seed.map_or(0..histories, |seed: u64| seed..seed + 1) {
+        println!("FOLDLOG_SEED={seed}");
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 4711;
+        let mut below = |max: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % max
+        };
+        let disk = Disk::Directory(tempfile::tempdir().unwrap());
+        let mut ends = [disk.open(), disk.open()];
+        let mut sleeper = disk.open();
+        let mut logs: Vec<Vec<_>> = Vec::new();
+        for (which, end) in ends.iter_mut().enumerate() {
+            logs.push((0..7).map(|n| (end.register(&format!("{which}-{n}")), 0_u64)).collect());
+        }
+        for _ in 0..40 {
+            let which = below(2) as usize;
+            let width = 1 + below(7);
+            for _ in 0..1 + below(60) {
+                let mut group = Vec::new();
+                let from = below(7);
+                for n in from..from + if below(3) == 0 { width } else { 1 } {
+                    let ((log, epoch), head) = &mut logs[which][(n % 7) as usize];
+                    // Of an owner that it no longer is.
+                    if below(8) == 0 {
+                        group.push(append(*log, Epoch(77), vec![event(*head + 1, None)]));
+                    }
+                    let batch = if below(6) == 0 { 1 + below(40) } else { 1 };
+                    let key = (below(4) == 0).then(|| format!("{head}"));
+                    let events = (1..=batch).map(|more| event(*head + more, key.as_deref().filter(|_| more == 1)));
+                    group.push(append(*log, epoch.unwrap(), events.collect()));
+                    *head += batch;
+                }
+                let answers = ends[which].log.commit(&group).unwrap();
+                let stale = |write: &Write| matches!(write, Write::Append { epoch: Epoch(77), .. });
+                assert!(
+                    group.iter().zip(&answers).all(|(write, answer)| answer.is_ok() != stale(write)),
+                    "{answers:?}"
+                );
+                if below(3) == 0 {
+                    let ((log, _), head) = logs[which][below(7) as usize];
+                    let fence = ends[1 - which].write(Write::Fence { log, claim: Claim::No });
+                    assert!(matches!(fence, Ok(Written::Fenced { head: found, .. }) if found.id.get() == head));
+                }
+            }
+            let mut fresh = disk.open();
+            for ((log, _), head) in logs.iter().flatten() {
+                let [one, other] = &mut ends;
+                for end in [&mut fresh, one, other, &mut sleeper] {
+                    if below(3) > 0 {
+                        let after = below(*head + 1);
+                        let page = end.reader.page(log.key, EventId::new(after), 50, usize::MAX).unwrap().to_events();
+                        let ids: Vec<_> = page.iter().map(|event| event.id.get()).collect();
+                        assert_eq!(ids, (after + 1..=*head).take(50).collect::<Vec<_>>());
+                    }
+                }
+            }
+            assert_eq!(fresh.wrong(), [""; 0]);
+            if below(4) == 0 {
+                sleeper = fresh;
+            }
+        }
+    }
 }
