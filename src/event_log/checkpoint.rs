@@ -3,6 +3,7 @@
 //! It never comes quite to the end of a log that grows meanwhile, and SQLite begins the log anew only when all of it was
 //! copied. So the thread copies until little is left, and the writer copies that between two groups.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -127,10 +128,12 @@ impl Desk {
         // Opened when first asked. After a failure never used again: a sync that failed once may seem to work the next time.
         let mut connection = None;
         while self.is_asked() {
-            let outcome = match connection.take().map_or_else(open, Ok) {
+            // Whatever panics in it: a thread that had ended would never be asked again.
+            let outcome = catch_unwind(AssertUnwindSafe(|| match connection.take().map_or_else(open, Ok) {
                 Ok(opened) => self.copy(connection.insert(opened)),
                 Err(error) => Err(error),
-            };
+            }));
+            let outcome = outcome.unwrap_or_else(|_| Err(LogError::Io("a checkpoint panicked".to_owned())));
             if outcome.is_err() {
                 connection = None;
             }
