@@ -73,6 +73,7 @@ fn close<M: SessionModel>(
     services.residency.close();
     services.recoveries.close();
     services.readers.close();
+    parts.view_threads.close();
     parts.blob_threads.close();
     let closed = futures::executor::block_on(services.persist.send(CloseLog { deadline }));
     for thread in parts.threads {

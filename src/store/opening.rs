@@ -20,12 +20,15 @@ use crate::directory::StoreDirectory;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{LogError, LogMedium, MemoryMedium, OpenError, SqliteMedium, WalDamage};
 use crate::model::SessionModel;
-use crate::stats::Counters;
+use crate::stats::{Counters, Gauge};
 
 /// For short reads and pages. What reads a whole log has threads of its own: `recoveries_max`.
 const READER_THREADS: usize = 2;
 /// A put waits for two syncs, and a disk takes several of them at once.
 const BLOB_THREADS: usize = 8;
+
+/// Few, so that the views of many busy sessions, which come due together, leave the processor and the disk to the commits.
+const VIEW_THREADS: usize = 1;
 
 pub(super) struct Opened {
     pub(super) services: Services,
@@ -36,6 +39,7 @@ pub(super) struct Opened {
 /// What closing has to end.
 pub(super) struct Parts {
     pub(super) blob_threads: Arc<WorkerPool<()>>,
+    pub(super) view_threads: Arc<WorkerPool<()>>,
     pub(super) threads: Vec<HostThread>,
     /// Gives up the medium: others take this store for dead from then on, so it comes last.
     pub(super) release: Box<dyn FnOnce() -> Result<(), Error> + Send>,
@@ -122,6 +126,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let blob_calls_queued = Arc::clone(&counters.blob_calls_queued);
     let blob_threads = WorkerPool::start("foldlog-blob", BLOB_THREADS, jobs_max, blob_calls_queued, || ());
     let blob_threads = Arc::new(blob_threads.map_err(io)?);
+    let view_threads = WorkerPool::start("foldlog-views", VIEW_THREADS, jobs_max, Gauge::default(), || ());
+    let view_threads = Arc::new(view_threads.map_err(io)?);
     let persist_thread = HostThread::start("foldlog-persist").map_err(io)?;
     let blob_thread = HostThread::start("foldlog-blobs").map_err(io)?;
     let persist = Supervisor::start_in_arbiter(persist_thread.arbiter(), {
@@ -143,9 +149,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         }
     }
     let residency = Residency::start(config.residency, Arc::clone(&counters)).map_err(io)?;
-    let stored = (blobs, Snapshots { store: snapshots, threads: Arc::clone(&blob_threads) });
+    let stored = (blobs, Snapshots { store: snapshots, threads: Arc::clone(&view_threads) });
     let services = Services::new(config, persist, blob, stored, readers, recoveries, residency, arbiters, counters);
-    Ok(Opened { services, wal_damage, parts: Parts { blob_threads, threads, release } })
+    Ok(Opened { services, wal_damage, parts: Parts { blob_threads, view_threads, threads, release } })
 }
 
 impl From<OpenError> for Error {
