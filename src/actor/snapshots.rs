@@ -1,4 +1,4 @@
-//! Storing views and finding them again. Runs on blob threads and reader threads, never on an arbiter.
+//! Storing views and finding them again. Runs on a thread of its own and on reader threads, never on an arbiter.
 
 use std::collections::HashSet;
 use std::sync::Arc;
