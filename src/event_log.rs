@@ -142,7 +142,7 @@ pub(crate) enum Refusal {
     Owned(OwnerInfo),
     /// The log changed hands since the epoch of the append, and whoever has it now, if anyone, is dead.
     Robbed,
-    /// The append key is in the log already.
+    /// The append key is in the log already. On disk only the last commits are asked: the session knows of all others.
     KeyTaken,
     /// The log is not there.
     UnknownLog,
