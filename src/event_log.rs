@@ -17,6 +17,7 @@ mod sqlite_index;
 mod sqlite_medium;
 mod sqlite_reader;
 mod sqlite_snapshots;
+mod transaction;
 mod wal;
 
 use std::borrow::Cow;

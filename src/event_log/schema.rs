@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::LogError;
@@ -249,6 +250,8 @@ fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
     let connection = database.open(flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
+    // Otherwise SQLite plans anew whatever compares a key with a parameter, each time that one is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let format = number(&connection, "PRAGMA user_version")?;
     if format != FORMAT {
         return Err(LogError::Io(format!("the database changed to format {format} while it was in use")));

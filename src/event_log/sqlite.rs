@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::added::Added;
 use super::checkpoint::{self, Checkpointer};
@@ -13,6 +13,7 @@ use super::runs::KeyHash;
 use super::schema::Database;
 use super::sqlite_medium::SqliteMedium;
 use super::sqlite_reader::SqlEventId;
+use super::transaction::Transaction;
 use super::{
     Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMeta, Refusal, StoredEvent, Write, Written, schema,
     sqlite_reader, sqlite_snapshots,
@@ -177,9 +178,10 @@ impl SqliteLog {
     fn commit_group(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let not_written = |error: rusqlite::Error| CommitError::NotWritten(error.into());
         let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claim::No, .. }));
-        let behavior = if only_reads { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
-        let transaction = self.connection.transaction_with_behavior(behavior).map_err(not_written)?;
-        let data_version: i64 = transaction
+        let connection = &self.connection;
+        let begun = if only_reads { Transaction::reading(connection) } else { Transaction::writing(connection) };
+        let transaction = begun.map_err(not_written)?;
+        let data_version: i64 = connection
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .map_err(not_written)?;
@@ -192,11 +194,11 @@ impl SqliteLog {
         let current = recent.is_some() && data_version == self.data_version;
         let mut recent = recent.unwrap_or_default();
         if !current {
-            recent.catch_up(&transaction).map_err(not_written)?;
+            recent.catch_up(connection).map_err(not_written)?;
         }
         self.data_version = data_version;
         let mut scope = Scope {
-            connection: &transaction,
+            connection,
             directory: &self.directory,
             recent: &recent,
             known: &self.logs,
@@ -220,7 +222,7 @@ impl SqliteLog {
             });
         }
         let Scope { changed, added, .. } = scope;
-        if let Err(error) = added.enter(&transaction, &mut recent, self.moving) {
+        if let Err(error) = added.enter(connection, &mut recent, self.moving) {
             transaction.rollback().map_err(not_written)?;
             return Err(not_written(error));
         }
