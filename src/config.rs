@@ -51,7 +51,8 @@ pub struct StoreConfig {
     pub group_events_max: usize,
     /// The most record bytes in one transaction. Default 8 MiB, for the same reason.
     pub group_bytes_max: usize,
-    /// How many append keys of a session are remembered without a look into the log. Default 1,024.
+    /// How many append keys of a session are remembered without a look into the log, the last ones. Default 256: a retry
+    /// comes soon, and each takes about a hundred bytes in memory.
     pub append_keys_max: usize,
     /// The most events in one page of a log read. Default 1,024.
     pub page_events_max: usize,
@@ -185,7 +186,7 @@ impl StoreConfig {
             session_in_flight_max: 1024,
             group_events_max: 4096,
             group_bytes_max: 8 << 20,
-            append_keys_max: 1024,
+            append_keys_max: 256,
             page_events_max: 1024,
             queued_jobs_max: 4096,
             snapshots: SnapshotPolicy::default(),

@@ -131,7 +131,7 @@ impl fmt::Display for EventId {
 
 /// The caller's idempotency key for one append: 1 to [`AppendKey::BYTES_MAX`] bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct AppendKey(Box<[u8]>);
+pub struct AppendKey(Arc<[u8]>);
 
 impl AppendKey {
     /// The longest key, in bytes.

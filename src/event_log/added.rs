@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::recent::Recent;
 use super::runs::{Group, KeyHash, Run};
 use super::sqlite::outside;
-use super::{LogKey, StoredEvent};
+use super::LogKey;
+use crate::id::EventId;
 
 #[derive(Default)]
 pub(super) struct Added {
@@ -19,15 +20,20 @@ pub(super) struct Added {
 }
 
 impl Added {
-    pub(super) fn push(&mut self, log: LogKey, event: &StoredEvent, position: i64) -> rusqlite::Result<()> {
+    pub(super) fn push(
+        &mut self,
+        log: LogKey,
+        id: EventId,
+        key: Option<KeyHash>,
+        position: i64,
+    ) -> rusqlite::Result<()> {
         let first = *self.first_position.get_or_insert(position);
         if first + self.events as i64 != position {
             return Err(outside(&"the table of events has no more positions"));
         }
-        let key = event.key.as_ref().map(KeyHash::of);
         self.events += 1;
-        self.group.push(log, event.id, position, key);
-        self.runs.push((log, Run { first: event.id, count: 1, position, key }));
+        self.group.push(log, id, position, key);
+        self.runs.push((log, Run { first: id, count: 1, position, key }));
         self.keys.extend(key.map(|key| (log, key)));
         Ok(())
     }

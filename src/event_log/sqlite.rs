@@ -362,7 +362,8 @@ impl Scope<'_> {
         if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
-        if let Some(key) = events.iter().find_map(|event| event.key.as_ref()).map(KeyHash::of)
+        let key = events.iter().find_map(|event| event.key.as_ref()).map(KeyHash::of);
+        if let Some(key) = key
             && (self.recent.has_key(log, key) || self.added.has_key(log, key))
         {
             return Ok(Err(Refusal::KeyTaken));
@@ -381,7 +382,7 @@ impl Scope<'_> {
                 event.chain.0,
                 &event.record,
             ))?;
-            self.added.push(log, event, self.connection.last_insert_rowid())?;
+            self.added.push(log, event.id, key.filter(|_| event.key.is_some()), self.connection.last_insert_rowid())?;
             state.head = Head { id: event.id, chain: event.chain, at: event.at };
         }
         self.changed.insert(log, state);
