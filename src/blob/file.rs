@@ -13,7 +13,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread;
 use std::time::SystemTime;
 
 use super::known::Known;
@@ -126,17 +127,20 @@ impl FileBlobs {
         Reading { files: &*self.files, path, file }
     }
 
-    /// Reads no more than the limit, even from a file that grows meanwhile.
+    /// Reads no more than the limit, and what the file had at first if it grows meanwhile.
     fn read(&self, digest: &Digest, path: &Path, file: &File) -> Result<Vec<u8>, BlobError> {
         let size = file.metadata().map_err(failed("cannot look at", path))?.len();
         if size > self.bytes_max {
             return Err(BlobError::TooLarge { size, limit: self.bytes_max });
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        // Hashed on the way, while they are in the processor's cache.
-        let copied = Copied { from: self.reading(path, file).take(size.saturating_add(1)), to: &mut bytes };
-        let found = digest_of_reader(copied).map_err(failed("cannot read", path))?;
-        if found == *digest { Ok(bytes) } else { Err(BlobError::Corrupt { digest: *digest }) }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        match read_and_hash(self.reading(path, file), &mut bytes) {
+            Ok(found) if found == *digest => Ok(bytes),
+            Ok(_) => Err(BlobError::Corrupt { digest: *digest }),
+            // It became shorter meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(BlobError::Corrupt { digest: *digest }),
+            Err(error) => Err(failed("cannot read", path)(error).into()),
+        }
     }
 
     /// Makes the shard directory of a digest durable, whoever has made it: another thread or process may have done so a
@@ -354,18 +358,40 @@ impl BlobStore for FileBlobs {
     }
 }
 
-/// Keeps what is read of another.
-struct Copied<'a, R> {
-    from: R,
-    to: &'a mut Vec<u8>,
-}
-
-impl<R: Read> Read for Copied<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        self.to.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        Ok(read)
+/// Fills `bytes`, each part of it hashed while it is in the processor's cache: where there are many, on a thread beside the
+/// one that reads.
+fn read_and_hash(mut from: impl Read, bytes: &mut [u8]) -> io::Result<Digest> {
+    const PART: usize = 256 << 10;
+    /// Fewer are hashed before a thread has begun.
+    const BESIDE: usize = 4 << 20;
+    let beside = bytes.len() >= BESIDE;
+    let mut parts = bytes.chunks_mut(PART);
+    let mut hasher = blake3::Hasher::new();
+    if !beside {
+        parts.try_for_each(|part| {
+            from.read_exact(part)?;
+            hasher.update(part);
+            Ok::<_, io::Error>(())
+        })?;
+        return Ok(Digest::from_bytes(*hasher.finalize().as_bytes()));
     }
+    thread::scope(|scope| {
+        let (read, to_hash) = mpsc::channel::<&[u8]>();
+        let hashing = thread::Builder::new().name("foldlog-hash".to_owned()).spawn_scoped(scope, move || {
+            for part in to_hash {
+                hasher.update(part);
+            }
+            Digest::from_bytes(*hasher.finalize().as_bytes())
+        })?;
+        parts.try_for_each(|part| {
+            from.read_exact(part)?;
+            // Nobody hears it only if that thread panics, which joining it says.
+            let _ = read.send(part);
+            Ok::<_, io::Error>(())
+        })?;
+        drop(read);
+        hashing.join().map_err(|_| io::Error::other("the thread that hashes panicked"))
+    })
 }
 
 /// Whether a file holds exactly these bytes. One that cannot be read does not: whoever asks has the bytes, and mends it.
