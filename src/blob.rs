@@ -23,6 +23,7 @@ use crate::id::Digest;
 /// Where blobs live. Knows bytes and digests, not kinds: references of several kinds to equal bytes share one blob.
 ///
 /// Once `put` or `ensure_durable` has said yes, a power cut does not take the blob away: only then may an event name it.
+/// The store of views alone promises less, see [`FileBlobs::of_snapshots`].
 /// Any number of threads may call at once, the same bytes included.
 pub(crate) trait BlobStore: Send + Sync {
     /// Stores bytes. The caller has checked their size.

@@ -31,6 +31,9 @@ pub struct Verification {
     pub orphans: u64,
     /// How many stored views there are.
     pub snapshots: u64,
+    /// How many have a damaged file. No problem: a power cut may leave one, nothing is in it that the log does not say,
+    /// and the next stored view takes its place.
+    pub damaged_snapshots: u64,
     /// How many files lie in the directory of blobs that no blob has the name of. They are left alone.
     pub strays: u64,
     /// What is wrong, in the order of the search: the database, then session by session, then blobs that no event

@@ -10,7 +10,7 @@ pub(crate) fn off(config: StoreConfig) -> StoreConfig {
     StoreConfig { snapshots: SnapshotPolicy::OFF, ..config }
 }
 
-/// A session that is closed leaves a snapshot.
+/// A session that is closed leaves its first snapshot, so that there is nothing behind it to be folded.
 pub(crate) fn on(config: StoreConfig) -> StoreConfig {
-    StoreConfig { snapshots: SnapshotPolicy { closing_events: 1, ..SnapshotPolicy::default() }, ..config }
+    StoreConfig { snapshots: SnapshotPolicy { closing_events: 1, ..SnapshotPolicy::OFF }, ..config }
 }

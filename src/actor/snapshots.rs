@@ -41,6 +41,14 @@ pub(crate) enum SnapshotOutcome {
     Never,
 }
 
+/// What a verification found of a log's view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    None,
+    Damaged,
+    Whole,
+}
+
 /// A view to be stored.
 pub(crate) struct NewSnapshot<M: SessionModel> {
     pub(crate) log: LogMeta,
@@ -70,7 +78,8 @@ pub(crate) fn clear_orphans(reader: &mut dyn LogReader, files: &FileBlobs, opene
 }
 
 impl Snapshots {
-    /// Encodes a view, makes its file durable, and has the log name it. Then the file that it replaces goes.
+    /// Encodes a view, writes its file, and has the log name it. Then the file that it replaces goes. Nothing waits for the
+    /// file to be durable: a power cut may leave the row with another file, or none, and the log is folded.
     pub(crate) fn take<M: SessionModel>(
         &self,
         new: NewSnapshot<M>,
@@ -186,12 +195,13 @@ impl Snapshots {
         }
     }
 
-    /// What is wrong with the stored view of a log, for a verification. One that is gone is no damage, nor is one of
-    /// another build. Tells whether there is one.
-    pub(crate) fn verify<M: SessionModel>(&self, reader: &mut dyn LogReader, log: &LogMeta) -> Result<bool, String> {
-        let Some(row) = reader.snapshot(log.key).map_err(|error| error.to_string())? else { return Ok(false) };
+    /// What is wrong with the stored view of a log, for a verification. One that is gone or whose file is damaged is
+    /// nothing wrong, since a power cut leaves that, nor is one of another build.
+    pub(crate) fn verify<M: SessionModel>(&self, reader: &mut dyn LogReader, log: &LogMeta) -> Result<Stored, String> {
+        let Some(row) = reader.snapshot(log.key).map_err(|error| error.to_string())? else { return Ok(Stored::None) };
         match self.store.inspect(&row.digest) {
-            Err(BlobError::Missing { .. }) => return Ok(false),
+            Err(BlobError::Missing { .. }) => return Ok(Stored::None),
+            Err(BlobError::Corrupt { .. }) => return Ok(Stored::Damaged),
             Err(error) => return Err(error.to_string()),
             Ok(bytes) if bytes != row.bytes => return Err(format!("it is {bytes} bytes, and not {}", row.bytes)),
             Ok(_) => {}
@@ -199,7 +209,7 @@ impl Snapshots {
         if (row.view_schema, row.schema) == (M::VIEW_SCHEMA, M::SCHEMA) {
             self.read::<M>(reader, log, &row)?;
         }
-        Ok(true)
+        Ok(Stored::Whole)
     }
 
     fn read<M: SessionModel>(

@@ -161,6 +161,11 @@ impl<T> AppendList<T> {
         self.chunks.iter().filter(is_waiting).count()
     }
 
+    /// The bytes of the chunk that begins at a place, if it is packed.
+    pub(super) fn packed(&self, start: usize) -> Option<&Bytes> {
+        self.chunks.get(start / CHUNK)?.packed()
+    }
+
     /// Chunk by chunk: its items, and the bytes that they were decoded from, or will be.
     pub(super) fn chunks(&self) -> impl Iterator<Item = (Iter<'_, T>, Option<&Bytes>)> {
         self.chunks.iter().enumerate().map(|(number, chunk)| {
@@ -184,13 +189,20 @@ impl<T> Default for AppendList<T> {
 
 impl<T: PartialEq> PartialEq for AppendList<T> {
     fn eq(&self, other: &Self) -> bool {
-        // Packed items are of equal bytes when they are equal, and are not decoded for it.
-        self.len == other.len
-            && self.chunks().zip(other.chunks()).all(|((items, bytes), (others, other_bytes))| {
-                bytes.is_some() && bytes == other_bytes
-                    || items.zip(others).all(|(one, other)| Arc::ptr_eq(one, other) || one == other)
-            })
+        self.len == other.len && equal_chunks(self.chunks(), other.chunks())
     }
+}
+
+/// Whether two collections of equal length have equal items. Packed items are of equal bytes when they are equal, and are
+/// not decoded for it.
+pub(super) fn equal_chunks<'a, T: PartialEq + 'a, I: Iterator<Item = &'a Arc<T>>>(
+    ones: impl Iterator<Item = (I, Option<&'a Bytes>)>,
+    others: impl Iterator<Item = (I, Option<&'a Bytes>)>,
+) -> bool {
+    ones.zip(others).all(|((items, bytes), (others, other_bytes))| {
+        bytes.is_some() && bytes == other_bytes
+            || items.zip(others).all(|(one, other)| Arc::ptr_eq(one, other) || one == other)
+    })
 }
 
 impl<T: fmt::Debug> fmt::Debug for AppendList<T> {

@@ -1,118 +1,220 @@
 //! A collection that grows at its end, changes in the middle, and shares structure with its earlier self.
 
-use std::cmp::Ordering;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use imbl::{OrdMap, Vector};
 
+use super::append_list::{AppendList, CHUNK, equal_chunks};
+
 /// Entities in the order in which they came, found by id. Clones share structure; a put costs logarithmic time.
-#[derive(Clone)]
+///
+/// In a view that was stored, finished entities are still bytes, and 64 of them are decoded when one is first asked for.
 pub struct Entities<K, T> {
+    /// Those from a stored view.
+    stored: AppendList<T>,
+    /// What stands in the place of stored ones: what was put since, and all that are not finished.
+    aside: OrdMap<usize, Arc<T>>,
+    /// Those behind the stored ones.
     items: Vector<Arc<T>>,
-    places: Places<K>,
+    places: Places,
+    id: PhantomData<K>,
 }
 
-/// Where each id is in the items.
-#[derive(Clone)]
-enum Places<K> {
-    /// The ids of the items. They ascend, as long as no put names one that was never given.
-    Ascending(Vector<K>),
-    Any(OrdMap<K, usize>),
+/// Where each id is. Ids are given in order: there is one run, as long as no put names an id that was never given.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    newest: Run,
+    /// By their first ids.
+    earlier: OrdMap<u64, Run>,
 }
 
-impl<K: Ord + Clone> Places<K> {
-    fn get(&self, id: &K) -> Option<usize> {
-        match self {
-            // Most puts are of the last one, or of a new one.
-            Self::Ascending(ids) => match id.cmp(ids.last()?) {
-                Ordering::Less => ids.binary_search(id).ok(),
-                Ordering::Equal => ids.len().checked_sub(1),
-                Ordering::Greater => None,
-            },
-            Self::Any(places) => places.get(id).copied(),
-        }
-    }
+/// Ids that follow each other, at places that do.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    first: u64,
+    place: usize,
+    len: usize,
+}
 
-    /// A new id, at the place behind all others.
-    fn push(&mut self, id: K, place: usize) {
-        match self {
-            Self::Ascending(ids) if ids.last().is_none_or(|last| *last < id) => ids.push_back(id),
-            Self::Ascending(ids) => *self = Self::Any(ids.iter().cloned().zip(0..).chain([(id, place)]).collect()),
-            Self::Any(places) => drop(places.insert(id, place)),
-        }
+impl Run {
+    fn get(&self, id: u64) -> Option<usize> {
+        let nth = usize::try_from(id.checked_sub(self.first)?).ok()?;
+        (nth < self.len).then(|| self.place + nth)
     }
 }
 
-impl<K: Ord + Clone, T> Entities<K, T> {
+impl Places {
+    fn get(&self, id: u64) -> Option<usize> {
+        self.newest.get(id).or_else(|| self.earlier.get_prev(&id)?.1.get(id))
+    }
+
+    /// Ids that are not there, at the places behind all others.
+    fn push(&mut self, first: u64, len: usize) {
+        let newest = &mut self.newest;
+        if newest.len > 0 && newest.first.checked_add(newest.len as u64) == Some(first) {
+            newest.len += len;
+            return;
+        }
+        let run = Run { first, place: newest.place + newest.len, len };
+        let before = std::mem::replace(newest, run);
+        if before.len > 0 {
+            self.earlier.insert(before.first, before);
+        }
+    }
+
+    /// In the order of the places.
+    fn runs(&self) -> Vec<(u64, u64)> {
+        let mut runs: Vec<_> = self.earlier.values().chain([&self.newest]).filter(|run| run.len > 0).collect();
+        runs.sort_by_key(|run| run.place);
+        runs.into_iter().map(|run| (run.first, run.len as u64)).collect()
+    }
+}
+
+impl<K: Into<u64>, T> Entities<K, T> {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.stored.len() + self.items.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
     }
 
     /// The entity with an id.
     #[must_use]
     pub fn get(&self, id: K) -> Option<&Arc<T>> {
-        self.places.get(&id).and_then(|place| self.items.get(place))
-    }
-
-    /// The entity that came last.
-    #[must_use]
-    pub fn last(&self) -> Option<&Arc<T>> {
-        self.items.last()
-    }
-
-    /// All, in the order in which they came.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> + ExactSizeIterator {
-        self.items.iter()
-    }
-
-    /// The same entities in the same order as they were.
-    pub(super) fn of(items: Vector<Arc<T>>, id: impl Fn(&T) -> K) -> Self {
-        let mut places = Places::Ascending(Vector::new());
-        items.iter().enumerate().for_each(|(place, entity)| places.push(id(entity), place));
-        Self { items, places }
-    }
-
-    pub(super) fn into_items(self) -> Vector<Arc<T>> {
-        self.items
+        self.places.get(id.into()).and_then(|place| self.at(place))
     }
 
     /// Replaces the entity with this id, or adds it at the end.
     pub(super) fn put(&mut self, id: K, entity: T) {
-        let entity = Arc::new(entity);
-        match self.places.get(&id).and_then(|place| self.items.get_mut(place)) {
-            Some(item) => *item = entity,
-            None => {
-                self.places.push(id, self.items.len());
-                self.items.push_back(entity);
+        let (id, entity) = (id.into(), Arc::new(entity));
+        let Some(place) = self.places.get(id) else {
+            self.places.push(id, 1);
+            self.items.push_back(entity);
+            return;
+        };
+        match place.checked_sub(self.stored.len()) {
+            None => drop(self.aside.insert(place, entity)),
+            Some(place) => {
+                if let Some(item) = self.items.get_mut(place) {
+                    *item = entity;
+                }
             }
         }
     }
 }
 
+impl<K, T> Entities<K, T> {
+    /// The entity that came last.
+    #[must_use]
+    pub fn last(&self) -> Option<&Arc<T>> {
+        self.items.last().or_else(|| self.at(self.stored.len().checked_sub(1)?))
+    }
+
+    /// All, in the order in which they came.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
+        self.range(0, usize::MAX)
+    }
+
+    fn at(&self, place: usize) -> Option<&Arc<T>> {
+        match place.checked_sub(self.stored.len()) {
+            None => self.aside.get(&place).or_else(|| self.stored.get(place)),
+            Some(place) => self.items.get(place),
+        }
+    }
+
+    fn range(&self, start: usize, end: usize) -> impl DoubleEndedIterator<Item = &Arc<T>> {
+        (start..end.min(self.stored.len() + self.items.len())).filter_map(|place| self.at(place))
+    }
+
+    /// Those that `is_unfinished`, with their places, in order. Looks at no stored entity but those that were not finished
+    /// when they were stored.
+    pub(super) fn unfinished(&self, is_unfinished: impl Fn(&T) -> bool) -> impl Iterator<Item = (usize, &Arc<T>)> {
+        let aside = self.aside.iter().map(|(place, entity)| (*place, entity));
+        let behind = (self.stored.len()..).zip(&self.items);
+        aside.chain(behind).filter(move |(_, entity)| is_unfinished(entity))
+    }
+
+    /// The ids in the order of the entities: the first of each run, and how many it has.
+    pub(super) fn runs(&self) -> Vec<(u64, u64)> {
+        self.places.runs()
+    }
+
+    /// As `AppendList::chunks` has them.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (impl Iterator<Item = &Arc<T>>, Option<&Bytes>)> {
+        (0..self.stored.len() + self.items.len()).step_by(CHUNK).map(|start| {
+            let end = start + CHUNK;
+            let is_as_stored = self.aside.range(start..end).next().is_none();
+            (self.range(start, end), self.stored.packed(start).filter(|_| is_as_stored))
+        })
+    }
+
+    /// The same entities in the same order as they were. `None` if the ids are not as many, or if one of those that are
+    /// said to be unfinished is not.
+    pub(super) fn of(
+        stored: AppendList<T>,
+        runs: &[(u64, u64)],
+        unfinished: &[u64],
+        is_unfinished: impl Fn(&T) -> bool,
+    ) -> Option<Self> {
+        let mut places = Places::default();
+        let mut left = stored.len();
+        for (first, len) in runs {
+            let len = usize::try_from(*len).ok().filter(|len| *len > 0)?;
+            left = left.checked_sub(len)?;
+            places.push(*first, len);
+        }
+        let aside = unfinished.iter().map(|place| {
+            let place = usize::try_from(*place).ok()?;
+            Some((place, Arc::clone(stored.get(place).filter(|entity| is_unfinished(entity))?)))
+        });
+        let aside = aside.collect::<Option<_>>()?;
+        (left == 0).then_some(Self { stored, aside, items: Vector::new(), places, id: PhantomData })
+    }
+
+    /// The stored ones.
+    #[cfg(test)]
+    pub(super) fn stored(&self) -> &AppendList<T> {
+        &self.stored
+    }
+}
+
+impl<K, T> Clone for Entities<K, T> {
+    fn clone(&self) -> Self {
+        let Self { stored, aside, items, places, id } = self;
+        Self { stored: stored.clone(), aside: aside.clone(), items: items.clone(), places: places.clone(), id: *id }
+    }
+}
+
 impl<K, T> Default for Entities<K, T> {
     fn default() -> Self {
-        Self { items: Vector::new(), places: Places::Ascending(Vector::new()) }
+        Self {
+            stored: AppendList::default(),
+            aside: OrdMap::new(),
+            items: Vector::new(),
+            places: Places::default(),
+            id: PhantomData,
+        }
     }
 }
 
 impl<K, T: PartialEq> PartialEq for Entities<K, T> {
     fn eq(&self, other: &Self) -> bool {
         // The places follow from the items.
-        self.items == other.items
+        let len = |entities: &Self| entities.stored.len() + entities.items.len();
+        len(self) == len(other) && equal_chunks(self.chunks(), other.chunks())
     }
 }
 
 impl<K, T: fmt::Debug> fmt::Debug for Entities<K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.items.fmt(f)
+        f.debug_list().entries(self.iter()).finish()
     }
 }

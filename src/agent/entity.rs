@@ -74,6 +74,10 @@ impl Turn {
     pub fn for_message(message: MessageId) -> Self {
         Self { user_message: Some(message), ..Self::default() }
     }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.status == TurnStatus::Running
+    }
 }
 
 /// How a turn ended, if it has.
@@ -124,6 +128,10 @@ impl Step {
     #[must_use]
     pub fn of_turn(turn: TurnId) -> Self {
         Self { turn: Some(turn), ..Self::default() }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.status == StepStatus::Running
     }
 }
 

@@ -6,7 +6,7 @@ use super::append_list::AppendList;
 use super::body::AgentBody;
 use super::counters::Counters;
 use super::entities::Entities;
-use super::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, StepStatus, Turn, TurnStatus};
+use super::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, Turn};
 use super::id::{EvalId, MessageId, StepId, TurnId};
 use super::message::Message;
 use crate::content::Content;
@@ -92,7 +92,7 @@ impl AgentView {
             turn_count: self.turns.len(),
             current_turn: turn.map(|turn| turn.id),
             step_count: self.steps.len(),
-            in_flight: turn.is_some_and(|turn| turn.status == TurnStatus::Running),
+            in_flight: turn.is_some_and(|turn| turn.is_running()),
             last_event_id: EventId::new(self.counters.event),
         }
     }
@@ -106,11 +106,11 @@ impl AgentView {
     }
 
     pub(super) fn unfinished(&self) -> Vec<Unfinished> {
-        let turns = self.turns.iter().filter(|turn| turn.status == TurnStatus::Running);
-        let steps = self.steps.iter().filter(|step| step.status == StepStatus::Running);
+        let turns = self.turns.unfinished(Turn::is_running);
+        let steps = self.steps.unfinished(Step::is_running);
         turns
-            .map(|turn| Unfinished { kind: "turn", id: turn.id.get() })
-            .chain(steps.map(|step| Unfinished { kind: "step", id: step.id.get() }))
+            .map(|(_, turn)| Unfinished { kind: "turn", id: turn.id.get() })
+            .chain(steps.map(|(_, step)| Unfinished { kind: "step", id: step.id.get() }))
             .collect()
     }
 

@@ -1,30 +1,28 @@
-//! The bytes of a view. What is small, and what a recovery looks at, comes first and is decoded at once; messages and
-//! evals follow in chunks, which are decoded when somebody looks at them.
+//! The bytes of a view. What is small, and what a recovery looks at, comes first and is decoded at once; messages, turns,
+//! steps and evals follow in chunks, which are decoded when somebody looks at them.
 //!
 //! ```text
 //! u32  little-endian: length of the head
-//! ...  the head in bincode, varint: each collection as a list, the two long ones as the sizes of their chunks
-//! ...  the chunks of the messages, then those of the evals: each the bincode of a list of 64, the last of what is left
+//! ...  the head in bincode, varint: each collection as the sizes of its chunks; of turns and steps also the ids, as runs
+//!      of ids that follow each other, and the places of those that are not finished
+//! ...  the chunks of messages, turns, steps and evals: each the bincode of a list of 64, the last of what is left
 //! ```
 //! That a chunk decodes is known before anybody asks for its items: the store hands out the bytes that a digest names,
 //! and whoever wrote them has decoded them and compared the view first. Lengths and counts are checked when a view is
-//! loaded, and the first chunk, and a last one that is not full, are decoded then, so that a build with other items does
-//! not take it. A chunk that does not decode in spite of all that is logged as an error, and its items say that they
+//! loaded, and the first chunk, a last one that is not full, and those of unfinished turns and steps are decoded then, so
+//! that a build with other items does not take it. A chunk that does not decode in spite of all that is logged as an error, and its items say that they
 //! cannot be read.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use imbl::Vector;
-use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::append_list::{AppendList, CHUNK, Items};
 use super::counters::Counters;
 use super::entities::Entities;
-use super::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, Turn};
+use super::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus};
 use super::message::{Message, Role};
 use super::view::AgentView;
 use crate::content::Content;
@@ -35,8 +33,8 @@ use crate::model::{DecodeError, decode_view, encode_view};
 struct Head {
     session: Option<Shared<SessionInfo>>,
     messages: Outline,
-    turns: List<Turn>,
-    steps: List<Step>,
+    turns: EntitiesOutline,
+    steps: EntitiesOutline,
     evals: Outline,
     counters: [u64; 5],
     vars: Option<Shared<Content>>,
@@ -51,6 +49,15 @@ struct Outline {
     chunk_bytes: Vec<u32>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct EntitiesOutline {
+    list: Outline,
+    /// The first id of each run, and how many it has.
+    runs: Vec<(u64, u64)>,
+    /// The places of those that are not finished.
+    unfinished: Vec<u64>,
+}
+
 pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
     // Taken apart without `..`, so that a new field must be considered here. The clones share structure.
     let AgentView { session, messages, turns, steps, evals, counters, vars, compact_from, error } = view.clone();
@@ -58,10 +65,10 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
     let mut chunks = Vec::new();
     let head = encode_view(&Head {
         session: session.map(Shared),
-        messages: pack(&messages, &mut chunks)?,
-        turns: List(turns.into_items()),
-        steps: List(steps.into_items()),
-        evals: pack(&evals, &mut chunks)?,
+        messages: pack(messages.len(), messages.chunks(), &mut chunks)?,
+        turns: pack_entities(&turns, Turn::is_running, &mut chunks)?,
+        steps: pack_entities(&steps, Step::is_running, &mut chunks)?,
+        evals: pack(evals.len(), evals.chunks(), &mut chunks)?,
         counters: [event, message, turn, step, eval],
         vars: vars.map(Shared),
         compact_from,
@@ -75,15 +82,18 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
     let head = take(&mut bytes, head_bytes)?;
     let Head { session, messages, turns, steps, evals, counters, vars, compact_from, error } = decode_view(&head)?;
     let [event, message, turn, step, eval] = counters;
-    let (messages, evals) = (unpack(&messages, &mut bytes)?, unpack(&evals, &mut bytes)?);
+    let messages = unpack(&messages, &mut bytes)?;
+    let turns = unpack_entities(&turns, Turn::is_running, &mut bytes)?;
+    let steps = unpack_entities(&steps, Step::is_running, &mut bytes)?;
+    let evals = unpack(&evals, &mut bytes)?;
     if !bytes.is_empty() {
         return Err(malformed("it goes on behind its last chunk"));
     }
     Ok(AgentView {
         session: session.map(|Shared(session)| session),
         messages,
-        turns: Entities::of(turns.0, |turn| turn.id),
-        steps: Entities::of(steps.0, |step| step.id),
+        turns,
+        steps,
         evals,
         counters: Counters { event, message, turn, step, eval },
         vars: vars.map(|Shared(vars)| vars),
@@ -102,9 +112,13 @@ fn take(bytes: &mut Bytes, len: u32) -> Result<Bytes, DecodeError> {
 }
 
 /// Writes the chunks of a list. One that is packed still, or was, has the bytes that its items would have.
-fn pack<T: Serialize>(list: &AppendList<T>, chunks: &mut Vec<u8>) -> Option<Outline> {
-    let mut outline = Outline { items: list.len() as u64, chunk_bytes: Vec::new() };
-    for (items, packed) in list.chunks() {
+fn pack<'a, T: Serialize + 'a>(
+    len: usize,
+    list: impl Iterator<Item = (impl Iterator<Item = &'a Arc<T>>, Option<&'a Bytes>)>,
+    chunks: &mut Vec<u8>,
+) -> Option<Outline> {
+    let mut outline = Outline { items: len as u64, chunk_bytes: Vec::new() };
+    for (items, packed) in list {
         let before = chunks.len();
         match packed {
             Some(bytes) => chunks.extend_from_slice(bytes),
@@ -113,6 +127,18 @@ fn pack<T: Serialize>(list: &AppendList<T>, chunks: &mut Vec<u8>) -> Option<Outl
         outline.chunk_bytes.push(u32::try_from(chunks.len() - before).ok()?);
     }
     Some(outline)
+}
+
+fn pack_entities<K: Into<u64>, T: Serialize>(
+    entities: &Entities<K, T>,
+    is_unfinished: impl Fn(&T) -> bool,
+    chunks: &mut Vec<u8>,
+) -> Option<EntitiesOutline> {
+    Some(EntitiesOutline {
+        list: pack(entities.len(), entities.chunks(), chunks)?,
+        runs: entities.runs(),
+        unfinished: entities.unfinished(is_unfinished).map(|(place, _)| place as u64).collect(),
+    })
 }
 
 fn unpack<T: Packed>(outline: &Outline, bytes: &mut Bytes) -> Result<AppendList<T>, DecodeError> {
@@ -133,6 +159,16 @@ fn unpack<T: Packed>(outline: &Outline, bytes: &mut Bytes) -> Result<AppendList<
         }
     }
     if left == 0 { Ok(list) } else { Err(malformed("a list has fewer items than it says")) }
+}
+
+fn unpack_entities<K, T: Packed>(
+    outline: &EntitiesOutline,
+    is_unfinished: impl Fn(&T) -> bool,
+    bytes: &mut Bytes,
+) -> Result<Entities<K, T>, DecodeError> {
+    let list = unpack(&outline.list, bytes)?;
+    Entities::of(list, &outline.runs, &outline.unfinished, is_unfinished)
+        .ok_or_else(|| malformed("ids or unfinished entities do not fit the list"))
 }
 
 fn unpack_full<T: Packed>(bytes: &[u8]) -> Items<T> {
@@ -161,6 +197,20 @@ impl Packed for Message {
     }
 }
 
+impl Packed for Turn {
+    fn unreadable() -> Self {
+        let error = Failure::new(UNREADABLE, "this turn of a stored view cannot be read");
+        Self { status: TurnStatus::Error, error: Some(error), ..Self::default() }
+    }
+}
+
+impl Packed for Step {
+    fn unreadable() -> Self {
+        let error = Failure::new(UNREADABLE, "this step of a stored view cannot be read");
+        Self { status: StepStatus::Error, error: Some(error), ..Self::default() }
+    }
+}
+
 impl Packed for Eval {
     fn unreadable() -> Self {
         let error = Failure::new(UNREADABLE, "this eval of a stored view cannot be read");
@@ -180,36 +230,5 @@ impl<T: Serialize> Serialize for Shared<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shared<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::deserialize(deserializer).map(|value| Self(Arc::new(value)))
-    }
-}
-
-/// Encoded as a list. Decoded into its place at once: a list of values in between would be as large again.
-struct List<T>(Vector<Arc<T>>);
-
-impl<T: Serialize> Serialize for List<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|item| &**item))
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-            type Value = List<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
-                let mut list = Vector::new();
-                while let Some(item) = items.next_element::<T>()? {
-                    list.push_back(Arc::new(item));
-                }
-                Ok(List(list))
-            }
-        }
-        deserializer.deserialize_seq(Entries(PhantomData))
     }
 }

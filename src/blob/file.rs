@@ -4,13 +4,17 @@
 //! name with half of the bytes. The directories above the name are synced before the answer, or it could take the name
 //! away from under an acknowledged event. A crash before the rename leaves a temporary, which the next store to open
 //! clears; a crash after it leaves a blob that no event names, which is legal.
+//!
+//! Stored views are kept the same way and synced by nobody: a power cut may take one away, or leave its name with other
+//! bytes. Both are found when it is read, and its log is folded instead.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread;
 use std::time::SystemTime;
 
 use super::known::Known;
@@ -27,6 +31,8 @@ pub(crate) struct FileBlobs {
     bytes_max: u64,
     /// How the names of its temporaries begin: another blob store of the same owner may have the same directory for them.
     temporaries_of: &'static str,
+    /// Whether anything is synced.
+    syncs: bool,
     next_temporary: AtomicU64,
     known: Known,
     /// The first bytes of digests whose directory is known to be durable in `blobs`.
@@ -50,6 +56,7 @@ impl FileBlobs {
             tmp: tmp.to_owned(),
             bytes_max,
             temporaries_of: "",
+            syncs: true,
             next_temporary: AtomicU64::new(0),
             known: Known::default(),
             shards: Mutex::default(),
@@ -78,9 +85,10 @@ impl FileBlobs {
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
     }
 
-    /// The same for the stored views of an owner, beside its blobs.
+    /// The same for the stored views of an owner, beside its blobs. They survive the process, and perhaps not a power cut:
+    /// their megabytes would delay the syncs of commits on the same disk.
     pub(crate) fn of_snapshots(files: Arc<dyn Files>, snapshots: &Path, tmp: &Path, bytes_max: u64) -> Self {
-        Self { temporaries_of: "snapshot-", ..Self::new(files, snapshots, tmp, bytes_max) }
+        Self { temporaries_of: "snapshot-", syncs: false, ..Self::new(files, snapshots, tmp, bytes_max) }
     }
 
     /// Removes the files of this time and before that `is_named` does not know.
@@ -119,17 +127,20 @@ impl FileBlobs {
         Reading { files: &*self.files, path, file }
     }
 
-    /// Reads no more than the limit, even from a file that grows meanwhile.
+    /// Reads no more than the limit, and what the file had at first if it grows meanwhile.
     fn read(&self, digest: &Digest, path: &Path, file: &File) -> Result<Vec<u8>, BlobError> {
         let size = file.metadata().map_err(failed("cannot look at", path))?.len();
         if size > self.bytes_max {
             return Err(BlobError::TooLarge { size, limit: self.bytes_max });
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        // Hashed on the way, while they are in the processor's cache.
-        let copied = Copied { from: self.reading(path, file).take(size.saturating_add(1)), to: &mut bytes };
-        let found = digest_of_reader(copied).map_err(failed("cannot read", path))?;
-        if found == *digest { Ok(bytes) } else { Err(BlobError::Corrupt { digest: *digest }) }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        match read_and_hash(self.reading(path, file), &mut bytes) {
+            Ok(found) if found == *digest => Ok(bytes),
+            Ok(_) => Err(BlobError::Corrupt { digest: *digest }),
+            // It became shorter meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(BlobError::Corrupt { digest: *digest }),
+            Err(error) => Err(failed("cannot read", path)(error).into()),
+        }
     }
 
     /// Makes the shard directory of a digest durable, whoever has made it: another thread or process may have done so a
@@ -149,6 +160,9 @@ impl FileBlobs {
     }
 
     fn sync_directory(&self, path: &Path) -> Result<(), FileError> {
+        if !self.syncs {
+            return Ok(());
+        }
         self.files.sync_directory(path).map_err(|error| {
             self.sync_failed.store(true, Ordering::SeqCst);
             failed("cannot sync directory", path)(error)
@@ -178,11 +192,17 @@ impl FileBlobs {
     fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> Result<(), FileError> {
         let file = self.files.create_file(temporary).map_err(failed("cannot create", temporary))?;
         self.files.write(temporary, &file, bytes).map_err(failed("cannot write", temporary))?;
+        if !self.syncs {
+            return Ok(());
+        }
         self.files.sync_file(temporary, &file).map_err(failed("cannot sync", temporary))
     }
 
     /// Makes a blob that was found, and read, as durable as one that was put.
     fn sync_found(&self, digest: &Digest, path: &Path, file: &File) -> Result<(), FileError> {
+        if !self.syncs {
+            return Ok(());
+        }
         let (shard, _) = self.shard_and_path(digest);
         self.ensure_shard(digest, &shard)?;
         self.files.sync_file(path, file).map_err(|error| {
@@ -338,18 +358,40 @@ impl BlobStore for FileBlobs {
     }
 }
 
-/// Keeps what is read of another.
-struct Copied<'a, R> {
-    from: R,
-    to: &'a mut Vec<u8>,
-}
-
-impl<R: Read> Read for Copied<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        self.to.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        Ok(read)
+/// Fills `bytes`, each part of it hashed while it is in the processor's cache: where there are many, on a thread beside the
+/// one that reads.
+fn read_and_hash(mut from: impl Read, bytes: &mut [u8]) -> io::Result<Digest> {
+    const PART: usize = 256 << 10;
+    /// Fewer are hashed before a thread has begun.
+    const BESIDE: usize = 4 << 20;
+    let beside = bytes.len() >= BESIDE;
+    let mut parts = bytes.chunks_mut(PART);
+    let mut hasher = blake3::Hasher::new();
+    if !beside {
+        parts.try_for_each(|part| {
+            from.read_exact(part)?;
+            hasher.update(part);
+            Ok::<_, io::Error>(())
+        })?;
+        return Ok(Digest::from_bytes(*hasher.finalize().as_bytes()));
     }
+    thread::scope(|scope| {
+        let (read, to_hash) = mpsc::channel::<&[u8]>();
+        let hashing = thread::Builder::new().name("foldlog-hash".to_owned()).spawn_scoped(scope, move || {
+            for part in to_hash {
+                hasher.update(part);
+            }
+            Digest::from_bytes(*hasher.finalize().as_bytes())
+        })?;
+        parts.try_for_each(|part| {
+            from.read_exact(part)?;
+            // Nobody hears it only if that thread panics, which joining it says.
+            let _ = read.send(part);
+            Ok::<_, io::Error>(())
+        })?;
+        drop(read);
+        hashing.join().map_err(|_| io::Error::other("the thread that hashes panicked"))
+    })
 }
 
 /// Whether a file holds exactly these bytes. One that cannot be read does not: whoever asks has the bytes, and mends it.

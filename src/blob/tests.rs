@@ -50,6 +50,12 @@ impl OnDisk {
         open(self.root.path(), BYTES_MAX).0
     }
 
+    /// The same files as a store of views.
+    fn of_snapshots(&self) -> FileBlobs {
+        let files = Arc::new(self.files.clone());
+        FileBlobs::of_snapshots(files, &self.blobs(), &self.root.path().join("tmp"), BYTES_MAX)
+    }
+
     /// What was done since the last call, with paths below the directory; the name of a temporary does not matter.
     fn operations(&self) -> Vec<String> {
         let shown = |path: &Path| match path.strip_prefix(self.root.path()).unwrap() {
@@ -197,19 +203,38 @@ fn a_blob_that_is_found_is_synced_with_every_directory_above_it_before_it_counts
 }
 
 #[test]
+fn stored_views_are_named_when_they_are_complete_and_nothing_of_them_is_synced() {
+    let disk = OnDisk::new();
+    let name = disk.of_snapshots().put(b"abc").unwrap().digest.to_string();
+    let expected = [
+        "create_directory blobs/64".to_owned(),
+        "create_file tmp".to_owned(),
+        "write tmp".to_owned(),
+        format!("rename blobs/64/{name}"),
+    ];
+    assert_eq!(disk.operations(), expected);
+    let again = disk.of_snapshots();
+    assert!(again.put(b"abc").unwrap().existed);
+    assert!(again.ensure_durable(&digest_of(b"abc")).unwrap());
+    assert_eq!(disk.operations(), [""; 0]);
+}
+
+#[test]
 fn a_damaged_file_is_found_by_every_read_and_healed_by_a_put_of_the_same_bytes() {
-    let damages: [fn(&Path); 4] = [
+    let damages: [fn(&Path); 5] = [
+        |path| fs::write(path, [0; 10]).unwrap(),
         |path| fs::write(path, b"some bytez").unwrap(),
         |path| fs::write(path, b"some").unwrap(),
         |path| fs::write(path, b"").unwrap(),
         |path| fs::write(path, b"some bytes and more").unwrap(),
     ];
-    for damage in damages {
+    let opened: [fn(&OnDisk) -> FileBlobs; 2] = [OnDisk::reopened, OnDisk::of_snapshots];
+    for (damage, open) in damages.into_iter().flat_map(|damage| opened.map(|open| (damage, open))) {
         let disk = OnDisk::new();
         let digest = disk.store.put(b"some bytes").unwrap().digest;
         damage(&disk.path(&digest));
 
-        let store = disk.reopened();
+        let store = open(&disk);
         assert!(matches!(store.get(&digest).unwrap_err(), BlobError::Corrupt { digest: damaged } if damaged == digest));
         assert!(matches!(store.ensure_durable(&digest).unwrap_err(), BlobError::Corrupt { .. }));
         assert!(!store.is_known_durable(&digest));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Store;
+use crate::actor::snapshots::Stored;
 use crate::error::{Error, ErrorKind};
 use crate::event_log::{AuditedSession, LogError, SessionRow};
 use crate::id::{BlobRef, Digest, EventId};
@@ -20,8 +21,8 @@ type Inspected = HashMap<Digest, Option<u64>>;
 
 impl<M: SessionModel> Store<M> {
     /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of each
-    /// session (ids, chain, record, type, time, append key), each reference, each blob file, each stored view. It repairs nothing, and a
-    /// problem ends neither the search nor, where anything can be said of it, the search in its session.
+    /// session (ids, chain, record, type, time, append key), each reference, each blob file, each stored view. It repairs
+    /// nothing, and a problem ends neither the search nor, where anything can be said of it, the search in its session.
     ///
     /// It runs on reader threads, a page or a blob at a time, beside everything else that the store does: no commit waits
     /// for it. Events that are appended meanwhile may be left out. SQLite's check of its structure is one read of the whole
@@ -91,7 +92,9 @@ impl<M: SessionModel> Store<M> {
         let snapshots = services.snapshots.clone();
         let looked = services.readers.read(move |reader| Ok(snapshots.verify::<M>(reader, &meta))).await;
         match hear(found, looked)? {
-            Some(Ok(is_there)) => found.snapshots += u64::from(is_there),
+            Some(Ok(Stored::Whole)) => found.snapshots += 1,
+            Some(Ok(Stored::Damaged)) => found.damaged_snapshots += 1,
+            Some(Ok(Stored::None)) => {}
             Some(Err(reason)) => {
                 let reason = format!("the stored view of session {session}: {reason}");
                 found.report(Problem::of_session(session.clone(), None, ErrorKind::CorruptStore { reason }.into()));

@@ -78,6 +78,9 @@ pub struct PowerCutReport {
     pub events_checked: u64,
     /// The acknowledged events that were not there, summed over the images: only at [`Durability::ProcessCrash`].
     pub events_given_up: u64,
+    /// The stored views that were gone or damaged, so that their logs were folded, summed over the images: they are not
+    /// synced.
+    pub snapshot_fallbacks: u64,
     /// Whether the sync that was to fail was met.
     pub sync_failed: bool,
     /// How many images did not keep what was promised.
@@ -108,8 +111,9 @@ impl std::fmt::Display for Loss {
 
 impl std::fmt::Display for PowerCutReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { operations, cuts, images, events_checked, lost, .. } = self;
+        let Self { operations, cuts, images, events_checked, snapshot_fallbacks, lost, .. } = self;
         write!(f, "{operations} operations, {cuts} cut points, {images} disks rebuilt, ")?;
+        write!(f, "{snapshot_fallbacks} stored views gone or damaged, ")?;
         write!(f, "{events_checked} acknowledged events looked for, {lost} lost")?;
         self.losses.iter().try_for_each(|loss| write!(f, "\n{loss}"))
     }
@@ -217,9 +221,10 @@ impl<M: SessionModel> PowerCuts<M> {
                         let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
                         report.images += 1;
                         match checked {
-                            Ok(given_up) => {
+                            Ok(found) => {
                                 report.events_checked += promised.events;
-                                report.events_given_up += given_up;
+                                report.events_given_up += found.given_up;
+                                report.snapshot_fallbacks += found.snapshot_fallbacks;
                             }
                             Err(what) => {
                                 report.lost += 1;

@@ -151,7 +151,8 @@ pub(super) async fn stored_views(config: StoreConfig) -> Result<(), Error> {
         for n in 1..=4 {
             session.append(TallyBody::Added(round * n))?.await?;
         }
-        session.append_batch(vec![TallyBody::named("a"), TallyBody::Added(9)])?.await?;
+        // Of several sectors, so that a cut may leave some of a view.
+        session.append_batch(vec![TallyBody::named(&"a".repeat(2000)), TallyBody::Added(9)])?.await?;
         store.close().await?;
     }
     Ok(())

@@ -5,17 +5,31 @@ use ::bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::agent::AppendList;
+use crate::agent::{AppendList, Entities};
 use crate::codec;
 
-/// A script of messages and evals, and a turn or a step now and then.
+/// A script of messages and evals, and of turns and steps that are ended, but for a few.
 fn script(events: u64) -> Script {
-    Script::of((0..events).map(|n| match n % 7 {
-        0 => AgentBody::TurnStarted(Turn::default()),
-        1 => AgentBody::StepStarted(Step::default()),
-        2 | 3 => AgentBody::EvalAdded(Eval { code: Some(format!("run({n})").into()), ..Eval::default() }),
-        _ => AgentBody::MessageAppended(Message::user(format!("number {n}"))),
+    Script::of((0..events).map(|n| {
+        let id = n / 9 + 1;
+        let is_ended = id % 150 != 20;
+        match n % 9 {
+            0 => AgentBody::TurnStarted(Turn::default()),
+            1 => AgentBody::StepStarted(Step::default()),
+            2 | 3 => AgentBody::EvalAdded(Eval { code: Some(format!("run({n})").into()), ..Eval::default() }),
+            4 if is_ended => AgentBody::TurnPut(turn(id, TurnStatus::Final)),
+            5 if is_ended => AgentBody::StepPut(step(id, StepStatus::Done)),
+            _ => AgentBody::MessageAppended(Message::user(format!("number {n}"))),
+        }
     }))
+}
+
+fn turn(id: u64, status: TurnStatus) -> Turn {
+    Turn { id: TurnId::new(id), status, ..Turn::default() }
+}
+
+fn step(id: u64, status: StepStatus) -> Step {
+    Step { id: StepId::new(id), status, ..Step::default() }
 }
 
 fn bytes_of(view: &AgentView) -> Bytes {
@@ -49,7 +63,13 @@ proptest! {
             prop_assert_eq!(&part.messages[place], &folded.messages[place]);
             let id = folded.messages[place].id;
             prop_assert_eq!(part.message(id), folded.message(id));
+            // Also one that is not there, and the next one.
+            let id = index.index(folded.turns.len() + 2) as u64;
+            prop_assert_eq!(part.turns.get(TurnId::new(id)), folded.turns.get(TurnId::new(id)));
+            prop_assert_eq!(part.steps.get(StepId::new(id)), folded.steps.get(StepId::new(id)));
         }
+        prop_assert_eq!(untouched.unfinished(), folded.unfinished());
+        prop_assert_eq!(untouched.progress(), folded.progress());
         prop_assert_eq!(format!("{whole:?}"), format!("{folded:?}"));
         for view in [&untouched, &part, &whole] {
             prop_assert_eq!(&bytes_of(view), &bytes);
@@ -64,10 +84,30 @@ proptest! {
             }
             other.apply(event.id(), event.at(), AgentBody::MessageAppended(Message::user("another")));
         }
+        // Entities of any age are put again, ended or running, and some whose ids were never given.
+        for index in &touched {
+            let id = index.index(folded.turns.len() + 4) as u64 * 2 / 3 + 1;
+            let id = if id % 7 == 0 { id << 20 } else { id };
+            for view in [&mut folded, &mut part] {
+                let body = match id % 4 {
+                    0 => AgentBody::TurnPut(turn(id, TurnStatus::Running)),
+                    1 => AgentBody::TurnPut(turn(id, TurnStatus::Timeout)),
+                    2 => AgentBody::StepPut(step(id, StepStatus::Running)),
+                    _ => AgentBody::StepPut(step(id, StepStatus::Error)),
+                };
+                view.apply(EventId::new(before + after + 1), time(EventId::new(1)), body);
+            }
+        }
         prop_assert_eq!(&part, &folded);
+        prop_assert_eq!(part.unfinished(), folded.unfinished());
+        prop_assert_eq!(loaded(&bytes_of(&part)).unfinished(), folded.unfinished());
+        for turn in folded.turns.iter() {
+            prop_assert_eq!(part.turns.get(turn.id), Some(turn));
+        }
+        prop_assert_eq!(format!("{:?}", part.steps), format!("{:?}", folded.steps));
         prop_assert_eq!(bytes_of(&part), bytes_of(&folded));
         prop_assert_eq!(&loaded(&bytes_of(&part)), &folded);
-        prop_assert_eq!(other == folded, after == 0);
+        prop_assert_eq!(other == folded, after == 0 && touched.is_empty());
         prop_assert_eq!(bytes_of(&untouched), bytes);
     }
 }
@@ -77,8 +117,12 @@ fn what_a_recovery_and_the_next_snapshot_ask_decodes_nothing() {
     let mut folded = script(7000).view;
     let mut view = loaded(&bytes_of(&folded));
     // The first chunk and the last one, which is not full.
-    assert_eq!(decoded(&view.messages), (2, 45));
-    assert_eq!(decoded(&view.evals), (2, 30));
+    assert_eq!(decoded(&view.messages), (2, 35));
+    assert_eq!(decoded(&view.evals), (2, 23));
+    // Those, and the chunks of what is not ended.
+    let entities = |view: &AgentView| (decoded(view.turns.stored()), decoded(view.steps.stored()));
+    assert_eq!(entities(&view), ((6, 7), (6, 7)));
+    assert_eq!(view.unfinished().len(), 12);
     assert_eq!((view.progress(), view.unfinished()), (folded.progress(), folded.unfinished()));
     assert_eq!(view.turns_taken(), folded.turns_taken());
     assert_eq!(Agent::counters(&view), folded.counters);
@@ -90,7 +134,8 @@ fn what_a_recovery_and_the_next_snapshot_ask_decodes_nothing() {
     }
     let bytes = bytes_of(&view);
     assert_eq!(loaded(&bytes), view);
-    assert_eq!((decoded(&view.messages), decoded(&view.evals)), ((2, 45), (2, 30)));
+    assert_eq!((decoded(&view.messages), decoded(&view.evals)), ((2, 35), (2, 23)));
+    assert_eq!(entities(&view), ((6, 7), (6, 7)));
     // A search looks at one chunk for each time that the list can be halved.
     let id = view.messages.last().unwrap().id;
     assert_eq!(view.message(id), folded.message(id));
@@ -99,12 +144,28 @@ fn what_a_recovery_and_the_next_snapshot_ask_decodes_nothing() {
 }
 
 /// Of `script(1000)`, at view schema 1.
-const LONG_VIEW_1: &str = "36418cf41e7b40a45a522c39eb8ad828393b6fc75f135d7545f63e2df0ae2792";
+const LONG_VIEW_1: &str = "798b3914a8d01cae6233d8b32209938fc59beddc9d81e03f9e8e77d3a17e5f6f";
 
 #[test]
 fn the_bytes_of_a_long_view_are_those_of_its_schema() {
     let found = codec::digest(&bytes_of(&script(1000).view)).to_string();
     assert_eq!((Agent::VIEW_SCHEMA, &*found), (1, LONG_VIEW_1), "the bytes of a view changed: raise VIEW_SCHEMA");
+}
+
+#[test]
+fn entities_whose_ids_or_unfinished_ones_do_not_fit_are_refused() {
+    let list: AppendList<Turn> =
+        (1..=100).map(|id| turn(id, if id == 7 { TurnStatus::Running } else { TurnStatus::Final }).into()).collect();
+    let of = |runs: &[(u64, u64)], unfinished: &[u64]| {
+        Entities::<TurnId, _>::of(list.clone(), runs, unfinished, Turn::is_running)
+    };
+    assert_eq!(of(&[(1, 100)], &[6]).unwrap().get(TurnId::new(100)).unwrap().id, TurnId::new(100));
+    for runs in [&[(1, 99)][..], &[(1, 101)], &[(1, 100), (500, 0)], &[(1, u64::MAX), (2, 100)], &[]] {
+        assert!(of(runs, &[6]).is_none(), "{runs:?}");
+    }
+    for unfinished in [&[5][..], &[6, 7], &[100], &[u64::MAX]] {
+        assert!(of(&[(1, 100)], unfinished).is_none(), "{unfinished:?}");
+    }
 }
 
 /// Where the messages from 65 on begin: with their number, and the first one's id.
@@ -147,9 +208,9 @@ fn a_view_whose_chunks_are_not_as_long_as_they_should_be_is_refused() {
     refused(&|bytes| bytes[second] = 63);
     refused(&|bytes| bytes[0] ^= 1);
     refused(&|bytes| bytes[3] = 255);
-    // The first thing behind the session, which is none: the number of messages, 428 of them.
-    assert_eq!(bytes[4..8], [0, 251, 172, 1]);
-    for items in [427, 429, 64, 0, u16::MAX] {
+    // The first thing behind the session, which is none: the number of messages, 335 of them.
+    assert_eq!(bytes[4..8], [0, 251, 79, 1]);
+    for items in [334, 336, 64, 0, u16::MAX] {
         refused(&|bytes| bytes[6..8].copy_from_slice(&u16::to_le_bytes(items)));
     }
     // 128 in two full chunks, which would go well with any other number.

@@ -73,15 +73,22 @@ pub(super) struct Check<M: SessionModel> {
     pub(super) model: PhantomData<M>,
 }
 
+/// What is there, if nothing is wrong.
+pub(super) struct Found {
+    /// How many acknowledged events are gone, where that is allowed.
+    pub(super) given_up: u64,
+    pub(super) snapshot_fallbacks: u64,
+}
+
 impl<M: SessionModel> Check<M> {
-    /// Tells how many acknowledged events are gone, where that is allowed; what is wrong otherwise.
-    pub(super) fn run(&self, image: &Image, promised: &Promised) -> Result<u64, String> {
+    /// What is wrong is the error.
+    pub(super) fn run(&self, image: &Image, promised: &Promised) -> Result<Found, String> {
         let disk = TestDisk::volatile().map_err(|error| error.to_string())?;
         image.write_to(disk.path()).map_err(|error| format!("the disk cannot be rebuilt: {error}"))?;
         futures::executor::block_on(self.open_and_look(&disk, promised))
     }
 
-    async fn open_and_look(&self, disk: &TestDisk, promised: &Promised) -> Result<u64, String> {
+    async fn open_and_look(&self, disk: &TestDisk, promised: &Promised) -> Result<Found, String> {
         let medium: Arc<Mutex<Option<Arc<dyn LogMedium>>>> = Arc::default();
         let mut config = disk.config();
         let seen = Arc::clone(&medium);
@@ -97,7 +104,8 @@ impl<M: SessionModel> Check<M> {
             None => Err("the store opened no log".to_owned()),
         };
         let closed = store.close().await.map_err(|error| format!("the store does not close: {error}"));
-        looked.and_then(|given_up| closed.map(|()| given_up))
+        let snapshot_fallbacks = store.stats().snapshot_fallbacks;
+        looked.and_then(|given_up| closed.map(|()| Found { given_up, snapshot_fallbacks }))
     }
 
     async fn look(&self, store: &Store<M>, medium: &dyn LogMedium, promised: &Promised) -> Result<u64, String> {
