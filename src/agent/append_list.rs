@@ -23,11 +23,20 @@ pub struct AppendList<T> {
 enum Chunk<T> {
     Growing(Box<[OnceLock<Arc<T>>; CHUNK]>),
     /// Always full.
-    Packed {
-        bytes: Bytes,
-        unpack: Unpack<T>,
-        items: OnceLock<Items<T>>,
-    },
+    Packed(Packed<T>),
+}
+
+pub(super) struct Packed<T> {
+    pub(super) bytes: Bytes,
+    unpack: Unpack<T>,
+    items: OnceLock<Items<T>>,
+}
+
+impl<T> Packed<T> {
+    /// Decoded for the moment, if nobody has looked at it.
+    fn fresh(&self) -> Option<Items<T>> {
+        self.items.get().is_none().then(|| (self.unpack)(&self.bytes))
+    }
 }
 
 pub(super) type Items<T> = Box<[Arc<T>; CHUNK]>;
@@ -43,7 +52,7 @@ impl<T> Chunk<T> {
     fn get(&self, place: usize) -> Option<&Arc<T>> {
         match self {
             Self::Growing(slots) => slots.get(place)?.get(),
-            Self::Packed { bytes, unpack, items } => items.get_or_init(|| unpack(bytes)).get(place),
+            Self::Packed(Packed { bytes, unpack, items }) => items.get_or_init(|| unpack(bytes)).get(place),
         }
     }
 
@@ -54,14 +63,14 @@ impl<T> Chunk<T> {
                 Some(slot) => slot.set(item),
                 None => Err(item),
             },
-            Self::Packed { .. } => Err(item),
+            Self::Packed(_) => Err(item),
         }
     }
 
-    fn packed(&self) -> Option<&Bytes> {
+    fn packed(&self) -> Option<&Packed<T>> {
         match self {
             Self::Growing(_) => None,
-            Self::Packed { bytes, .. } => Some(bytes),
+            Self::Packed(packed) => Some(packed),
         }
     }
 }
@@ -149,25 +158,24 @@ impl<T> AppendList<T> {
     /// Adds a full chunk behind full ones.
     pub(super) fn push_packed(&mut self, bytes: Bytes, unpack: Unpack<T>) {
         debug_assert!(self.len.is_multiple_of(CHUNK), "a chunk behind one that is not full");
-        self.chunks.push_back(Arc::new(Chunk::Packed { bytes, unpack, items: OnceLock::new() }));
+        self.chunks.push_back(Arc::new(Chunk::Packed(Packed { bytes, unpack, items: OnceLock::new() })));
         self.len += CHUNK;
     }
 
     /// How many chunks nobody has looked at.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        let is_waiting =
-            |chunk: &&Arc<Chunk<T>>| matches!(&***chunk, Chunk::Packed { items, .. } if items.get().is_none());
+        let is_waiting = |chunk: &&Arc<Chunk<T>>| chunk.packed().is_some_and(|packed| packed.items.get().is_none());
         self.chunks.iter().filter(is_waiting).count()
     }
 
-    /// The bytes of the chunk that begins at a place, if it is packed.
-    pub(super) fn packed(&self, start: usize) -> Option<&Bytes> {
+    /// The chunk that begins at a place, if it is packed.
+    pub(super) fn packed(&self, start: usize) -> Option<&Packed<T>> {
         self.chunks.get(start / CHUNK)?.packed()
     }
 
-    /// Chunk by chunk: its items, and the bytes that they were decoded from, or will be.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = (Iter<'_, T>, Option<&Bytes>)> {
+    /// Chunk by chunk: its items, and what they were decoded from, or will be.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (Iter<'_, T>, Option<&Packed<T>>)> {
         self.chunks.iter().enumerate().map(|(number, chunk)| {
             let start = number * CHUNK;
             (self.range(start..self.len.min(start + CHUNK)), chunk.packed())
@@ -194,15 +202,31 @@ impl<T: PartialEq> PartialEq for AppendList<T> {
 }
 
 /// Whether two collections of equal length have equal items. Packed items are of equal bytes when they are equal, and are
-/// not decoded for it.
+/// not decoded for it; others are, a chunk at a time, and stay packed: a comparison takes no memory.
 pub(super) fn equal_chunks<'a, T: PartialEq + 'a, I: Iterator<Item = &'a Arc<T>>>(
-    ones: impl Iterator<Item = (I, Option<&'a Bytes>)>,
-    others: impl Iterator<Item = (I, Option<&'a Bytes>)>,
+    ones: impl Iterator<Item = (I, Option<&'a Packed<T>>)>,
+    others: impl Iterator<Item = (I, Option<&'a Packed<T>>)>,
 ) -> bool {
-    ones.zip(others).all(|((items, bytes), (others, other_bytes))| {
-        bytes.is_some() && bytes == other_bytes
-            || items.zip(others).all(|(one, other)| Arc::ptr_eq(one, other) || one == other)
+    ones.zip(others).all(|((items, packed), (others, other_packed))| {
+        if let (Some(packed), Some(other)) = (packed, other_packed)
+            && packed.bytes == other.bytes
+        {
+            return true;
+        }
+        match (packed.and_then(Packed::fresh), other_packed.and_then(Packed::fresh)) {
+            (None, None) => equal(items, others),
+            (Some(fresh), None) => equal(fresh.iter(), others),
+            (None, Some(fresh)) => equal(items, fresh.iter()),
+            (Some(fresh), Some(other)) => fresh == other,
+        }
     })
+}
+
+fn equal<'a, 'b, T: PartialEq + 'a + 'b>(
+    ones: impl Iterator<Item = &'a Arc<T>>,
+    others: impl Iterator<Item = &'b Arc<T>>,
+) -> bool {
+    ones.zip(others).all(|(one, other)| Arc::ptr_eq(one, other) || one == other)
 }
 
 impl<T: fmt::Debug> fmt::Debug for AppendList<T> {

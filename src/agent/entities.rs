@@ -4,10 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use imbl::{OrdMap, Vector};
 
-use super::append_list::{AppendList, CHUNK, equal_chunks};
+use super::append_list::{AppendList, CHUNK, Packed, equal_chunks};
 
 /// Entities in the order in which they came, found by id. Clones share structure; a put costs logarithmic time.
 ///
@@ -148,7 +147,7 @@ impl<K, T> Entities<K, T> {
     }
 
     /// As `AppendList::chunks` has them.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = (impl Iterator<Item = &Arc<T>>, Option<&Bytes>)> {
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (impl Iterator<Item = &Arc<T>>, Option<&Packed<T>>)> {
         (0..self.stored.len() + self.items.len()).step_by(CHUNK).map(|start| {
             let end = start + CHUNK;
             let is_as_stored = self.aside.range(start..end).next().is_none();

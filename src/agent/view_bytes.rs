@@ -19,7 +19,7 @@ use bytes::{Buf, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::append_list::{AppendList, CHUNK, Items};
+use super::append_list::{AppendList, CHUNK, Items, Packed};
 use super::counters::Counters;
 use super::entities::Entities;
 use super::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus};
@@ -114,14 +114,14 @@ fn take(bytes: &mut Bytes, len: u32) -> Result<Bytes, DecodeError> {
 /// Writes the chunks of a list. One that is packed still, or was, has the bytes that its items would have.
 fn pack<'a, T: Serialize + 'a>(
     len: usize,
-    list: impl Iterator<Item = (impl Iterator<Item = &'a Arc<T>>, Option<&'a Bytes>)>,
+    list: impl Iterator<Item = (impl Iterator<Item = &'a Arc<T>>, Option<&'a Packed<T>>)>,
     chunks: &mut Vec<u8>,
 ) -> Option<Outline> {
     let mut outline = Outline { items: len as u64, chunk_bytes: Vec::new() };
     for (items, packed) in list {
         let before = chunks.len();
         match packed {
-            Some(bytes) => chunks.extend_from_slice(bytes),
+            Some(packed) => chunks.extend_from_slice(&packed.bytes),
             None => chunks.extend(encode_view(&items.map(|item| &**item).collect::<Vec<_>>())?),
         }
         outline.chunk_bytes.push(u32::try_from(chunks.len() - before).ok()?);
@@ -141,7 +141,7 @@ fn pack_entities<K: Into<u64>, T: Serialize>(
     })
 }
 
-fn unpack<T: Packed>(outline: &Outline, bytes: &mut Bytes) -> Result<AppendList<T>, DecodeError> {
+fn unpack<T: Stored>(outline: &Outline, bytes: &mut Bytes) -> Result<AppendList<T>, DecodeError> {
     let mut list = AppendList::default();
     let mut left = outline.items;
     for (number, len) in outline.chunk_bytes.iter().enumerate() {
@@ -161,7 +161,7 @@ fn unpack<T: Packed>(outline: &Outline, bytes: &mut Bytes) -> Result<AppendList<
     if left == 0 { Ok(list) } else { Err(malformed("a list has fewer items than it says")) }
 }
 
-fn unpack_entities<K, T: Packed>(
+fn unpack_entities<K, T: Stored>(
     outline: &EntitiesOutline,
     is_unfinished: impl Fn(&T) -> bool,
     bytes: &mut Bytes,
@@ -171,7 +171,7 @@ fn unpack_entities<K, T: Packed>(
         .ok_or_else(|| malformed("ids or unfinished entities do not fit the list"))
 }
 
-fn unpack_full<T: Packed>(bytes: &[u8]) -> Items<T> {
+fn unpack_full<T: Stored>(bytes: &[u8]) -> Items<T> {
     let items = decode_view::<Vec<T>>(bytes).and_then(|items| {
         let items: Vec<_> = items.into_iter().map(Arc::new).collect();
         items.into_boxed_slice().try_into().map_err(|_| malformed("not a full chunk"))
@@ -184,34 +184,34 @@ fn unpack_full<T: Packed>(bytes: &[u8]) -> Items<T> {
 }
 
 /// What is stored in chunks.
-trait Packed: DeserializeOwned {
+trait Stored: DeserializeOwned {
     /// What stands where an item cannot be read: nobody takes it for one.
     fn unreadable() -> Self;
 }
 
 const UNREADABLE: &str = "foldlog.unreadable";
 
-impl Packed for Message {
+impl Stored for Message {
     fn unreadable() -> Self {
         Self::text(Role::Other(UNREADABLE.to_owned()), "this message of a stored view cannot be read")
     }
 }
 
-impl Packed for Turn {
+impl Stored for Turn {
     fn unreadable() -> Self {
         let error = Failure::new(UNREADABLE, "this turn of a stored view cannot be read");
         Self { status: TurnStatus::Error, error: Some(error), ..Self::default() }
     }
 }
 
-impl Packed for Step {
+impl Stored for Step {
     fn unreadable() -> Self {
         let error = Failure::new(UNREADABLE, "this step of a stored view cannot be read");
         Self { status: StepStatus::Error, error: Some(error), ..Self::default() }
     }
 }
 
-impl Packed for Eval {
+impl Stored for Eval {
     fn unreadable() -> Self {
         let error = Failure::new(UNREADABLE, "this eval of a stored view cannot be read");
         Self { status: EvalStatus::Error, error: Some(error), ..Self::default() }

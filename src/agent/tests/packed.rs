@@ -76,6 +76,10 @@ proptest! {
         }
         prop_assert!(untouched == part && part == whole && whole == untouched);
         prop_assert_eq!(&untouched, &folded);
+        // Neither is decoded when they are compared.
+        let left = untouched.messages.waiting() + untouched.steps.stored().waiting();
+        let first = loaded(&bytes);
+        prop_assert_eq!(left, first.messages.waiting() + first.steps.stored().waiting());
         // It goes on like any view, and so does the one that it was cloned from.
         let mut other = part.clone();
         for event in &all.events[usize::try_from(before).unwrap()..] {
