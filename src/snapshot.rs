@@ -39,7 +39,8 @@ pub struct SnapshotPolicy {
     /// take less time by the byte.
     pub every_bytes: u64,
     /// One is due when a session is closed that has so many events since the last. Default 4,096: to fold them again took
-    /// 5 ms, and a store that closes with many sessions would write as many files.
+    /// 5 ms. A store that closes stores no views: with many sessions that would take longer than it may, and what is not
+    /// stored by then is folded soon enough.
     pub closing_events: u64,
     /// The largest snapshot. Default 64 MiB, as for a blob: a larger view is folded from its events.
     pub bytes_max: u64,

@@ -116,6 +116,32 @@ async fn a_stored_view_and_its_tail_are_the_fold_of_all_events() {
     }
 }
 
+/// A store with many sessions would not be done with theirs in time.
+#[actix::test]
+async fn a_session_that_is_closed_stores_its_view_and_a_store_that_closes_stores_none() {
+    for disk in [TestDisk::directory(), TestDisk::memory()] {
+        let store = open::<Agent>(&disk, |config| {
+            config.snapshots = SnapshotPolicy { closing_events: 3, ..SnapshotPolicy::OFF };
+        })
+        .await;
+        let mut dice = Dice::new(1);
+        for (name, events, written) in [("short", 2, 0), ("long", 3, 1)] {
+            let session = store.open_session(name).await.unwrap();
+            for _ in 0..events {
+                session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+            }
+            session.close().await.unwrap();
+            assert_eq!(store.stats().snapshots_written, written, "{name}");
+        }
+        let session = store.open_session("open").await.unwrap();
+        for _ in 0..10 {
+            session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+        }
+        store.close().await.unwrap();
+        assert_eq!(store.stats().snapshots_written, 1);
+    }
+}
+
 /// A directory whose session `s` has 40 events, 30 of them in a snapshot, and the view of all.
 async fn prepared() -> (TestDisk, PathBuf, foldlog::View<Agent>) {
     let disk = TestDisk::directory();
@@ -127,6 +153,7 @@ async fn prepared() -> (TestDisk, PathBuf, foldlog::View<Agent>) {
         for _ in 0..30 {
             session.append(agent_body(&mut dice)).unwrap().await.unwrap();
         }
+        session.close().await.unwrap();
     }
     store.close().await.unwrap();
     assert_eq!(files_in(&path).len(), 2);
@@ -206,6 +233,7 @@ async fn a_damaged_file_is_replaced_by_the_next_view_that_is_due() {
             assert_eq!(*session.view().unwrap().state(), folded(&session).await);
             // Claims the log, as an append would.
             drop(session.take_turn().await.unwrap());
+            session.close().await.unwrap();
             store.close().await.unwrap();
             let stats = store.stats();
             let found = (stats.snapshot_hits, stats.snapshot_fallbacks, stats.snapshots_written);
@@ -444,6 +472,7 @@ async fn a_view_over_the_limit_is_not_stored_and_one_below_it_is() {
         for _ in 0..5 {
             session.append(AgentBody::MessageAppended(Message::user("x".repeat(1000)))).unwrap().await.unwrap();
         }
+        session.close().await.unwrap();
         store.close().await.unwrap();
         assert_eq!(store.stats().snapshots_written, expected);
         assert_eq!(files_in(&disk.path().unwrap()).len() as u64, expected);

@@ -48,6 +48,7 @@ impl Long {
             let bodies = (from..self.events.min(from + 4096)).map(self.body).collect();
             session.append_batch(bodies).unwrap().await.unwrap();
         }
+        session.close().await.unwrap();
         store.close().await.unwrap();
         directory
     }

@@ -56,6 +56,7 @@ impl<M: SessionModel> SessionActor<M> {
                 config: &services.config,
                 blobs: &*services.blobs,
                 counters: &services.counters,
+                store_closes: services.check_open().is_err(),
             };
             let mut state = lock(&entry.state);
             step(&mut state, &env);

@@ -61,6 +61,7 @@ pub(crate) struct Env<'a> {
     pub(crate) config: &'a StoreConfig,
     pub(crate) blobs: &'a dyn BlobStore,
     pub(crate) counters: &'a Counters,
+    pub(crate) store_closes: bool,
 }
 
 /// One thing asked of the session, in the order of the calls.

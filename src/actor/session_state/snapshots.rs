@@ -35,7 +35,8 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Whether closing has to wait for a snapshot.
     pub(super) fn snapshot_before_closing(&mut self, env: &Env<'_>) -> bool {
-        if !self.snapshots.has_failed && self.snapshots.tail.is_due_on_closing(&env.config.snapshots) {
+        let is_due = self.snapshots.tail.is_due_on_closing(&env.config.snapshots);
+        if is_due && !env.store_closes && !self.snapshots.has_failed {
             self.take_snapshot();
         }
         self.snapshots.is_taking

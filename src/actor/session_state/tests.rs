@@ -37,7 +37,7 @@ impl Bench {
 
     fn with<T>(&mut self, step: impl FnOnce(&mut SessionState<Agent>, &Env<'_>) -> T) -> T {
         let Self { state, config, blobs, counters } = self;
-        step(state, &Env { now: Timestamp::default(), config, blobs, counters })
+        step(state, &Env { now: Timestamp::default(), config, blobs, counters, store_closes: false })
     }
 
     fn claim(&mut self, claim: Claim) -> oneshot::Receiver<Result<(), Error>> {
