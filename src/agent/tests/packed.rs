@@ -91,7 +91,7 @@ proptest! {
         // Entities of any age are put again, ended or running, and some whose ids were never given.
         for index in &touched {
             let id = index.index(folded.turns.len() + 4) as u64 * 2 / 3 + 1;
-            let id = if id % 7 == 0 { id << 20 } else { id };
+            let id = if id.is_multiple_of(7) { id << 20 } else { id };
             for view in [&mut folded, &mut part] {
                 let body = match id % 4 {
                     0 => AgentBody::TurnPut(turn(id, TurnStatus::Running)),
