@@ -18,6 +18,11 @@ use super::{BlobError, BlobStore, Put, Shelf, digest_of, digest_of_reader, list}
 use crate::files::{FileError, FileId, Files, Reading, failed, unless};
 use crate::id::Digest;
 
+/// A put syncs what it writes, so the system's cache would only be in the way: a page is found for each block, filled, and
+/// written from there, which was most of what a put of 1 MiB cost the processor. The price is that the first read comes
+/// from the disk. Smaller ones gain little.
+pub(super) const UNCACHED_BYTES_MIN: usize = 256 << 10;
+
 /// A blob store in a directory that other store objects, in this process and in others, use at the same time.
 #[derive(Debug)]
 pub(crate) struct FileBlobs {
@@ -25,6 +30,8 @@ pub(crate) struct FileBlobs {
     blobs: PathBuf,
     tmp: PathBuf,
     bytes_max: u64,
+    /// From this size on, what is put is written past the system's cache.
+    uncached_bytes_min: usize,
     /// How the names of its temporaries begin: another blob store of the same owner may have the same directory for them.
     temporaries_of: &'static str,
     next_temporary: AtomicU64,
@@ -49,6 +56,7 @@ impl FileBlobs {
             blobs: blobs.to_owned(),
             tmp: tmp.to_owned(),
             bytes_max,
+            uncached_bytes_min: UNCACHED_BYTES_MIN,
             temporaries_of: "",
             next_temporary: AtomicU64::new(0),
             known: Known::default(),
@@ -80,7 +88,12 @@ impl FileBlobs {
 
     /// The same for the stored views of an owner, beside its blobs.
     pub(crate) fn of_snapshots(files: Arc<dyn Files>, snapshots: &Path, tmp: &Path, bytes_max: u64) -> Self {
-        Self { temporaries_of: "snapshot-", ..Self::new(files, snapshots, tmp, bytes_max) }
+        // Read when the session is next opened, and written where nobody waits for it.
+        Self {
+            temporaries_of: "snapshot-",
+            uncached_bytes_min: usize::MAX,
+            ..Self::new(files, snapshots, tmp, bytes_max)
+        }
     }
 
     /// Removes the files of this time and before that `is_named` does not know.
@@ -177,7 +190,12 @@ impl FileBlobs {
 
     fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> Result<(), FileError> {
         let file = self.files.create_file(temporary).map_err(failed("cannot create", temporary))?;
-        self.files.write(temporary, &file, bytes).map_err(failed("cannot write", temporary))?;
+        let written = if bytes.len() < self.uncached_bytes_min {
+            self.files.write(temporary, &file, bytes)
+        } else {
+            self.files.write_uncached(temporary, &file, bytes)
+        };
+        written.map_err(failed("cannot write", temporary))?;
         self.files.sync_file(temporary, &file).map_err(failed("cannot sync", temporary))
     }
 
