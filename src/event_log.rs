@@ -214,15 +214,30 @@ pub(crate) trait LogReader: Send {
     /// Sessions in the order of their ids, after `after`.
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError>;
 
-    /// Events after `after`, in order: up to `events_max`, and at least one however large. A page that ends where the log
-    /// ends has looked at that end from both sides, for an index that lost its last entries shows a shorter log.
+    /// Puts events after `after`, in order, in place of what is in the page: up to `events_max`, and at least one however
+    /// large. A page that ends where the log ends has looked at that end from both sides, for an index that lost its last
+    /// entries shows a shorter log.
+    fn page_into(
+        &mut self,
+        page: &mut StoredPage,
+        log: LogKey,
+        after: EventId,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), LogError>;
+
+    /// The same in a page of its own.
     fn page(
         &mut self,
         log: LogKey,
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<StoredPage, LogError>;
+    ) -> Result<StoredPage, LogError> {
+        let mut page = StoredPage::default();
+        self.page_into(&mut page, log, after, events_max, bytes_max)?;
+        Ok(page)
+    }
 
     /// The first event of the append that used the key.
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError>;

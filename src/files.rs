@@ -1,5 +1,8 @@
 //! The one place through which foldlog uses files: each operation can be recorded, and made to fail.
 
+#[cfg(target_os = "linux")]
+mod uncached;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -16,6 +19,9 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Makes a new file, readable by its owner alone whatever the umask. An existing one is an error.
     fn create_file(&self, path: &Path) -> io::Result<File>;
     fn write(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()>;
+    /// The same for many bytes that are to be synced at once, and not soon to be read: past the system's cache, where the
+    /// file system can do that. They are no more durable before the sync than after a [`write`](Self::write).
+    fn write_uncached(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()>;
     fn sync_file(&self, path: &Path, file: &File) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
@@ -62,6 +68,12 @@ impl Files for OsFiles {
     }
 
     fn write(&self, _path: &Path, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+
+    fn write_uncached(&self, _path: &Path, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        let bytes = uncached::write_blocks(file, bytes)?;
         file.write_all(bytes)
     }
 

@@ -110,12 +110,13 @@ impl<M: SessionModel> Recovered<M> {
 /// Reads one page as it is stored. An event that cannot be read is named with its session.
 fn read(
     reader: &mut dyn LogReader,
+    page: &mut StoredPage,
     session: &SessionId,
     log: LogMeta,
     after: EventId,
     events_max: usize,
-) -> Result<StoredPage, Error> {
-    reader.page(log.key, after, events_max, PAGE_BYTES_MAX).map_err(|error| match error {
+) -> Result<(), Error> {
+    reader.page_into(page, log.key, after, events_max, PAGE_BYTES_MAX).map_err(|error| match error {
         LogError::CorruptEvent { event, reason } => corrupt(session, event, reason),
         error => error.into(),
     })
@@ -150,26 +151,36 @@ fn decode_body<M: SessionModel>(
     schema: u16,
     body: &[u8],
 ) -> Result<Event<M>, Error> {
-    let decoded = catch_unwind(|| {
-        let body = M::decode(stored.event_type, schema, body)?;
-        Ok((M::event_type(&body), body))
-    });
-    match decoded.unwrap_or_else(|_| Err(DecodeError::Malformed { reason: "decode panicked".to_owned() })) {
-        // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
-        Ok((event_type, _)) if schema == M::SCHEMA && event_type != stored.event_type => {
-            let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
-            Err(corrupt(session, stored.id, reason))
-        }
-        Ok((_, body)) => Ok(Event::new(stored.id, stored.at, body)),
-        Err(DecodeError::Unknown) => Err(ErrorKind::NewerRecord {
+    catch_unwind(|| decode_unguarded(session, stored, schema, body)).unwrap_or_else(|_| Err(panicked(session, stored)))
+}
+
+fn panicked(session: &SessionId, stored: StoredRow<'_>) -> Error {
+    corrupt(session, stored.id, "decode panicked".to_owned())
+}
+
+/// The model's `decode` may panic.
+fn decode_unguarded<M: SessionModel>(
+    session: &SessionId,
+    stored: StoredRow<'_>,
+    schema: u16,
+    body: &[u8],
+) -> Result<Event<M>, Error> {
+    let body = M::decode(stored.event_type, schema, body).map_err(|error| match error {
+        DecodeError::Unknown => Error::from(ErrorKind::NewerRecord {
             session: session.clone(),
             event: stored.id,
             event_type: stored.event_type.to_owned(),
             schema,
-        }
-        .into()),
-        Err(DecodeError::Malformed { reason }) => Err(corrupt(session, stored.id, reason)),
+        }),
+        DecodeError::Malformed { reason } => corrupt(session, stored.id, reason),
+    })?;
+    // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
+    let event_type = M::event_type(&body);
+    if schema == M::SCHEMA && event_type != stored.event_type {
+        let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
+        return Err(corrupt(session, stored.id, reason));
     }
+    Ok(Event::new(stored.id, stored.at, body))
 }
 
 pub(crate) fn corrupt(session: &SessionId, event: EventId, reason: String) -> Error {
@@ -204,7 +215,8 @@ pub(crate) fn read_page<M: SessionModel>(
     after: EventId,
     events_max: usize,
 ) -> Result<EventPage<M>, Error> {
-    let stored = read(reader, session, log, after, events_max)?;
+    let mut stored = StoredPage::default();
+    read(reader, &mut stored, session, log, after, events_max)?;
     let mut events = Vec::with_capacity(stored.len());
     let mut head = Head::before_first(log);
     if after > EventId::ZERO && !stored.is_empty() {

@@ -67,6 +67,14 @@ impl Files for FaultyFiles {
         OsFiles.write(path, file, bytes)
     }
 
+    fn write_uncached(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.before("write_uncached", path) {
+            OsFiles.write_uncached(path, file, &bytes[..bytes.len() / 2])?;
+            return Err(error);
+        }
+        OsFiles.write_uncached(path, file, bytes)
+    }
+
     fn sync_file(&self, path: &Path, file: &File) -> io::Result<()> {
         self.before("sync_file", path)?;
         OsFiles.sync_file(path, file)

@@ -179,6 +179,25 @@ fn a_put_syncs_file_then_renames_then_syncs_every_directory_above_the_name() {
 }
 
 #[test]
+fn a_large_blob_is_written_past_the_cache_and_a_large_stored_view_is_not() {
+    let disk = OnDisk::new();
+    let large = vec![b'x'; super::file::UNCACHED_BYTES_MIN];
+    let written = |operations: Vec<String>| operations.into_iter().filter(|done| done.starts_with("write")).collect();
+    let mut all: Vec<String> = Vec::new();
+    let snapshots = disk.root.path().join("snapshots");
+    fs::create_dir(&snapshots).unwrap();
+    let tmp = disk.root.path().join("tmp");
+    let views = FileBlobs::of_snapshots(Arc::new(disk.files.clone()), &snapshots, &tmp, BYTES_MAX);
+    for (store, bytes) in [(&disk.store, &large[1..]), (&disk.store, &large), (&views, &large)] {
+        let digest = store.put(bytes).unwrap().digest;
+        assert!(store.get(&digest).unwrap() == bytes);
+        let here: Vec<String> = written(disk.operations());
+        all.extend(here);
+    }
+    assert_eq!(all, ["write tmp", "write_uncached tmp", "write tmp"]);
+}
+
+#[test]
 fn a_blob_that_is_found_is_synced_with_every_directory_above_it_before_it_counts() {
     let disk = OnDisk::new();
     let digest = disk.store.put(b"abc").unwrap().digest;
@@ -248,21 +267,28 @@ fn a_damaged_file_is_found_by_every_read_and_healed_by_a_put_of_the_same_bytes()
 
 #[test]
 fn a_put_that_fails_anywhere_says_so_leaves_no_temporary_and_can_be_repeated() {
-    for (setup, operations) in [("new", 7), ("found", 3), ("damaged", 6)] {
+    let large = vec![b'x'; super::file::UNCACHED_BYTES_MIN + 1];
+    for (setup, content, operations) in [
+        ("new", &b"some bytes"[..], 7),
+        ("new", &large, 7),
+        ("found", b"some bytes", 3),
+        ("damaged", b"some bytes", 6),
+        ("damaged", &large, 6),
+    ] {
         for kind in [Fault::StorageFull, Fault::PermissionDenied] {
             for skipped in 0..operations {
                 let disk = OnDisk::new();
-                let digest = digest_of(b"some bytes");
+                let digest = digest_of(content);
                 if setup != "new" {
-                    disk.store.put(b"some bytes").unwrap();
+                    disk.store.put(content).unwrap();
                 }
                 if setup == "damaged" {
                     fs::write(disk.path(&digest), b"some").unwrap();
                 }
                 let (store, files) = open(disk.root.path(), BYTES_MAX);
                 files.fail_after(skipped, kind);
-                let at = format!("{setup}, operation {skipped}, {kind}");
-                let error = store.put(b"some bytes").expect_err(&at);
+                let at = format!("{setup}, {} bytes, operation {skipped}, {kind}", content.len());
+                let error = store.put(content).expect_err(&at);
                 match error {
                     BlobError::DiskFull { ref path, .. } if kind == Fault::StorageFull => {
                         assert!(path.starts_with(disk.root.path()))
@@ -275,28 +301,28 @@ fn a_put_that_fails_anywhere_says_so_leaves_no_temporary_and_can_be_repeated() {
                 assert_eq!(disk.temporaries(), 0, "{at}");
                 assert!(!store.is_known_durable(&digest), "{at}");
                 match disk.reopened().get(&digest) {
-                    Ok(bytes) => assert_eq!(bytes, b"some bytes", "{at}"),
+                    Ok(bytes) => assert!(bytes == content, "{at}"),
                     Err(BlobError::Missing { .. }) => assert_eq!(setup, "new", "{at}"),
                     Err(BlobError::Corrupt { .. }) => assert_eq!(setup, "damaged", "{at}"),
                     Err(error) => panic!("{at}: {error}"),
                 }
-                store.put(b"some bytes").expect(&at);
+                store.put(content).expect(&at);
                 assert!(store.is_known_durable(&digest), "{at}");
-                assert_eq!(store.get(&digest).expect(&at), b"some bytes");
+                assert!(store.get(&digest).expect(&at) == content);
                 assert!(!files.disarm());
             }
         }
         // One operation further, and the put does not meet the fault: the counts above are complete.
         let disk = OnDisk::new();
         if setup != "new" {
-            disk.store.put(b"some bytes").unwrap();
+            disk.store.put(content).unwrap();
         }
         if setup == "damaged" {
-            fs::write(disk.path(&digest_of(b"some bytes")), b"some").unwrap();
+            fs::write(disk.path(&digest_of(content)), b"some").unwrap();
         }
         let (store, files) = open(disk.root.path(), BYTES_MAX);
         files.fail_after(operations, Fault::PermissionDenied);
-        store.put(b"some bytes").unwrap();
+        store.put(content).unwrap();
         assert!(files.disarm(), "{setup}");
     }
 }

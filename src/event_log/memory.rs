@@ -272,15 +272,16 @@ impl LogReader for MemoryReader {
         Ok(later.filter_map(row).take(max).collect())
     }
 
-    fn page(
+    fn page_into(
         &mut self,
+        page: &mut StoredPage,
         log: LogKey,
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<StoredPage, LogError> {
+    ) -> Result<(), LogError> {
         let disk = lock(&self.disk);
-        let mut page = StoredPage::default();
+        page.clear();
         let mut id = after.next();
         while page.len() < events_max
             && let Some(event) = disk.logs.get(&log).and_then(|log| log.event(id))
@@ -291,7 +292,7 @@ impl LogReader for MemoryReader {
             }
             id = id.next();
         }
-        Ok(page)
+        Ok(())
     }
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {

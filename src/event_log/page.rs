@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::StoredEvent;
+use super::{Head, StoredEvent};
 use crate::codec::Chain;
 use crate::id::{AppendKey, EventId, Timestamp};
 
@@ -73,6 +73,13 @@ impl StoredPage {
         });
     }
 
+    /// Keeps the memory for what comes next.
+    pub(crate) fn clear(&mut self) {
+        self.places.clear();
+        self.types.clear();
+        self.records.clear();
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
@@ -88,6 +95,11 @@ impl StoredPage {
 
     pub(crate) fn last_id(&self) -> Option<EventId> {
         self.places.last().map(|place| place.id)
+    }
+
+    /// The last event, as the next one has to follow it.
+    pub(crate) fn head(&self) -> Option<Head> {
+        self.places.last().map(|place| Head { id: place.id, chain: place.chain, at: place.at })
     }
 
     /// Keeps the first `events` events.

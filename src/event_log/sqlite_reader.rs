@@ -64,21 +64,23 @@ impl LogReader for SqliteReader {
         .collect()
     }
 
-    fn page(
+    fn page_into(
         &mut self,
+        page: &mut StoredPage,
         log: LogKey,
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<StoredPage, LogError> {
+    ) -> Result<(), LogError> {
         let (transaction, recent) = self.begin()?;
-        let mut page = Page { events: StoredPage::default(), bytes_max };
+        page.clear();
+        let mut page = Page { events: page, bytes_max };
         for run in sqlite_index::after(&transaction, recent, log, after, events_max)? {
             match page.take(&transaction, log, &run) {
-                Ok(()) if page.is_full() => return Ok(page.events),
+                Ok(()) if page.is_full() => return Ok(()),
                 Ok(()) => {}
                 // The next page begins with it.
-                Err(_) if !page.events.is_empty() => return Ok(page.events),
+                Err(_) if !page.events.is_empty() => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -86,7 +88,7 @@ impl LogReader for SqliteReader {
             let end = page.events.last_id().unwrap_or(after);
             sqlite_index::check_end(&transaction, recent, log, end)?;
         }
-        Ok(page.events)
+        Ok(())
     }
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
@@ -119,12 +121,12 @@ impl LogReader for SqliteReader {
 }
 
 /// A page that is being read.
-struct Page {
-    events: StoredPage,
+struct Page<'a> {
+    events: &'a mut StoredPage,
     bytes_max: usize,
 }
 
-impl Page {
+impl Page<'_> {
     fn is_full(&self) -> bool {
         !self.events.is_empty() && self.events.record_bytes() >= self.bytes_max
     }

@@ -323,6 +323,32 @@ impl Layer {
         })
     }
 
+    fn write(
+        &self,
+        path: &Path,
+        file: &File,
+        bytes: &[u8],
+        run: impl FnOnce(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let what = || format!("write {}", path.strip_prefix(&self.inner.root).unwrap_or(path).display());
+        self.inner.operate(Class::Write, what, |decision| {
+            let write = |bytes: &[u8]| -> io::Result<Option<Entry>> {
+                let mut position = file;
+                let offset = position.stream_position()?;
+                run(bytes)?;
+                Ok(self.inner.inside(path).map(|path| Entry::Wrote { path, offset, bytes: bytes.to_vec() }))
+            };
+            match decision {
+                // A full disk takes some of the bytes.
+                Decision::Fail { error, .. } => {
+                    let half = bytes.split_at(bytes.len() / 2).0;
+                    Err((error.io(), write(half).unwrap_or(None)))
+                }
+                _ => write(bytes).map(|entry| ((), entry)).map_err(|error| (error, None)),
+            }
+        })
+    }
+
     fn sync(
         &self,
         path: &Path,
@@ -355,23 +381,12 @@ impl Files for Layer {
     }
 
     fn write(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()> {
-        let what = || format!("write {}", path.strip_prefix(&self.inner.root).unwrap_or(path).display());
-        self.inner.operate(Class::Write, what, |decision| {
-            let write = |bytes: &[u8]| -> io::Result<Option<Entry>> {
-                let mut position = file;
-                let offset = position.stream_position()?;
-                OsFiles.write(path, file, bytes)?;
-                Ok(self.inner.inside(path).map(|path| Entry::Wrote { path, offset, bytes: bytes.to_vec() }))
-            };
-            match decision {
-                // A full disk takes some of the bytes.
-                Decision::Fail { error, .. } => {
-                    let half = bytes.split_at(bytes.len() / 2).0;
-                    Err((error.io(), write(half).unwrap_or(None)))
-                }
-                _ => write(bytes).map(|entry| ((), entry)).map_err(|error| (error, None)),
-            }
-        })
+        self.write(path, file, bytes, |bytes| OsFiles.write(path, file, bytes))
+    }
+
+    // Recorded as any other: what it leaves is durable no sooner.
+    fn write_uncached(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()> {
+        self.write(path, file, bytes, |bytes| OsFiles.write_uncached(path, file, bytes))
     }
 
     fn sync_file(&self, path: &Path, file: &File) -> io::Result<()> {

@@ -139,14 +139,16 @@ impl LogReader for WatchedReader {
         self.faults.call(Call::Sessions { after: after.cloned() }, || self.reader.sessions(after, max))
     }
 
-    fn page(
+    fn page_into(
         &mut self,
+        page: &mut StoredPage,
         log: LogKey,
         after: EventId,
         events_max: usize,
         bytes_max: usize,
-    ) -> Result<StoredPage, LogError> {
-        self.faults.call(Call::Page { log: log.0, after }, || self.reader.page(log, after, events_max, bytes_max))
+    ) -> Result<(), LogError> {
+        let read = || self.reader.page_into(page, log, after, events_max, bytes_max);
+        self.faults.call(Call::Page { log: log.0, after }, read)
     }
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {

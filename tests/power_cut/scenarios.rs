@@ -20,7 +20,8 @@ pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(),
     two.append_with(keyed)?.await?;
     // The same bytes again, and others.
     store.put_bytes(vec![7; 3000]).await?;
-    let blob = store.put_bytes(vec![8; 600]).await?;
+    // Large enough to be written past the cache.
+    let blob = store.put_bytes(vec![8; 300_000]).await?;
     two.append(TallyBody::Attached(blob))?.await?;
     store.close().await
 }

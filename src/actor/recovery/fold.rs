@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::pages::Pages;
-use super::{Condition, Recovered, corrupt, decode_body, open_record};
+use super::{Condition, Recovered, corrupt, decode_unguarded, open_record, panicked};
 use crate::actor::guarded;
 use crate::actor::key_index::{KeyFilter, KeyIndex};
 use crate::error::{Error, ErrorKind};
@@ -148,19 +148,30 @@ impl<M: SessionModel> State<M> {
         schema: u16,
         body: &[u8],
     ) -> Result<Condition, Error> {
-        let event = match decode_body::<M>(session, stored, schema, body) {
-            Ok(event) => event,
-            Err(error) => match error.kind() {
-                ErrorKind::NewerRecord { event, event_type, schema, .. } => {
-                    let (event, event_type, schema) = (*event, event_type.clone(), *schema);
-                    return Ok(Condition::NewerRecord { event, event_type, schema });
-                }
-                _ => return Err(error),
-            },
-        };
-        if catch_unwind(AssertUnwindSafe(|| M::apply_owned(&mut self.view, event))).is_err() {
-            log::error!("apply panicked on a committed event");
-            return Ok(Condition::Unfoldable { event: stored.id });
+        let mut decoded = false;
+        // In one step, so that a body goes straight to its place in the view: it is large.
+        let folded = catch_unwind(AssertUnwindSafe(|| {
+            let event = decode_unguarded::<M>(session, stored, schema, body)?;
+            decoded = true;
+            M::apply_owned(&mut self.view, event);
+            Ok(())
+        }));
+        match folded {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                return match Error::kind(&error) {
+                    ErrorKind::NewerRecord { event, event_type, schema, .. } => {
+                        let (event, event_type, schema) = (*event, event_type.clone(), *schema);
+                        Ok(Condition::NewerRecord { event, event_type, schema })
+                    }
+                    _ => Err(error),
+                };
+            }
+            Err(_) if decoded => {
+                log::error!("apply panicked on a committed event");
+                return Ok(Condition::Unfoldable { event: stored.id });
+            }
+            Err(_) => return Err(panicked(session, stored)),
         }
         self.head = stored.id;
         Ok(Condition::Ready)
