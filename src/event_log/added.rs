@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
+use super::LogKey;
 use super::recent::Recent;
 use super::runs::{Group, KeyHash, Run};
 use super::sqlite::outside;
-use super::LogKey;
 use crate::id::EventId;
 
 #[derive(Default)]

@@ -1,26 +1,16 @@
-//! Checkpoints beside the commits: a thread with a connection of its own copies committed pages into the database.
+//! Checkpoints: committed pages are copied from the write-ahead log into the database.
 //!
-//! It never comes quite to the end of a log that grows meanwhile, and SQLite begins the log anew only when all of it was
-//! copied. So the thread copies until little is left, and the writer copies that between two groups.
+//! The writer makes them, between two groups and when the acknowledgements of the last one are out. Then the log does not grow
+//! meanwhile: SQLite syncs the database only at the end of a checkpoint that has come to the end of the log, and a thread
+//! that copies beside the commits hardly ever does. Measured: such a thread made nothing faster.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use super::LogError;
 use super::identity::Identity;
-use super::schema::{self, Database};
-use crate::config::Durability;
-
-/// A pass that copied no more than so many pages is the last one, and about as many are left to the writer.
-const LEFT_MAX: i64 = 64;
-/// A log that grows as fast as it is copied is left for the next time.
-const PASSES_MAX: usize = 8;
 
 /// How far a checkpoint came: pages in the log when it began, and those of them that are in the database. Both are below
-/// zero when another one was on, of another store too: nothing was looked at.
+/// zero when another one was on, of another store: nothing was looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
     log: i64,
@@ -38,147 +28,74 @@ impl Progress {
 }
 
 /// Copies what no reader holds back. Waits for nobody; another checkpoint that is on counts as no progress.
-pub(super) fn passive(connection: &Connection) -> Result<Progress, LogError> {
+pub(super) fn passive(connection: &Connection, identity: &Identity) -> Result<Progress, LogError> {
     let moved = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut checkpoint| {
         checkpoint.query_row([], |row| Ok(Progress { log: row.get(1)?, moved: row.get(2)? }))
     });
-    Ok(moved?)
+    moved.map_err(|error| failed(connection, identity, error))
 }
 
 /// Copies every committed page into the database and syncs it there. Waits for readers and for the writer.
-pub(super) fn full(connection: &Connection) -> Result<(), LogError> {
+pub(super) fn full(connection: &Connection, identity: &Identity) -> Result<(), LogError> {
     let checkpoint = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-    })?;
-    match checkpoint {
+    });
+    match checkpoint.map_err(|error| failed(connection, identity, error))? {
         (0, pages, moved) if pages == moved => Ok(()),
         _ => Err(LogError::Busy),
     }
 }
 
-pub(super) struct Checkpointer {
-    desk: Arc<Desk>,
-    thread: Option<JoinHandle<()>>,
+/// The same, and empties the log, unless readers keep it.
+pub(super) fn truncate(connection: &Connection, identity: &Identity) -> Result<(), LogError> {
+    let checkpoint = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    checkpoint.map_err(|error| failed(connection, identity, error))
 }
 
-struct Desk {
-    state: Mutex<State>,
-    changed: Condvar,
+/// A sync that fails may have dropped any page of the database that was copied since the last sync that did not. The kernel
+/// tells once, and SQLite copies nothing again that is counted as copied: what earlier checkpoints copied, which a reader held
+/// back and which were not synced themselves. Nobody may begin the log anew then, until all of it was read and copied again,
+/// which SQLite does when the database is opened and nobody else has it open.
+fn failed(connection: &Connection, identity: &Identity, error: rusqlite::Error) -> LogError {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    let is_sync = matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC));
+    if is_sync && !nothing_is_copied(connection) {
+        return identity.lose(format!("a checkpoint could not be synced: {error}"));
+    }
+    error.into()
 }
 
-enum State {
-    Idle,
-    Asked,
-    Running,
-    Done(Result<Progress, LogError>),
-    Closed,
-}
-
-impl Checkpointer {
-    pub(super) fn start(database: Database, durability: Durability, identity: Identity) -> Result<Self, LogError> {
-        let desk = Arc::new(Desk { state: Mutex::new(State::Idle), changed: Condvar::new() });
-        let thread = std::thread::Builder::new().name("foldlog-ckpt".to_owned());
-        let of_thread = Arc::clone(&desk);
-        let thread = thread
-            .spawn(move || of_thread.work(&database, durability, &identity))
-            .map_err(|error| LogError::Io(format!("a checkpoint thread cannot be started: {error}")))?;
-        Ok(Self { desk, thread: Some(thread) })
-    }
-
-    /// Asks for a checkpoint, unless one is on.
-    pub(super) fn ask(&self) {
-        let mut state = self.desk.lock();
-        if let State::Idle = *state {
-            *state = State::Asked;
-            self.desk.changed.notify_all();
-        }
-    }
-
-    /// How the last one ended, if it has ended since this was asked.
-    pub(super) fn outcome(&self) -> Option<Result<Progress, LogError>> {
-        let mut state = self.desk.lock();
-        match std::mem::replace(&mut *state, State::Idle) {
-            State::Done(outcome) => Some(outcome),
-            other => {
-                *state = other;
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Checkpointer {
-    fn drop(&mut self) {
-        *self.desk.lock() = State::Closed;
-        self.desk.changed.notify_all();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("a checkpoint thread panicked");
-        }
-    }
-}
-
-impl Desk {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work(&self, database: &Database, durability: Durability, identity: &Identity) {
-        // Frames that are read from another file than the writer's, by the index that they share, would be any pages.
-        let open = || schema::open_writer(database, durability).and_then(|it| identity.check().map(|_| it));
-        // Opened when first asked. After a failure never used again: a sync that failed once may seem to work the next time.
-        let mut connection = None;
-        while self.is_asked() {
-            // Whatever panics in it: a thread that had ended would never be asked again.
-            let outcome = catch_unwind(AssertUnwindSafe(|| match connection.take().map_or_else(open, Ok) {
-                Ok(opened) => self.copy(connection.insert(opened)),
-                Err(error) => Err(error),
-            }));
-            let outcome = outcome.unwrap_or_else(|_| Err(LogError::Io("a checkpoint panicked".to_owned())));
-            if outcome.is_err() {
-                connection = None;
-            }
-            let mut state = self.lock();
-            if let State::Running = *state {
-                *state = State::Done(outcome);
-            }
-        }
-    }
-
-    fn is_asked(&self) -> bool {
-        let mut state = self.lock();
-        loop {
-            match *state {
-                State::Asked => {
-                    *state = State::Running;
-                    return true;
-                }
-                State::Closed => return false,
-                State::Idle | State::Running | State::Done(_) => {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        }
-    }
-
-    fn copy(&self, connection: &Connection) -> Result<Progress, LogError> {
-        let mut progress = passive(connection)?;
-        let mut copied = progress.moved;
-        for _ in 1..PASSES_MAX {
-            // What was written meanwhile is about as much as was copied, times how much faster copying is.
-            if copied <= LEFT_MAX || !progress.is_complete() || matches!(*self.lock(), State::Closed) {
-                break;
-            }
-            let before = progress.moved;
-            progress = passive(connection)?;
-            copied = progress.moved - before;
-        }
-        Ok(progress)
-    }
+/// Whether the next checkpoint begins with the first page of the log.
+fn nothing_is_copied(connection: &Connection) -> bool {
+    // Copies nothing, and tells.
+    let copied = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(2));
+    copied.is_ok_and(|pages| pages == 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_counted_as_copied_is_told_without_copying_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Connection::open(directory.path().join("events.db")).unwrap();
+        let writer = open();
+        writer.pragma_update(None, "journal_mode", "wal").unwrap();
+        writer.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").unwrap();
+        assert!(nothing_is_copied(&writer));
+        let reader = open();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        assert!(nothing_is_copied(&writer));
+        let identity = Identity::of(directory.path().join("events.db")).unwrap();
+        assert!(!passive(&writer, &identity).unwrap().is_complete());
+        assert!(!nothing_is_copied(&writer));
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(passive(&writer, &identity).unwrap().is_complete());
+        writer.execute_batch("INSERT INTO t VALUES (3)").unwrap();
+        assert!(nothing_is_copied(&writer), "the log was begun anew");
+    }
 
     /// SQLite says -1 for both.
     #[test]

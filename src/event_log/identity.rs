@@ -12,8 +12,8 @@ use crate::files::FileId;
 #[derive(Clone)]
 pub(super) struct Identity {
     files: Vec<(PathBuf, FileId)>,
-    /// Why the store must be opened again, once it must: of what SQLite shares between the connections of a process,
-    /// some belongs to the old files from then on, and some to the new.
+    /// Why the store must be opened again, once it must. After an exchange of files, of what SQLite shares between the
+    /// connections of a process some belongs to the old ones, and some to the new.
     lost: Arc<OnceLock<String>>,
 }
 
@@ -31,13 +31,20 @@ impl Identity {
         Ok(Self { files, lost: Arc::clone(&self.lost) })
     }
 
+    /// Nothing may be written any more, nor the write-ahead log begun anew, until the store was opened again.
+    pub(super) fn lose(&self, reason: String) -> LogError {
+        again(self.lost.get_or_init(|| reason))
+    }
+
+    /// The same as an error, if it is so.
+    pub(super) fn check_kept(&self) -> Result<(), LogError> {
+        self.lost.get().map_or(Ok(()), |reason| Err(again(reason)))
+    }
+
     /// Compares, and gives the size of the write-ahead log. To be called after each commit, before anyone is told; and
     /// around the opening of a connection.
     pub(super) fn check(&self) -> Result<u64, LogError> {
-        let again = |reason: &String| LogError::Io(format!("{reason}; close the store and open it again"));
-        if let Some(reason) = self.lost.get() {
-            return Err(again(reason));
-        }
+        self.check_kept()?;
         let mut bytes = 0;
         for (path, known) in &self.files {
             let reason = match FileId::look(path) {
@@ -51,7 +58,7 @@ impl Identity {
                 }
                 Err(error) => return Err(LogError::Io(format!("cannot look at {}: {error}", name(path)))),
             };
-            return Err(again(self.lost.get_or_init(|| reason)));
+            return Err(self.lose(reason));
         }
         Ok(bytes)
     }
@@ -60,6 +67,10 @@ impl Identity {
     pub(super) fn wal_is_empty(&self) -> bool {
         self.files.last().is_none_or(|(path, _)| FileId::look(path).map_or(0, |(_, size)| size) == 0)
     }
+}
+
+fn again(reason: &str) -> LogError {
+    LogError::Io(format!("{reason}; close the store and open it again"))
 }
 
 fn name(path: &Path) -> String {

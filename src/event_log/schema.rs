@@ -250,6 +250,8 @@ fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
     let connection = database.open(flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
+    // Otherwise the last connection would copy what is left of the write-ahead log, and remove it, whatever came before.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Otherwise SQLite plans anew whatever compares a key with a parameter, each time that one is bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let format = number(&connection, "PRAGMA user_version")?;

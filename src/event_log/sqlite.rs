@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::added::Added;
-use super::checkpoint::{self, Checkpointer};
+use super::checkpoint;
 use super::identity::Identity;
 use super::recent::Recent;
 use super::runs::KeyHash;
-use super::schema::Database;
 use super::sqlite_medium::SqliteMedium;
 use super::sqlite_reader::SqlEventId;
 use super::transaction::Transaction;
@@ -19,7 +19,6 @@ use super::{
     sqlite_reader, sqlite_snapshots,
 };
 use crate::codec::Chain;
-use crate::config::Durability;
 use crate::directory::StoreDirectory;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
@@ -33,8 +32,6 @@ const ROW_BYTES: usize = 256;
 const COMMIT_BYTES: usize = 3 * 4096;
 
 pub(super) struct SqliteLog {
-    /// Started when first needed. Declared, and so dropped, ahead of the connection.
-    checkpointer: Option<Checkpointer>,
     connection: Connection,
     directory: Arc<StoreDirectory>,
     /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
@@ -45,8 +42,6 @@ pub(super) struct SqliteLog {
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
     unchecked_bytes: usize,
-    database: Database,
-    durability: Durability,
     wal_held_back: bool,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     recent: Option<Recent>,
@@ -81,45 +76,37 @@ impl EventLog for SqliteLog {
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
-        checkpoint::full(&self.connection)?;
+        checkpoint::full(&self.connection, &self.identity)?;
         self.sync_root()
     }
 
     fn maintain(&mut self) -> Result<(), LogError> {
-        if let Some(outcome) = self.checkpointer.as_ref().and_then(Checkpointer::outcome) {
-            outcome?;
-            // The little that is left, so that SQLite begins the log anew.
-            let progress = checkpoint::passive(&self.connection)?;
-            match (progress.is_complete(), self.wal_held_back) {
-                // Another store's checkpoint is on, which does the same.
-                _ if progress.is_refused() => {}
-                (true, _) => self.counters.checkpoint(),
-                (false, told) => {
-                    self.counters.checkpoint_blocked();
-                    if !told {
-                        log::warn!(
-                            "a reader holds the write-ahead log back, which grows until it ends its transaction"
-                        );
-                    }
-                }
+        if self.unchecked_bytes < self.checkpoint_bytes {
+            return Ok(());
+        }
+        self.unchecked_bytes = 0;
+        let progress = checkpoint::passive(&self.connection, &self.identity)?;
+        if progress.is_refused() {
+            // Another store's checkpoint is on, which does the same.
+            return Ok(());
+        }
+        if progress.is_complete() {
+            self.counters.checkpoint();
+        } else {
+            self.counters.checkpoint_blocked();
+            if !self.wal_held_back {
+                log::warn!("a reader holds the write-ahead log back, which grows until it ends its transaction");
             }
-            self.wal_held_back = if progress.is_refused() { self.wal_held_back } else { !progress.is_complete() };
         }
-        if self.unchecked_bytes >= self.checkpoint_bytes {
-            self.unchecked_bytes = 0;
-            let checkpointer = match self.checkpointer.take() {
-                Some(checkpointer) => checkpointer,
-                None => Checkpointer::start(self.database.clone(), self.durability, self.identity.clone())?,
-            };
-            self.checkpointer.insert(checkpointer).ask();
-        }
+        self.wal_held_back = !progress.is_complete();
         Ok(())
     }
 
-    fn close(mut self: Box<Self>) -> Result<(), LogError> {
-        // Its connection must not be the last one, which SQLite would have do the rest.
-        self.checkpointer = None;
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    fn close(self: Box<Self>) -> Result<(), LogError> {
+        self.identity.check_kept()?;
+        checkpoint::truncate(&self.connection, &self.identity)?;
+        // The last one then removes the files beside the database.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         self.connection.close().map_err(|(_, error)| error.into())
     }
 }
@@ -139,9 +126,6 @@ impl SqliteLog {
             logs: HashMap::new(),
             data_version: 0,
             unchecked_bytes: 0,
-            database: medium.database.clone(),
-            durability: medium.durability,
-            checkpointer: None,
             wal_held_back: false,
             recent: None,
             moving: true,
@@ -163,9 +147,8 @@ impl SqliteLog {
             Err(error) => {
                 // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
                 // another write-ahead log has come: its frames would be read over what is newer.
-                self.checkpointer = None;
                 if self.identity.wal_is_empty()
-                    && let Err(error) = checkpoint::full(&self.connection)
+                    && let Err(error) = checkpoint::full(&self.connection, &self.identity)
                 {
                     log::error!("the write-ahead log is gone, and the database has not all of it: {error}");
                 }

@@ -1,7 +1,7 @@
 //! What a host does, small enough to try every cut of it.
 
 use super::common::{Tally, TallyBody};
-use foldlog::{Append, AppendKey, Error, SnapshotPolicy, Store, StoreConfig};
+use foldlog::{Append, AppendKey, Error, Medium, SnapshotPolicy, Store, StoreConfig};
 
 pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
@@ -118,7 +118,15 @@ pub(super) async fn appends_that_may_fail(config: StoreConfig) -> Result<(), Err
 
 /// The same with checkpoints.
 pub(super) async fn checkpoints_that_may_fail(config: StoreConfig) -> Result<(), Error> {
-    let Ok(store) = Store::<Tally>::open_model(config).await else { return Ok(()) };
+    // The second time after all of it was read anew.
+    for _ in 0..2 {
+        appends_between_checkpoints(config.clone()).await;
+    }
+    Ok(())
+}
+
+async fn appends_between_checkpoints(config: StoreConfig) {
+    let Ok(store) = Store::<Tally>::open_model(config).await else { return };
     for _ in 0..2 {
         let Ok(session) = store.open_session("one").await else { continue };
         for _ in 0..2 {
@@ -139,6 +147,33 @@ pub(super) async fn checkpoints_that_may_fail(config: StoreConfig) -> Result<(),
         }
     }
     drop(store.close().await);
+}
+
+/// Another program's transaction lets a checkpoint copy a part of the log, which is counted as copied and not synced. Then it
+/// is gone, and the next checkpoint copies the rest, syncs, and has the log begun anew.
+pub(super) async fn a_checkpoint_in_two_parts(config: StoreConfig) -> Result<(), Error> {
+    let Medium::Directory(path) = config.medium.clone() else { unreachable!("a scenario is given a directory") };
+    let long = || vec![TallyBody::named(&"x".repeat(600_000)), TallyBody::named(&"y".repeat(600_000))];
+    for _ in 0..2 {
+        let Ok(store) = Store::<Tally>::open_model(config.clone()).await else { continue };
+        if let Ok(session) = store.open_session("one").await {
+            let append = async |bodies| {
+                if let Ok(receipt) = session.append_batch(bodies) {
+                    drop(receipt.await);
+                }
+            };
+            append(vec![TallyBody::Added(1)]).await;
+            let reader = rusqlite::Connection::open(path.join("events.db")).expect("the database is there");
+            reader.execute_batch("BEGIN; SELECT count(*) FROM events").expect("it can be read");
+            append(long()).await;
+            drop(reader);
+            for _ in 0..3 {
+                append(long()).await;
+                append(vec![TallyBody::Added(1)]).await;
+            }
+        }
+        drop(store.close().await);
+    }
     Ok(())
 }
 
