@@ -223,7 +223,10 @@ impl SqliteLog {
         }
         self.logs.extend(changed);
         self.recent = Some(recent);
-        self.unchecked_bytes += COMMIT_BYTES + group.iter().map(bytes_of).sum::<usize>();
+        // One that was refused has written nothing.
+        let written: usize =
+            group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(it, _)| bytes_of(it)).sum();
+        self.unchecked_bytes += if written > 0 { COMMIT_BYTES + written } else { 0 };
         Ok(answers)
     }
 }
