@@ -46,9 +46,9 @@ pub(super) fn full(connection: &Connection, identity: &Identity) -> Result<(), L
     }
 }
 
-/// The same, and empties the log, unless readers keep it.
-pub(super) fn truncate(connection: &Connection, identity: &Identity) -> Result<(), LogError> {
-    let checkpoint = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+/// The same, and empties the log. Tells whether it has: readers that do not end in time keep it.
+pub(super) fn truncate(connection: &Connection, identity: &Identity) -> Result<bool, LogError> {
+    let checkpoint = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0));
     checkpoint.map_err(|error| failed(connection, identity, error))
 }
 

@@ -70,7 +70,7 @@ impl Identity {
 }
 
 fn again(reason: &str) -> LogError {
-    LogError::Io(format!("{reason}; close the store and open it again"))
+    LogError::Io(format!("{reason}; close the store, and whatever else has its database open, and open it again"))
 }
 
 fn name(path: &Path) -> String {

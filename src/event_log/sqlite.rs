@@ -1,6 +1,7 @@
 //! The durable log: one writing connection, one transaction a group.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
@@ -31,9 +32,13 @@ const ROW_BYTES: usize = 256;
 /// What a transaction costs in it: the pages at the ends of table and index.
 const COMMIT_BYTES: usize = 3 * 4096;
 
+/// So many times what a checkpoint waits for, the write-ahead log is large.
+const WAL_CHECKPOINTS_MAX: u64 = 8;
+
 pub(super) struct SqliteLog {
     connection: Connection,
     directory: Arc<StoreDirectory>,
+    wal: PathBuf,
     /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
     /// sync of the directory.
     directory_synced: bool,
@@ -43,6 +48,9 @@ pub(super) struct SqliteLog {
     data_version: i64,
     unchecked_bytes: usize,
     wal_held_back: bool,
+    /// The size of the write-ahead log, and at which one readers are waited for.
+    wal_bytes: u64,
+    wal_bytes_max: u64,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     recent: Option<Recent>,
     /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
@@ -76,7 +84,14 @@ impl EventLog for SqliteLog {
     }
 
     fn secure(&mut self) -> Result<(), LogError> {
-        checkpoint::full(&self.connection, &self.identity)?;
+        // Also of what was written and not committed, which SQLite would take for committed if this process died now.
+        if !checkpoint::truncate(&self.connection, &self.identity)? {
+            return Err(LogError::Busy);
+        }
+        // Nor may a power cut bring it back.
+        let files = self.directory.files();
+        let synced = files.open_file(&self.wal).and_then(|file| files.sync_file(&self.wal, &file));
+        synced.map_err(|error| LogError::Io(format!("the emptied write-ahead log cannot be synced: {error}")))?;
         self.sync_root()
     }
 
@@ -90,7 +105,8 @@ impl EventLog for SqliteLog {
             // Another store's checkpoint is on, which does the same.
             return Ok(());
         }
-        if progress.is_complete() {
+        let is_complete = progress.is_complete() || self.is_emptied()?;
+        if is_complete {
             self.counters.checkpoint();
         } else {
             self.counters.checkpoint_blocked();
@@ -98,7 +114,7 @@ impl EventLog for SqliteLog {
                 log::warn!("a reader holds the write-ahead log back, which grows until it ends its transaction");
             }
         }
-        self.wal_held_back = !progress.is_complete();
+        self.wal_held_back = !is_complete;
         Ok(())
     }
 
@@ -112,20 +128,41 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
+    /// Waits for readers when the log has become large: each reads a page, and if there are many, one or the other holds a
+    /// checkpoint back that waits for none. A foreign one may stay, so that this is tried again at twice the size.
+    fn is_emptied(&mut self) -> Result<bool, LogError> {
+        if self.wal_bytes < self.wal_bytes_max {
+            return Ok(false);
+        }
+        let is_emptied = checkpoint::truncate(&self.connection, &self.identity)?;
+        if is_emptied {
+            self.wal_bytes = 0;
+            self.wal_bytes_max = wal_bytes_max(self.checkpoint_bytes);
+        } else {
+            self.wal_bytes_max = self.wal_bytes.saturating_mul(2);
+        }
+        Ok(is_emptied)
+    }
+
     pub(super) fn open(medium: &SqliteMedium) -> Result<Self, LogError> {
         medium.identity.check()?;
         let connection = schema::open_writer(&medium.database, medium.durability)?;
         // While this connection is open, SQLite itself does not remove it.
-        let identity = medium.identity.with(medium.database.companion("-wal"))?;
-        identity.check()?;
+        let wal = medium.database.companion("-wal");
+        let identity = medium.identity.with(wal.clone())?;
+        let wal_bytes = identity.check()?;
         Ok(Self {
             connection,
             directory: Arc::clone(&medium.directory),
+            wal,
             directory_synced: false,
             identity,
             logs: HashMap::new(),
             data_version: 0,
-            unchecked_bytes: 0,
+            // One that was dropped may have left it due.
+            unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
+            wal_bytes,
+            wal_bytes_max: wal_bytes_max(medium.checkpoint_bytes),
             wal_held_back: false,
             recent: None,
             moving: true,
@@ -143,7 +180,10 @@ impl SqliteLog {
     /// Whether what was just committed is where the next store will look for it.
     fn check_files(&mut self) -> Result<(), CommitError> {
         match self.identity.check() {
-            Ok(wal_bytes) => self.counters.wal_bytes(wal_bytes),
+            Ok(wal_bytes) => {
+                self.wal_bytes = wal_bytes;
+                self.counters.wal_bytes(wal_bytes);
+            }
             Err(error) => {
                 // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
                 // another write-ahead log has come: its frames would be read over what is newer.
@@ -229,6 +269,10 @@ impl SqliteLog {
         self.unchecked_bytes += if written > 0 { COMMIT_BYTES + written } else { 0 };
         Ok(answers)
     }
+}
+
+fn wal_bytes_max(checkpoint_bytes: usize) -> u64 {
+    (checkpoint_bytes as u64).saturating_mul(WAL_CHECKPOINTS_MAX)
 }
 
 fn bytes_of(write: &Write) -> usize {

@@ -10,7 +10,7 @@ mod acts;
 mod common;
 
 use common::{Tally, TallyBody, soon, whole_log};
-use foldlog::testkit::{DiskError, Lasting, TestDisk};
+use foldlog::testkit::{DiskError, Fault, Faults, Lasting, Port, TestDisk};
 use foldlog::{Error, ErrorKind, Session, SessionModel, Store, StoreConfig};
 
 const ERRORS: [DiskError; 3] = [DiskError::Full, DiskError::Device, DiskError::ReadOnly];
@@ -116,6 +116,47 @@ impl Fixture {
         session.append(TallyBody::Added(1)).unwrap().await.unwrap();
         soon(store.close()).await.unwrap();
     }
+}
+
+/// SQLite does not take a transaction for committed whose sync has failed, but the process that reads the write-ahead log
+/// next would, for all of it is there.
+#[actix::test]
+async fn an_append_that_was_not_written_is_not_there_after_a_kill_either() {
+    let disk = TestDisk::volatile().unwrap();
+    let store = Store::<Tally>::open_model(disk.config()).await.unwrap();
+    let session = store.open_session("one").await.unwrap();
+    session.append(TallyBody::Added(1)).unwrap().await.unwrap();
+    disk.fail_sync(0, Lasting::Once);
+    let error = session.append(TallyBody::Added(2)).unwrap().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotWritten { .. }), "{error:?}");
+    assert!(!disk.clear().is_empty());
+    // As a process that is killed leaves it.
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["events.db", "events.db-wal"] {
+        std::fs::copy(disk.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let next = Store::<Tally>::open_model(StoreConfig::directory(killed.path())).await.unwrap();
+    assert_eq!(bodies(&next.resume_session("one").await.unwrap()).await, [TallyBody::Added(1)]);
+    next.close().await.unwrap();
+    store.close().await.unwrap();
+}
+
+/// Each failure opens the log anew.
+#[actix::test]
+async fn a_log_that_fails_again_and_again_has_checkpoints_all_the_same() {
+    let disk = TestDisk::volatile().unwrap();
+    let faults = Faults::default();
+    let store = Store::<Tally>::open_model(faults.watch(disk.config())).await.unwrap();
+    let session = store.open_session("one").await.unwrap();
+    // Three times less than what a checkpoint of this disk waits for.
+    let body = TallyBody::named(&"x".repeat(300_000));
+    for _ in 0..12 {
+        session.append(body.clone()).unwrap().await.unwrap();
+        faults.fail_next(Port::Commit, Fault::Io);
+        session.append(TallyBody::Added(1)).unwrap().await.unwrap_err();
+    }
+    assert!(store.stats().checkpoints > 0, "{}", store.stats().wal_bytes);
+    store.close().await.unwrap();
 }
 
 async fn bodies(session: &Session<Tally>) -> Vec<TallyBody> {
