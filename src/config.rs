@@ -52,7 +52,7 @@ pub struct StoreConfig {
     /// The most record bytes in one transaction. Default 8 MiB, for the same reason.
     pub group_bytes_max: usize,
     /// How many append keys of a session are remembered without a look into the log, the last ones. Default 256: a retry
-    /// comes soon, and each takes about a hundred bytes in memory.
+    /// comes soon, and every session in memory keeps as many.
     pub append_keys_max: usize,
     /// The most events in one page of a log read. Default 1,024.
     pub page_events_max: usize,

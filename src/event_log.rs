@@ -99,7 +99,7 @@ pub(crate) enum Write {
     Fence { log: LogMeta, claim: Claim },
     /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
-    /// Names the newest stored view of a log that this store owns. Its file is durable.
+    /// Names the newest stored view of a log that this store owns. Its file is written, and need not be durable.
     Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow },
     /// Gives up the ownership.
     Release { log: LogKey, epoch: Epoch },

@@ -35,8 +35,7 @@ pub struct SnapshotPolicy {
     /// an agent, 230 bytes each), which is little for a session that opens, and views that come due more often take time
     /// from commits.
     pub every_events: u64,
-    /// Or after so many bytes of records. Default 8 MiB: to fold as many of the same took about 45 ms, and larger events
-    /// take less time by the byte.
+    /// Or after so many bytes of records. Default 8 MiB: to fold 6.6 MB of the same took 38 ms.
     pub every_bytes: u64,
     /// One is due when a session is closed that has so many events since the last. Default 4,096: to fold them again took
     /// 5 ms. A store that closes stores no views: with many sessions that would take longer than it may, and what is not

@@ -10,8 +10,8 @@
 //! That a chunk decodes is known before anybody asks for its items: the store hands out the bytes that a digest names,
 //! and whoever wrote them has decoded them and compared the view first. Lengths and counts are checked when a view is
 //! loaded, and the first chunk, a last one that is not full, and those of unfinished turns and steps are decoded then, so
-//! that a build with other items does not take it. A chunk that does not decode in spite of all that is logged as an error, and its items say that they
-//! cannot be read.
+//! that a build with other items does not take it. A chunk that does not decode in spite of all that is logged as an
+//! error, and its items say that they cannot be read.
 
 use std::sync::Arc;
 

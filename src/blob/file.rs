@@ -368,39 +368,41 @@ impl BlobStore for FileBlobs {
     }
 }
 
-/// Fills `bytes`, each part of it hashed while it is in the processor's cache: where there are many, on a thread beside the
-/// one that reads.
+/// Fills `bytes` and hashes them: where there are many, on a thread beside the one that reads.
 fn read_and_hash(mut from: impl Read, bytes: &mut [u8]) -> io::Result<Digest> {
-    const PART: usize = 256 << 10;
     /// Fewer are hashed before a thread has begun.
     const BESIDE: usize = 4 << 20;
-    let beside = bytes.len() >= BESIDE;
-    let mut parts = bytes.chunks_mut(PART);
-    let mut hasher = blake3::Hasher::new();
-    if !beside {
-        parts.try_for_each(|part| {
-            from.read_exact(part)?;
-            hasher.update(part);
-            Ok::<_, io::Error>(())
-        })?;
-        return Ok(Digest::from_bytes(*hasher.finalize().as_bytes()));
+    if bytes.len() >= BESIDE
+        && let Some(digest) = read_and_hash_beside(&mut from, bytes)
+    {
+        return digest;
     }
+    from.read_exact(bytes)?;
+    Ok(digest_of(bytes))
+}
+
+/// `None` without another thread: nothing is read then.
+fn read_and_hash_beside(from: &mut impl Read, bytes: &mut [u8]) -> Option<io::Result<Digest>> {
+    const PART: usize = 256 << 10;
     thread::scope(|scope| {
         let (read, to_hash) = mpsc::channel::<&[u8]>();
         let hashing = thread::Builder::new().name("foldlog-hash".to_owned()).spawn_scoped(scope, move || {
+            let mut hasher = blake3::Hasher::new();
             for part in to_hash {
                 hasher.update(part);
             }
             Digest::from_bytes(*hasher.finalize().as_bytes())
-        })?;
-        parts.try_for_each(|part| {
+        });
+        let hashing = hashing.ok()?;
+        let all_read = bytes.chunks_mut(PART).try_for_each(|part| {
             from.read_exact(part)?;
             // Nobody hears it only if that thread panics, which joining it says.
             let _ = read.send(part);
-            Ok::<_, io::Error>(())
-        })?;
+            Ok(())
+        });
         drop(read);
-        hashing.join().map_err(|_| io::Error::other("the thread that hashes panicked"))
+        let digest = hashing.join().map_err(|_| io::Error::other("the thread that hashes panicked"));
+        Some(all_read.and(digest))
     })
 }
 

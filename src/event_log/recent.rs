@@ -21,7 +21,7 @@ pub(super) struct Recent {
     oldest_first: VecDeque<LogKey>,
     keys: HashSet<(LogKey, KeyHash)>,
     /// The last events that are in `event_index`, of logs that were looked at since another store wrote last.
-    moved: HashMap<LogKey, EventId>,
+    indexed: HashMap<LogKey, EventId>,
     /// How many events are in `logs`.
     events: u64,
     /// How many of the groups were there when all rows were read.
@@ -59,7 +59,7 @@ impl Recent {
 
     /// Reads the rows behind those that are known. Where one is missing or damaged, the events themselves tell.
     pub(super) fn catch_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        self.moved.clear();
+        self.indexed.clear();
         let end = end_of_events(connection)?;
         if self.end.is_some() && self.end == end {
             return Ok(());
@@ -203,7 +203,7 @@ impl Recent {
     /// are settled all the same.
     fn move_log(&mut self, connection: &Connection, log: LogKey) -> rusqlite::Result<u64> {
         let Some(runs) = self.logs.get_mut(&log) else { return Ok(0) };
-        let known = self.moved.get(&log).copied();
+        let known = self.indexed.get(&log).copied();
         let last = match known.map_or_else(|| last_in_segments(connection, log), Ok) {
             // Of this log alone: its entries stay where they are, and its events are found with them.
             Err(error) if error.sqlite_error_code().is_none() => {
@@ -234,7 +234,7 @@ impl Recent {
             // The rest comes in its next turn.
             false => self.oldest_first.push_back(log),
         }
-        self.moved.insert(log, next.prev());
+        self.indexed.insert(log, next.prev());
         if let Some(first) = segment.first() {
             connection
                 .prepare_cached("INSERT INTO event_index(log_key, first_event, runs) VALUES (?1, ?2, ?3)")?

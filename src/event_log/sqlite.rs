@@ -32,7 +32,7 @@ const ROW_BYTES: usize = 256;
 /// What a transaction costs in it: the pages at the ends of table and index.
 const COMMIT_BYTES: usize = 3 * 4096;
 
-/// So many times what a checkpoint waits for, the write-ahead log is large.
+/// The write-ahead log is large when it has so many times what a checkpoint waits for.
 const WAL_CHECKPOINTS_MAX: u64 = 8;
 
 pub(super) struct SqliteLog {
@@ -48,8 +48,7 @@ pub(super) struct SqliteLog {
     data_version: i64,
     unchecked_bytes: usize,
     wal_held_back: bool,
-    /// The size of the write-ahead log, and at which one readers are waited for.
-    wal_bytes: u64,
+    /// The size of the write-ahead log at which readers are waited for.
     wal_bytes_max: u64,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     recent: Option<Recent>,
@@ -105,7 +104,7 @@ impl EventLog for SqliteLog {
             // Another store's checkpoint is on, which does the same.
             return Ok(());
         }
-        let is_complete = progress.is_complete() || self.is_emptied()?;
+        let is_complete = progress.is_complete() || self.empty_if_large()?;
         if is_complete {
             self.counters.checkpoint();
         } else {
@@ -130,18 +129,14 @@ impl EventLog for SqliteLog {
 impl SqliteLog {
     /// Waits for readers when the log has become large: each reads a page, and if there are many, one or the other holds a
     /// checkpoint back that waits for none. A foreign one may stay, so that this is tried again at twice the size.
-    fn is_emptied(&mut self) -> Result<bool, LogError> {
-        if self.wal_bytes < self.wal_bytes_max {
+    fn empty_if_large(&mut self) -> Result<bool, LogError> {
+        let wal_bytes = self.identity.check()?;
+        if wal_bytes < self.wal_bytes_max {
             return Ok(false);
         }
-        let is_emptied = checkpoint::truncate(&self.connection, &self.identity)?;
-        if is_emptied {
-            self.wal_bytes = 0;
-            self.wal_bytes_max = wal_bytes_max(self.checkpoint_bytes);
-        } else {
-            self.wal_bytes_max = self.wal_bytes.saturating_mul(2);
-        }
-        Ok(is_emptied)
+        let is_empty = checkpoint::truncate(&self.connection, &self.identity)?;
+        self.wal_bytes_max = if is_empty { wal_bytes_max(self.checkpoint_bytes) } else { wal_bytes.saturating_mul(2) };
+        Ok(is_empty)
     }
 
     pub(super) fn open(medium: &SqliteMedium) -> Result<Self, LogError> {
@@ -161,7 +156,6 @@ impl SqliteLog {
             data_version: 0,
             // One that was dropped may have left it due.
             unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
-            wal_bytes,
             wal_bytes_max: wal_bytes_max(medium.checkpoint_bytes),
             wal_held_back: false,
             recent: None,
@@ -180,10 +174,7 @@ impl SqliteLog {
     /// Whether what was just committed is where the next store will look for it.
     fn check_files(&mut self) -> Result<(), CommitError> {
         match self.identity.check() {
-            Ok(wal_bytes) => {
-                self.wal_bytes = wal_bytes;
-                self.counters.wal_bytes(wal_bytes);
-            }
+            Ok(wal_bytes) => self.counters.wal_bytes(wal_bytes),
             Err(error) => {
                 // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
                 // another write-ahead log has come: its frames would be read over what is newer.
