@@ -11,6 +11,8 @@
 //! ...      body: the model's enum in bincode (varint), to the end
 //! ```
 
+use std::io;
+
 use bincode::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -141,6 +143,13 @@ pub(crate) fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, Record
 /// The name of bytes. `b3sum` agrees.
 pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest::from_bytes(*blake3::hash(bytes).as_bytes())
+}
+
+/// The same for bytes that need not fit into memory.
+pub(crate) fn digest_of_reader(reader: impl io::Read) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(reader)?;
+    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
 }
 
 /// The limit is that of what is there: views are as large as their logs.

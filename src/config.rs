@@ -7,9 +7,10 @@ use actix::ArbiterHandle;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
-use crate::event_log::MemoryDisk;
 use crate::layers::Layers;
-use crate::snapshot::SnapshotPolicy;
+use crate::memory::log::MemoryDisk;
+use crate::port::log::Durability;
+use crate::replay::snapshot::policy::SnapshotPolicy;
 
 /// How to open a store. The medium is the only thing that a host changes between a durable store and one in memory.
 ///
@@ -76,17 +77,6 @@ pub enum Medium {
     Directory(PathBuf),
     /// In memory. Stores that share a disk behave like stores that share a directory.
     Memory(MemoryDisk),
-}
-
-/// What an acknowledgement promises.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// Acknowledged events survive a power cut (`synchronous=FULL`).
-    #[default]
-    PowerLoss,
-    /// Acknowledged events survive the death of the process, and a power cut may lose the last of them
-    /// (`synchronous=NORMAL`). The log stays a prefix of what was acknowledged.
-    ProcessCrash,
 }
 
 /// Which sessions stay in memory. A handle keeps working whether or not its session does: one that was emptied reads its

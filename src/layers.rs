@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::blob::BlobStore;
-use crate::event_log::LogMedium;
-use crate::files::{Files, OsFiles};
+use crate::port::blob::BlobStore;
+use crate::port::log::LogMedium;
+use crate::sqlite::files::{Files, OsFiles};
 
 /// Puts something before every end of a log that is opened.
 pub(crate) type WrapLog = Arc<dyn Fn(Arc<dyn LogMedium>) -> Arc<dyn LogMedium> + Send + Sync>;

@@ -47,51 +47,55 @@ pub mod agent;
 mod codec;
 mod config;
 
-mod files;
+mod port;
 
-mod snapshot;
+mod memory;
+mod sqlite;
 
-mod blob;
-mod directory;
-mod event_log;
 mod layers;
-mod owner;
-
 mod stats;
 
-mod actor;
-mod append;
-mod salvage;
+mod threads;
+
+mod replay;
+
+mod commit;
+
+mod blobs;
+
+mod session;
+
 mod store;
-mod verify;
 
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
-pub use actor::Restart;
-pub use actor::blob::{BlobActor, GetBlob, PutBlob};
-pub use actor::entry::TurnGuard;
-pub use actor::persist::PersistActor;
-pub use actor::recovery::{Condition, EventPage, RecoveryReport};
-pub use actor::session::{
-    CurrentView, EventsAfter, NextIds, Notify, Recovery, SessionActor, Subscribe, TakeOver, TakeTurn,
-};
-pub use actor::subscription::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
-pub use append::{Append, Appended, Receipt};
+pub use crate::replay::page::EventPage;
+pub use crate::replay::recovered::{Condition, RecoveryReport};
+pub use blobs::actor::{BlobActor, GetBlob, PutBlob};
 /// What [`SessionModel::decode_view`] takes.
 pub use bytes::Bytes;
 pub use clock::{Clock, ManualClock};
-pub use config::{DEFAULT_INLINE_BYTES_MAX, Durability, LagPolicy, LiveConfig, Medium, ResidencyConfig, StoreConfig};
+pub use commit::actor::PersistActor;
+pub use config::{DEFAULT_INLINE_BYTES_MAX, LagPolicy, LiveConfig, Medium, ResidencyConfig, StoreConfig};
 pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, OwnerInfo};
-pub use event_log::{MemoryDisk, WalDamage, WalLoss};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
+pub use memory::log::MemoryDisk;
 pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body, decode_view, encode_view};
-pub use salvage::{Salvage, Salvaged};
-pub use snapshot::SnapshotPolicy;
+pub use port::log::Durability;
+pub use replay::snapshot::policy::SnapshotPolicy;
+pub use session::actor::SessionActor;
+pub use session::append::{Append, Appended, Receipt};
+pub use session::entry::TurnGuard;
+pub use session::messages::{CurrentView, EventsAfter, NextIds, Notify, Recovery, Subscribe, TakeOver, TakeTurn};
+pub use session::subscription::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
+pub use sqlite::log::wal::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
+pub use store::salvage::{Salvage, Salvaged};
+pub use store::verification::{Problem, Verification};
 pub use store::{Session, SessionSummary, StopOutcome, Store, StoredState};
-pub use verify::{Problem, Verification};
+pub use threads::restart::Restart;
 
 /// The program of the README compiles.
 #[cfg(doctest)]

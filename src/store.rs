@@ -2,7 +2,9 @@
 
 mod closing;
 mod opening;
+pub(crate) mod salvage;
 mod session;
+pub(crate) mod verification;
 mod verifying;
 
 use std::collections::HashMap;
@@ -12,21 +14,23 @@ use std::sync::{Arc, Mutex};
 
 use actix::Addr;
 
-use crate::actor::Services;
-use crate::actor::blob::{BlobActor, GetBlob, PutBlob};
-use crate::actor::entry::Entry;
-use crate::actor::persist::{PersistActor, persist_one};
-use crate::actor::recovery::{Fold, Recovered, RecoveryReport};
-use crate::actor::workers::lock;
 use crate::agent::Agent;
+use crate::blobs::actor::{BlobActor, GetBlob, PutBlob};
+use crate::commit::actor::{PersistActor, persist_one};
 use crate::config::StoreConfig;
 use crate::content::{Content, Json};
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{Epoch, LogMeta, WalDamage, Write, Written};
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
-use crate::salvage::Salvage;
+use crate::port::log::{Epoch, LogMeta, Write, Written};
+use crate::replay::fold::Fold;
+use crate::replay::recovered::{Recovered, RecoveryReport};
+use crate::session::entry::Entry;
+use crate::session::services::Services;
+use crate::sqlite::log::wal::WalDamage;
 use crate::stats::Stats;
+use crate::store::salvage::Salvage;
+use crate::threads::workers::lock;
 
 use closing::Closing;
 pub use session::{Session, StopOutcome};
@@ -243,7 +247,7 @@ impl<M: SessionModel> Store<M> {
     pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
         self.0.services.check_open()?;
         let rows = self.0.services.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
-        let summary = |row: crate::event_log::SessionRow| SessionSummary {
+        let summary = |row: crate::port::log::SessionRow| SessionSummary {
             id: row.session,
             created: row.created,
             head: row.head,

@@ -1,8 +1,8 @@
 //! Which blobs a body references. Every struct is taken apart without `..`, so that a new field must be considered here.
 
-use super::body::AgentBody;
-use super::entity::{Eval, Failure, SessionInfo, Step, Turn};
-use super::message::{Message, Part};
+use crate::agent::body::AgentBody;
+use crate::agent::entity::{Eval, Failure, SessionInfo, Step, Turn};
+use crate::agent::message::{Message, Part};
 use crate::content::Content;
 use crate::id::BlobRef;
 

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::entity::{Eval, Failure, SessionInfo, Step, Turn};
-use super::id::{StepId, TurnId};
-use super::message::Message;
+use crate::agent::entity::{Eval, Failure, SessionInfo, Step, Turn};
+use crate::agent::id::{StepId, TurnId};
+use crate::agent::message::Message;
 use crate::content::{Content, Json};
 use crate::id::EventId;
 

@@ -1,9 +1,9 @@
 //! What must never be persisted, since the fold could not live with it.
 
-use super::body::AgentBody;
-use super::entity::{Eval, Failure, SessionInfo, Step, Turn};
-use super::id::ID_MAX;
-use super::message::Message;
+use crate::agent::body::AgentBody;
+use crate::agent::entity::{Eval, Failure, SessionInfo, Step, Turn};
+use crate::agent::id::ID_MAX;
+use crate::agent::message::Message;
 use crate::content::Json;
 
 impl AgentBody {

@@ -1,8 +1,8 @@
 //! The counters that mint ids, and the stamping that depends on them alone.
 
-use super::body::AgentBody;
-use super::id::{EvalId, MessageId, StepId, TurnId};
-use super::message::Message;
+use crate::agent::body::AgentBody;
+use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
+use crate::agent::message::Message;
 use crate::id::EventId;
 
 /// The largest id seen of each kind.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 
-use super::append_list::{AppendList, CHUNK, Packed, equal_chunks};
+use crate::agent::append_list::{AppendList, CHUNK, Packed, equal_chunks};
 
 /// Entities in the order in which they came, found by id. Clones share structure; a put costs logarithmic time.
 ///

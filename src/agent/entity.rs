@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{EvalId, MessageId, StepId, TurnId};
+use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
 use crate::content::{Content, Json};
 use crate::id::Timestamp;
 

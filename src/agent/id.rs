@@ -42,18 +42,18 @@ macro_rules! entity_id {
 }
 
 entity_id! {
-    /// The id of a [`Message`](super::Message) within its session, from 1.
+    /// The id of a [`Message`](crate::agent::Message) within its session, from 1.
     MessageId
 }
 entity_id! {
-    /// The id of a [`Turn`](super::Turn) within its session, from 1.
+    /// The id of a [`Turn`](crate::agent::Turn) within its session, from 1.
     TurnId
 }
 entity_id! {
-    /// The id of a [`Step`](super::Step) within its session, from 1.
+    /// The id of a [`Step`](crate::agent::Step) within its session, from 1.
     StepId
 }
 entity_id! {
-    /// The id of an [`Eval`](super::Eval) within its session, from 1.
+    /// The id of an [`Eval`](crate::agent::Eval) within its session, from 1.
     EvalId
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{MessageId, StepId, TurnId};
+use crate::agent::id::{MessageId, StepId, TurnId};
 use crate::content::{Content, Json};
 use crate::id::{BlobRef, EventId, Timestamp};
 

@@ -6,7 +6,7 @@ mod ids;
 mod packed;
 mod properties;
 
-use super::{
+use crate::agent::{
     Agent, AgentBody, AgentView, Counters, Eval, EvalId, EvalStatus, Failure, Message, MessageId, Part, Role,
     SessionInfo, SessionStatus, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage,
 };

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::append_list::AppendList;
-use super::body::AgentBody;
-use super::counters::Counters;
-use super::entities::Entities;
-use super::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, Turn};
-use super::id::{EvalId, MessageId, StepId, TurnId};
-use super::message::Message;
+use crate::agent::append_list::AppendList;
+use crate::agent::body::AgentBody;
+use crate::agent::counters::Counters;
+use crate::agent::entities::Entities;
+use crate::agent::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, Turn};
+use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
+use crate::agent::message::Message;
 use crate::content::Content;
 use crate::id::{EventId, Timestamp};
 use crate::model::{Turns, Unfinished};

@@ -19,12 +19,12 @@ use bytes::{Buf, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::append_list::{AppendList, CHUNK, Items, Packed};
-use super::counters::Counters;
-use super::entities::Entities;
-use super::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus};
-use super::message::{Message, Role};
-use super::view::AgentView;
+use crate::agent::append_list::{AppendList, CHUNK, Items, Packed};
+use crate::agent::counters::Counters;
+use crate::agent::entities::Entities;
+use crate::agent::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus};
+use crate::agent::message::{Message, Role};
+use crate::agent::view::AgentView;
 use crate::content::Content;
 use crate::id::EventId;
 use crate::model::{DecodeError, decode_view, encode_view};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Stats;
-use super::histogram::Recorder;
+use crate::stats::Stats;
+use crate::stats::histogram::Recorder;
 
 /// Everything is relaxed: a number that is a moment old does no harm, and each is whole.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Counters;
+use crate::stats::Counters;
 
 /// Counted out when dropped.
 #[derive(Debug)]

@@ -8,16 +8,16 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Shared};
 
-use super::StoreInner;
-use super::opening::Parts;
-use crate::actor::Services;
-use crate::actor::entry::Entry;
-use crate::actor::persist::CloseLog;
-use crate::actor::session_state::Task;
-use crate::actor::workers::lock;
+use crate::commit::actor::CloseLog;
 use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 use crate::model::SessionModel;
+use crate::session::entry::Entry;
+use crate::session::services::Services;
+use crate::session::state::Task;
+use crate::store::StoreInner;
+use crate::store::opening::Parts;
+use crate::threads::workers::lock;
 
 type Closed = Shared<BoxFuture<'static, Result<(), Error>>>;
 

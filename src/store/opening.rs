@@ -5,22 +5,28 @@ use std::sync::Arc;
 use actix::{Arbiter, ArbiterHandle, Supervisor};
 use futures::channel::oneshot;
 
-use super::Store;
-use crate::actor::Services;
-use crate::actor::blob::BlobActor;
-use crate::actor::group::{GroupLimits, GroupWriter};
-use crate::actor::host_thread::HostThread;
-use crate::actor::persist::PersistActor;
-use crate::actor::residency::Residency;
-use crate::actor::snapshots::{Snapshots, clear_orphans};
-use crate::actor::workers::{Readers, Recoveries, WorkerPool};
-use crate::blob::{BlobStore, FileBlobs, MemoryBlobs};
+use crate::blobs::actor::BlobActor;
+use crate::commit::actor::PersistActor;
+use crate::commit::group::{GroupLimits, GroupWriter};
 use crate::config::{Medium, StoreConfig};
-use crate::directory::StoreDirectory;
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{LogError, LogMedium, MemoryMedium, OpenError, SqliteMedium, WalDamage};
+use crate::memory::blobs::MemoryBlobs;
+use crate::memory::log::MemoryMedium;
 use crate::model::SessionModel;
+use crate::port::blob::BlobStore;
+use crate::port::log::{LogError, LogMedium};
+use crate::replay::snapshot::store::{Snapshots, clear_orphans};
+use crate::session::residency::Residency;
+use crate::session::services::Services;
+use crate::sqlite::blobs::FileBlobs;
+use crate::sqlite::directory::StoreDirectory;
+use crate::sqlite::log::medium::SqliteMedium;
+use crate::sqlite::log::schema::OpenError;
+use crate::sqlite::log::wal::WalDamage;
 use crate::stats::{Counters, Gauge};
+use crate::store::Store;
+use crate::threads::host_thread::HostThread;
+use crate::threads::workers::{Readers, Recoveries, WorkerPool};
 
 /// For short reads and pages. What reads a whole log has threads of its own: `recoveries_max`.
 const READER_THREADS: usize = 2;
@@ -159,7 +165,7 @@ impl From<OpenError> for Error {
         match error {
             OpenError::NotAStore { path } => ErrorKind::NotAStore { path }.into(),
             OpenError::NewerFormat { found } => {
-                ErrorKind::NewerFormat { found, supported: crate::event_log::FORMAT }.into()
+                ErrorKind::NewerFormat { found, supported: crate::sqlite::log::schema::FORMAT }.into()
             }
             OpenError::WrongModel { found, expected } => ErrorKind::WrongModel { found, expected }.into(),
             OpenError::Directory(error) => error.into(),

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use actix::{Addr, Recipient};
 use futures::channel::oneshot;
 
-use super::Store;
-use crate::actor::entry::{Entry, TurnGuard};
-use crate::actor::recovery::{Condition, EventPage, RecoveryReport};
-use crate::actor::session::{Recovery, SessionActor, Subscribe, SubscribeStream};
-use crate::actor::session_state::Task;
-use crate::actor::subscription::{Delivery, EventStream, SubscribeFrom, Subscription};
 use crate::agent::{Agent, AgentBody, Counter, Message, SessionStatus};
-use crate::append::{Append, Appended, Receipt};
 use crate::content::Content;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, Unfinished, View};
+use crate::replay::page::EventPage;
+use crate::replay::recovered::{Condition, RecoveryReport};
+use crate::session::actor::SessionActor;
+use crate::session::append::{Append, Appended, Receipt};
+use crate::session::entry::{Entry, TurnGuard};
+use crate::session::messages::{Recovery, Subscribe, SubscribeStream};
+use crate::session::state::Task;
+use crate::session::subscription::{Delivery, EventStream, SubscribeFrom, Subscription};
+use crate::store::Store;
 
 /// The handle of an open session. Clones, and handles from other calls, are the same session.
 pub struct Session<M: SessionModel = Agent> {

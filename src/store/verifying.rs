@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Store;
-use crate::actor::snapshots::Stored;
 use crate::error::{Error, ErrorKind};
-use crate::event_log::{AuditedSession, LogError, SessionRow};
 use crate::id::{BlobRef, Digest, EventId};
 use crate::model::SessionModel;
-use crate::verify::{LogCheck, Problem, Verification};
+use crate::port::log::{AuditedSession, LogError, SessionRow};
+use crate::replay::snapshot::store::Stored;
+use crate::replay::verify::LogCheck;
+use crate::store::Store;
+use crate::store::verification::{Problem, Verification};
 
 /// The most record bytes in one page.
 const PAGE_BYTES_MAX: usize = 1 << 20;
@@ -170,7 +171,7 @@ impl<M: SessionModel> Store<M> {
         };
         Ok(length.filter(|length| *length != blob.bytes).map(|length| {
             let reason = format!("it references {} bytes, and the blob has {length}", blob.bytes);
-            crate::actor::recovery::corrupt(session, event, reason)
+            crate::replay::record::corrupt(session, event, reason)
         }))
     }
 

@@ -6,9 +6,9 @@ mod stores;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Dice;
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest};
 use crate::model::SessionModel;
+use crate::testkit::Dice;
 
 /// How many bodies are made.
 const BODIES: u64 = 128;

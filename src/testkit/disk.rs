@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldlog_vfs::{Failure, Operation, Watch, Watched};
 
-use super::journal::{Entry, SyncOf};
 use crate::config::{Medium, StoreConfig};
-use crate::files::{Files, OsFiles};
+use crate::sqlite::files::{Files, OsFiles};
+use crate::testkit::journal::{Entry, SyncOf};
 
 /// A temporary directory for stores, every operation on which is counted, recorded and can be made to fail: those on
 /// the database, by way of a SQLite VFS of its own, as well as those on blobs and on the directory itself.
@@ -207,7 +207,7 @@ impl TestDisk {
     }
 
     /// Passes over syncs of one kind in silence, from now on: what a store without them would do. For tests that must
-    /// see [`PowerCuts`](super::PowerCuts) fail.
+    /// see [`PowerCuts`](crate::testkit::PowerCuts) fail.
     pub(super) fn pass_over(&self, sync: Option<SyncOf>) {
         self.0.journal().passed_over = sync;
     }

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use futures::channel::oneshot;
 
-use super::ports::{WatchedBlobs, WatchedMedium};
-use super::{Call, Dice, Operation, Outcome, Port};
-use crate::actor::workers::lock;
 use crate::config::StoreConfig;
+use crate::testkit::ports::{WatchedBlobs, WatchedMedium};
+use crate::testkit::{Call, Dice, Operation, Outcome, Port};
+use crate::threads::workers::lock;
 
 /// The most operations that are remembered: the oldest go first.
 const OPERATIONS_MAX: usize = 65_536;

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::dice::Dice;
+use crate::testkit::dice::Dice;
 
 /// The unit in which a disk writes.
 const SECTOR: u64 = 512;

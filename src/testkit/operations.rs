@@ -1,8 +1,8 @@
 //! What a store asks of its log and its blobs, as a test sees it.
 
-use super::Fault;
-use crate::event_log::{Claim, Write};
 use crate::id::{AppendKey, Digest, EventId, SessionId};
+use crate::port::log::{Claim, Write};
+use crate::testkit::Fault;
 
 /// One call at a port, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,15 +4,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Call, Fault, Faults, Group, Outcome};
-use crate::blob::{BlobError, BlobStore, Put, Shelf};
 use crate::codec::Chain;
-use crate::event_log::{
-    CommitError, EventLog, LogAudit, LogError, LogKey, LogMedium, LogMeta, LogReader, Refusal, SessionRow, StoredEvent,
-    StoredPage, Write, Written,
-};
 use crate::id::{AppendKey, Digest, EventId, SessionId};
-use crate::snapshot::SnapshotRow;
+use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
+use crate::port::log::SnapshotRow;
+use crate::port::log::{
+    CommitError, EventLog, LogAudit, LogError, LogKey, LogMedium, LogMeta, LogReader, Refusal, SessionRow, StoredEvent,
+    Write, Written,
+};
+use crate::port::page::StoredPage;
+use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
 /// An error that can be made up.
 trait Made {

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use check::{Check, Promised};
 use notes::{NotedLog, Notes};
 
-use super::dice::Dice;
-use super::disk::{Lasting, TestDisk};
-use super::journal::{Disk, Entry, SyncOf, Unsynced};
-use crate::config::{Durability, StoreConfig};
+use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::model::SessionModel;
+use crate::port::log::Durability;
+use crate::testkit::dice::Dice;
+use crate::testkit::disk::{Lasting, TestDisk};
+use crate::testkit::journal::{Disk, Entry, SyncOf, Unsynced};
 
 /// More are counted, not kept.
 const LOSSES_MAX: usize = 20;
@@ -250,7 +251,7 @@ struct Cut {
     at: usize,
     after: String,
     unsynced: Unsynced,
-    image: super::journal::Image,
+    image: crate::testkit::journal::Image,
     promised: Promised,
 }
 

@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{BLOB_MARK, Claim, Dice, Finding, Report, ensure};
 use crate::codec;
 use crate::id::{Digest, EventId, Timestamp};
 use crate::model::{DecodeError, Event, SessionModel};
+use crate::testkit::contract::{BLOB_MARK, Claim, Dice, Finding, Report, ensure};
 
 /// How many bodies are damaged, and in how many ways each.
 const DAMAGED: (usize, u64) = (48, 24);

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::pure::{AT, Folded};
-use super::{Claim, Dice, Finding, ensure};
-use crate::actor::Restart;
-use crate::append::Append;
-use crate::blob::{BlobError, BlobStore, Put, Shelf};
 use crate::clock::{Clock, ManualClock};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId};
 use crate::model::{SessionModel, View};
+use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
+use crate::session::append::Append;
 use crate::store::{Session, Store};
+use crate::testkit::contract::pure::{AT, Folded};
+use crate::testkit::contract::{Claim, Dice, Finding, ensure};
+use crate::threads::restart::Restart;
 
 /// The most bodies with references that are tried against a store that has no blobs.
 const DANGLING: usize = 8;

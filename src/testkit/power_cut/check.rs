@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::notes::Note;
-use crate::actor::recovery;
 use crate::codec::Chain;
-use crate::config::Durability;
-use crate::event_log::{Head, LogKey, LogMedium, LogReader, StoredEvent};
 use crate::id::{Digest, EventId, SessionId};
 use crate::model::SessionModel;
+use crate::port::log::Durability;
+use crate::port::log::{Head, LogKey, LogMedium, LogReader, StoredEvent};
+use crate::replay::record;
 use crate::store::Store;
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::Image;
+use crate::testkit::power_cut::notes::Note;
 
 const PAGE_EVENTS: usize = 1024;
 const PAGE_BYTES: usize = 1 << 20;
@@ -165,7 +165,7 @@ impl<M: SessionModel> Check<M> {
     async fn view_and_append(&self, store: &Store<M>, id: &SessionId, events: &[StoredEvent]) -> Result<(), String> {
         let mut state = M::View::default();
         for stored in events {
-            let event = recovery::decode::<M>(id, stored.row()).map_err(|error| error.to_string())?;
+            let event = record::decode::<M>(id, stored.row()).map_err(|error| error.to_string())?;
             M::apply(&mut state, &event);
         }
         let text = |error: crate::Error| error.to_string();
@@ -198,7 +198,7 @@ fn all_events(
             return Ok(events);
         }
         for event in page.to_events() {
-            recovery::check(session, &head, event.row()).map_err(|error| error.to_string())?;
+            record::check(session, &head, event.row()).map_err(|error| error.to_string())?;
             head = Head { id: event.id, chain: event.chain, at: event.at };
             events.push(event);
         }

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::blob::{BlobError, BlobStore, Put, Shelf};
 use crate::codec::Chain;
-use crate::event_log::{
+use crate::id::{Digest, EventId, SessionId};
+use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
+use crate::port::log::{
     CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, Refusal, StoredEvent, Write, Written,
 };
-use crate::id::{Digest, EventId, SessionId};
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::Entry;
 

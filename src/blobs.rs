@@ -1,0 +1,3 @@
+//! The actor that serves blobs.
+
+pub(crate) mod actor;

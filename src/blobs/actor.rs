@@ -1,0 +1,160 @@
+//! The actor that serves blobs: takes calls, hands them to threads, answers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::prelude::*;
+use futures::channel::oneshot;
+
+use crate::error::{Error, ErrorKind};
+use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest};
+use crate::port::blob::{BlobError, BlobStore, Put};
+use crate::stats::Counters;
+use crate::threads::restart::Restart;
+use crate::threads::workers::WorkerPool;
+
+/// Serves the blobs of a store: global, content-addressed, immutable.
+///
+/// Its address comes from [`Store::blob_address`](crate::Store::blob_address). A host may send it [`PutBlob`],
+/// [`GetBlob`] and [`Restart`].
+pub struct BlobActor {
+    blobs: Arc<dyn BlobStore>,
+    threads: Arc<WorkerPool<()>>,
+    bytes_max: u64,
+    counters: Arc<Counters>,
+}
+
+impl BlobActor {
+    pub(crate) fn new(
+        blobs: Arc<dyn BlobStore>,
+        threads: Arc<WorkerPool<()>>,
+        bytes_max: u64,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { blobs, threads, bytes_max, counters }
+    }
+
+    /// Runs a call on a blob thread.
+    fn run<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn BlobStore) -> Result<T, Error> + Send + 'static,
+    ) -> ResponseFuture<Result<T, Error>> {
+        let (sender, receiver) = oneshot::channel();
+        let blobs = Arc::clone(&self.blobs);
+        let queued = self.threads.try_submit(move |()| {
+            // The caller may have lost interest; the blob is stored all the same.
+            let _ = sender.send(call(&*blobs));
+        });
+        Box::pin(async move {
+            queued?;
+            receiver
+                .await
+                .unwrap_or_else(|_| Err(ErrorKind::Unavailable { reason: "a blob thread failed".to_owned() }.into()))
+        })
+    }
+}
+
+impl Actor for BlobActor {
+    type Context = Context<Self>;
+}
+
+impl Supervised for BlobActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        let blobs = Arc::clone(&self.blobs);
+        // On a thread of its own queue, since it waits for the calls in flight.
+        let queued = self.threads.submit(move |()| {
+            if let Err(error) = blobs.rescan() {
+                log::error!("the blob directory cannot be put in order: {error}");
+            }
+        });
+        if queued.is_err() {
+            log::debug!("the blob actor restarts in a store that is closed");
+        }
+    }
+}
+
+impl Handler<Restart> for BlobActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Restart, context: &mut Context<Self>) {
+        context.stop();
+    }
+}
+
+/// Stores bytes and answers with the reference to put into a body. Once answered, the blob survives a power cut.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<BlobRef, Error>")]
+pub struct PutBlob {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What they are.
+    pub kind: BlobKind,
+}
+
+impl Handler<PutBlob> for BlobActor {
+    // A blob thread does the work.
+    type Result = ResponseFuture<Result<BlobRef, Error>>;
+
+    fn handle(&mut self, PutBlob { bytes, kind }: PutBlob, _: &mut Context<Self>) -> Self::Result {
+        let (size, limit) = (bytes.len() as u64, self.bytes_max);
+        let counters = Arc::clone(&self.counters);
+        self.run(move |blobs| {
+            if size > limit {
+                return Err(BlobError::TooLarge { size, limit }.into());
+            }
+            let Put { digest, existed, .. } = blobs.put(&bytes)?;
+            counters.blob_put(size);
+            if existed {
+                counters.blob_deduplicated(size);
+            }
+            Ok(BlobRef { digest, bytes: size, kind, encoding: BlobEncoding::Plain })
+        })
+    }
+}
+
+/// Reads a blob and checks it against its digest.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<u8>, Error>")]
+pub struct GetBlob {
+    /// Which.
+    pub digest: Digest,
+}
+
+impl Handler<GetBlob> for BlobActor {
+    // A blob thread does the work.
+    type Result = ResponseFuture<Result<Vec<u8>, Error>>;
+
+    fn handle(&mut self, GetBlob { digest }: GetBlob, _: &mut Context<Self>) -> Self::Result {
+        self.run(move |blobs| Ok(blobs.get(&digest)?))
+    }
+}
+
+/// Makes sure that blobs are there and durable, before an event names them.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct EnsureDurable {
+    pub(crate) digests: Vec<Digest>,
+    pub(crate) reply: Box<dyn FnOnce(Result<(), Error>) + Send>,
+}
+
+impl Handler<EnsureDurable> for BlobActor {
+    // The answer goes over the message's own way back.
+    type Result = ();
+
+    fn handle(&mut self, EnsureDurable { digests, reply }: EnsureDurable, _: &mut Context<Self>) {
+        let blobs = Arc::clone(&self.blobs);
+        let queued = self.threads.submit(move |()| {
+            let ensure = |digest| {
+                if blobs.ensure_durable(&digest)? { Ok(()) } else { Err(ErrorKind::DanglingRef { digest }.into()) }
+            };
+            // Guarded, since a question without an answer means that the store is closed.
+            let ensured = catch_unwind(AssertUnwindSafe(|| digests.into_iter().try_for_each(ensure)));
+            let panicked = |_| Err(ErrorKind::Unavailable { reason: "a blob thread failed".to_owned() }.into());
+            reply(ensured.unwrap_or_else(panicked));
+        });
+        if queued.is_err() {
+            // The store is closed, and every session with it: nobody waits any more.
+            log::debug!("a reference was to be checked in a store that is closed");
+        }
+    }
+}

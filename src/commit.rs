@@ -1,0 +1,4 @@
+//! Group commit.
+
+pub(crate) mod actor;
+pub(crate) mod group;

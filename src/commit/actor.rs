@@ -1,0 +1,156 @@
+//! The actor that owns the event log's one writing connection and groups commits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use futures::channel::oneshot;
+
+use crate::commit::group::{GroupWriter, Next, Pending, PersistError, Reply};
+use crate::port::log::{LogError, Write};
+use crate::stats::Counters;
+use crate::threads::restart::Restart;
+
+/// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for a while by
+/// then, so this only lets the mailbox in.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Owns the event log's one writing connection. All appends of all sessions that wait become one transaction.
+///
+/// The only message that a host may send it is [`Restart`].
+pub struct PersistActor {
+    writer: GroupWriter,
+    counters: Arc<Counters>,
+    flush_scheduled: bool,
+    /// Since when another process keeps the group waiting.
+    locked_out: Option<Instant>,
+}
+
+impl PersistActor {
+    pub(crate) fn new(writer: GroupWriter, counters: Arc<Counters>) -> Self {
+        Self { writer, counters, flush_scheduled: false, locked_out: None }
+    }
+
+    fn schedule(&mut self, context: &mut Context<Self>) {
+        if !self.flush_scheduled {
+            self.flush_scheduled = true;
+            // Handled once the mailbox is drained: that is what makes the group.
+            context.notify(Flush);
+        }
+    }
+}
+
+impl Actor for PersistActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        if !self.writer.is_idle() {
+            self.schedule(context);
+        }
+    }
+}
+
+impl Supervised for PersistActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        // The flush that was scheduled went with the old context.
+        self.flush_scheduled = false;
+        self.writer.reset();
+    }
+}
+
+impl Handler<Restart> for PersistActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Restart, context: &mut Context<Self>) {
+        context.stop();
+    }
+}
+
+/// One write, and who waits for it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Persist {
+    pub(crate) write: Write,
+    pub(crate) incarnation: u64,
+    pub(crate) reply: Reply,
+}
+
+impl Handler<Persist> for PersistActor {
+    // The reply comes after COMMIT, over the message's own way back.
+    type Result = ();
+
+    fn handle(&mut self, persist: Persist, context: &mut Context<Self>) {
+        let Persist { write, incarnation, reply } = persist;
+        self.writer.push(Pending { write, incarnation, reply });
+        self.schedule(context);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Flush;
+
+impl Handler<Flush> for PersistActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, context: &mut Context<Self>) {
+        self.flush_scheduled = false;
+        let begun = Instant::now();
+        let next = self.writer.flush();
+        match (next, self.locked_out) {
+            (Next::Retry, None) => {
+                log::warn!("another process holds the event log's lock: appends wait");
+                self.counters.lock_wait_began(begun);
+                self.locked_out = Some(begun);
+            }
+            (Next::Idle | Next::Flush, Some(since)) => {
+                let waited = since.elapsed();
+                log::warn!("another process held the event log's lock for {waited:?}");
+                self.counters.lock_wait_ended(waited);
+                self.locked_out = None;
+            }
+            _ => {}
+        }
+        match next {
+            Next::Idle => {}
+            Next::Flush => self.schedule(context),
+            Next::Retry => {
+                self.flush_scheduled = true;
+                context.run_later(RETRY, |actor, context| {
+                    actor.flush_scheduled = false;
+                    actor.schedule(context);
+                });
+            }
+        }
+    }
+}
+
+/// Commits what waits and closes the log.
+#[derive(Message)]
+#[rtype(result = "Result<(), LogError>")]
+pub(crate) struct CloseLog {
+    pub(crate) deadline: Instant,
+}
+
+impl Handler<CloseLog> for PersistActor {
+    // Done when the handler returns: closing is synchronous.
+    type Result = Result<(), LogError>;
+
+    fn handle(&mut self, CloseLog { deadline }: CloseLog, _: &mut Context<Self>) -> Self::Result {
+        self.writer.close(deadline)
+    }
+}
+
+/// Sends a write for which nobody counts, and waits for its answer.
+pub(crate) async fn persist_one(
+    persist: &Addr<PersistActor>,
+    write: Write,
+) -> Result<crate::port::log::Written, PersistError> {
+    let (sender, receiver) = oneshot::channel();
+    // The caller may have lost interest.
+    let reply: Reply = Box::new(move |answer| drop(sender.send(answer)));
+    if persist.send(Persist { write, incarnation: 0, reply }).await.is_err() {
+        return Err(PersistError::Closed);
+    }
+    receiver.await.unwrap_or(Err(PersistError::Closed))
+}

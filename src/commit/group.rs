@@ -1,0 +1,387 @@
+//! Group commit: everything that waits becomes one transaction. Plain and synchronous; the persist actor only drives it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::codec::Chain;
+use crate::id::EventId;
+use crate::port::log::{Claim, CommitError, EventLog, LogError, LogKey, LogMedium, Refusal, Write, Written};
+use crate::stats::Counters;
+
+/// A write that waits for its commit, and who waits for it.
+pub(crate) struct Pending {
+    pub(crate) write: Write,
+    /// Which life of the session's actor sent it. A fence of a later life refuses it.
+    pub(crate) incarnation: u64,
+    pub(crate) reply: Reply,
+}
+
+pub(crate) type Reply = Box<dyn FnOnce(Result<Written, PersistError>) + Send>;
+
+/// Why a write was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PersistError {
+    /// Left out of a group that was committed.
+    #[error("refused")]
+    Refused(Refusal),
+    /// Nothing of it is in the log.
+    #[error("{0}")]
+    NotWritten(LogError),
+    /// The session was recovered since: nothing of it is in the log.
+    #[error("the session was recovered since")]
+    Fenced,
+    /// COMMIT failed, and the log cannot be read.
+    #[error("{0}")]
+    Unknown(String),
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// What is left to do after a flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Idle,
+    /// More is waiting.
+    Flush,
+    /// Another process holds the database's lock: the group waits, nothing is lost.
+    Retry,
+}
+
+pub(crate) struct GroupWriter {
+    medium: Arc<dyn LogMedium>,
+    /// `None` after a failure, until the next flush opens it again.
+    log: Option<Box<dyn EventLog>>,
+    pending: VecDeque<Pending>,
+    /// How many of them write nothing.
+    reads: usize,
+    incarnations: HashMap<LogKey, u64>,
+    limits: GroupLimits,
+    counters: Arc<Counters>,
+    /// How many writes ever came.
+    received: u64,
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupLimits {
+    pub(crate) events_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+impl GroupWriter {
+    pub(crate) fn open(
+        medium: Arc<dyn LogMedium>,
+        limits: GroupLimits,
+        counters: Arc<Counters>,
+    ) -> Result<Self, LogError> {
+        let log = Some(medium.writer()?);
+        Ok(Self {
+            medium,
+            log,
+            pending: VecDeque::new(),
+            reads: 0,
+            incarnations: HashMap::new(),
+            limits,
+            counters,
+            received: 0,
+            closed: false,
+        })
+    }
+
+    /// Queues a write. It is answered by a later flush.
+    pub(crate) fn push(&mut self, pending: Pending) {
+        if let Write::Register { .. } = &pending.write {
+            // Counted here, since whoever sends one may give up before it arrives.
+            self.counters.write_sent();
+        }
+        self.received += 1;
+        self.enqueue(pending);
+        self.count_answered();
+    }
+
+    fn enqueue(&mut self, pending: Pending) {
+        if self.closed {
+            return (pending.reply)(Err(PersistError::Closed));
+        }
+        match &pending.write {
+            Write::Fence { log, .. } => {
+                self.incarnations.insert(log.key, pending.incarnation);
+            }
+            Write::Append { log, .. } => {
+                if self.incarnations.get(log).is_some_and(|latest| pending.incarnation < *latest) {
+                    return (pending.reply)(Err(PersistError::Fenced));
+                }
+            }
+            // Nothing is in flight when a log is given up.
+            Write::Release { log, .. } => drop(self.incarnations.remove(log)),
+            Write::Register { .. } | Write::Snapshot { .. } => {}
+        }
+        self.reads += usize::from(is_read(&pending.write));
+        self.pending.push_back(pending);
+    }
+
+    /// What came and does not wait any more was answered.
+    fn count_answered(&self) {
+        self.counters.writes_answered(self.received.saturating_sub(self.pending.len() as u64));
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Drops the connection: the next flush opens another and reads the heads again.
+    pub(crate) fn reset(&mut self) {
+        self.log = None;
+    }
+
+    /// Commits one group and answers everyone in it.
+    pub(crate) fn flush(&mut self) -> Next {
+        let next = self.flush_groups();
+        self.count_answered();
+        next
+    }
+
+    fn flush_groups(&mut self) -> Next {
+        // First, and apart: they need no write lock, so that another process that holds it delays no session that is only
+        // opened.
+        let reads = self.take_reads();
+        if !reads.0.is_empty() && self.flush_group(reads) == Next::Retry {
+            return Next::Retry;
+        }
+        let group = self.take_group();
+        self.flush_group(group)
+    }
+
+    fn flush_group(&mut self, (writes, waiting): Group) -> Next {
+        if writes.is_empty() {
+            return Next::Idle;
+        }
+        let mut log = match self.reopened() {
+            Ok(log) => log,
+            Err(LogError::Busy) => return self.put_back(writes, waiting),
+            Err(error) => {
+                log::error!("the event log cannot be opened: {error}");
+                answer_all(waiting, || PersistError::NotWritten(again(&error)));
+                return self.next();
+            }
+        };
+        let begun = Instant::now();
+        let committed = catch_unwind(AssertUnwindSafe(|| log.commit(&writes)))
+            .unwrap_or_else(|_| Err(CommitError::Unknown(LogError::Io("the commit panicked".to_owned()))));
+        match committed {
+            Ok(answers) => {
+                let (appends, events) = appended(&writes, &answers);
+                self.counters.group_committed(begun.elapsed(), appends, events);
+                for ((_, reply), answer) in waiting.into_iter().zip(answers) {
+                    reply(answer.map_err(PersistError::Refused));
+                }
+                match guarded(|| log.maintain()) {
+                    Ok(()) => self.log = Some(log),
+                    Err(LogError::Busy) => self.log = Some(log),
+                    Err(error) => log::error!("checkpoint of the event log failed: {error}"),
+                }
+            }
+            Err(CommitError::NotWritten(LogError::Busy)) => {
+                self.log = Some(log);
+                return self.put_back(writes, waiting);
+            }
+            Err(CommitError::NotWritten(error)) => {
+                log::error!("a group was rolled back: {error}");
+                self.counters.group_failed();
+                if matches!(error, LogError::DiskFull) {
+                    self.log = Some(log);
+                }
+                let (_, waiting) = self.put_reads_back(writes, waiting);
+                answer_all(waiting, || PersistError::NotWritten(again(&error)));
+            }
+            Err(CommitError::Unknown(error)) => {
+                log::error!("a commit failed, the event log is opened again: {error}");
+                self.counters.group_failed();
+                // This connection may hold pages that never reached the disk: it is never used again.
+                drop(log);
+                let (writes, waiting) = self.put_reads_back(writes, waiting);
+                self.settle(writes, waiting, &error);
+            }
+        }
+        self.next()
+    }
+
+    /// Answers a group whose COMMIT failed by what a new connection finds in the log.
+    fn settle(&mut self, writes: Vec<Write>, waiting: Waiting, cause: &LogError) {
+        let reopened = self.reopened().and_then(|mut log| guarded(|| log.secure()).map(|()| log));
+        let mut log = match reopened {
+            Ok(log) => log,
+            Err(error) => {
+                return answer_all(waiting, || unknown(cause, &error));
+            }
+        };
+        for (write, (_, reply)) in writes.iter().zip(waiting) {
+            reply(match last_of(write) {
+                Some((key, id, chain)) => match guarded(|| log.chain_at(key, id)) {
+                    Ok(found) if found == Some(chain) => Ok(Written::Appended),
+                    Ok(_) => Err(PersistError::NotWritten(again(cause))),
+                    Err(error) => Err(unknown(cause, &error)),
+                },
+                // Asking again is always safe for these.
+                None => Err(PersistError::NotWritten(again(cause))),
+            });
+        }
+        self.log = Some(log);
+    }
+
+    /// Commits what waits, empties the write-ahead log, closes. Everything later is refused. A lock that another process
+    /// holds is waited for until the deadline.
+    pub(crate) fn close(&mut self, deadline: Instant) -> Result<(), LogError> {
+        self.closed = true;
+        while !self.is_idle() {
+            if self.flush() == Next::Retry && Instant::now() >= deadline {
+                answer_all(self.take_group().1, || PersistError::NotWritten(LogError::Busy));
+                self.count_answered();
+            }
+        }
+        match self.log.take() {
+            Some(log) => guarded(|| log.close()),
+            None => Ok(()),
+        }
+    }
+
+    fn reopened(&mut self) -> Result<Box<dyn EventLog>, LogError> {
+        match self.log.take() {
+            Some(log) => Ok(log),
+            None => guarded(|| self.medium.writer()),
+        }
+    }
+
+    fn next(&self) -> Next {
+        if self.is_idle() { Next::Idle } else { Next::Flush }
+    }
+
+    /// Takes the fences that claim nothing and have no write of their log ahead of them.
+    fn take_reads(&mut self) -> Group {
+        let (mut writes, mut waiting) = Group::default();
+        if self.reads == 0 {
+            return (writes, waiting);
+        }
+        let mut written = HashSet::new();
+        for pending in std::mem::take(&mut self.pending) {
+            match &pending.write {
+                Write::Fence { log, claim: Claim::No } if !written.contains(&log.key) => {
+                    self.reads -= 1;
+                    writes.push(pending.write);
+                    waiting.push((pending.incarnation, pending.reply));
+                    continue;
+                }
+                Write::Fence { log, .. } => written.insert(log.key),
+                Write::Append { log, .. } | Write::Release { log, .. } => written.insert(*log),
+                // No fence depends on what these write.
+                Write::Register { .. } | Write::Snapshot { .. } => false,
+            };
+            self.pending.push_back(pending);
+        }
+        (writes, waiting)
+    }
+
+    fn take_group(&mut self) -> Group {
+        let (mut writes, mut waiting) = Group::default();
+        let (mut events, mut bytes) = (0, 0);
+        while let Some(pending) = self.pending.pop_front() {
+            if let Write::Append { events: more, .. } = &pending.write {
+                events += more.len();
+                bytes += more.iter().map(|event| event.record.len()).sum::<usize>();
+                if !writes.is_empty() && (events > self.limits.events_max || bytes > self.limits.bytes_max) {
+                    self.pending.push_front(pending);
+                    break;
+                }
+            }
+            self.reads -= usize::from(is_read(&pending.write));
+            writes.push(pending.write);
+            waiting.push((pending.incarnation, pending.reply));
+        }
+        (writes, waiting)
+    }
+
+    /// Keeps what only reads out of a failure of the writes beside it: a session that recovers asks for its head, and would
+    /// have to call its appends unknown. Alone in its group, it fails by itself.
+    fn put_reads_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> Group {
+        if writes.iter().all(is_read) {
+            return (writes, waiting);
+        }
+        let (reads, rest): (Vec<_>, Vec<_>) = writes.into_iter().zip(waiting).partition(|(write, _)| is_read(write));
+        let (writes, waiting) = reads.into_iter().unzip();
+        self.put_back(writes, waiting);
+        rest.into_iter().unzip()
+    }
+
+    fn put_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> Next {
+        for (write, (incarnation, reply)) in writes.into_iter().zip(waiting).rev() {
+            self.reads += usize::from(is_read(&write));
+            self.pending.push_front(Pending { write, incarnation, reply });
+        }
+        Next::Retry
+    }
+}
+
+/// Calls the log. A panic there must not end the persist actor, with which all sessions would stand still.
+fn guarded<T>(call: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(LogError::Io("the event log panicked".to_owned())))
+}
+
+type Waiting = Vec<(u64, Reply)>;
+type Group = (Vec<Write>, Waiting);
+
+fn is_read(write: &Write) -> bool {
+    matches!(write, Write::Fence { claim: Claim::No, .. })
+}
+
+/// How many appends a group wrote, and how many events.
+fn appended(writes: &[Write], answers: &[Result<Written, Refusal>]) -> (u64, u64) {
+    writes.iter().zip(answers).fold((0, 0), |(appends, total), pair| match pair {
+        (Write::Append { events, .. }, Ok(_)) => (appends + 1, total + events.len() as u64),
+        _ => (appends, total),
+    })
+}
+
+fn answer_all(waiting: Waiting, error: impl Fn() -> PersistError) {
+    for (_, reply) in waiting {
+        reply(Err(error()));
+    }
+}
+
+fn unknown(cause: &LogError, then: &LogError) -> PersistError {
+    let (cause, then) = (cause.to_string(), then.to_string());
+    PersistError::Unknown(if cause == then { cause } else { format!("{cause}; then: {then}") })
+}
+
+fn last_of(write: &Write) -> Option<(LogKey, EventId, Chain)> {
+    match write {
+        Write::Append { log, events, .. } => events.last().map(|event| (*log, event.id, event.chain)),
+        _ => None,
+    }
+}
+
+/// The same error once more, for the next one who waits.
+fn again(error: &LogError) -> LogError {
+    match error {
+        LogError::Busy => LogError::Busy,
+        LogError::DiskFull => LogError::DiskFull,
+        LogError::Corrupt(text) => LogError::Corrupt(text.clone()),
+        LogError::CorruptEvent { event, reason } => LogError::CorruptEvent { event: *event, reason: reason.clone() },
+        LogError::Io(text) => LogError::Io(text.clone()),
+    }
+}
+
+impl From<PersistError> for crate::error::Error {
+    fn from(error: PersistError) -> Self {
+        use crate::error::ErrorKind;
+        match error {
+            PersistError::NotWritten(error) => error.into(),
+            PersistError::Closed => ErrorKind::StoreClosed.into(),
+            error => ErrorKind::Unavailable { reason: error.to_string() }.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

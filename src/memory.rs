@@ -1,0 +1,4 @@
+//! Every port in memory.
+
+pub(crate) mod blobs;
+pub(crate) mod log;

@@ -1,0 +1,181 @@
+//! The fold of a whole log.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Error, ErrorKind};
+use crate::id::{EventId, SessionId};
+use crate::model::{SessionModel, View};
+use crate::port::log::{Head, LogMeta, LogReader};
+use crate::port::page::StoredRow;
+use crate::replay::key_index::{KeyFilter, KeyIndex};
+use crate::replay::read_ahead::Pages;
+use crate::replay::record::{corrupt, decode_unguarded, open_record, panicked};
+use crate::replay::recovered::{Condition, Recovered};
+use crate::threads::guard::guarded;
+
+/// How a log is folded.
+pub(crate) struct Fold<'a> {
+    pub(crate) session: &'a SessionId,
+    pub(crate) log: LogMeta,
+    /// The head that the log must reach; `None` for wherever it ends.
+    pub(crate) head: Option<EventId>,
+    /// The events whose chain is wanted.
+    pub(crate) watch: &'a [EventId],
+    pub(crate) keys_max: usize,
+    pub(crate) page_events: usize,
+}
+
+/// A stored view that a fold begins with.
+pub(crate) struct Origin<M: SessionModel> {
+    pub(crate) head: Head,
+    /// Which append keys its events have.
+    pub(crate) keys: Option<KeyFilter>,
+    pub(crate) view: M::View,
+    /// The size of its file.
+    pub(crate) bytes: u64,
+}
+
+impl Fold<'_> {
+    /// Reads the log in pages, checks ids and chain, and folds it: all of it, or what comes behind a stored view.
+    pub(crate) fn run<M: SessionModel>(
+        &self,
+        reader: &mut dyn LogReader,
+        origin: Option<Origin<M>>,
+    ) -> Result<Recovered<M>, Error> {
+        let begun = Instant::now();
+        let mut recovered = Recovered::<M>::fresh(self.log, self.keys_max);
+        let mut state = State::<M>::default();
+        if let Some(Origin { head, keys, view, bytes }) = origin {
+            recovered.head = head;
+            recovered.tail.snapshot_bytes = bytes;
+            // About as much as the records that were folded into it.
+            recovered.bytes = bytes;
+            recovered.keys = KeyIndex::with_filter(self.keys_max, keys);
+            for id in self.watch.iter().filter(|id| **id <= head.id) {
+                recovered.chains.extend(reader.chain_at(self.log.key, *id)?.map(|chain| (*id, chain)));
+            }
+            state = State { view, head: head.id };
+        }
+        // A stored view ends where an append does.
+        let mut append_ends = recovered.head.id;
+        recovered.head = self.pages(recovered.head).for_each(reader, |page| {
+            for stored in page.rows() {
+                let (header, body) = open_record(self.session, stored)?;
+                recovered.report.events += 1;
+                recovered.bytes += stored.record.len() as u64;
+                recovered.tail.add(1, stored.record.len() as u64);
+                append_ends = header.last;
+                if let Some((key, _)) = header.key {
+                    recovered.keys.insert(key, header.first);
+                }
+                if self.watch.contains(&stored.id) {
+                    recovered.chains.insert(stored.id, stored.chain);
+                }
+                if recovered.report.condition == Condition::Ready {
+                    recovered.report.condition = state.fold(self.session, stored, header.schema, body)?;
+                }
+            }
+            Ok(())
+        })?;
+        if let Condition::Unfoldable { event } = recovered.report.condition {
+            // What the panic left behind is not a view.
+            state = self.fold_before(reader, event)?;
+        }
+        // Appends are all or nothing, so no log ends within one.
+        let wanted = self.head.unwrap_or_default().max(append_ends);
+        if recovered.head.id < wanted {
+            let reason = format!("the log ends before it, at {}", recovered.head.id);
+            return Err(corrupt(self.session, recovered.head.id.next(), reason));
+        }
+        // A session of which these are not known cannot go on, and an actor that asked again would ask for ever.
+        match guarded("counters or unfinished", || (M::counters(&state.view), M::unfinished(&state.view))) {
+            Ok((counters, unfinished)) => {
+                recovered.counters = counters;
+                recovered.report.unfinished = unfinished;
+            }
+            Err(_) if recovered.report.condition == Condition::Ready => {
+                recovered.report.condition = Condition::Unfoldable { event: state.head };
+            }
+            Err(_) => {}
+        }
+        recovered.view = Arc::new(View::new(state.head, state.view));
+        recovered.report.elapsed = begun.elapsed();
+        Ok(recovered)
+    }
+
+    fn pages(&self, after: Head) -> Pages<'_> {
+        Pages::after(after, self.session, self.log, self.page_events)
+    }
+
+    /// Folds the events before one that cannot be folded.
+    fn fold_before<M: SessionModel>(&self, reader: &mut dyn LogReader, end: EventId) -> Result<State<M>, Error> {
+        let mut state = State::<M>::default();
+        self.pages(Head::before_first(self.log)).for_each(reader, |page| {
+            for stored in page.rows().filter(|stored| stored.id < end) {
+                let (header, body) = open_record(self.session, stored)?;
+                if state.fold(self.session, stored, header.schema, body)? != Condition::Ready {
+                    let reason = "apply folded this event a moment ago and panics on it now".to_owned();
+                    return Err(ErrorKind::Unavailable { reason }.into());
+                }
+            }
+            Ok(())
+        })?;
+        if state.head.next() < end {
+            return Err(corrupt(self.session, state.head.next(), "the log lost it a moment ago".to_owned()));
+        }
+        Ok(state)
+    }
+}
+
+/// A view in the making.
+struct State<M: SessionModel> {
+    view: M::View,
+    /// The last event that is folded into it.
+    head: EventId,
+}
+
+impl<M: SessionModel> Default for State<M> {
+    fn default() -> Self {
+        Self { view: M::View::default(), head: EventId::ZERO }
+    }
+}
+
+impl<M: SessionModel> State<M> {
+    fn fold(
+        &mut self,
+        session: &SessionId,
+        stored: StoredRow<'_>,
+        schema: u16,
+        body: &[u8],
+    ) -> Result<Condition, Error> {
+        let mut decoded = false;
+        // In one step, so that a body goes straight to its place in the view: it is large.
+        let folded = catch_unwind(AssertUnwindSafe(|| {
+            let event = decode_unguarded::<M>(session, stored, schema, body)?;
+            decoded = true;
+            M::apply_owned(&mut self.view, event);
+            Ok(())
+        }));
+        match folded {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                return match Error::kind(&error) {
+                    ErrorKind::NewerRecord { event, event_type, schema, .. } => {
+                        let (event, event_type, schema) = (*event, event_type.clone(), *schema);
+                        Ok(Condition::NewerRecord { event, event_type, schema })
+                    }
+                    _ => Err(error),
+                };
+            }
+            Err(_) if decoded => {
+                log::error!("apply panicked on a committed event");
+                return Ok(Condition::Unfoldable { event: stored.id });
+            }
+            Err(_) => return Err(panicked(session, stored)),
+        }
+        self.head = stored.id;
+        Ok(Condition::Ready)
+    }
+}

@@ -1,0 +1,76 @@
+//! Pages of events, as hosts read them and as a fold reads them.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::id::{EventId, SessionId};
+use crate::model::{Event, SessionModel};
+use crate::port::log::{Head, LogError, LogMeta, LogReader};
+use crate::port::page::StoredPage;
+use crate::replay::record::{check, corrupt, decode};
+
+/// The most record bytes in one page, beside the number of its events.
+pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Reads one page as it is stored. An event that cannot be read is named with its session.
+pub(crate) fn read(
+    reader: &mut dyn LogReader,
+    page: &mut StoredPage,
+    session: &SessionId,
+    log: LogMeta,
+    after: EventId,
+    events_max: usize,
+) -> Result<(), Error> {
+    reader.page_into(page, log.key, after, events_max, PAGE_BYTES_MAX).map_err(|error| match error {
+        LogError::CorruptEvent { event, reason } => corrupt(session, event, reason),
+        error => error.into(),
+    })
+}
+
+/// Some events of a log, in order.
+pub struct EventPage<M: SessionModel> {
+    /// The events after the one that was asked for.
+    pub events: Vec<Arc<Event<M>>>,
+    /// Whether more may follow: ask again after the last of these.
+    pub more: bool,
+}
+
+impl<M: SessionModel> Clone for EventPage<M> {
+    fn clone(&self) -> Self {
+        Self { events: self.events.clone(), more: self.more }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for EventPage<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventPage").field("events", &self.events).field("more", &self.more).finish()
+    }
+}
+
+/// Reads one page and checks its chain. A damaged event is the error of the page that begins with it.
+pub(crate) fn read_page<M: SessionModel>(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    log: LogMeta,
+    after: EventId,
+    events_max: usize,
+) -> Result<EventPage<M>, Error> {
+    let mut stored = StoredPage::default();
+    read(reader, &mut stored, session, log, after, events_max)?;
+    let mut events = Vec::with_capacity(stored.len());
+    let mut head = Head::before_first(log);
+    if after > EventId::ZERO && !stored.is_empty() {
+        // Only the hash: a page may begin behind an event that is damaged, and what follows it is still what was written.
+        let lost = || corrupt(session, after, "the log lost it".to_owned());
+        head = Head { id: after, chain: reader.chain_at(log.key, after)?.ok_or_else(lost)?, at: head.at };
+    }
+    for stored in stored.rows() {
+        match check(session, &head, stored).and_then(|_| decode(session, stored)) {
+            Ok(event) => events.push(Arc::new(event)),
+            Err(error) if events.is_empty() => return Err(error),
+            Err(_) => break,
+        }
+        head = Head { id: stored.id, chain: stored.chain, at: stored.at };
+    }
+    Ok(EventPage { events, more: !stored.is_empty() })
+}

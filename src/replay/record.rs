@@ -1,0 +1,76 @@
+//! One stored event: held against the one before it, and decoded.
+
+use std::panic::catch_unwind;
+
+use crate::codec;
+use crate::codec::RecordHeader;
+use crate::error::{Error, ErrorKind};
+use crate::id::{EventId, SessionId};
+use crate::model::{DecodeError, Event, SessionModel};
+use crate::port::log::Head;
+use crate::port::page::StoredRow;
+
+/// Checks that a stored event follows the one before: no hole, no changed byte.
+pub(crate) fn check(session: &SessionId, before: &Head, stored: StoredRow<'_>) -> Result<(), Error> {
+    if stored.id != before.id.next() {
+        return Err(corrupt(session, before.id.next(), format!("the log goes on with event {}", stored.id)));
+    }
+    if before.chain.next(stored.id, stored.at, stored.record) != stored.chain {
+        return Err(corrupt(session, stored.id, "its chain hash does not follow from the event before".to_owned()));
+    }
+    Ok(())
+}
+
+/// Splits the record of a stored event into its header and the body's bytes.
+pub(crate) fn open_record<'a>(session: &SessionId, stored: StoredRow<'a>) -> Result<(RecordHeader, &'a [u8]), Error> {
+    codec::decode_record(stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))
+}
+
+/// Decodes a stored event.
+pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: StoredRow<'_>) -> Result<Event<M>, Error> {
+    let (header, body) = open_record(session, stored)?;
+    decode_body(session, stored, header.schema, body)
+}
+
+/// Decodes the body of a stored event whose record is open already.
+fn decode_body<M: SessionModel>(
+    session: &SessionId,
+    stored: StoredRow<'_>,
+    schema: u16,
+    body: &[u8],
+) -> Result<Event<M>, Error> {
+    catch_unwind(|| decode_unguarded(session, stored, schema, body)).unwrap_or_else(|_| Err(panicked(session, stored)))
+}
+
+pub(crate) fn panicked(session: &SessionId, stored: StoredRow<'_>) -> Error {
+    corrupt(session, stored.id, "decode panicked".to_owned())
+}
+
+/// The model's `decode` may panic.
+pub(crate) fn decode_unguarded<M: SessionModel>(
+    session: &SessionId,
+    stored: StoredRow<'_>,
+    schema: u16,
+    body: &[u8],
+) -> Result<Event<M>, Error> {
+    let body = M::decode(stored.event_type, schema, body).map_err(|error| match error {
+        DecodeError::Unknown => Error::from(ErrorKind::NewerRecord {
+            session: session.clone(),
+            event: stored.id,
+            event_type: stored.event_type.to_owned(),
+            schema,
+        }),
+        DecodeError::Malformed { reason } => corrupt(session, stored.id, reason),
+    })?;
+    // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
+    let event_type = M::event_type(&body);
+    if schema == M::SCHEMA && event_type != stored.event_type {
+        let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
+        return Err(corrupt(session, stored.id, reason));
+    }
+    Ok(Event::new(stored.id, stored.at, body))
+}
+
+pub(crate) fn corrupt(session: &SessionId, event: EventId, reason: String) -> Error {
+    ErrorKind::CorruptEvent { session: session.clone(), event, reason }.into()
+}

@@ -1,0 +1,154 @@
+//! How a verification goes through one log.
+
+use std::marker::PhantomData;
+
+use crate::codec;
+use crate::codec::Chain;
+use crate::error::{Error, ErrorKind};
+use crate::id::{BlobRef, EventId, SessionId, Timestamp};
+use crate::model::SessionModel;
+use crate::port::log::{AuditedEvent, LogMeta, StoredEvent};
+use crate::replay::record::{corrupt, decode};
+
+/// Goes through the events of one log in order, on and on whatever is wrong with them.
+pub(crate) struct LogCheck<M: SessionModel> {
+    session: SessionId,
+    next: EventId,
+    /// What the next event may follow: the hash that the event before stores, and the one that it should. None when it is
+    /// not known.
+    before: Vec<Chain>,
+    at: Timestamp,
+    append_ends: EventId,
+    newer: bool,
+    model: PhantomData<fn() -> M>,
+}
+
+/// What one event gave.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) refs: Vec<BlobRef>,
+    pub(crate) problems: Vec<(EventId, Error)>,
+}
+
+impl<M: SessionModel> LogCheck<M> {
+    pub(crate) fn new(session: SessionId, log: LogMeta) -> Self {
+        Self {
+            session,
+            next: EventId::ZERO.next(),
+            before: vec![Chain::start(&log.log_id)],
+            at: Timestamp::from_micros(i64::MIN),
+            append_ends: EventId::ZERO,
+            newer: false,
+            model: PhantomData,
+        }
+    }
+
+    /// The last event that was looked at.
+    pub(crate) fn head(&self) -> EventId {
+        self.next.prev()
+    }
+
+    pub(crate) fn event(&mut self, found: AuditedEvent) -> Checked {
+        let mut checked = Checked::default();
+        let mut wrong = |event: EventId, reason: String| {
+            checked.problems.push((event, corrupt(&self.session, event, reason)));
+        };
+        if found.id != self.next {
+            wrong(self.next, format!("the log goes on with event {}", found.id));
+            self.before.clear();
+        }
+        self.next = found.id.next();
+        let stored = match found.row {
+            Ok(stored) => stored,
+            Err(error) => {
+                wrong(found.id, error.reason());
+                self.before.clear();
+                return checked;
+            }
+        };
+        let follows: Vec<_> =
+            self.before.iter().map(|before| before.next(stored.id, stored.at, &stored.record)).collect();
+        if !follows.is_empty() && !follows.contains(&stored.chain) {
+            wrong(stored.id, "its chain hash does not follow from the event before".to_owned());
+        } else if stored.at < self.at {
+            wrong(stored.id, format!("its time {} is before that of the event ahead, {}", stored.at, self.at));
+        }
+        self.at = stored.at;
+        // One that follows is all that the next may follow: what is kept must not grow with the log.
+        self.before = if follows.contains(&stored.chain) { Vec::new() } else { follows };
+        self.before.push(stored.chain);
+        // What is wrong with the bytes follows from a wrong hash: one problem an event.
+        let first = checked.problems.iter().all(|(event, _)| *event != stored.id);
+        match self.record(&stored) {
+            Ok(refs) => checked.refs = refs,
+            Err(error) if matches!(error.kind(), ErrorKind::NewerRecord { .. }) => {
+                // From the first on the session is read-only; the rest goes without saying.
+                if !std::mem::replace(&mut self.newer, true) {
+                    checked.problems.push((stored.id, error));
+                }
+                checked.refs = codec::decode_record(&stored.record).map(|(header, _)| header.refs).unwrap_or_default();
+            }
+            Err(error) if first => checked.problems.push((stored.id, error)),
+            Err(_) => {}
+        }
+        checked
+    }
+
+    fn record(&mut self, stored: &StoredEvent) -> Result<Vec<BlobRef>, Error> {
+        let wrong = |reason: String| Err(corrupt(&self.session, stored.id, reason));
+        let (header, _) = match codec::decode_record(&stored.record) {
+            Ok(decoded) => decoded,
+            Err(error) => return wrong(error.to_string()),
+        };
+        if stored.id < header.first || header.last < stored.id {
+            return wrong(format!("its append has events {} to {}", header.first, header.last));
+        }
+        self.append_ends = header.last;
+        let key = header.key.map(|(key, _)| key).filter(|_| stored.id == header.first);
+        if key != stored.key {
+            return wrong("its append key is not the one in its record".to_owned());
+        }
+        decode::<M>(&self.session, stored.row())?;
+        Ok(header.refs)
+    }
+
+    /// Looks at where the log ends. `head` is where it ended, at least, when the search began.
+    pub(crate) fn end(&self, head: EventId) -> Option<(EventId, Error)> {
+        let wanted = head.max(self.append_ends);
+        let reason = || format!("the log ends before it, at {}", self.head());
+        (self.head() < wanted).then(|| (self.next, corrupt(&self.session, self.next, reason())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Agent, AgentBody};
+    use crate::codec::RecordHeader;
+
+    /// The chain is right: only the order of the times is wrong, as after a writer that did not keep it.
+    #[test]
+    fn a_time_before_that_of_the_event_ahead_is_a_problem_though_the_chain_holds() {
+        let log = LogMeta { key: crate::port::log::LogKey(1), log_id: [1; 16] };
+        let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log);
+        let mut chain = Chain::start(&log.log_id);
+        let mut problems = Vec::new();
+        let mut kept = Vec::new();
+        for (id, at) in [(1, 50), (2, 50), (3, 49), (4, 49)] {
+            let (id, at) = (EventId::new(id), Timestamp::from_micros(at));
+            let header =
+                RecordHeader { schema: Agent::SCHEMA, salt: [7; 8], first: id, last: id, key: None, refs: Vec::new() };
+            let body = AgentBody::StopRequested;
+            let record = codec::encode_record(&header, &codec::encode_body(&body).unwrap());
+            chain = chain.next(id, at, &record);
+            let event_type = Agent::event_type(&body).into();
+            let stored = StoredEvent { id, event_type, at, key: None, chain, record };
+            problems.extend(check.event(AuditedEvent { id, row: Ok(stored) }).problems);
+            kept.push(check.before.len());
+        }
+        assert_eq!(kept, [1; 4], "with each more, a long log would take quadratic time");
+        let [(event, error)] = problems.as_slice() else { panic!("{problems:?}") };
+        assert_eq!(*event, EventId::new(3));
+        assert!(error.to_string().contains("is before that of the event ahead"), "{error}");
+    }
+}

@@ -1,0 +1,204 @@
+//! What a host may send to the actor of a session, beside [`Append`](crate::Append) and [`Restart`](crate::threads::restart::Restart).
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use futures::channel::oneshot;
+
+use crate::error::{Error, ErrorKind};
+use crate::id::EventId;
+use crate::model::{SessionModel, View};
+use crate::replay::page::EventPage;
+use crate::replay::recovered::RecoveryReport;
+use crate::session::actor::SessionActor;
+use crate::session::entry::TurnGuard;
+use crate::session::state::Task;
+use crate::session::subscription::{Delivery, SubscribeFrom, Subscriber, Subscription};
+use crate::threads::workers::lock;
+
+/// Asks for the current view. Of a session that was emptied it is read from the log, which keeps no thread waiting.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Arc<View<M>>, Error>")]
+pub struct CurrentView<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
+
+impl<M: SessionModel> Default for CurrentView<M> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<M: SessionModel> Handler<CurrentView<M>> for SessionActor<M> {
+    // There already, unless the session was emptied.
+    type Result = ResponseFuture<Result<Arc<View<M>>, Error>>;
+
+    fn handle(&mut self, _: CurrentView<M>, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(Arc::clone(&self.entry).current_view())
+    }
+}
+
+/// Asks for a page of the events after one. Reads the log: what is in flight is not in it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<EventPage<M>, Error>")]
+pub struct EventsAfter<M: SessionModel> {
+    after: EventId,
+    events_max: usize,
+    model: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<M: SessionModel> EventsAfter<M> {
+    /// Asks for up to `events_max` events after `after`, at least one; the configuration's page limit holds too.
+    #[must_use]
+    pub fn new(after: EventId, events_max: usize) -> Self {
+        Self { after, events_max, model: std::marker::PhantomData }
+    }
+}
+
+impl<M: SessionModel> Handler<EventsAfter<M>> for SessionActor<M> {
+    // A reader thread does the work.
+    type Result = ResponseFuture<Result<EventPage<M>, Error>>;
+
+    fn handle(&mut self, request: EventsAfter<M>, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(Arc::clone(&self.entry).events_after(request.after, request.events_max))
+    }
+}
+
+/// Asks for the last stamped event and the counters after it, which the next append goes on from.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(EventId, M::Counters), Error>")]
+pub struct NextIds<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
+
+impl<M: SessionModel> Default for NextIds<M> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<M: SessionModel> Handler<NextIds<M>> for SessionActor<M> {
+    // Waits for what was accepted before it to be stamped.
+    type Result = ResponseFuture<Result<(EventId, M::Counters), Error>>;
+
+    fn handle(&mut self, _: NextIds<M>, context: &mut Context<Self>) -> Self::Result {
+        let (sender, receiver) = oneshot::channel();
+        self.step(context, |state, env| state.accept(Task::Counters(sender), env));
+        let session = self.entry.id.clone();
+        Box::pin(async { receiver.await.unwrap_or_else(|_| Err(ErrorKind::SessionClosed { session }.into())) })
+    }
+}
+
+/// Shows a transient to the subscribers, after every append that was accepted before it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), Error>")]
+pub struct Notify<M: SessionModel>(pub M::Transient);
+
+impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
+    // Accepted: nobody waits for subscribers.
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, Notify(transient): Notify<M>, context: &mut Context<Self>) -> Self::Result {
+        self.entry.check_open()?;
+        let task = Task::Transient(transient, self.entry.enter()?);
+        self.step(context, |state, env| state.accept(task, env));
+        Ok(())
+    }
+}
+
+/// Subscribes an actor. It gets one [`Delivery`] at a time, from its own bounded queue.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Subscription<M>, Error>")]
+pub struct Subscribe<M: SessionModel> {
+    /// From where.
+    pub from: SubscribeFrom,
+    /// Who receives.
+    pub recipient: Recipient<Delivery<M>>,
+}
+
+impl<M: SessionModel> Handler<Subscribe<M>> for SessionActor<M> {
+    // Registered when the handler returns.
+    type Result = Result<Subscription<M>, Error>;
+
+    fn handle(&mut self, Subscribe { from, recipient }: Subscribe<M>, _: &mut Context<Self>) -> Self::Result {
+        let source = self.source();
+        let live = self.entry.services.config.live;
+        self.subscribe(|head| Subscriber::actor(recipient, from, head, live, source))
+            .map(|subscriber| Subscription(Arc::downgrade(&subscriber)))
+    }
+}
+
+/// Subscribes a stream.
+#[derive(Message)]
+#[rtype(result = "Result<Arc<Subscriber<M>>, Error>")]
+pub(crate) struct SubscribeStream<M: SessionModel> {
+    pub(crate) from: SubscribeFrom,
+    pub(crate) model: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<M: SessionModel> Handler<SubscribeStream<M>> for SessionActor<M> {
+    // Registered when the handler returns.
+    type Result = Result<Arc<Subscriber<M>>, Error>;
+
+    fn handle(&mut self, request: SubscribeStream<M>, _: &mut Context<Self>) -> Self::Result {
+        let source = self.source();
+        let live = self.entry.services.config.live;
+        self.subscribe(|head| Subscriber::stream(request.from, head, live, source))
+    }
+}
+
+impl<M: SessionModel> SessionActor<M> {
+    fn subscribe(&self, make: impl FnOnce(EventId) -> Arc<Subscriber<M>>) -> Result<Arc<Subscriber<M>>, Error> {
+        self.entry.check_open()?;
+        lock(&self.entry.state).subscribe(make)
+    }
+}
+
+/// Takes the turn. A second taker gets [`ErrorKind::TurnInFlight`], a stopped session [`ErrorKind::SessionStopped`], one
+/// that has used its turns [`ErrorKind::TurnLimit`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<TurnGuard<M>, Error>")]
+pub struct TakeTurn<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
+
+impl<M: SessionModel> Default for TakeTurn<M> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<M: SessionModel> Handler<TakeTurn<M>> for SessionActor<M> {
+    // Waits until the log is this store's own.
+    type Result = ResponseFuture<Result<TurnGuard<M>, Error>>;
+
+    fn handle(&mut self, _: TakeTurn<M>, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(Arc::clone(&self.entry).take_turn())
+    }
+}
+
+/// Makes the session this store's to write, though its owner may be alive: see
+/// [`Session::take_over`](crate::Session::take_over).
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), Error>")]
+pub struct TakeOver;
+
+impl<M: SessionModel> Handler<TakeOver> for SessionActor<M> {
+    // Waits for the log.
+    type Result = ResponseFuture<Result<(), Error>>;
+
+    fn handle(&mut self, _: TakeOver, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(Arc::clone(&self.entry).take_over())
+    }
+}
+
+/// Waits until the session is recovered, and tells what its last recovery found.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<RecoveryReport, Error>")]
+pub struct Recovery;
+
+impl<M: SessionModel> Handler<Recovery> for SessionActor<M> {
+    // Resolves when the log is folded.
+    type Result = ResponseFuture<Result<RecoveryReport, Error>>;
+
+    fn handle(&mut self, _: Recovery, context: &mut Context<Self>) -> Self::Result {
+        let (sender, receiver) = oneshot::channel();
+        self.step(context, |state, _| state.when_ready(sender));
+        let session = self.entry.id.clone();
+        Box::pin(async { receiver.await.unwrap_or_else(|_| Err(ErrorKind::SessionClosed { session }.into())) })
+    }
+}

@@ -1,0 +1,130 @@
+//! Stamping: gives bodies their ids and time, encodes them, chains them. Pure, but for the salts.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::codec;
+use crate::codec::{Fingerprint, RecordHeader, Salt, SaltSource};
+use crate::error::{Error, ErrorKind};
+use crate::id::{AppendKey, EventId, Timestamp};
+use crate::model::{Event, SessionModel};
+use crate::port::log::{Head, StoredEvent};
+
+/// Where the next append of a session goes on from: the last stamped event, which may be ahead of the last committed.
+pub(crate) struct Stamper<M: SessionModel> {
+    pub(crate) head: Head,
+    pub(crate) counters: M::Counters,
+    salts: Option<SaltSource>,
+}
+
+/// An append that is stamped, and not yet accepted.
+pub(crate) struct Stamped<M: SessionModel> {
+    pub(crate) stored: Vec<StoredEvent>,
+    pub(crate) events: Vec<Arc<Event<M>>>,
+    pub(crate) head: Head,
+    /// For a retry that comes while this append is in flight.
+    pub(crate) key: Option<StampedKey>,
+    counters: M::Counters,
+}
+
+/// An append key, and what tells the bodies under it from others.
+#[derive(Debug, Clone)]
+pub(crate) struct StampedKey {
+    pub(crate) key: AppendKey,
+    pub(crate) salt: Salt,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+impl<M: SessionModel> Stamper<M> {
+    pub(crate) fn new(head: Head, counters: M::Counters) -> Self {
+        Self { head, counters, salts: None }
+    }
+
+    /// Goes back, or forward, to a committed event.
+    pub(crate) fn reset(&mut self, head: Head, counters: M::Counters) {
+        self.head = head;
+        self.counters = counters;
+    }
+
+    /// Keeps only where the log ends.
+    pub(crate) fn empty(&mut self, head: Head) {
+        *self = Self::new(head, M::Counters::default());
+    }
+
+    /// Stamps bodies with consecutive ids, all or none. Ids and counters stay as they are until
+    /// [`Stamper::advance`].
+    pub(crate) fn stamp(
+        &mut self,
+        bodies: Vec<M::Body>,
+        key: Option<&AppendKey>,
+        now: Timestamp,
+        record_bytes_max: usize,
+    ) -> Result<Stamped<M>, Error> {
+        let first_salt = self.salt()?;
+        let key = match key {
+            Some(key) => {
+                let fingerprint = codec::fingerprint(first_salt, &bodies).map_err(refused)?;
+                Some(StampedKey { key: key.clone(), salt: first_salt, fingerprint })
+            }
+            None => None,
+        };
+        let (first, last) = (self.head.id.next(), EventId::new(self.head.id.get() + bodies.len() as u64));
+        let at = now.max(self.head.at);
+        let mut head = self.head;
+        let mut counters = self.counters.clone();
+        let mut stored = Vec::with_capacity(bodies.len());
+        let mut events = Vec::with_capacity(bodies.len());
+        for mut body in bodies {
+            let id = head.id.next();
+            M::stamp(&mut counters, id, &mut body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
+            let bytes = codec::encode_body(&body).map_err(refused)?;
+            if cfg!(debug_assertions) {
+                codec::check_stable::<M::Body>(&bytes).map_err(refused)?;
+            }
+            let mut refs = Vec::new();
+            M::blob_refs(&body, &mut |blob| refs.push(*blob));
+            // The append's key stands on its first event.
+            let (salt, key) = if id == first { (first_salt, key.as_ref()) } else { (self.salt()?, None) };
+            let header = RecordHeader {
+                schema: M::SCHEMA,
+                salt,
+                first,
+                last,
+                key: key.map(|key| (key.key.clone(), key.fingerprint)),
+                refs,
+            };
+            let record = codec::encode_record(&header, &bytes);
+            let limit = record_bytes_max.min(codec::RECORD_BYTES_LIMIT);
+            if record.len() > limit {
+                let (size, limit) = (record.len() as u64, limit as u64);
+                return Err(ErrorKind::TooLarge { what: "encoded event", unit: "bytes", size, limit }.into());
+            }
+            head = Head { id, chain: head.chain.next(id, at, &record), at };
+            let event_type = Cow::Borrowed(M::event_type(&body));
+            let key = key.map(|key| key.key.clone());
+            stored.push(StoredEvent { id, event_type, at, key, chain: head.chain, record });
+            events.push(Arc::new(Event::new(id, at, body)));
+        }
+        Ok(Stamped { stored, events, head, key, counters })
+    }
+
+    /// Goes on after an append that was sent to be persisted.
+    pub(crate) fn advance(&mut self, stamped: &Stamped<M>) {
+        self.head = stamped.head;
+        self.counters = stamped.counters.clone();
+    }
+
+    fn salt(&mut self) -> Result<Salt, Error> {
+        let salts = match &mut self.salts {
+            Some(salts) => salts,
+            None => self.salts.insert(SaltSource::new().map_err(|error| {
+                Error::from(ErrorKind::Unavailable { reason: format!("no random bytes: {error}") })
+            })?),
+        };
+        Ok(salts.next())
+    }
+}
+
+fn refused(error: codec::RecordError) -> Error {
+    ErrorKind::BodyRefused { reason: error.to_string() }.into()
+}

@@ -1,0 +1,225 @@
+//! Goal: a claim asks the log, once each time, and is answered whatever the log says. Method: the state machine alone; the
+//! answers of the log are made here.
+
+use std::time::Instant;
+
+use super::cold::{Emptying, Wanted};
+use super::*;
+use crate::agent::{Agent, AgentBody};
+use crate::commit::group::PersistError;
+use crate::error::OwnerInfo;
+use crate::memory::blobs::MemoryBlobs;
+use crate::port::log::{LogError, LogKey, Refusal, Written};
+use crate::session::append::Flights;
+
+struct Bench {
+    state: SessionState<Agent>,
+    config: StoreConfig,
+    blobs: MemoryBlobs,
+    counters: Counters,
+}
+
+const LOG: LogMeta = LogMeta { key: LogKey(1), log_id: [1; 16] };
+
+impl Bench {
+    /// A session that this store has made.
+    fn new() -> Self {
+        let state =
+            SessionState::new(SessionId::new("s").unwrap(), LOG, Some(Epoch(1)), 10, &Arc::new(Counters::new()));
+        let mut bench = Self {
+            state,
+            config: StoreConfig::memory(),
+            blobs: MemoryBlobs::new(Default::default(), 1),
+            counters: Counters::new(),
+        };
+        bench.state.started();
+        bench
+    }
+
+    fn with<T>(&mut self, step: impl FnOnce(&mut SessionState<Agent>, &Env<'_>) -> T) -> T {
+        let Self { state, config, blobs, counters } = self;
+        step(state, &Env { now: Timestamp::default(), config, blobs, counters, store_closes: false })
+    }
+
+    fn claim(&mut self, claim: Claim) -> oneshot::Receiver<Result<(), Error>> {
+        let (reply, receiver) = oneshot::channel();
+        self.with(|state, env| state.accept(Task::Claim(ClaimTask { claim, asked: false, reply }), env));
+        receiver
+    }
+
+    fn fenced(&mut self, claim: Claim, result: Result<Written, PersistError>) {
+        self.with(|state, env| state.fenced(claim, result, env));
+    }
+
+    /// The claims that the log is asked for.
+    fn asked(&mut self) -> Vec<Claim> {
+        let fence = |effect| match effect {
+            Effect::Fence { claim } => claim,
+            _ => panic!("not a fence"),
+        };
+        self.state.take_effects().into_iter().map(fence).collect()
+    }
+}
+
+fn owned(epoch: Option<Epoch>) -> Result<Written, PersistError> {
+    Ok(Written::Fenced { head: Head::before_first(LOG), owned: epoch })
+}
+
+fn answer(receiver: &mut oneshot::Receiver<Result<(), Error>>) -> Option<Result<(), Error>> {
+    receiver.try_recv().unwrap()
+}
+
+#[test]
+fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_robbed() {
+    let mut bench = Bench::new();
+    let mut claim = bench.claim(Claim::Yes);
+    assert_eq!(bench.asked(), [Claim::No]);
+    bench.fenced(Claim::No, owned(Some(Epoch(1))));
+    assert!(answer(&mut claim).unwrap().is_ok());
+
+    let mut robbed = bench.claim(Claim::Yes);
+    assert_eq!(bench.asked(), [Claim::No]);
+    bench.fenced(Claim::No, owned(None));
+    assert_eq!(bench.asked(), [Claim::Yes]);
+    let owner = OwnerInfo { id: "x".to_owned(), process: 1, host: "h".to_owned(), since: Timestamp::default() };
+    bench.fenced(Claim::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
+    let error = answer(&mut robbed).unwrap().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }), "{error}");
+    assert_eq!(bench.asked(), []);
+}
+
+#[test]
+fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
+    let mut bench = Bench::new();
+    let append = crate::session::append::Append::new(AgentBody::StopRequested);
+    let in_flight = Counted::enter(&Arc::new(Flights::new(Arc::default())), 1).unwrap();
+    let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
+    bench.with(|state, env| state.accept(Task::Append(request), env));
+    assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
+    assert!(answer(&mut bench.claim(Claim::Yes)).unwrap().is_ok());
+    assert_eq!(bench.asked(), []);
+    assert!(answer(&mut bench.claim(Claim::Force)).is_none());
+    assert_eq!(bench.asked(), [Claim::Force]);
+}
+
+#[test]
+fn a_take_over_that_waits_behind_a_look_is_still_asked_for() {
+    let mut bench = Bench::new();
+    let mut first = bench.claim(Claim::Yes);
+    let mut taken = bench.claim(Claim::Force);
+    assert_eq!(bench.asked(), [Claim::No]);
+    bench.fenced(Claim::No, owned(Some(Epoch(1))));
+    assert!(answer(&mut first).unwrap().is_ok());
+    assert!(answer(&mut taken).is_none());
+    assert_eq!(bench.asked(), [Claim::Force]);
+    bench.fenced(Claim::Force, owned(Some(Epoch(2))));
+    assert!(answer(&mut taken).unwrap().is_ok());
+}
+
+#[test]
+fn a_claim_is_answered_when_the_log_cannot_be_read_and_asks_no_second_time() {
+    for claim in [Claim::Yes, Claim::Force] {
+        let mut bench = Bench::new();
+        let mut refused = bench.claim(claim);
+        let [asked] = bench.asked()[..] else { panic!("one question") };
+        bench.fenced(asked, Err(PersistError::NotWritten(LogError::Io("gone".to_owned()))));
+        assert!(answer(&mut refused).unwrap().is_err());
+        assert_eq!(bench.asked(), []);
+    }
+}
+
+#[test]
+fn a_session_that_is_cold_is_small() {
+    // Beside this: its actor, its name, its place in the registry. Of a host with 100,000 sessions each byte counts.
+    let bytes = std::mem::size_of::<crate::session::entry::Entry<Agent>>();
+    assert!(bytes <= 1024, "{bytes}");
+}
+
+/// What became of someone who wanted the view.
+fn viewer() -> (ViewReply<Agent>, std::sync::mpsc::Receiver<Option<u64>>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let reply: ViewReply<Agent> = Box::new(move |view| sender.send(view.ok().map(|view| view.head().get())).unwrap());
+    (reply, receiver)
+}
+
+#[test]
+fn who_waits_for_a_view_is_told_by_the_fold_or_let_go_and_an_old_fold_shows_nothing() {
+    use std::sync::mpsc::TryRecvError;
+    let mut bench = Bench::new();
+    assert!(matches!(bench.state.empty(), Emptying::Emptied(_)));
+    assert!(matches!(bench.state.empty(), Emptying::Gone));
+    let (reply, first) = viewer();
+    let Wanted::Wake { incarnation, head } = bench.state.view_wanted(reply) else { panic!("it was cold") };
+    assert_eq!(head, EventId::ZERO);
+    let (reply, second) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Nothing));
+    assert!(matches!(bench.state.empty(), Emptying::Busy));
+
+    // The actor restarts, and asks again: the first fold tells nobody.
+    bench.state.started();
+    let recovered = Recovered::<Agent>::fresh(LOG, 10);
+    bench.state.woken(incarnation, Ok(&recovered));
+    assert!(bench.state.published().view().is_none());
+    assert_eq!(first.try_recv(), Err(TryRecvError::Empty));
+    let again = bench.state.incarnation();
+    bench.state.woken(again, Ok(&recovered));
+    assert_eq!((first.try_recv(), second.try_recv()), (Ok(Some(0)), Ok(Some(0))));
+    assert!(bench.state.published().view().is_some());
+    assert!(matches!(bench.state.empty(), Emptying::Busy), "its actor has not heard");
+    bench.with(|state, env| state.recovered(Ok(recovered), env));
+    bench.state.take_effects();
+
+    // Nobody will tell: whoever waits is let go, and reads by himself.
+    assert!(matches!(bench.state.empty(), Emptying::Emptied(_)));
+    let (reply, waits) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Wake { .. }));
+    bench.state.lost();
+    assert_eq!(waits.try_recv(), Err(TryRecvError::Disconnected));
+    let (reply, _) = viewer();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Read(_)));
+    let (reply, told) = viewer();
+    bench.state.recover();
+    assert!(matches!(bench.state.view_wanted(reply), Wanted::Read(_)), "a fence needs the actor");
+    assert_eq!(told.try_recv(), Err(TryRecvError::Disconnected));
+}
+
+/// The log was searched for the key when it was still this store's own. Another store wrote the append meanwhile, and a
+/// stored view is all that tells of it.
+#[test]
+fn a_key_is_searched_for_again_when_the_log_was_another_stores_meanwhile() {
+    let mut bench = Bench::new();
+    let flights = Arc::new(Flights::new(Arc::default()));
+    let append = |bench: &mut Bench, key: Option<&str>| {
+        let mut append = crate::session::append::Append::new(AgentBody::StopRequested);
+        if let Some(key) = key {
+            append = append.key(AppendKey::new(key).unwrap());
+        }
+        let in_flight = Counted::enter(&flights, 9).unwrap();
+        let (request, receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
+        bench.with(|state, env| state.accept(Task::Append(request), env));
+        receipt
+    };
+    let refused = |refusal| Err(PersistError::Refused(refusal));
+    let mut other_keys = KeyIndex::new(10);
+    other_keys.insert(AppendKey::new("k").unwrap(), EventId::new(1));
+    // Refused: the filter knows the key all the same, and so the retry has the log searched.
+    let _first = append(&mut bench, Some("k"));
+    bench.state.take_effects();
+    let full = Err(PersistError::NotWritten(LogError::DiskFull));
+    bench.with(|state, env| state.persisted(EventId::new(1), full, env));
+    let _other = append(&mut bench, None);
+    let _retry = append(&mut bench, Some("k"));
+    assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }, Effect::FindKey { .. }]));
+    bench.with(|state, env| state.persisted(EventId::new(1), refused(Refusal::Robbed), env));
+    bench.with(|state, env| state.key_found(Ok(None), env));
+    assert_eq!(bench.asked(), [Claim::Yes]);
+    let head = Head { id: EventId::new(1), ..Head::before_first(LOG) };
+    bench.fenced(Claim::Yes, Ok(Written::Fenced { head, owned: Some(Epoch(3)) }));
+    assert!(matches!(bench.state.take_effects()[..], [Effect::Recover { .. }]));
+    let keys = KeyIndex::with_filter(10, other_keys.filter().cloned());
+    let recovered = Recovered { head, keys, ..Recovered::<Agent>::fresh(LOG, 10) };
+    bench.with(|state, env| state.recovered(Ok(recovered), env));
+    let asked = bench.state.take_effects();
+    assert!(asked.iter().any(|effect| matches!(effect, Effect::FindKey { .. })));
+    assert!(!asked.iter().any(|effect| matches!(effect, Effect::Persist { .. })), "it would be written twice");
+}

@@ -1,0 +1,429 @@
+//! Blobs as files: `<blobs>/<first 2 hex digits>/<64 hex digits>`, complete ones only.
+//!
+//! Crash story of a put. The bytes go to a temporary, which is synced before the rename, or a power cut could leave the
+//! name with half of the bytes. The directories above the name are synced before the answer, or it could take the name
+//! away from under an acknowledged event. A crash before the rename leaves a temporary, which the next store to open
+//! clears; a crash after it leaves a blob that no event names, which is legal.
+//!
+//! Stored views are kept the same way and synced by nobody: a power cut may take one away, or leave its name with other
+//! bytes. Both are found when it is read, and its log is folded instead.
+
+pub(crate) mod known;
+pub(crate) mod list;
+
+#[cfg(test)]
+pub(crate) mod fault;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread;
+use std::time::SystemTime;
+
+use crate::codec;
+use crate::id::Digest;
+use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
+use crate::sqlite::blobs::known::Known;
+use crate::sqlite::files::{FileError, FileId, Files, Reading, failed, unless};
+
+/// A put syncs what it writes, so the system's cache would only be in the way: a page is found for each block, filled, and
+/// written from there, which was most of what a put of 1 MiB cost the processor. The price is that the first read comes
+/// from the disk. Smaller ones gain little.
+pub(crate) const UNCACHED_BYTES_MIN: usize = 256 << 10;
+
+/// A blob store in a directory that other store objects, in this process and in others, use at the same time.
+#[derive(Debug)]
+pub(crate) struct FileBlobs {
+    files: Arc<dyn Files>,
+    blobs: PathBuf,
+    tmp: PathBuf,
+    bytes_max: u64,
+    /// How the names of its temporaries begin: another blob store of the same owner may have the same directory for them.
+    temporaries_of: &'static str,
+    /// Whether anything is synced.
+    syncs: bool,
+    next_temporary: AtomicU64,
+    known: Known,
+    /// The first bytes of digests whose directory is known to be durable in `blobs`.
+    shards: Mutex<HashSet<u8>>,
+    /// Whether a sync of something that already has its name has failed. The kernel reports such a failure once and
+    /// then takes the lost pages for clean: a second sync that succeeds proves nothing. From then on, and for as long as
+    /// this object lives, what is found is written afresh instead of synced.
+    sync_failed: AtomicBool,
+    /// The directory that everything above is known of. A rescan takes what is there by then.
+    directory: Mutex<Option<Directory>>,
+    /// Held for reading by whoever has a temporary, and for writing by whoever clears them.
+    temporaries: RwLock<()>,
+}
+
+impl FileBlobs {
+    /// Takes the blob directory and a directory for temporaries of its own, on the same file system.
+    pub(crate) fn new(files: Arc<dyn Files>, blobs: &Path, tmp: &Path, bytes_max: u64) -> Self {
+        Self {
+            files,
+            blobs: blobs.to_owned(),
+            tmp: tmp.to_owned(),
+            bytes_max,
+            temporaries_of: "",
+            syncs: true,
+            next_temporary: AtomicU64::new(0),
+            known: Known::default(),
+            shards: Mutex::default(),
+            sync_failed: AtomicBool::new(false),
+            directory: Mutex::new(Directory::open(blobs).ok()),
+            temporaries: RwLock::new(()),
+        }
+    }
+
+    /// Whether the directory is still the one that the store opened. Asked before anyone is told that a blob is durable.
+    fn check_directory(&self) -> Result<(), FileError> {
+        let known =
+            self.directory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|directory| directory.id);
+        let what = match FileId::look(&self.blobs) {
+            Ok((found, _)) if known == Some(found) => return Ok(()),
+            Ok(_) => "it was replaced",
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "it was removed",
+            Err(error) => return Err(failed("cannot look at", &self.blobs)(error)),
+        };
+        let what = format!("{what} while the store was open; close the store and open it again");
+        Err(failed("cannot rely on", &self.blobs)(io::Error::other(what)))
+    }
+
+    fn look_at_directory(&self) {
+        let directory = Directory::open(&self.blobs).ok();
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
+    }
+
+    /// The same for the stored views of an owner, beside its blobs. They survive the process, and perhaps not a power cut:
+    /// their megabytes would delay the syncs of commits on the same disk.
+    pub(crate) fn of_snapshots(files: Arc<dyn Files>, snapshots: &Path, tmp: &Path, bytes_max: u64) -> Self {
+        Self { temporaries_of: "snapshot-", syncs: false, ..Self::new(files, snapshots, tmp, bytes_max) }
+    }
+
+    /// Removes the files of this time and before that `is_named` does not know.
+    pub(crate) fn clear(&self, until: SystemTime, is_named: impl Fn(&Digest) -> bool) -> Result<u64, BlobError> {
+        let mut cleared = 0;
+        for first in 0..=u8::MAX {
+            for digest in list::list(&self.blobs, first)?.digests.iter().filter(|digest| !is_named(digest)) {
+                let (_, path) = self.shard_and_path(digest);
+                if path.metadata().and_then(|found| found.modified()).is_ok_and(|modified| modified <= until) {
+                    self.remove(digest)?;
+                    cleared += 1;
+                }
+            }
+        }
+        Ok(cleared)
+    }
+
+    /// The only way to a blob's path. It takes a digest, so that no text can name a file elsewhere.
+    fn shard_and_path(&self, digest: &Digest) -> (PathBuf, PathBuf) {
+        let [first, ..] = *digest.as_bytes();
+        let shard = self.blobs.join(format!("{first:02x}"));
+        let path = shard.join(digest.to_string());
+        (shard, path)
+    }
+
+    fn open_blob(&self, digest: &Digest) -> Result<Option<(PathBuf, File)>, FileError> {
+        let (_, path) = self.shard_and_path(digest);
+        match self.files.open_file(&path) {
+            Ok(file) => Ok(Some((path, file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("cannot open", &path)(error)),
+        }
+    }
+
+    fn reading<'a>(&'a self, path: &'a Path, file: &'a File) -> Reading<'a> {
+        Reading { files: &*self.files, path, file }
+    }
+
+    /// Reads no more than the limit, and what the file had at first if it grows meanwhile.
+    fn read(&self, digest: &Digest, path: &Path, file: &File) -> Result<Vec<u8>, BlobError> {
+        let size = file.metadata().map_err(failed("cannot look at", path))?.len();
+        if size > self.bytes_max {
+            return Err(BlobError::TooLarge { size, limit: self.bytes_max });
+        }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        match read_and_hash(self.reading(path, file), &mut bytes) {
+            Ok(found) if found == *digest => Ok(bytes),
+            Ok(_) => Err(BlobError::Corrupt { digest: *digest }),
+            // It became shorter meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(BlobError::Corrupt { digest: *digest }),
+            Err(error) => Err(failed("cannot read", path)(error).into()),
+        }
+    }
+
+    /// Makes the shard directory of a digest durable, whoever has made it: another thread or process may have done so a
+    /// moment ago, and may die before its sync.
+    fn ensure_shard(&self, digest: &Digest, shard: &Path) -> Result<(), FileError> {
+        let [first, ..] = *digest.as_bytes();
+        if self.shards.lock().unwrap_or_else(PoisonError::into_inner).contains(&first) {
+            return Ok(());
+        }
+        if !shard.is_dir() {
+            unless(io::ErrorKind::AlreadyExists, self.files.create_directory(shard))
+                .map_err(failed("cannot create directory", shard))?;
+        }
+        self.sync_directory(&self.blobs)?;
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).insert(first);
+        Ok(())
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<(), FileError> {
+        if !self.syncs {
+            return Ok(());
+        }
+        self.files.sync_directory(path).map_err(|error| {
+            self.sync_failed.store(true, Ordering::SeqCst);
+            failed("cannot sync directory", path)(error)
+        })
+    }
+
+    /// Gives bytes their name by way of a fresh temporary, over whatever has that name.
+    fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FileError> {
+        let _mine = self.temporaries.read().unwrap_or_else(PoisonError::into_inner);
+        let (shard, path) = self.shard_and_path(digest);
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.tmp.join(format!("{}{number}", self.temporaries_of));
+        let written = self
+            .ensure_shard(digest, &shard)
+            .and_then(|()| self.write_temporary(&temporary, bytes))
+            .and_then(|()| self.files.rename(&temporary, &path).map_err(failed("cannot rename to", &path)));
+        if let Err(error) = written {
+            self.shard_may_be_gone(digest);
+            if let Err(error) = unless(io::ErrorKind::NotFound, self.files.remove_file(&temporary)) {
+                log::warn!("cannot remove temporary {}: {error}", temporary.display());
+            }
+            return Err(error);
+        }
+        self.sync_directory(&shard)
+    }
+
+    fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        let file = self.files.create_file(temporary).map_err(failed("cannot create", temporary))?;
+        let written = if self.syncs && bytes.len() >= UNCACHED_BYTES_MIN {
+            self.files.write_uncached(temporary, &file, bytes)
+        } else {
+            self.files.write(temporary, &file, bytes)
+        };
+        written.map_err(failed("cannot write", temporary))?;
+        if !self.syncs {
+            return Ok(());
+        }
+        self.files.sync_file(temporary, &file).map_err(failed("cannot sync", temporary))
+    }
+
+    /// Makes a blob that was found, and read, as durable as one that was put.
+    fn sync_found(&self, digest: &Digest, path: &Path, file: &File) -> Result<(), FileError> {
+        if !self.syncs {
+            return Ok(());
+        }
+        let (shard, _) = self.shard_and_path(digest);
+        self.ensure_shard(digest, &shard)?;
+        self.files.sync_file(path, file).map_err(|error| {
+            self.sync_failed.store(true, Ordering::SeqCst);
+            failed("cannot sync", path)(error)
+        })?;
+        self.sync_directory(&shard)
+    }
+
+    fn shard_may_be_gone(&self, digest: &Digest) {
+        let [first, ..] = *digest.as_bytes();
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).remove(&first);
+    }
+}
+
+/// A directory that is kept open, so that its number stays its own.
+#[derive(Debug)]
+struct Directory {
+    id: FileId,
+    _open: File,
+}
+
+impl Directory {
+    fn open(path: &Path) -> io::Result<Self> {
+        let open = File::open(path)?;
+        Ok(Self { id: FileId::look(path)?.0, _open: open })
+    }
+}
+
+impl FileBlobs {
+    fn put_unchecked(&self, bytes: &[u8]) -> Result<Put, BlobError> {
+        let digest = codec::digest(bytes);
+        let put = |existed| Put { digest, bytes: bytes.len() as u64, existed };
+        if self.known.contains(&digest) {
+            return Ok(put(true));
+        }
+        let existed = match self.open_blob(&digest)? {
+            Some((path, file))
+                if file.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
+                    && holds(self.reading(&path, &file), bytes) =>
+            {
+                if self.sync_failed.load(Ordering::SeqCst) {
+                    self.write(&digest, bytes)?;
+                } else {
+                    self.sync_found(&digest, &path, &file)?;
+                }
+                true
+            }
+            Some(_) => {
+                log::warn!("a damaged blob is replaced by the same bytes, put again");
+                log::debug!("the damaged blob is {digest}");
+                self.write(&digest, bytes)?;
+                false
+            }
+            None => {
+                self.write(&digest, bytes)?;
+                false
+            }
+        };
+        self.known.insert(digest);
+        Ok(put(existed))
+    }
+
+    fn ensure_unchecked(&self, digest: &Digest) -> Result<bool, BlobError> {
+        if self.known.contains(digest) {
+            return Ok(true);
+        }
+        let Some((path, file)) = self.open_blob(digest)? else { return Ok(false) };
+        if self.sync_failed.load(Ordering::SeqCst) {
+            let bytes = self.read(digest, &path, &file)?;
+            self.write(digest, &bytes)?;
+        } else {
+            // Without the limit of this store: another one, with a larger limit, may have put it.
+            if codec::digest_of_reader(self.reading(&path, &file)).map_err(failed("cannot read", &path))? != *digest {
+                return Err(BlobError::Corrupt { digest: *digest });
+            }
+            self.sync_found(digest, &path, &file)?;
+        }
+        self.known.insert(*digest);
+        Ok(true)
+    }
+}
+
+impl BlobStore for FileBlobs {
+    fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
+        let put = self.put_unchecked(bytes)?;
+        self.check_directory()?;
+        Ok(put)
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        let found = self.open_blob(digest)?.ok_or(BlobError::Missing { digest: *digest });
+        let read = found.and_then(|(path, file)| self.read(digest, &path, &file));
+        if let Err(BlobError::Missing { .. } | BlobError::Corrupt { .. }) = read {
+            // Gone or damaged since it was made durable: the next put of the same bytes must write them.
+            self.known.remove(digest);
+        }
+        read
+    }
+
+    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
+        let durable = self.ensure_unchecked(digest)?;
+        self.check_directory()?;
+        Ok(durable)
+    }
+
+    fn is_known_durable(&self, digest: &Digest) -> bool {
+        self.known.contains(digest) && self.check_directory().is_ok()
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        let (_, path) = self.shard_and_path(digest);
+        self.known.remove(digest);
+        // Not synced: one that comes back after a power cut is one that nobody names.
+        Ok(unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))?)
+    }
+
+    fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
+        let Some((path, file)) = self.open_blob(digest)? else {
+            self.known.remove(digest);
+            return Err(BlobError::Missing { digest: *digest });
+        };
+        if codec::digest_of_reader(&file).map_err(failed("cannot read", &path))? != *digest {
+            // As in `get`: the next put of the same bytes must write them.
+            self.known.remove(digest);
+            return Err(BlobError::Corrupt { digest: *digest });
+        }
+        Ok(file.metadata().map_err(failed("cannot look at", &path))?.len())
+    }
+
+    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+        Ok(list::list(&self.blobs, first)?)
+    }
+
+    fn rescan(&self) -> Result<(), BlobError> {
+        let _all = self.temporaries.write().unwrap_or_else(PoisonError::into_inner);
+        self.known.clear();
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        unless(io::ErrorKind::NotFound, self.files.remove_directory(&self.tmp))
+            .map_err(failed("cannot remove directory", &self.tmp))?;
+        for directory in [&self.blobs, &self.tmp] {
+            if !directory.is_dir() {
+                unless(io::ErrorKind::AlreadyExists, self.files.create_directory(directory))
+                    .map_err(failed("cannot create directory", directory))?;
+            }
+            if let Some(parent) = directory.parent() {
+                self.sync_directory(parent)?;
+            }
+        }
+        self.look_at_directory();
+        self.files.list_directory(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
+        Ok(())
+    }
+}
+
+/// Fills `bytes` and hashes them: where there are many, on a thread beside the one that reads.
+fn read_and_hash(mut from: impl Read, bytes: &mut [u8]) -> io::Result<Digest> {
+    /// Fewer are hashed before a thread has begun.
+    const BESIDE: usize = 4 << 20;
+    if bytes.len() >= BESIDE
+        && let Some(digest) = read_and_hash_beside(&mut from, bytes)
+    {
+        return digest;
+    }
+    from.read_exact(bytes)?;
+    Ok(codec::digest(bytes))
+}
+
+/// `None` without another thread: nothing is read then.
+fn read_and_hash_beside(from: &mut impl Read, bytes: &mut [u8]) -> Option<io::Result<Digest>> {
+    const PART: usize = 256 << 10;
+    thread::scope(|scope| {
+        let (read, to_hash) = mpsc::channel::<&[u8]>();
+        let hashing = thread::Builder::new().name("foldlog-hash".to_owned()).spawn_scoped(scope, move || {
+            let mut hasher = blake3::Hasher::new();
+            for part in to_hash {
+                hasher.update(part);
+            }
+            Digest::from_bytes(*hasher.finalize().as_bytes())
+        });
+        let hashing = hashing.ok()?;
+        let all_read = bytes.chunks_mut(PART).try_for_each(|part| {
+            from.read_exact(part)?;
+            // Nobody hears it only if that thread panics, which joining it says.
+            let _ = read.send(part);
+            Ok(())
+        });
+        drop(read);
+        let digest = hashing.join().map_err(|_| io::Error::other("the thread that hashes panicked"));
+        Some(all_read.and(digest))
+    })
+}
+
+/// Whether a file holds exactly these bytes. One that cannot be read does not: whoever asks has the bytes, and mends it.
+fn holds(mut file: impl Read, bytes: &[u8]) -> bool {
+    const CHUNK: usize = 64 << 10;
+    let mut buffer = vec![0_u8; CHUNK.min(bytes.len())];
+    for chunk in bytes.chunks(CHUNK) {
+        let (read, _) = buffer.split_at_mut(chunk.len());
+        if file.read_exact(read).is_err() || read != chunk {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,89 @@
+//! Which blobs need no look at the disk again.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::id::Digest;
+
+/// 65,536 digests, about 5 MiB: more than the blobs that a host's running sessions name again and again. A digest that
+/// has dropped out costs a read of its file, nothing else.
+const KNOWN_DIGESTS_MAX: usize = 65_536;
+
+/// The digests that this store object itself has made durable or has checked; the oldest drops out at the limit.
+#[derive(Debug)]
+pub(crate) struct Known {
+    digests_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    digests: HashSet<Digest>,
+    oldest_first: VecDeque<Digest>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self::with_limit(KNOWN_DIGESTS_MAX)
+    }
+}
+
+impl Known {
+    fn with_limit(digests_max: usize) -> Self {
+        Self { digests_max, state: Mutex::default() }
+    }
+
+    pub(crate) fn contains(&self, digest: &Digest) -> bool {
+        self.lock().digests.contains(digest)
+    }
+
+    pub(crate) fn insert(&self, digest: Digest) {
+        let mut state = self.lock();
+        if !state.digests.insert(digest) {
+            return;
+        }
+        state.oldest_first.push_back(digest);
+        while state.oldest_first.len() > self.digests_max {
+            if let Some(oldest) = state.oldest_first.pop_front() {
+                state.digests.remove(&oldest);
+            }
+        }
+    }
+
+    /// A read has found that it is not so.
+    pub(crate) fn remove(&self, digest: &Digest) {
+        let mut state = self.lock();
+        if state.digests.remove(digest) {
+            state.oldest_first.retain(|known| known != digest);
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        *self.lock() = State::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_known_set_stays_within_its_limit_and_drops_the_oldest() {
+        let known = Known::with_limit(2);
+        let [a, b, c] = [1, 2, 3].map(|byte| Digest::from_bytes([byte; 32]));
+        for digest in [a, b, b, c] {
+            known.insert(digest);
+        }
+        assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, true, true]);
+        assert_eq!(known.lock().oldest_first.len(), 2);
+        known.remove(&b);
+        assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, false, true]);
+        assert_eq!(known.lock().oldest_first.len(), 1);
+        known.clear();
+        assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, false, false]);
+    }
+}

@@ -1,0 +1,55 @@
+//! What one group adds to the table of events, and to the index of it.
+
+use std::collections::HashSet;
+
+use rusqlite::Connection;
+
+use crate::id::EventId;
+use crate::port::log::LogKey;
+use crate::sqlite::log::recent::Recent;
+use crate::sqlite::log::runs::{Group, KeyHash, Run};
+use crate::sqlite::log::writer::outside;
+
+#[derive(Default)]
+pub(crate) struct Added {
+    first_position: Option<i64>,
+    events: u64,
+    group: Group,
+    runs: Vec<(LogKey, Run)>,
+    keys: HashSet<(LogKey, KeyHash)>,
+}
+
+impl Added {
+    pub(crate) fn push(
+        &mut self,
+        log: LogKey,
+        id: EventId,
+        key: Option<KeyHash>,
+        position: i64,
+    ) -> rusqlite::Result<()> {
+        let first = *self.first_position.get_or_insert(position);
+        if first + self.events as i64 != position {
+            return Err(outside(&"the table of events has no more positions"));
+        }
+        self.events += 1;
+        self.group.push(log, id, position, key);
+        self.runs.push((log, Run { first: id, count: 1, position, key }));
+        self.keys.extend(key.map(|key| (log, key)));
+        Ok(())
+    }
+
+    pub(crate) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {
+        self.keys.contains(&(log, key))
+    }
+
+    /// Says in the index where the events are.
+    pub(crate) fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> rusqlite::Result<()> {
+        let Some(first) = self.first_position else { return Ok(()) };
+        // A row that stands there was written elsewhere, and has come there by damage.
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
+            .execute((first, self.group.encode(first)))?;
+        recent.push(first, self.runs);
+        if moving { recent.make_room(connection, self.events) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,132 @@
+//! Reading the durable log for a verification: row by row, so that one that cannot be read hides no other.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::id::{EventId, SessionId, Timestamp};
+use crate::port::log::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, LogMeta, SessionRow};
+use crate::sqlite::log::index as sqlite_index;
+use crate::sqlite::log::index::Entry;
+use crate::sqlite::log::reader::{SqliteReader, event_at, not_ours};
+use crate::sqlite::log::recent::Recent;
+use crate::sqlite::log::{index_audit, schema};
+
+/// What SQLite cannot know of: which row must lead to which. Each gives sentences.
+const BETWEEN_TABLES: [&str; 2] = [
+    "SELECT 'log ' || log_key || ' has no session' FROM logs
+     WHERE log_key NOT IN (SELECT log_key FROM sessions) LIMIT ?1",
+    "SELECT 'log ' || log_key || ' has ' || count(*) || ' sessions' FROM sessions
+     GROUP BY log_key HAVING count(*) > 1 LIMIT ?1",
+];
+
+impl LogAudit for SqliteReader {
+    fn structure(&mut self, max: usize) -> Result<Vec<String>, LogError> {
+        forget_pages(&self.connection)?;
+        let mut found = Vec::new();
+        if let Err(error) = sentences(&self.connection, &format!("PRAGMA integrity_check({max})"), None, &mut found) {
+            found.push(error.to_string());
+        }
+        found.retain(|sentence| sentence != "ok");
+        match schema::misdefined(&self.connection) {
+            Ok(sentences) => found.extend(sentences),
+            Err(error) => found.push(error.to_string()),
+        }
+        for sql in BETWEEN_TABLES {
+            if let Err(error) = sentences(&self.connection, sql, Some(max), &mut found) {
+                found.push(error.to_string());
+            }
+        }
+        if let Err(error) = index_audit::look(&self.connection, max, &mut found) {
+            found.push(error.to_string());
+        }
+        found.truncate(max);
+        Ok(found)
+    }
+
+    fn sessions(&mut self, after: &[u8], max: usize) -> Result<Vec<AuditedSession>, LogError> {
+        forget_pages(&self.connection)?;
+        let transaction = self.connection.unchecked_transaction()?;
+        // A name that is no UTF-8 is a name all the same.
+        let mut statement = transaction.prepare_cached(
+            "SELECT CAST(session_id AS BLOB) FROM sessions WHERE session_id > CAST(?1 AS TEXT)
+             ORDER BY session_id LIMIT ?2",
+        )?;
+        let names = statement.query_map((after, max as i64), |row| row.get(0))?;
+        let names: Vec<Vec<u8>> = names.collect::<Result<_, _>>()?;
+        // A search in a table that is out of order may lead back, for ever.
+        if std::iter::once(after).chain(names.iter().map(Vec::as_slice)).is_sorted_by(|one, next| one < next) {
+            let recent = Recent::load(&transaction)?;
+            let audited = |name: Vec<u8>| AuditedSession { row: session_row(&transaction, &recent, &name), name };
+            return Ok(names.into_iter().map(audited).collect());
+        }
+        Err(LogError::Corrupt("the names of sessions are out of order".to_owned()))
+    }
+
+    fn events(
+        &mut self,
+        log: LogKey,
+        after: EventId,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<AuditedEvent>, LogError> {
+        forget_pages(&self.connection)?;
+        let transaction = self.connection.unchecked_transaction()?;
+        let recent = Recent::load(&transaction)?;
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        for run in sqlite_index::after(&transaction, &recent, log, after, events_max)? {
+            let mut rest = Some(run);
+            while let Some(run) = rest {
+                let event = event_row(&transaction, log, Entry { id: run.first, position: run.position });
+                bytes += event.row.as_ref().map_or(0, |row| row.record.len());
+                page.push(event);
+                if bytes >= bytes_max {
+                    return Ok(page);
+                }
+                rest = run.after(run.first);
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// What was read before may be good in memory and damaged on the disk.
+fn forget_pages(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA shrink_memory")
+}
+
+fn sentences(
+    connection: &Connection,
+    sql: &str,
+    max: Option<usize>,
+    found: &mut Vec<String>,
+) -> Result<(), rusqlite::Error> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = match max {
+        Some(max) => statement.query([max as i64])?,
+        None => statement.query([])?,
+    };
+    while let Some(row) = rows.next()? {
+        found.push(row.get(0)?);
+    }
+    Ok(())
+}
+
+fn session_row(connection: &Connection, recent: &Recent, name: &[u8]) -> Result<SessionRow, LogError> {
+    let text = str::from_utf8(name).map_err(|_| LogError::Corrupt("a session's name is not UTF-8".to_owned()))?;
+    let session = SessionId::new(text).map_err(|error| not_ours(0, error))?;
+    let (key, created) = connection
+        .prepare_cached("SELECT log_key, created FROM sessions WHERE session_id = ?1")?
+        .query_row([text], |row| Ok((LogKey(row.get(0)?), Timestamp::from_micros(row.get(1)?))))?;
+    let log_id = connection
+        .prepare_cached("SELECT log_id FROM logs WHERE log_key = ?1")?
+        .query_row([key.0], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| LogError::Corrupt(format!("the session leads to log {}, which is not there", key.0)))?;
+    let head = sqlite_index::last(connection, recent, key)?.map_or(EventId::ZERO, |last| last.id);
+    Ok(SessionRow { session, meta: LogMeta { key, log_id }, created, head })
+}
+
+/// Reads the row that an entry of the index leads to, and holds the one against the other.
+pub(crate) fn event_row(connection: &Connection, log: LogKey, entry: Entry) -> AuditedEvent {
+    AuditedEvent { id: entry.id, row: event_at(connection, log, entry) }
+}

@@ -1,0 +1,107 @@
+//! Checkpoints: committed pages are copied from the write-ahead log into the database.
+//!
+//! The writer makes them, between two groups and when the acknowledgements of the last one are out. Then the log does not grow
+//! meanwhile: SQLite syncs the database only at the end of a checkpoint that has come to the end of the log, and a thread
+//! that copies beside the commits hardly ever does. Measured: such a thread made nothing faster.
+
+use rusqlite::{Connection, ffi};
+
+use crate::port::log::LogError;
+use crate::sqlite::log::identity::Identity;
+
+/// How far a checkpoint came: pages in the log when it began, and those of them that are in the database. Both are below
+/// zero when another one was on, of another store: nothing was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    log: i64,
+    moved: i64,
+}
+
+impl Progress {
+    pub(crate) fn is_complete(self) -> bool {
+        self.moved >= self.log && !self.is_refused()
+    }
+
+    pub(crate) fn is_refused(self) -> bool {
+        self.log < 0
+    }
+}
+
+/// Copies what no reader holds back. Waits for nobody; another checkpoint that is on counts as no progress.
+pub(crate) fn passive(connection: &Connection, identity: &Identity) -> Result<Progress, LogError> {
+    let moved = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut checkpoint| {
+        checkpoint.query_row([], |row| Ok(Progress { log: row.get(1)?, moved: row.get(2)? }))
+    });
+    moved.map_err(|error| failed(connection, identity, error))
+}
+
+/// Copies every committed page into the database and syncs it there. Waits for readers and for the writer.
+pub(crate) fn full(connection: &Connection, identity: &Identity) -> Result<(), LogError> {
+    let checkpoint = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    });
+    match checkpoint.map_err(|error| failed(connection, identity, error))? {
+        (0, pages, moved) if pages == moved => Ok(()),
+        _ => Err(LogError::Busy),
+    }
+}
+
+/// The same, and empties the log. Tells whether it has: readers that do not end in time keep it.
+pub(crate) fn truncate(connection: &Connection, identity: &Identity) -> Result<bool, LogError> {
+    let checkpoint = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0));
+    checkpoint.map_err(|error| failed(connection, identity, error))
+}
+
+/// A sync that fails may have dropped any page of the database that was copied since the last sync that did not. The kernel
+/// tells once, and SQLite copies nothing again that is counted as copied: what earlier checkpoints copied, which a reader held
+/// back and which were not synced themselves. Nobody may begin the log anew then, until all of it was read and copied again,
+/// which SQLite does when the database is opened and nobody else has it open.
+fn failed(connection: &Connection, identity: &Identity, error: rusqlite::Error) -> LogError {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    let is_sync = matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC));
+    if is_sync && !nothing_is_copied(connection) {
+        return identity.lose(format!("a checkpoint could not be synced: {error}"));
+    }
+    error.into()
+}
+
+/// Whether the next checkpoint begins with the first page of the log.
+fn nothing_is_copied(connection: &Connection) -> bool {
+    // Copies nothing, and tells.
+    let copied = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(2));
+    copied.is_ok_and(|pages| pages == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_as_copied_is_told_without_copying_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Connection::open(directory.path().join("events.db")).unwrap();
+        let writer = open();
+        writer.pragma_update(None, "journal_mode", "wal").unwrap();
+        writer.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").unwrap();
+        assert!(nothing_is_copied(&writer));
+        let reader = open();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        assert!(nothing_is_copied(&writer));
+        let identity = Identity::of(directory.path().join("events.db")).unwrap();
+        assert!(!passive(&writer, &identity).unwrap().is_complete());
+        assert!(!nothing_is_copied(&writer));
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(passive(&writer, &identity).unwrap().is_complete());
+        writer.execute_batch("INSERT INTO t VALUES (3)").unwrap();
+        assert!(nothing_is_copied(&writer), "the log was begun anew");
+    }
+
+    /// SQLite says -1 for both.
+    #[test]
+    fn a_checkpoint_that_was_refused_is_not_complete() {
+        assert!(!Progress { log: -1, moved: -1 }.is_complete());
+        assert!(Progress { log: 0, moved: 0 }.is_complete());
+        assert!(!Progress { log: 2, moved: 1 }.is_complete());
+    }
+}

@@ -1,0 +1,171 @@
+//! Going through the index of events for a verification: each event is in it, and each entry is of an event.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::id::{AppendKey, EventId};
+use crate::port::log::LogKey;
+use crate::sqlite::log::index::{bytes_at, each_segment, end_of_events};
+use crate::sqlite::log::runs::{Group, KeyHash, Run};
+
+/// Adds up to `max` sentences. Where an entry leads to another event is found with the event that it is of.
+pub(crate) fn look(connection: &Connection, max: usize, found: &mut Vec<String>) -> rusqlite::Result<()> {
+    // All of it as of one moment, while others append.
+    let transaction = connection.unchecked_transaction()?;
+    let mut index = Index::of(&transaction, max)?;
+    index.segments(&transaction)?;
+    index.recent(&transaction)?;
+    index.events(&transaction)?;
+    found.append(&mut index.found);
+    Ok(())
+}
+
+struct Index {
+    max: usize,
+    found: Vec<String>,
+    logs: HashSet<LogKey>,
+    /// The last event of each log that an entry is of.
+    last: HashMap<LogKey, EventId>,
+    /// The positions that entries lead to, and those of them with an append key.
+    positions: Bits,
+    keyed: Bits,
+    /// Where a damaged row leaves a hole: what it was of is not told once more.
+    damaged: bool,
+}
+
+impl Index {
+    fn of(connection: &Connection, max: usize) -> rusqlite::Result<Self> {
+        let logs = connection
+            .prepare("SELECT log_key FROM logs")?
+            .query_map([], |row| row.get(0).map(LogKey))?
+            .collect::<rusqlite::Result<_>>()?;
+        let (positions, keyed) = (Bits::default(), Bits::default());
+        Ok(Self { max, found: Vec::new(), logs, last: HashMap::new(), positions, keyed, damaged: false })
+    }
+
+    fn say(&mut self, sentence: String) {
+        if self.found.len() < self.max {
+            self.found.push(sentence);
+        }
+    }
+
+    fn segments(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        each_segment(connection, |log, first, runs| match runs {
+            Some(runs) => runs.iter().for_each(|run| self.entry(connection, log, run)),
+            None => {
+                self.damaged = true;
+                self.say(format!("the index of events of log {} is damaged from event {first} on", log.0));
+            }
+        })
+    }
+
+    fn recent(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement =
+            connection.prepare("SELECT first_position, runs FROM recent_index ORDER BY first_position")?;
+        let mut rows = statement.query([])?;
+        let mut next: Option<i64> = None;
+        while let Some(row) = rows.next()? {
+            let (first, bytes): (i64, _) = (row.get(0)?, bytes_at(row, 1)?);
+            self.follows(next, first);
+            next = match Group::decode(first, &bytes) {
+                Ok(runs) => {
+                    runs.iter().for_each(|(log, run)| self.recent_entry(connection, *log, run));
+                    runs.last().map(|(_, run)| run.end())
+                }
+                Err(_) => {
+                    self.damaged = true;
+                    self.say(format!("the index of recent events is damaged from position {first} on"));
+                    None
+                }
+            };
+        }
+        if let Some(end) = end_of_events(connection)? {
+            self.follows(next, end);
+        }
+        Ok(())
+    }
+
+    fn follows(&mut self, expected: Option<i64>, found: i64) {
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            self.damaged = true;
+            self.say(format!("the index of recent events goes on at position {found}, and not at {expected}"));
+        }
+    }
+
+    /// What is in `event_index` too is said again.
+    fn recent_entry(&mut self, connection: &Connection, log: LogKey, run: &Run) {
+        let last = self.last.get(&log).copied().unwrap_or_default();
+        if run.last() <= last {
+            if !self.positions.has(run.position) {
+                self.say(format!("log {} has event {} at two positions", log.0, run.first));
+            }
+            return;
+        }
+        self.entry(connection, log, &run.after(last).unwrap_or(*run));
+    }
+
+    fn entry(&mut self, connection: &Connection, log: LogKey, run: &Run) {
+        let expected = self.last.get(&log).copied().unwrap_or_default().next();
+        if !self.logs.contains(&log) && expected == EventId::new(1) {
+            self.say(format!("there are events of log {}, and there is no such log", log.0));
+        }
+        if run.first != expected && !self.damaged {
+            self.say(format!(
+                "the index of events of log {} goes on with event {}, and not {expected}",
+                log.0, run.first
+            ));
+        }
+        self.last.insert(log, run.last());
+        self.positions.set(run.position, run.count);
+        if let Some(key) = run.key {
+            self.keyed.set(run.position, 1);
+            if key_at(connection, run.position) != Some(key) {
+                self.say(format!("the append key of event {} of log {} is not that of the index", run.first, log.0));
+            }
+        }
+    }
+
+    fn events(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection
+            .prepare("SELECT position, log_key, event_id, append_key IS NOT NULL FROM events ORDER BY position")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let position = row.get(0)?;
+            let event = || -> rusqlite::Result<_> { Ok((row.get::<_, i64>(2)?, row.get::<_, i64>(1)?)) };
+            if !self.positions.has(position) {
+                let (id, log) = event()?;
+                self.say(format!("event {id} of log {log} is in no index"));
+            } else if row.get::<_, bool>(3)? && !self.keyed.has(position) {
+                let (id, log) = event()?;
+                self.say(format!("the append key of event {id} of log {log} is in no index"));
+            }
+            if self.found.len() >= self.max {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_at(connection: &Connection, position: i64) -> Option<KeyHash> {
+    let mut select = connection.prepare_cached("SELECT append_key FROM events WHERE position = ?1").ok()?;
+    let key: Vec<u8> = select.query_row([position], |row| row.get(0)).optional().ok()??;
+    AppendKey::new(key).ok().map(|key| KeyHash::of(&key))
+}
+
+/// Positions, 64 to an entry: a log's positions are mostly those that there are.
+#[derive(Default)]
+struct Bits(BTreeMap<i64, u64>);
+
+impl Bits {
+    fn set(&mut self, position: i64, count: u64) {
+        for position in position..position.saturating_add(count.min(1 << 24) as i64) {
+            *self.0.entry(position >> 6).or_default() |= 1 << (position & 63);
+        }
+    }
+
+    fn has(&self, position: i64) -> bool {
+        self.0.get(&(position >> 6)).is_some_and(|bits| bits & (1 << (position & 63)) != 0)
+    }
+}

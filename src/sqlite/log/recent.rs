@@ -1,0 +1,282 @@
+//! The entries of `recent_index` in memory: which events the last commits wrote, and where.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use rusqlite::Connection;
+
+use crate::id::{AppendKey, EventId};
+use crate::port::log::LogKey;
+use crate::sqlite::log::index::{Entry, bytes_at, damaged, end_of_events, last_in_segments};
+use crate::sqlite::log::reader::SqlEventId;
+use crate::sqlite::log::runs::{Group, KeyHash, Run, encode_segment};
+
+/// The runs of the last commits. A row is never changed, and rows go from the front alone, so what was read once stays
+/// right: an entry whose row is gone is in `event_index`, too.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    /// One a row, in the order of their positions.
+    groups: VecDeque<Span>,
+    logs: HashMap<LogKey, VecDeque<Run>>,
+    /// The logs that have runs here, that with the oldest first.
+    oldest_first: VecDeque<LogKey>,
+    keys: HashSet<(LogKey, KeyHash)>,
+    /// The last events that are in `event_index`, of logs that were looked at since another store wrote last.
+    indexed: HashMap<LogKey, EventId>,
+    /// How many events are in `logs`.
+    events: u64,
+    /// How many of the groups were there when all rows were read.
+    loaded: usize,
+    /// The position behind the last event; `None` when there is none.
+    end: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Span {
+    first: i64,
+    /// How many of its events are not known to be in `event_index`.
+    left: u64,
+}
+
+/// How many events stay in `recent_index`, and how many rows: with fewer, fewer events of the same log are moved together;
+/// with more, a reader has more to go through. Measured.
+const EVENTS_KEPT: u64 = 16_384;
+const GROUPS_KEPT: usize = 64;
+/// So many rows are deleted at once: each time, the pages that say what is free are written, too.
+const GROUPS_DROPPED: usize = 32;
+/// The most runs in a row of `event_index`: what a search for one event goes through.
+const SEGMENT_RUNS_MAX: usize = 256;
+/// Rows that may be gone from the table are kept in memory up to this number: then all that are there are read again. None
+/// is forgotten by itself, since a run may begin in it and go on in one that is still there.
+const STALE_GROUPS_MAX: usize = 256;
+
+impl Recent {
+    /// Reads all rows.
+    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut recent = Self::default();
+        recent.catch_up(connection)?;
+        Ok(recent)
+    }
+
+    /// Reads the rows behind those that are known. Where one is missing or damaged, the events themselves tell.
+    pub(crate) fn catch_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.indexed.clear();
+        let end = end_of_events(connection)?;
+        if self.end.is_some() && self.end == end {
+            return Ok(());
+        }
+        // Events were taken away; or all that is known is in event_index by now, and so may be some that never was.
+        let is_behind = self.end > end || first_row(connection)? > self.end;
+        if is_behind || self.groups.len() > self.loaded + STALE_GROUPS_MAX {
+            *self = Self::default();
+        }
+        let Some(end) = end else { return Ok(()) };
+        let rows: Vec<(i64, Vec<u8>)> = connection
+            .prepare_cached("SELECT first_position, runs FROM recent_index WHERE first_position >= ?1 ORDER BY 1")?
+            .query_map([self.end.unwrap_or(i64::MIN)], |row| Ok((row.get(0)?, bytes_at(row, 1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        if self.end.is_none() && rows.is_empty() {
+            return Err(damaged("the index of recent events is empty".to_owned()));
+        }
+        let mut known = self.end;
+        for (first, row) in rows {
+            let runs = Group::decode(first, &row);
+            // All before the first row is in event_index, if it is the first one.
+            let begin = known.unwrap_or(if runs.is_ok() { first } else { i64::MIN });
+            if first < begin {
+                // Not where it was written: what it was of is found where it is missing.
+                continue;
+            }
+            self.take_events(connection, begin, first.min(end))?;
+            known = Some(match runs {
+                Ok(runs) => self.push(first, runs),
+                // Its events end where the next row begins, or the table ends.
+                Err(_) => first.min(end),
+            });
+        }
+        self.take_events(connection, known.unwrap_or(end), end)?;
+        if self.loaded == 0 {
+            self.loaded = self.groups.len();
+        }
+        Ok(())
+    }
+
+    /// Takes what the table of events says of some positions, since no row does. What is in `event_index` is left out.
+    fn take_events(&mut self, connection: &Connection, begin: i64, end: i64) -> rusqlite::Result<()> {
+        if begin >= end {
+            return Ok(());
+        }
+        let mut runs: Vec<(LogKey, Run)> = Vec::new();
+        let mut moved: HashMap<LogKey, EventId> = HashMap::new();
+        let mut statement = connection.prepare_cached(
+            "SELECT position, log_key, event_id, append_key FROM events WHERE position >= ?1 AND position < ?2
+             ORDER BY position",
+        )?;
+        let mut rows = statement.query([begin, end])?;
+        while let Some(row) = rows.next()? {
+            let (position, log, id) = (row.get(0)?, LogKey(row.get(1)?), row.get::<_, SqlEventId>(2)?.0);
+            // One that cannot be read is as if it had none.
+            let last = moved.entry(log).or_insert_with(|| last_in_segments(connection, log).unwrap_or_default());
+            if id <= *last {
+                continue;
+            }
+            let key: Option<Vec<u8>> = row.get(3)?;
+            let key = key.and_then(|key| AppendKey::new(key).ok()).map(|key| KeyHash::of(&key));
+            runs.push((log, Run { first: id, count: 1, position, key }));
+        }
+        log::error!("the index of recent events is damaged: {} events are looked up without it", runs.len());
+        self.push(begin, runs);
+        self.end = Some(end);
+        Ok(())
+    }
+
+    /// Adds the events of one commit, and tells where they end.
+    pub(crate) fn push(&mut self, first: i64, runs: Vec<(LogKey, Run)>) -> i64 {
+        let mut span = Span { first, left: 0 };
+        let mut end = first;
+        for (log, run) in runs {
+            span.left += run.count;
+            end = run.end();
+            self.keys.extend(run.key.map(|key| (log, key)));
+            let known = self.logs.entry(log).or_default();
+            if known.is_empty() {
+                self.oldest_first.push_back(log);
+            }
+            match known.back_mut() {
+                Some(last) if run.key.is_none() && last.end() == run.position && last.last().next() == run.first => {
+                    last.count += run.count;
+                }
+                _ => known.push_back(run),
+            }
+        }
+        self.events += span.left;
+        self.groups.push_back(span);
+        self.end = Some(end);
+        end
+    }
+
+    /// The last event of a log, if it is here.
+    pub(crate) fn last(&self, log: LogKey) -> Option<Entry> {
+        let run = self.logs.get(&log)?.back()?;
+        Some(Entry { id: run.last(), position: run.end() - 1 })
+    }
+
+    /// The runs of a log behind an event, in order.
+    pub(crate) fn after(&self, log: LogKey, id: EventId) -> impl Iterator<Item = Run> {
+        let runs = self.logs.get(&log);
+        runs.into_iter().flat_map(move |runs| {
+            let first = runs.partition_point(|run| run.last() <= id);
+            runs.range(first..).filter_map(move |run| run.after(id))
+        })
+    }
+
+    /// The events of a log whose append key may be the one that is looked for.
+    pub(crate) fn find_key(&self, log: LogKey, key: KeyHash) -> impl Iterator<Item = Entry> {
+        let runs = self.logs.get(&log).into_iter().flatten();
+        runs.filter(move |run| run.key == Some(key)).map(|run| Entry { id: run.first, position: run.position })
+    }
+
+    pub(crate) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {
+        self.keys.contains(&(log, key))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub(crate) fn end(&self) -> Option<i64> {
+        self.end
+    }
+
+    /// Moves the entries of the logs that wait longest to `event_index`, about twice as many as were added, once there are
+    /// enough. Deletes the rows that say nothing else any more.
+    pub(crate) fn make_room(&mut self, connection: &Connection, added: u64) -> rusqlite::Result<()> {
+        let mut quota = 2 * added;
+        while quota > 0 && (self.events > EVENTS_KEPT || self.groups.len() > GROUPS_KEPT) {
+            let Some(log) = self.oldest_first.pop_front() else { break };
+            quota = quota.saturating_sub(self.move_log(connection, log)?);
+        }
+        self.drop_groups(connection)
+    }
+
+    /// Moves the oldest runs of a log, and tells how many events that were. Another store may have moved some of them, which
+    /// are settled all the same.
+    fn move_log(&mut self, connection: &Connection, log: LogKey) -> rusqlite::Result<u64> {
+        let Some(runs) = self.logs.get_mut(&log) else { return Ok(0) };
+        let known = self.indexed.get(&log).copied();
+        let last = match known.map_or_else(|| last_in_segments(connection, log), Ok) {
+            // Of this log alone: its entries stay where they are, and its events are found with them.
+            Err(error) if error.sqlite_error_code().is_none() => {
+                log::error!("entries of a log are not moved, since its index is damaged");
+                log::debug!("index of log {}: {error}", log.0);
+                return Ok(0);
+            }
+            last => last?,
+        };
+        let mut next = last.next();
+        let mut segment = Vec::with_capacity(runs.len().min(SEGMENT_RUNS_MAX));
+        let mut moved = Vec::with_capacity(segment.capacity());
+        for run in runs.iter().take(SEGMENT_RUNS_MAX) {
+            if let Some(left) = run.after(last) {
+                if left.first != next {
+                    log::error!("the index of events is damaged: entries of a log are not moved");
+                    log::debug!("log {} goes on with event {} behind {}", log.0, left.first, next.prev());
+                    return Ok(0);
+                }
+                next = left.last().next();
+                segment.push(left);
+            }
+            moved.push(*run);
+        }
+        runs.drain(..moved.len());
+        match runs.is_empty() {
+            true => drop(self.logs.remove(&log)),
+            // The rest comes in its next turn.
+            false => self.oldest_first.push_back(log),
+        }
+        self.indexed.insert(log, next.prev());
+        if let Some(first) = segment.first() {
+            connection
+                .prepare_cached("INSERT INTO event_index(log_key, first_event, runs) VALUES (?1, ?2, ?3)")?
+                .execute((log.0, SqlEventId(first.first), encode_segment(log, &segment)))?;
+        }
+        for run in &moved {
+            self.settle(log, run);
+        }
+        Ok(segment.iter().map(|run| run.count).sum())
+    }
+
+    /// The events of a run are in `event_index`.
+    fn settle(&mut self, log: LogKey, run: &Run) {
+        if let Some(key) = run.key {
+            self.keys.remove(&(log, key));
+        }
+        let mut at = self.groups.partition_point(|group| group.first <= run.position).saturating_sub(1);
+        let mut position = run.position;
+        while position < run.end() {
+            let next = self.groups.get(at + 1).map_or(run.end(), |group| group.first.min(run.end()));
+            if let Some(group) = self.groups.get_mut(at) {
+                group.left = group.left.saturating_sub((next - position).unsigned_abs());
+            }
+            (at, position) = (at + 1, next);
+        }
+        self.events = self.events.saturating_sub(run.count);
+    }
+
+    fn drop_groups(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        // One always stays, to say where the table of events ends.
+        let settled = self.groups.iter().take(self.groups.len().saturating_sub(1)).take_while(|group| group.left == 0);
+        let settled = settled.count();
+        if settled < GROUPS_DROPPED {
+            return Ok(());
+        }
+        self.groups.drain(..settled);
+        let first = self.groups.front().map_or(i64::MIN, |group| group.first);
+        let mut delete = connection.prepare_cached("DELETE FROM recent_index WHERE first_position < ?1")?;
+        delete.execute([first]).map(drop)
+    }
+}
+
+fn first_row(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.prepare_cached("SELECT min(first_position) FROM recent_index")?.query_row([], |row| row.get(0))
+}

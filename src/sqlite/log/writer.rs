@@ -1,0 +1,445 @@
+//! The durable log: one writing connection, one transaction a group.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::codec::Chain;
+use crate::error::OwnerInfo;
+use crate::id::{EventId, SessionId, Timestamp};
+use crate::port::log::SnapshotRow;
+use crate::port::log::{
+    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMeta, Refusal, StoredEvent, Write, Written,
+};
+use crate::port::ownership::{Liveness, Owners};
+use crate::sqlite::directory::StoreDirectory;
+use crate::sqlite::log::added::Added;
+use crate::sqlite::log::checkpoint;
+use crate::sqlite::log::identity::Identity;
+use crate::sqlite::log::medium::SqliteMedium;
+use crate::sqlite::log::reader::SqlEventId;
+use crate::sqlite::log::recent::Recent;
+use crate::sqlite::log::runs::KeyHash;
+use crate::sqlite::log::transaction::Transaction;
+use crate::sqlite::log::{reader as sqlite_reader, schema, snapshots as sqlite_snapshots};
+use crate::stats::Counters;
+
+/// What a row costs in the write-ahead log beside its record, about.
+const ROW_BYTES: usize = 256;
+/// What a transaction costs in it: the pages at the ends of table and index.
+const COMMIT_BYTES: usize = 3 * 4096;
+
+/// The write-ahead log is large when it has so many times what a checkpoint waits for.
+const WAL_CHECKPOINTS_MAX: u64 = 8;
+
+pub(crate) struct SqliteLog {
+    connection: Connection,
+    directory: Arc<StoreDirectory>,
+    wal: PathBuf,
+    /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
+    /// sync of the directory.
+    directory_synced: bool,
+    identity: Identity,
+    /// What the database says of each log, as of `data_version`. Only what was committed.
+    logs: HashMap<LogKey, LogState>,
+    data_version: i64,
+    unchecked_bytes: usize,
+    wal_held_back: bool,
+    /// The size of the write-ahead log at which readers are waited for.
+    wal_bytes_max: u64,
+    /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
+    recent: Option<Recent>,
+    /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
+    moving: bool,
+    counters: Arc<Counters>,
+    checkpoint_bytes: usize,
+}
+
+#[derive(Clone)]
+struct LogState {
+    head: Head,
+    owner: Option<Arc<str>>,
+    epoch: Epoch,
+}
+
+impl EventLog for SqliteLog {
+    fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        match self.commit_group(group) {
+            Err(CommitError::NotWritten(LogError::Corrupt(reason))) if self.moving => {
+                log::error!("the index of events is damaged, and stays as it is: {reason}");
+                self.moving = false;
+                self.commit_group(group)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+        let recent = Recent::load(&self.connection)?;
+        Ok(sqlite_reader::chain_at(&self.connection, &recent, log, id)?)
+    }
+
+    fn secure(&mut self) -> Result<(), LogError> {
+        // Also of what was written and not committed, which SQLite would take for committed if this process died now.
+        if !checkpoint::truncate(&self.connection, &self.identity)? {
+            return Err(LogError::Busy);
+        }
+        // Nor may a power cut bring it back.
+        let files = self.directory.files();
+        let synced = files.open_file(&self.wal).and_then(|file| files.sync_file(&self.wal, &file));
+        synced.map_err(|error| LogError::Io(format!("the emptied write-ahead log cannot be synced: {error}")))?;
+        self.sync_root()
+    }
+
+    fn maintain(&mut self) -> Result<(), LogError> {
+        if self.unchecked_bytes < self.checkpoint_bytes {
+            return Ok(());
+        }
+        self.unchecked_bytes = 0;
+        let progress = checkpoint::passive(&self.connection, &self.identity)?;
+        if progress.is_refused() {
+            // Another store's checkpoint is on, which does the same.
+            return Ok(());
+        }
+        let is_complete = progress.is_complete() || self.empty_if_large()?;
+        if is_complete {
+            self.counters.checkpoint();
+        } else {
+            self.counters.checkpoint_blocked();
+            if !self.wal_held_back {
+                log::warn!("a reader holds the write-ahead log back, which grows until it ends its transaction");
+            }
+        }
+        self.wal_held_back = !is_complete;
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<(), LogError> {
+        self.identity.check_kept()?;
+        checkpoint::truncate(&self.connection, &self.identity)?;
+        // The last one then removes the files beside the database.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        self.connection.close().map_err(|(_, error)| error.into())
+    }
+}
+
+impl SqliteLog {
+    /// Waits for readers when the log has become large: each reads a page, and if there are many, one or the other holds a
+    /// checkpoint back that waits for none. A foreign one may stay, so that this is tried again at twice the size.
+    fn empty_if_large(&mut self) -> Result<bool, LogError> {
+        let wal_bytes = self.identity.check()?;
+        if wal_bytes < self.wal_bytes_max {
+            return Ok(false);
+        }
+        let is_empty = checkpoint::truncate(&self.connection, &self.identity)?;
+        self.wal_bytes_max = if is_empty { wal_bytes_max(self.checkpoint_bytes) } else { wal_bytes.saturating_mul(2) };
+        Ok(is_empty)
+    }
+
+    pub(crate) fn open(medium: &SqliteMedium) -> Result<Self, LogError> {
+        medium.identity.check()?;
+        let connection = schema::open_writer(&medium.database, medium.durability)?;
+        // While this connection is open, SQLite itself does not remove it.
+        let wal = medium.database.companion("-wal");
+        let identity = medium.identity.with(wal.clone())?;
+        let wal_bytes = identity.check()?;
+        Ok(Self {
+            connection,
+            directory: Arc::clone(&medium.directory),
+            wal,
+            directory_synced: false,
+            identity,
+            logs: HashMap::new(),
+            data_version: 0,
+            // One that was dropped may have left it due.
+            unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
+            wal_bytes_max: wal_bytes_max(medium.checkpoint_bytes),
+            wal_held_back: false,
+            recent: None,
+            moving: true,
+            counters: Arc::clone(&medium.counters),
+            checkpoint_bytes: medium.checkpoint_bytes,
+        })
+    }
+
+    fn sync_root(&mut self) -> Result<(), LogError> {
+        self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
+        self.directory_synced = true;
+        Ok(())
+    }
+
+    /// Whether what was just committed is where the next store will look for it.
+    fn check_files(&mut self) -> Result<(), CommitError> {
+        match self.identity.check() {
+            Ok(wal_bytes) => self.counters.wal_bytes(wal_bytes),
+            Err(error) => {
+                // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
+                // another write-ahead log has come: its frames would be read over what is newer.
+                if self.identity.wal_is_empty()
+                    && let Err(error) = checkpoint::full(&self.connection, &self.identity)
+                {
+                    log::error!("the write-ahead log is gone, and the database has not all of it: {error}");
+                }
+                return Err(CommitError::Unknown(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_group(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        let not_written = |error: rusqlite::Error| CommitError::NotWritten(error.into());
+        let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claim::No, .. }));
+        let connection = &self.connection;
+        let begun = if only_reads { Transaction::reading(connection) } else { Transaction::writing(connection) };
+        let transaction = begun.map_err(not_written)?;
+        let data_version: i64 = connection
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(not_written)?;
+        if data_version != self.data_version {
+            // Someone else committed: whatever we remember of heads and owners may be old.
+            self.logs.clear();
+        }
+        // Taken out until COMMIT has returned, so that whatever fails before leaves none behind.
+        let recent = self.recent.take();
+        let current = recent.is_some() && data_version == self.data_version;
+        let mut recent = recent.unwrap_or_default();
+        if !current {
+            recent.catch_up(connection).map_err(not_written)?;
+        }
+        self.data_version = data_version;
+        let mut scope = Scope {
+            connection,
+            directory: &self.directory,
+            recent: &recent,
+            known: &self.logs,
+            changed: HashMap::new(),
+            added: Added::default(),
+        };
+        let mut answers = Vec::with_capacity(group.len());
+        for write in group {
+            answers.push(match scope.write(write) {
+                Ok(answer) => answer,
+                // Of one log alone. Read before the write changed anything.
+                Err(error) if error.sqlite_error_code().is_none() => {
+                    Err(Refusal::Damaged(LogError::from(error).reason()))
+                }
+                Err(error) => {
+                    drop(scope);
+                    // Should the rollback fail, the connection is dropped by the caller, and what was not committed with it.
+                    transaction.rollback().map_err(not_written)?;
+                    return Err(not_written(error));
+                }
+            });
+        }
+        let Scope { changed, added, .. } = scope;
+        if let Err(error) = added.enter(connection, &mut recent, self.moving) {
+            transaction.rollback().map_err(not_written)?;
+            return Err(not_written(error));
+        }
+        transaction.commit().map_err(|error| match LogError::from(error) {
+            // SQLite has rolled back: the log could not grow.
+            LogError::DiskFull => CommitError::NotWritten(LogError::DiskFull),
+            error => CommitError::Unknown(error),
+        })?;
+        if !only_reads {
+            self.check_files()?;
+        }
+        if !only_reads && !self.directory_synced {
+            self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
+            self.directory_synced = true;
+        }
+        self.logs.extend(changed);
+        self.recent = Some(recent);
+        // One that was refused has written nothing.
+        let written: usize =
+            group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(it, _)| bytes_of(it)).sum();
+        self.unchecked_bytes += if written > 0 { COMMIT_BYTES + written } else { 0 };
+        Ok(answers)
+    }
+}
+
+fn wal_bytes_max(checkpoint_bytes: usize) -> u64 {
+    (checkpoint_bytes as u64).saturating_mul(WAL_CHECKPOINTS_MAX)
+}
+
+fn bytes_of(write: &Write) -> usize {
+    match write {
+        Write::Append { events, .. } => events.iter().map(|event| event.record.len() + ROW_BYTES).sum(),
+        _ => ROW_BYTES,
+    }
+}
+
+/// One group's work inside its transaction.
+struct Scope<'a> {
+    connection: &'a Connection,
+    directory: &'a StoreDirectory,
+    recent: &'a Recent,
+    known: &'a HashMap<LogKey, LogState>,
+    /// Kept aside until COMMIT has returned.
+    changed: HashMap<LogKey, LogState>,
+    added: Added,
+}
+
+impl Scope<'_> {
+    fn write(&mut self, write: &Write) -> rusqlite::Result<Result<Written, Refusal>> {
+        match write {
+            Write::Register { session, at } => self.register(session, *at).map(Ok),
+            Write::Fence { log, claim } => self.fence(*log, *claim),
+            Write::Append { log, epoch, after, events } => self.append(*log, *epoch, *after, events),
+            Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
+            Write::Release { log, epoch } => self.release(*log, *epoch),
+        }
+    }
+
+    fn me(&self) -> &str {
+        self.directory.me().as_str()
+    }
+
+    fn state(&self, log: LogKey) -> rusqlite::Result<Option<LogState>> {
+        if let Some(state) = self.changed.get(&log).or_else(|| self.known.get(&log)) {
+            return Ok(Some(state.clone()));
+        }
+        let mut statement =
+            self.connection.prepare_cached("SELECT owner, epoch, log_id FROM logs WHERE log_key = ?1")?;
+        let row = statement.query_row([log.0], |row| Ok((row.get(0)?, Epoch(row.get(1)?), row.get(2)?))).optional()?;
+        let Some((owner, epoch, log_id)) = row else { return Ok(None) };
+        let head = sqlite_reader::head(self.connection, self.recent, LogMeta { key: log, log_id })?;
+        Ok(Some(LogState { owner, epoch, head }))
+    }
+
+    fn owns(&self, state: &LogState, epoch: Epoch) -> bool {
+        state.owner.as_deref() == Some(self.me()) && state.epoch == epoch
+    }
+
+    /// Who else owns the log, if it lives.
+    fn living_owner(&self, state: &LogState) -> rusqlite::Result<Option<OwnerInfo>> {
+        let Some(owner) = state.owner.as_deref().filter(|owner| *owner != self.me()) else { return Ok(None) };
+        match self.directory.liveness(owner).map_err(|error| outside(&error))? {
+            Liveness::Alive(owner) => Ok(Some(owner)),
+            Liveness::Dead => Ok(None),
+        }
+    }
+
+    fn register(&mut self, session: &SessionId, at: Timestamp) -> rusqlite::Result<Written> {
+        if let Some(meta) = sqlite_reader::find(self.connection, session)? {
+            return Ok(Written::Registered { meta, owned: None });
+        }
+        let log_id = random_log_id()?;
+        let epoch = Epoch(1);
+        self.connection.prepare_cached("INSERT INTO logs(log_id, owner, epoch) VALUES (?1, ?2, ?3)")?.execute((
+            log_id,
+            self.me(),
+            epoch.0,
+        ))?;
+        let key = LogKey(self.connection.last_insert_rowid());
+        self.connection
+            .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
+            .execute((session.as_str(), key.0, at.as_micros()))?;
+        let (meta, owner) = (LogMeta { key, log_id }, Some(Arc::from(self.me())));
+        self.changed.insert(key, LogState { head: Head::before_first(meta), owner, epoch });
+        Ok(Written::Registered { meta, owned: Some(epoch) })
+    }
+
+    fn fence(&mut self, log: LogMeta, claim: Claim) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(mut state) = self.state(log.key)? else { return Ok(Err(Refusal::UnknownLog)) };
+        let mine = state.owner.as_deref() == Some(self.me());
+        if claim != Claim::No && !mine {
+            if claim == Claim::Yes
+                && let Some(owner) = self.living_owner(&state)?
+            {
+                return Ok(Err(Refusal::Owned(owner)));
+            }
+            state.owner = Some(Arc::from(self.me()));
+            state.epoch = Epoch(state.epoch.0 + 1);
+            self.connection.prepare_cached("UPDATE logs SET owner = ?2, epoch = ?3 WHERE log_key = ?1")?.execute((
+                log.key.0,
+                self.me(),
+                state.epoch.0,
+            ))?;
+            self.changed.insert(log.key, state.clone());
+        }
+        let owned = (mine || claim != Claim::No).then_some(state.epoch);
+        Ok(Ok(Written::Fenced { head: state.head, owned }))
+    }
+
+    fn append(
+        &mut self,
+        log: LogKey,
+        epoch: Epoch,
+        after: Chain,
+        events: &[StoredEvent],
+    ) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        if !self.owns(&state, epoch) {
+            // One that cannot be looked at is no reason to refuse the whole group.
+            let owner = self.living_owner(&state).unwrap_or_default();
+            return Ok(Err(owner.map_or(Refusal::Robbed, Refusal::Owned)));
+        }
+        // By the chain too: a foreign row may have taken the very id that was refused to the append ahead.
+        if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {
+            return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
+        }
+        let key = events.iter().find_map(|event| event.key.as_ref()).map(KeyHash::of);
+        if let Some(key) = key
+            && (self.recent.has_key(log, key) || self.added.has_key(log, key))
+        {
+            return Ok(Err(Refusal::KeyTaken));
+        }
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO events(log_key, event_id, event_type, event_at, append_key, chain, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        for event in events {
+            insert.execute((
+                log.0,
+                SqlEventId(event.id),
+                &event.event_type,
+                event.at.as_micros(),
+                event.key.as_ref().map(|key| key.as_bytes()),
+                event.chain.0,
+                &event.record,
+            ))?;
+            self.added.push(log, event.id, key.filter(|_| event.key.is_some()), self.connection.last_insert_rowid())?;
+            state.head = Head { id: event.id, chain: event.chain, at: event.at };
+        }
+        self.changed.insert(log, state);
+        Ok(Ok(Written::Appended))
+    }
+
+    fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        if !self.owns(&state, epoch) {
+            return Ok(Err(Refusal::Robbed));
+        }
+        // Only of what is in the log.
+        if sqlite_reader::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
+            return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
+        }
+        sqlite_snapshots::put(self.connection, log, row)
+    }
+
+    fn release(&mut self, log: LogKey, epoch: Epoch) -> rusqlite::Result<Result<Written, Refusal>> {
+        let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
+        if self.owns(&state, epoch) {
+            self.connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
+            state.owner = None;
+            self.changed.insert(log, state);
+        }
+        Ok(Ok(Written::Released))
+    }
+}
+
+fn random_log_id() -> rusqlite::Result<[u8; 16]> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| outside(&error))?;
+    Ok(id)
+}
+
+/// An error from outside SQLite, carried through a transaction: it is rolled back like any other.
+pub(crate) fn outside(error: &dyn std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), Some(error.to_string()))
+}

@@ -1,0 +1,186 @@
+//! Reading what is left of a damaged store: [`Salvage`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::id::{EventId, SessionId};
+use crate::model::{Event, SessionModel, View};
+use crate::port::log::{AuditedEvent, Head, LogMeta};
+use crate::replay::record::{check, corrupt, decode, open_record};
+use crate::sqlite::log::salvage::SalvageReader;
+
+/// A directory that is only read, whether or not a store can open it.
+///
+/// It takes none of foldlog's locks, repairs nothing, and works beside stores that have the directory open. It makes no
+/// file, but for one case: when there is an `events.db-wal` and no `events.db-shm`, SQLite makes the latter, and one
+/// that is there it may change: it is SQLite's index of the log, and made anew. Its calls block. In the process of a
+/// store that is just opening this very directory it must not be used: closing it could drop the locks of that store's
+/// SQLite.
+///
+/// A database whose first page or list of tables is damaged cannot be read this way.
+///
+/// # Examples
+/// ```
+/// # use foldlog::agent::{Agent, AgentBody, Message};
+/// # use foldlog::{Store, StoreConfig};
+/// # fn main() -> Result<(), foldlog::Error> {
+/// # let directory = tempfile::tempdir().expect("a temporary directory");
+/// # let path = directory.path();
+/// # futures::executor::block_on(async {
+/// #     let store = Store::open(StoreConfig::directory(path)).await?;
+/// #     let session = store.open_session("s").await?;
+/// #     session.append(AgentBody::MessageAppended(Message::user("hello")))?.await?;
+/// #     store.close().await
+/// # })?;
+/// let mut salvage = Store::<Agent>::salvage(path)?;
+/// let (sessions, stopped_by) = salvage.sessions();
+/// assert!(stopped_by.is_none());
+/// for session in sessions {
+///     let salvaged = salvage.session(session.as_str())?;
+///     assert_eq!(salvaged.events.len(), 1);
+///     assert!(salvaged.stopped_by.is_none());
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Salvage<M: SessionModel> {
+    reader: SalvageReader,
+    model: PhantomData<fn() -> M>,
+}
+
+impl<M: SessionModel> fmt::Debug for Salvage<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Salvage").finish_non_exhaustive()
+    }
+}
+
+/// The longest valid beginning of a session.
+pub struct Salvaged<M: SessionModel> {
+    /// The events, from the first on: each follows the one before by id and chain, and decodes.
+    pub events: Vec<Arc<Event<M>>>,
+    /// They, folded; fewer of them when `apply` panics.
+    pub view: View<M>,
+    /// Why it ends where it does: what is wrong with the next event, or that `apply` panicked. `None` when nothing is
+    /// known to follow.
+    pub stopped_by: Option<Error>,
+}
+
+impl<M: SessionModel> fmt::Debug for Salvaged<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, view, stopped_by } = self;
+        let mut salvaged = f.debug_struct("Salvaged");
+        salvaged.field("events", events).field("view", view).field("stopped_by", stopped_by).finish()
+    }
+}
+
+impl<M: SessionModel> Salvage<M> {
+    /// Opens a directory. Blocks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CorruptStore`] when SQLite cannot even read the list of tables; [`ErrorKind::Unavailable`] when the
+    /// file is not there or may not be read.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        Ok(Self { reader: SalvageReader::open(directory.as_ref())?, model: PhantomData })
+    }
+
+    /// The sessions whose names can be read, and what kept the others from it.
+    #[must_use]
+    pub fn sessions(&self) -> (Vec<SessionId>, Option<Error>) {
+        let (sessions, stopped_by) = self.reader.sessions();
+        (sessions, stopped_by.map(Into::into))
+    }
+
+    /// Reads the longest valid beginning of a session, and holds it in memory. An event that the index does not lead to is
+    /// looked for in the table itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownSession`]; [`ErrorKind::CorruptStore`] when not even the session's log can be found.
+    pub fn session(&mut self, id: impl AsRef<str>) -> Result<Salvaged<M>, Error> {
+        let session = SessionId::new(id)?;
+        let found = self.reader.find(&session)?;
+        let log = found.ok_or_else(|| Error::from(ErrorKind::UnknownSession { session: session.clone() }))?;
+        let mut events = Vec::new();
+        let mut head = Head::before_first(log);
+        let mut append_ends = EventId::ZERO;
+        let stopped_by = loop {
+            match self.next(&session, log, &head) {
+                Ok(Some(taken)) => {
+                    (head, append_ends) = (taken.head, taken.append_ends);
+                    events.push(Arc::new(taken.event));
+                }
+                Ok(None) if head.id < append_ends => {
+                    let reason = format!("the log ends before it, and its append goes on to {append_ends}");
+                    break Some(corrupt(&session, head.id.next(), reason));
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        let (view, unfoldable) = fold::<M>(&session, &events);
+        Ok(Salvaged { events, view, stopped_by: stopped_by.or(unfoldable) })
+    }
+
+    /// The event behind the head; `None` when there is nothing.
+    fn next(&mut self, session: &SessionId, log: LogMeta, head: &Head) -> Result<Option<Taken<M>>, Error> {
+        let id = head.id.next();
+        let take = |found: AuditedEvent| {
+            let stored = found.row.map_err(|error| corrupt(session, id, error.reason()))?;
+            check(session, head, stored.row())?;
+            let append_ends = open_record(session, stored.row())?.0.last;
+            let event = decode::<M>(session, stored.row())?;
+            Ok(Taken { head: Head { id, chain: stored.chain, at: stored.at }, append_ends, event })
+        };
+        let mut wrong = match self.reader.by_index(log.key, id) {
+            Ok(Some(found)) => match take(found) {
+                Ok(taken) => return Ok(Some(taken)),
+                Err(error) => Some(error),
+            },
+            Ok(None) => None,
+            Err(error) => Some(corrupt(session, id, error.to_string())),
+        };
+        for found in self.reader.by_table(log.key, id) {
+            match take(found) {
+                Ok(taken) => return Ok(Some(taken)),
+                Err(error) => wrong = wrong.or(Some(error)),
+            }
+        }
+        if let Some(later) = self.reader.goes_on(log.key, id) {
+            wrong = wrong.or_else(|| Some(corrupt(session, id, format!("the log goes on with event {later}"))));
+        }
+        wrong.map_or(Ok(None), Err)
+    }
+}
+
+/// A valid event.
+struct Taken<M: SessionModel> {
+    head: Head,
+    append_ends: EventId,
+    event: Event<M>,
+}
+
+fn fold<M: SessionModel>(session: &SessionId, events: &[Arc<Event<M>>]) -> (View<M>, Option<Error>) {
+    // What a panic leaves behind is not a view: then those before it are folded again.
+    let mut count = events.len();
+    let mut stopped_by = None;
+    loop {
+        let mut state = M::View::default();
+        let mut head = EventId::ZERO;
+        let taken = events.iter().take(count);
+        let folded = catch_unwind(AssertUnwindSafe(|| {
+            for event in taken {
+                M::apply(&mut state, event);
+                head = event.id();
+            }
+        }));
+        match folded {
+            Ok(()) => return (View::new(head, state), stopped_by),
+            Err(_) => {
+                stopped_by = Some(ErrorKind::Unfoldable { session: session.clone(), event: head.next() }.into());
+                count = count.min(usize::try_from(head.get()).unwrap_or(usize::MAX)).min(count.saturating_sub(1));
+            }
+        }
+    }
+}
