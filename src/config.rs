@@ -7,9 +7,8 @@ use actix::ArbiterHandle;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
-use crate::layers::Layers;
-use crate::memory::log::MemoryDisk;
-use crate::port::log::Durability;
+use crate::memory::MemoryDisk;
+use crate::port::{Durability, Medium};
 use crate::replay::snapshot::policy::SnapshotPolicy;
 
 /// How to open a store. The medium is the only thing that a host changes between a durable store and one in memory.
@@ -65,18 +64,6 @@ pub struct StoreConfig {
     pub session_turns_max: Option<u64>,
     /// How long closing waits for appends in flight and for subscribers to take what is queued. Default 10 s.
     pub close_timeout: Duration,
-    /// What the testkit puts between the store and its medium. Public only so that `..` works in a host's code.
-    #[doc(hidden)]
-    pub layers: Layers,
-}
-
-/// Where a store keeps events and blobs.
-#[derive(Debug, Clone)]
-pub enum Medium {
-    /// Under a directory, created when absent: `events.db`, `blobs/` and what belongs to them.
-    Directory(PathBuf),
-    /// In memory. Stores that share a disk behave like stores that share a directory.
-    Memory(MemoryDisk),
 }
 
 /// Which sessions stay in memory. A handle keeps working whether or not its session does: one that was emptied reads its
@@ -150,13 +137,13 @@ impl StoreConfig {
     /// A durable store under a directory.
     #[must_use]
     pub fn directory(path: impl Into<PathBuf>) -> Self {
-        Self::on(Medium::Directory(path.into()))
+        Self::on(Medium::directory(path))
     }
 
     /// A store in memory, on a disk of its own.
     #[must_use]
     pub fn memory() -> Self {
-        Self::on(Medium::Memory(MemoryDisk::default()))
+        Self::on(Medium::memory(MemoryDisk::default()))
     }
 
     /// A store on a medium, all else at its default.
@@ -182,7 +169,6 @@ impl StoreConfig {
             snapshots: SnapshotPolicy::default(),
             session_turns_max: None,
             close_timeout: Duration::from_secs(10),
-            layers: Layers::default(),
         }
     }
 }

@@ -1,4 +1,15 @@
-//! Every port in memory.
+//! Every port in memory: for tests, and for hosts that need no durability. It behaves as a directory does, several stores
+//! on one disk included, and lasts as long as the last clone of its [`MemoryDisk`].
+//!
+//! Invariant: it touches the ports and the vocabulary, nothing else.
 
-pub(crate) mod blobs;
-pub(crate) mod log;
+mod blobs;
+mod disk;
+mod log;
+mod medium;
+
+#[cfg(test)]
+pub(crate) use blobs::{MemoryBlobMap, MemoryBlobs};
+pub use disk::MemoryDisk;
+#[cfg(test)]
+pub(crate) use medium::MemoryEnd;

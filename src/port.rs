@@ -1,6 +1,30 @@
-//! What a medium must do, as traits and plain data.
+//! What a medium must do for a store, as traits and plain data. Each engine (`memory/`, `sqlite/`) implements all of it,
+//! and nothing above this room knows which engine it talks to.
+//!
+//! | port | what it is |
+//! |---|---|
+//! | [`OpenMedium`] | opens one store's ends of a medium |
+//! | [`LogMedium`] | opens the writing end and the reading ends of the event log, as often as needed |
+//! | [`EventLog`] | the one writing end: commits groups, settles a commit that failed, keeps the log in order |
+//! | [`LogReader`], [`LogAudit`] | a reading end; the same for a verification, to which damage is an answer |
+//! | [`Ownership`] | who this store is, whether another store lives, and giving everything up |
+//! | [`BlobStore`] | immutable bytes under their digest |
+//!
+//! All calls block, and are made on threads that may wait. Invariant: this room names no engine, no file and no path.
 
-pub(crate) mod blob;
-pub(crate) mod log;
-pub(crate) mod ownership;
-pub(crate) mod page;
+mod blob;
+mod event;
+mod log;
+mod medium;
+mod ownership;
+mod page;
+mod write;
+
+pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
+pub(crate) use event::{Epoch, Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
+pub(crate) use log::{AuditedEvent, AuditedSession, EventLog, LogAudit, LogMedium, LogReader};
+pub use medium::{Durability, Medium, Upkeep};
+pub(crate) use medium::{OpenMedium, OpenedMedium, Opening, Tidy};
+pub(crate) use ownership::{Liveness, OwnerId, Ownership};
+pub(crate) use page::{StoredPage, StoredRow};
+pub(crate) use write::{Claim, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};

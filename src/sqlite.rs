@@ -1,6 +1,23 @@
-//! Every port in a directory.
+//! Every port in a directory: the event log in a SQLite database, blobs and stored views in files, owners by locks that
+//! the operating system gives up when a process dies.
+//!
+//! Invariant: nothing outside of this room says SQLite, write-ahead log or path; and every file operation whose loss or
+//! order a power cut could show goes through [`Files`], but for SQLite's own.
 
-pub(crate) mod blobs;
-pub(crate) mod directory;
-pub(crate) mod files;
-pub(crate) mod log;
+mod blobs;
+mod directory;
+mod files;
+mod log;
+mod medium;
+mod owner_file;
+
+#[cfg(feature = "testkit")]
+pub(crate) use files::{Files, OsFiles};
+pub(crate) use log::SalvageReader;
+pub use log::{WalDamage, WalLoss};
+#[cfg(feature = "testkit")]
+pub(crate) use log::{decode_under_checksum, scan_under_header};
+#[cfg(feature = "testkit")]
+pub(crate) use medium::Directory;
+#[cfg(feature = "testkit")]
+pub(crate) use owner_file::parse_owner_file;

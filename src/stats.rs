@@ -6,6 +6,8 @@ mod resident;
 
 use std::time::Duration;
 
+use crate::port::Upkeep;
+
 pub(crate) use counters::{Counters, Gauge};
 pub use histogram::Histogram;
 pub(crate) use resident::Resident;
@@ -55,14 +57,8 @@ pub struct Stats {
     /// For how long a group waits by now, if one does.
     pub lock_waiting: Option<Duration>,
 
-    /// The size of the write-ahead log, in bytes, as the last commit left it. It is written over from its beginning after a
-    /// checkpoint, and only then stops growing. 0 in memory.
-    pub wal_bytes: u64,
-    /// How many checkpoints moved all that was committed from the write-ahead log to the database.
-    pub checkpoints: u64,
-    /// How many could not, since a reader still needed the log: then it grows. One now and then is a read of this store;
-    /// many are a program that holds a read transaction open. No write is refused for it.
-    pub checkpoints_blocked: u64,
+    /// How the upkeep of the log stands: checkpoints, on a directory.
+    pub upkeep: Upkeep,
 
     /// How many sessions are open in this store.
     pub sessions_open: u64,

@@ -7,6 +7,7 @@ mod session;
 pub(crate) mod verification;
 mod verifying;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +23,12 @@ use crate::content::{Content, Json};
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
-use crate::port::log::{Epoch, LogMeta, Write, Written};
+use crate::port::{Epoch, LogMedium, LogMeta, Write, Written};
 use crate::replay::fold::Fold;
 use crate::replay::recovered::{Recovered, RecoveryReport};
 use crate::session::entry::Entry;
 use crate::session::services::Services;
-use crate::sqlite::log::wal::WalDamage;
+use crate::sqlite::WalDamage;
 use crate::stats::Stats;
 use crate::store::salvage::Salvage;
 use crate::threads::workers::lock;
@@ -74,7 +75,9 @@ pub(crate) struct StoreInner<M: SessionModel> {
     /// How many entries were ever taken out of the registry. Changed under its lock.
     forgotten: AtomicU64,
     closing: Mutex<Closing>,
-    wal_damage: Option<WalDamage>,
+    /// What the medium found when it was opened, of a type of its own.
+    found: Option<Arc<dyn Any + Send + Sync>>,
+    log: Arc<dyn LogMedium>,
 }
 
 impl Store<Agent> {
@@ -89,14 +92,15 @@ impl Store<Agent> {
 
 impl<M: SessionModel> Store<M> {
     fn new(opened: opening::Opened) -> Self {
-        let opening::Opened { services, wal_damage, parts } = opened;
+        let opening::Opened { services, found, log, parts } = opened;
         let closing = Mutex::new(Closing::Open(parts));
         Self(Arc::new(StoreInner {
             services: Arc::new(services),
             registry: Mutex::default(),
             forgotten: AtomicU64::new(0),
             closing,
-            wal_damage,
+            found,
+            log,
         }))
     }
 
@@ -109,7 +113,7 @@ impl<M: SessionModel> Store<M> {
     /// A log that was cut short, at a commit or in the midst of one, is no damage: a crash leaves the same.
     #[must_use]
     pub fn wal_damage(&self) -> Option<&WalDamage> {
-        self.0.wal_damage.as_ref()
+        self.0.found.as_ref()?.downcast_ref()
     }
 
     /// Opens a store of sessions of the host's own model: `Store::<MyModel>::open_model(config)`.
@@ -247,11 +251,8 @@ impl<M: SessionModel> Store<M> {
     pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
         self.0.services.check_open()?;
         let rows = self.0.services.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
-        let summary = |row: crate::port::log::SessionRow| SessionSummary {
-            id: row.session,
-            created: row.created,
-            head: row.head,
-        };
+        let summary =
+            |row: crate::port::SessionRow| SessionSummary { id: row.session, created: row.created, head: row.head };
         Ok(rows.into_iter().map(summary).collect())
     }
 
@@ -344,7 +345,7 @@ impl<M: SessionModel> Store<M> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let sessions_open = lock(&self.0.registry).len() as u64;
-        Stats { sessions_open, ..self.0.services.counters.look() }
+        Stats { sessions_open, upkeep: self.0.log.upkeep(), ..self.0.services.counters.look() }
     }
 
     /// Empties every session that nothing is being done with just now, and tells how many these were: for a host that is

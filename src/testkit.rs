@@ -15,6 +15,7 @@ mod dice;
 mod disk;
 mod faults;
 mod journal;
+mod layered;
 mod operations;
 mod ports;
 mod power_cut;

@@ -86,7 +86,7 @@ async fn each_fault_at_a_commit_is_answered_by_what_the_log_holds(disk: TestDisk
 
 async fn a_panic_while_a_failed_commit_is_settled_leaves_the_outcome_unknown_and_the_store_goes_on(disk: TestDisk) {
     let (faults, store, session) = open(&disk).await;
-    for port in [Port::OpenWriter, Port::Secure, Port::ChainAt] {
+    for port in [Port::OpenWriter, Port::Settle] {
         let before = log_ids(&session).await.len() as u64;
         faults.fail_next(Port::Commit, Fault::CommitKept);
         faults.fail_next(port, Fault::Panic);
@@ -100,7 +100,7 @@ async fn a_panic_while_a_failed_commit_is_settled_leaves_the_outcome_unknown_and
 
 async fn a_panic_in_the_checkpoint_or_in_the_reopening_ends_no_actor(disk: TestDisk) {
     let (faults, store, session) = open(&disk).await;
-    faults.fail_next(Port::Maintain, Fault::Panic);
+    faults.fail_next(Port::Upkeep, Fault::Panic);
     add(&session, 2).await.unwrap();
     add(&session, 3).await.unwrap();
     soon(store.persist_address().send(Restart)).await.unwrap();

@@ -168,7 +168,7 @@ async fn a_run_is_one_turn_and_each_message_of_the_assistant_a_step_with_what_it
 
 #[actix::test]
 async fn the_check_finds_a_changed_byte_a_lost_message_and_a_moved_view() {
-    let config = StoreConfig::on(Medium::Memory(MemoryDisk::default()));
+    let config = StoreConfig::on(Medium::memory(MemoryDisk::default()));
     let value = with_tool_calls();
     let transcript = parsed("s", &value);
     let replayed = play(&config, &transcript).await;

@@ -76,7 +76,7 @@ async fn appends_and_their_events_are_counted_once_each_and_a_retry_or_a_refusal
     assert!(acknowledged.sum() >= committed.sum() && acknowledged.max() >= committed.max(), "{stats:?}");
     assert_eq!(stats.sessions_open, 1);
     let file = disk.path().map_or(0, |path| path.join("events.db-wal").metadata().unwrap().len());
-    assert_eq!((stats.wal_bytes, stats.checkpoints, stats.checkpoints_blocked), (file, 0, 0));
+    assert_eq!((stats.upkeep.log_bytes, stats.upkeep.runs, stats.upkeep.runs_blocked), (file, 0, 0));
     session.close().await.unwrap();
     assert_eq!(store.stats().sessions_open, 0);
     store.close().await.unwrap();
@@ -299,24 +299,24 @@ async fn a_checkpoint_that_a_foreign_reader_holds_up_is_counted_as_blocked() {
         }
         panic!("not in time: {what}");
     };
-    append_until("a checkpoint was made", &|| store.stats().checkpoints > 0).await;
-    assert_eq!(store.stats().checkpoints_blocked, 0);
+    append_until("a checkpoint was made", &|| store.stats().upkeep.runs > 0).await;
+    assert_eq!(store.stats().upkeep.runs_blocked, 0);
 
     // Another program, as far as SQLite can tell.
     let foreign = rusqlite::Connection::open(directory.path().join("events.db")).unwrap();
     foreign.execute_batch("BEGIN; SELECT count(*) FROM events").unwrap();
     let before = store.stats();
-    append_until("a checkpoint was blocked", &|| store.stats().checkpoints_blocked > 0).await;
-    append_until("and another one", &|| store.stats().checkpoints_blocked > 1).await;
+    append_until("a checkpoint was blocked", &|| store.stats().upkeep.runs_blocked > 0).await;
+    append_until("and another one", &|| store.stats().upkeep.runs_blocked > 1).await;
     // It was begun anew before, and first fills the room that it had.
-    append_until("it grows", &|| store.stats().wal_bytes > before.wal_bytes).await;
+    append_until("it grows", &|| store.stats().upkeep.log_bytes > before.upkeep.log_bytes).await;
     let during = store.stats();
-    assert!(during.checkpoints <= before.checkpoints + 1, "but for one that was on");
+    assert!(during.upkeep.runs <= before.upkeep.runs + 1, "but for one that was on");
     // A stored view of the session may be on its way, and is a commit, too.
     let wal = directory.path().join("events.db-wal");
-    eventually("its size is told", || store.stats().wal_bytes == wal.metadata().unwrap().len()).await;
+    eventually("its size is told", || store.stats().upkeep.log_bytes == wal.metadata().unwrap().len()).await;
     foreign.execute_batch("ROLLBACK").unwrap();
-    append_until("checkpoints go on", &|| store.stats().checkpoints > during.checkpoints).await;
+    append_until("checkpoints go on", &|| store.stats().upkeep.runs > during.upkeep.runs).await;
     store.close().await.unwrap();
 }
 

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use foldlog::{ErrorKind, EventId, Item, Medium, Store, StoreConfig, SubscribeFrom};
+use foldlog::{ErrorKind, EventId, Item, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 use support::{Probe, ProbeBody, all_events, append, assert_kind, ids, look, on_both, open, usable, watchdog, within};
 
@@ -386,7 +386,7 @@ async fn eight_processes_that_open_append_and_close_at_once_disturb_nobody() {
         assert!(child.0.wait().unwrap().success(), "process {n} failed");
     }
     let config = StoreConfig::directory(&root);
-    assert!(matches!(&config.medium, Medium::Directory(path) if path.is_dir()));
+    assert!(config.medium.as_directory().is_some_and(|path| path.is_dir()));
     let store = open(&config).await;
     let sessions = within(store.list_sessions(None, 100)).await.unwrap();
     assert_eq!(sessions.len(), 8);

@@ -66,7 +66,7 @@ pub(crate) async fn append(load: Load, timing: Timing) -> Sample {
     let stats = store.stats();
     store.close().await.unwrap();
     let group = stats.group_events.sum() as f64 / stats.group_events.count().max(1) as f64;
-    let sample = window.stop(1, latencies).fact(GROUP, group).fact("checkpoints", stats.checkpoints as f64);
+    let sample = window.stop(1, latencies).fact(GROUP, group).fact("checkpoints", stats.upkeep.runs as f64);
     match served {
         Some(served) => served.tell(sample),
         None => sample,

@@ -34,7 +34,7 @@ impl ByHand {
         let connection = Connection::open(directory.path().join("events.db")).unwrap();
         let level = match durability {
             Durability::PowerLoss => "FULL",
-            Durability::ProcessCrash => "NORMAL",
+            _ => "NORMAL",
         };
         connection.pragma_update(None, "journal_mode", "WAL").unwrap();
         connection.pragma_update(None, "synchronous", level).unwrap();

@@ -23,8 +23,8 @@ impl fmt::Display for Report {
             stats.in_flight, stats.writes_queued
         )?;
         writeln!(f, "waits for another process: {}, {:?} in all", stats.lock_waits, stats.lock_waited)?;
-        let (done, blocked) = (stats.checkpoints, stats.checkpoints_blocked);
-        writeln!(f, "write-ahead log: {} bytes; {done} checkpoints, {blocked} blocked", stats.wal_bytes)?;
+        let (done, blocked) = (stats.upkeep.runs, stats.upkeep.runs_blocked);
+        writeln!(f, "write-ahead log: {} bytes; {done} checkpoints, {blocked} blocked", stats.upkeep.log_bytes)?;
         let (open, failed) = (stats.sessions_open, stats.recoveries_failed);
         writeln!(f, "sessions: {open} open; {} recoveries, {failed} failed", stats.recovery_micros.count())?;
         let (resident, bytes, emptied) = (stats.sessions_resident, stats.resident_bytes, stats.sessions_emptied);

@@ -81,12 +81,12 @@ async fn run_all(arguments: Arguments) -> Result<(), Failed> {
     // Removed when it is dropped, at the end of this function.
     let mut temporary = None;
     let medium = if arguments.memory {
-        Medium::Memory(MemoryDisk::default())
+        Medium::memory(MemoryDisk::default())
     } else if let Some(dir) = arguments.dir {
-        Medium::Directory(dir)
+        Medium::directory(dir)
     } else {
         let dir = temporary.insert(tempfile::tempdir()?);
-        Medium::Directory(dir.path().join("store"))
+        Medium::directory(dir.path().join("store"))
     };
     let mut config = StoreConfig::on(medium);
     config.inline_bytes_max = arguments.inline_bytes_max.unwrap_or(config.inline_bytes_max);

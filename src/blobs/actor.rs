@@ -8,7 +8,7 @@ use futures::channel::oneshot;
 
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest};
-use crate::port::blob::{BlobError, BlobStore, Put};
+use crate::port::{BlobError, BlobStore, Put};
 use crate::stats::Counters;
 use crate::threads::restart::Restart;
 use crate::threads::workers::WorkerPool;

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 
 use crate::commit::group::{GroupWriter, Next, Pending, PersistError, Reply};
-use crate::port::log::{LogError, Write};
+use crate::port::{LogError, Write};
 use crate::stats::Counters;
 use crate::threads::restart::Restart;
 
@@ -145,7 +145,7 @@ impl Handler<CloseLog> for PersistActor {
 pub(crate) async fn persist_one(
     persist: &Addr<PersistActor>,
     write: Write,
-) -> Result<crate::port::log::Written, PersistError> {
+) -> Result<crate::port::Written, PersistError> {
     let (sender, receiver) = oneshot::channel();
     // The caller may have lost interest.
     let reply: Reply = Box::new(move |answer| drop(sender.send(answer)));

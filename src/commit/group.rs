@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::Chain;
-use crate::id::EventId;
-use crate::port::log::{Claim, CommitError, EventLog, LogError, LogKey, LogMedium, Refusal, Write, Written};
+use crate::port::{
+    Claim, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs, Write,
+    Written,
+};
 use crate::stats::Counters;
 
 /// A write that waits for its commit, and who waits for it.
@@ -26,9 +27,10 @@ pub(crate) enum PersistError {
     /// Left out of a group that was committed.
     #[error("refused")]
     Refused(Refusal),
-    /// Nothing of it is in the log.
-    #[error("{0}")]
-    NotWritten(LogError),
+    /// Nothing of it is in the log. `raised` is the epoch under which the log's owner goes on, where finding out has raised
+    /// it.
+    #[error("{error}")]
+    NotWritten { error: LogError, raised: Option<Epoch> },
     /// The session was recovered since: nothing of it is in the log.
     #[error("the session was recovered since")]
     Fenced,
@@ -37,6 +39,12 @@ pub(crate) enum PersistError {
     Unknown(String),
     #[error("the store is closed")]
     Closed,
+}
+
+impl PersistError {
+    pub(crate) fn not_written(error: LogError) -> Self {
+        Self::NotWritten { error, raised: None }
+    }
 }
 
 /// What is left to do after a flush.
@@ -49,8 +57,12 @@ pub(crate) enum Next {
     Retry,
 }
 
+/// Other stores take this one for dead, and may write its sessions.
+const NOT_HELD: &str = "others take this store for dead: close it, and open it again";
+
 pub(crate) struct GroupWriter {
     medium: Arc<dyn LogMedium>,
+    ownership: Arc<dyn Ownership>,
     /// `None` after a failure, until the next flush opens it again.
     log: Option<Box<dyn EventLog>>,
     pending: VecDeque<Pending>,
@@ -73,12 +85,14 @@ pub(crate) struct GroupLimits {
 impl GroupWriter {
     pub(crate) fn open(
         medium: Arc<dyn LogMedium>,
+        ownership: Arc<dyn Ownership>,
         limits: GroupLimits,
         counters: Arc<Counters>,
     ) -> Result<Self, LogError> {
         let log = Some(medium.writer()?);
         Ok(Self {
             medium,
+            ownership,
             log,
             pending: VecDeque::new(),
             reads: 0,
@@ -163,7 +177,7 @@ impl GroupWriter {
             Err(LogError::Busy) => return self.put_back(writes, waiting),
             Err(error) => {
                 log::error!("the event log cannot be opened: {error}");
-                answer_all(waiting, || PersistError::NotWritten(again(&error)));
+                answer_all(waiting, || PersistError::not_written(error.clone()));
                 return self.next();
             }
         };
@@ -177,10 +191,10 @@ impl GroupWriter {
                 for ((_, reply), answer) in waiting.into_iter().zip(answers) {
                     reply(answer.map_err(PersistError::Refused));
                 }
-                match guarded(|| log.maintain()) {
+                match guarded(|| log.upkeep()) {
                     Ok(()) => self.log = Some(log),
                     Err(LogError::Busy) => self.log = Some(log),
-                    Err(error) => log::error!("checkpoint of the event log failed: {error}"),
+                    Err(error) => log::error!("the upkeep of the event log failed: {error}"),
                 }
             }
             Err(CommitError::NotWritten(LogError::Busy)) => {
@@ -194,7 +208,7 @@ impl GroupWriter {
                     self.log = Some(log);
                 }
                 let (_, waiting) = self.put_reads_back(writes, waiting);
-                answer_all(waiting, || PersistError::NotWritten(again(&error)));
+                answer_all(waiting, || PersistError::not_written(error.clone()));
             }
             Err(CommitError::Unknown(error)) => {
                 log::error!("a commit failed, the event log is opened again: {error}");
@@ -202,33 +216,27 @@ impl GroupWriter {
                 // This connection may hold pages that never reached the disk: it is never used again.
                 drop(log);
                 let (writes, waiting) = self.put_reads_back(writes, waiting);
-                self.settle(writes, waiting, &error);
+                self.settle(&writes, waiting, &error);
             }
         }
         self.next()
     }
 
-    /// Answers a group whose COMMIT failed by what a new connection finds in the log.
-    fn settle(&mut self, writes: Vec<Write>, waiting: Waiting, cause: &LogError) {
-        let reopened = self.reopened().and_then(|mut log| guarded(|| log.secure()).map(|()| log));
-        let mut log = match reopened {
-            Ok(log) => log,
-            Err(error) => {
-                return answer_all(waiting, || unknown(cause, &error));
-            }
+    /// Answers a group whose COMMIT failed by what a new writing end finds in the log.
+    fn settle(&mut self, writes: &[Write], waiting: Waiting, cause: &LogError) {
+        let settled = self.reopened().and_then(|mut log| guarded(|| log.settle(writes)).map(|settled| (log, settled)));
+        let (log, settled) = match settled {
+            Ok(settled) => settled,
+            Err(error) => return answer_all(waiting, || unknown(cause, &error)),
         };
-        for (write, (_, reply)) in writes.iter().zip(waiting) {
-            reply(match last_of(write) {
-                Some((key, id, chain)) => match guarded(|| log.chain_at(key, id)) {
-                    Ok(found) if found == Some(chain) => Ok(Written::Appended),
-                    Ok(_) => Err(PersistError::NotWritten(again(cause))),
-                    Err(error) => Err(unknown(cause, &error)),
-                },
-                // Asking again is always safe for these.
-                None => Err(PersistError::NotWritten(again(cause))),
+        self.log = Some(log);
+        for (Settled { outcome, raised }, (_, reply)) in settled.into_iter().zip(waiting) {
+            reply(match outcome {
+                SettledAs::Written => Ok(Written::Appended { raised }),
+                SettledAs::NotWritten => Err(PersistError::NotWritten { error: cause.clone(), raised }),
+                SettledAs::Unknown(error) => Err(unknown(cause, &error)),
             });
         }
-        self.log = Some(log);
     }
 
     /// Commits what waits, empties the write-ahead log, closes. Everything later is refused. A lock that another process
@@ -237,7 +245,7 @@ impl GroupWriter {
         self.closed = true;
         while !self.is_idle() {
             if self.flush() == Next::Retry && Instant::now() >= deadline {
-                answer_all(self.take_group().1, || PersistError::NotWritten(LogError::Busy));
+                answer_all(self.take_group().1, || PersistError::not_written(LogError::Busy));
                 self.count_answered();
             }
         }
@@ -250,7 +258,10 @@ impl GroupWriter {
     fn reopened(&mut self) -> Result<Box<dyn EventLog>, LogError> {
         match self.log.take() {
             Some(log) => Ok(log),
-            None => guarded(|| self.medium.writer()),
+            None => guarded(|| {
+                let held = self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))?;
+                if held { self.medium.writer() } else { Err(LogError::Io(NOT_HELD.to_owned())) }
+            }),
         }
     }
 
@@ -354,29 +365,11 @@ fn unknown(cause: &LogError, then: &LogError) -> PersistError {
     PersistError::Unknown(if cause == then { cause } else { format!("{cause}; then: {then}") })
 }
 
-fn last_of(write: &Write) -> Option<(LogKey, EventId, Chain)> {
-    match write {
-        Write::Append { log, events, .. } => events.last().map(|event| (*log, event.id, event.chain)),
-        _ => None,
-    }
-}
-
-/// The same error once more, for the next one who waits.
-fn again(error: &LogError) -> LogError {
-    match error {
-        LogError::Busy => LogError::Busy,
-        LogError::DiskFull => LogError::DiskFull,
-        LogError::Corrupt(text) => LogError::Corrupt(text.clone()),
-        LogError::CorruptEvent { event, reason } => LogError::CorruptEvent { event: *event, reason: reason.clone() },
-        LogError::Io(text) => LogError::Io(text.clone()),
-    }
-}
-
 impl From<PersistError> for crate::error::Error {
     fn from(error: PersistError) -> Self {
         use crate::error::ErrorKind;
         match error {
-            PersistError::NotWritten(error) => error.into(),
+            PersistError::NotWritten { error, .. } => error.into(),
             PersistError::Closed => ErrorKind::StoreClosed.into(),
             error => ErrorKind::Unavailable { reason: error.to_string() }.into(),
         }

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec;
 use crate::id::Digest;
-use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
+use crate::port::{BlobError, BlobListing, BlobStore, Put};
+
+/// More threads would wait for one lock.
+const CONCURRENCY: usize = 2;
 
 /// The blobs of one memory disk. Stores that share it see each other's blobs, as stores on one directory do.
 pub(crate) type MemoryBlobMap = Arc<Mutex<HashMap<Digest, Arc<[u8]>>>>;
@@ -69,12 +72,16 @@ impl BlobStore for MemoryBlobs {
         }
     }
 
-    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+    fn list(&self, first: u8) -> Result<BlobListing, BlobError> {
         let begins = |digest: &&Digest| digest.as_bytes().first() == Some(&first);
-        Ok(Shelf { digests: self.lock().keys().filter(begins).copied().collect(), strays: 0 })
+        Ok(BlobListing { digests: self.lock().keys().filter(begins).copied().collect(), strays: 0 })
     }
 
     fn rescan(&self) -> Result<(), BlobError> {
         Ok(())
+    }
+
+    fn concurrency(&self) -> usize {
+        CONCURRENCY
     }
 }

@@ -1,45 +1,43 @@
-//! Blobs: immutable bytes under the name of their BLAKE3, stored once for all sessions.
-
-use std::io;
-use std::path::PathBuf;
+//! The port to blobs: immutable bytes under the name of their BLAKE3, stored once for all sessions.
 
 use crate::error::{Error, ErrorKind};
 use crate::id::Digest;
-use crate::sqlite::files::FileError;
 
-/// Where blobs live. Knows bytes and digests, not kinds: references of several kinds to equal bytes share one blob.
+/// Where blobs live. It knows bytes and digests, not kinds: references of several kinds to equal bytes share one blob.
 ///
 /// Once `put` or `ensure_durable` has said yes, a power cut does not take the blob away: only then may an event name it.
-/// The store of views alone promises less, see [`FileBlobs::of_snapshots`].
-/// Any number of threads may call at once, the same bytes included.
+/// (The store of views may promise less: views need not be durable.) Any number of threads may call at once, with the same
+/// bytes too.
 pub(crate) trait BlobStore: Send + Sync {
     /// Stores bytes. The caller has checked their size.
     ///
-    /// Bytes that are there already are read and synced again before the answer, since whoever wrote them may have died
-    /// between its rename and its sync; damaged ones are replaced.
+    /// Bytes that are there already are made durable again before the answer, since whoever wrote them may have died
+    /// before it had done so; damaged ones are replaced.
     fn put(&self, bytes: &[u8]) -> Result<Put, BlobError>;
 
     /// Gives the bytes, if they hash to the digest. More than the store's limit are refused before they are read.
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError>;
 
-    /// Does for a stored blob what a put that finds it does; `false` when there is none.
+    /// Does for a stored blob what a put does that finds it; `false` when there is none.
     fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError>;
 
-    /// Whether this store object remembers the blob as durable. No I/O, so that an append can ask on any thread; `false`
-    /// may mean forgotten.
+    /// Whether this store object remembers the blob as durable. Quick enough for any thread; `false` may mean forgotten.
     fn is_known_durable(&self, digest: &Digest) -> bool;
 
-    /// Removes a blob that nobody names any more, if it is there. Only of stored views: an event may name any blob.
+    /// Removes a blob that nobody names any more, if it is there. Only for stored views: an event may name any blob.
     fn remove(&self, digest: &Digest) -> Result<(), BlobError>;
 
     /// Reads a blob without a limit and without keeping it, and gives its length if it hashes to its name.
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError>;
 
     /// The blobs whose digests begin with this byte. No blob is opened.
-    fn list(&self, first: u8) -> Result<Shelf, BlobError>;
+    fn list(&self, first: u8) -> Result<BlobListing, BlobError>;
 
-    /// After a restart: takes nothing for known any more and puts the directories in order. Waits for calls in flight.
+    /// After a restart: forgets what it remembered as durable, and puts its places in order. Waits for calls in flight.
     fn rescan(&self) -> Result<(), BlobError>;
+
+    /// How many calls it serves well at once.
+    fn concurrency(&self) -> usize;
 }
 
 /// What a put did.
@@ -51,15 +49,16 @@ pub(crate) struct Put {
     pub(crate) existed: bool,
 }
 
-/// The blobs that begin with one byte.
+/// The blobs whose digests begin with one byte.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct BlobListing {
     pub(crate) digests: Vec<Digest>,
-    /// How many files lie among them that no blob has the name of; those beside the directories of blobs are counted with
-    /// the first of these.
+    /// How many things lie among them that have no blob's name. Those that lie beside all blobs are counted with the first
+    /// byte.
     pub(crate) strays: u64,
 }
 
+/// Why a call on a blob failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BlobError {
     #[error("no blob {digest}")]
@@ -68,29 +67,9 @@ pub(crate) enum BlobError {
     Corrupt { digest: Digest },
     #[error("blob is {size} bytes, limit is {limit}")]
     TooLarge { size: u64, limit: u64 },
-    /// Apart from `Io`, since space coming back mends it.
-    #[error("disk is full: {what} {}", path.display())]
-    DiskFull {
-        what: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{what} {}", path.display())]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl From<FileError> for BlobError {
-    fn from(error: FileError) -> Self {
-        let is_disk_full = error.is_disk_full();
-        let FileError { what, path, source } = error;
-        if is_disk_full { Self::DiskFull { what, path, source } } else { Self::Io { what, path, source } }
-    }
+    /// The engine's own error, as a host is told it.
+    #[error(transparent)]
+    Medium(Error),
 }
 
 impl From<BlobError> for Error {
@@ -101,9 +80,7 @@ impl From<BlobError> for Error {
             BlobError::TooLarge { size, limit } => {
                 ErrorKind::TooLarge { what: "blob", unit: "bytes", size, limit }.into()
             }
-            BlobError::DiskFull { what, path, source } | BlobError::Io { what, path, source } => {
-                FileError { what, path, source }.into()
-            }
+            BlobError::Medium(error) => error,
         }
     }
 }

@@ -1,10 +1,9 @@
-//! Who writes: one open store object, and whether another one still lives.
+//! Who writes: one open store object, and whether another one is alive.
 
 use std::fmt;
 use std::io;
 
-use crate::error::OwnerInfo;
-use crate::id::Timestamp;
+use crate::error::{Error, OwnerInfo};
 
 /// The name of one open store object: 16 random bytes as 32 lower-case hex digits.
 ///
@@ -25,7 +24,7 @@ impl OwnerId {
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
-    /// Takes what a file name or a database row says, and nothing that could be another path.
+    /// Takes the name that an engine has stored, if it is of the form of one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         (text.len() == 2 * Self::BYTES && text.bytes().all(is_hex)).then(|| Self(text.to_owned()))
@@ -50,39 +49,21 @@ pub(crate) enum Liveness {
     Dead,
 }
 
-/// The owners of one medium, as one of them sees them.
-pub(crate) trait Owners: Send + Sync {
+/// The owners of one medium, as one of them sees them. A log has one owner at a time: the store that may write it.
+pub(crate) trait Ownership: Send + Sync {
+    /// This store.
     fn me(&self) -> &OwnerId;
 
-    /// May do I/O. Never `Dead` for a living owner, and never `Alive` for one whose store has closed or whose process
-    /// is gone, however many others look at the same time.
-    fn liveness(&self, id: &str) -> io::Result<Liveness>;
-}
+    /// Whether an owner is alive. May do I/O. Never `Dead` for a living owner, and never `Alive` for one whose store has
+    /// closed or whose process is gone, however many others look at the same time.
+    fn liveness(&self, owner: &str) -> Result<Liveness, Error>;
 
-/// What an owner file says. For people and for error texts; the truth is the lock on the file, not its text.
-pub(crate) fn owner_file_text(info: &OwnerInfo) -> String {
-    format!("process {}\nhost {}\nsince {}\n", info.process, info.host, info.since.as_micros())
-}
+    /// Whether others still take this store for alive. Once they do not, it must write nothing any more.
+    fn still_held(&self) -> Result<bool, Error>;
 
-/// Reads an owner file as far as it goes: its owner may be writing it just now.
-pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    OwnerInfo {
-        id: id.as_str().to_owned(),
-        process: field("process").and_then(|value| value.parse().ok()).unwrap_or(0),
-        host: field("host").unwrap_or(UNKNOWN_HOST).to_owned(),
-        since: Timestamp::from_micros(field("since").and_then(|value| value.parse().ok()).unwrap_or(0)),
-    }
-}
-
-const UNKNOWN_HOST: &str = "unknown";
-
-/// The name of this host, for people. Linux has it as a file; elsewhere the shell may have left it in the environment,
-/// and asking the system itself would take `unsafe`.
-pub(crate) fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
-    let name: String = name.unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(255).collect();
-    if name.is_empty() { UNKNOWN_HOST.to_owned() } else { name }
+    /// Gives everything up: others take this store for dead from then on, so nothing may be written afterwards. Only the
+    /// first call does something.
+    fn release(&self) -> Result<(), Error>;
 }
 
 #[cfg(test)]
@@ -99,21 +80,5 @@ mod tests {
         {
             assert_eq!(OwnerId::parse(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn an_owner_file_says_who_its_owner_is_and_half_a_file_says_what_it_can() {
-        let id = OwnerId::random().unwrap();
-        let info = OwnerInfo {
-            id: id.to_string(),
-            process: 4711,
-            host: host_name(),
-            since: Timestamp::from_micros(1_700_000_000_000_001),
-        };
-        assert_eq!(parse_owner_file(&id, &owner_file_text(&info)), info);
-        let unknown =
-            OwnerInfo { process: 0, host: "unknown".to_owned(), since: Timestamp::from_micros(0), ..info.clone() };
-        assert_eq!(parse_owner_file(&id, ""), unknown);
-        assert_eq!(parse_owner_file(&id, "process 4711\nho"), OwnerInfo { process: 4711, ..unknown });
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::codec::Chain;
 use crate::id::{AppendKey, EventId, Timestamp};
-use crate::port::log::{Head, StoredEvent};
+use crate::port::{Head, StoredEvent};
 
 /// One event as it is stored, wherever its bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, View};
-use crate::port::log::{Head, LogMeta, LogReader};
-use crate::port::page::StoredRow;
+use crate::port::StoredRow;
+use crate::port::{Head, LogMeta, LogReader};
 use crate::replay::key_index::{KeyFilter, KeyIndex};
 use crate::replay::read_ahead::Pages;
 use crate::replay::record::{corrupt, decode_unguarded, open_record, panicked};
@@ -112,7 +112,7 @@ impl Fold<'_> {
     /// Folds the events before one that cannot be folded.
     fn fold_before<M: SessionModel>(&self, reader: &mut dyn LogReader, end: EventId) -> Result<State<M>, Error> {
         let mut state = State::<M>::default();
-        self.pages(Head::before_first(self.log)).for_each(reader, |page| {
+        self.pages(self.log.base).for_each(reader, |page| {
             for stored in page.rows().filter(|stored| stored.id < end) {
                 let (header, body) = open_record(self.session, stored)?;
                 if state.fold(self.session, stored, header.schema, body)? != Condition::Ready {

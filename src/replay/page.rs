@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::id::{EventId, SessionId};
 use crate::model::{Event, SessionModel};
-use crate::port::log::{Head, LogError, LogMeta, LogReader};
-use crate::port::page::StoredPage;
+use crate::port::StoredPage;
+use crate::port::{Head, LogError, LogMeta, LogReader};
 use crate::replay::record::{check, corrupt, decode};
 
 /// The most record bytes in one page, beside the number of its events.
@@ -58,7 +58,7 @@ pub(crate) fn read_page<M: SessionModel>(
     let mut stored = StoredPage::default();
     read(reader, &mut stored, session, log, after, events_max)?;
     let mut events = Vec::with_capacity(stored.len());
-    let mut head = Head::before_first(log);
+    let mut head = log.base;
     if after > EventId::ZERO && !stored.is_empty() {
         // Only the hash: a page may begin behind an event that is damaged, and what follows it is still what was written.
         let lost = || corrupt(session, after, "the log lost it".to_owned());

@@ -7,8 +7,8 @@ use std::thread;
 
 use crate::error::Error;
 use crate::id::{EventId, SessionId};
-use crate::port::log::{Head, LogMeta, LogReader};
-use crate::port::page::StoredPage;
+use crate::port::StoredPage;
+use crate::port::{Head, LogMeta, LogReader};
 use crate::replay::page::{PAGE_BYTES_MAX, read};
 use crate::replay::record::check;
 
@@ -169,8 +169,8 @@ mod tests {
     use crate::codec::Chain;
     use crate::error::ErrorKind;
     use crate::id::Timestamp;
-    use crate::memory::log::MemoryMedium;
-    use crate::port::log::{LogMedium, StoredEvent, Write, Written};
+    use crate::memory::MemoryEnd;
+    use crate::port::{LogMedium, StoredEvent, Write, Written};
 
     use super::*;
 
@@ -179,7 +179,7 @@ mod tests {
 
     /// A log whose records are as they were hashed, but for one, if any.
     fn log_of(wrong: Option<u64>) -> (Box<dyn LogReader>, SessionId, LogMeta) {
-        let medium = MemoryMedium::open(Default::default(), "t", Timestamp::default()).unwrap();
+        let medium = MemoryEnd::open(Default::default(), "t", Timestamp::default()).unwrap();
         let mut writer = medium.writer().unwrap();
         let session = SessionId::new("s").unwrap();
         let register = Write::Register { session: session.clone(), at: Timestamp::default() };
@@ -216,7 +216,7 @@ mod tests {
             for page_events in [1, PAGE_EVENTS, 7, EVENTS as usize, 100] {
                 let (mut reader, session, log) = log_of(wrong);
                 let mut taken = Vec::new();
-                let pages = Pages::after(Head::before_first(log), &session, log, page_events);
+                let pages = Pages::after(log.base, &session, log, page_events);
                 let ended = pages.for_each(&mut *reader, |page| {
                     taken.extend(ids(page));
                     Ok(())
@@ -235,7 +235,7 @@ mod tests {
     fn a_page_that_was_checked_ahead_is_taken_as_one_that_was_not() {
         for wrong in (1..=EVENTS).map(Some).chain([None]) {
             let (mut reader, session, log) = log_of(wrong);
-            let head = Head::before_first(log);
+            let head = log.base;
             let mut outcomes = Vec::new();
             for is_ahead in [false, true] {
                 let mut page = reader.page(log.key, EventId::ZERO, 20, usize::MAX).unwrap();
@@ -260,7 +260,7 @@ mod tests {
     fn a_fold_that_gives_up_ends_the_reading() {
         let (mut reader, session, log) = log_of(None);
         let mut taken = 0;
-        let pages = Pages::after(Head::before_first(log), &session, log, 1);
+        let pages = Pages::after(log.base, &session, log, 1);
         let ended = pages.for_each(&mut *reader, |_| {
             taken += 1;
             if taken == 3 { Err(ErrorKind::StoreClosed.into()) } else { Ok(()) }

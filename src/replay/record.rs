@@ -7,8 +7,8 @@ use crate::codec::RecordHeader;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::{DecodeError, Event, SessionModel};
-use crate::port::log::Head;
-use crate::port::page::StoredRow;
+use crate::port::Head;
+use crate::port::StoredRow;
 
 /// Checks that a stored event follows the one before: no hole, no changed byte.
 pub(crate) fn check(session: &SessionId, before: &Head, stored: StoredRow<'_>) -> Result<(), Error> {

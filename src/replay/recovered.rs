@@ -8,7 +8,7 @@ use crate::codec::Chain;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, Unfinished, View};
-use crate::port::log::{Head, LogMeta};
+use crate::port::{Head, LogMeta};
 use crate::replay::key_index::KeyIndex;
 use crate::replay::snapshot::policy::Tail;
 
@@ -82,7 +82,7 @@ impl<M: SessionModel> Recovered<M> {
     pub(crate) fn fresh(log: LogMeta, keys_max: usize) -> Self {
         Self {
             view: Arc::new(View::new(EventId::ZERO, M::View::default())),
-            head: Head::before_first(log),
+            head: log.base,
             report: RecoveryReport {
                 events: 0,
                 elapsed: Duration::ZERO,

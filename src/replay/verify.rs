@@ -7,7 +7,7 @@ use crate::codec::Chain;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobRef, EventId, SessionId, Timestamp};
 use crate::model::SessionModel;
-use crate::port::log::{AuditedEvent, LogMeta, StoredEvent};
+use crate::port::{AuditedEvent, LogMeta, StoredEvent};
 use crate::replay::record::{corrupt, decode};
 
 /// Goes through the events of one log in order, on and on whatever is wrong with them.
@@ -34,10 +34,10 @@ impl<M: SessionModel> LogCheck<M> {
     pub(crate) fn new(session: SessionId, log: LogMeta) -> Self {
         Self {
             session,
-            next: EventId::ZERO.next(),
-            before: vec![Chain::start(&log.log_id)],
+            next: log.base.id.next(),
+            before: vec![log.base.chain],
             at: Timestamp::from_micros(i64::MIN),
-            append_ends: EventId::ZERO,
+            append_ends: log.base.id,
             newer: false,
             model: PhantomData,
         }
@@ -129,7 +129,7 @@ mod tests {
     /// The chain is right: only the order of the times is wrong, as after a writer that did not keep it.
     #[test]
     fn a_time_before_that_of_the_event_ahead_is_a_problem_though_the_chain_holds() {
-        let log = LogMeta { key: crate::port::log::LogKey(1), log_id: [1; 16] };
+        let log = LogMeta::root(crate::port::LogKey(1), [1; 16]);
         let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log);
         let mut chain = Chain::start(&log.log_id);
         let mut problems = Vec::new();

@@ -12,7 +12,7 @@ use crate::commit::group::PersistError;
 use crate::error::Error;
 use crate::id::EventId;
 use crate::model::SessionModel;
-use crate::port::log::{Claim, LogError, Write, Written};
+use crate::port::{Claim, LogError, Write, Written};
 use crate::replay::recovered::Recovered;
 use crate::replay::snapshot::store::{NewSnapshot, SnapshotOutcome};
 use crate::session::append::{Append, Appended, repeat};
@@ -86,7 +86,7 @@ impl<M: SessionModel> SessionActor<M> {
             Effect::Persist { last, write } => {
                 let back = back();
                 let reply = Box::new(move |answer: Result<Written, PersistError>| {
-                    back.send(Answered::Persisted { last, result: answer.map(|_| ()) });
+                    back.send(Answered::Persisted { last, result: answer });
                 });
                 services.persist(write, incarnation, reply);
             }
@@ -295,7 +295,7 @@ impl<M: SessionModel> Drop for Answer<M> {
 pub(crate) enum Answered<M: SessionModel> {
     Persisted {
         last: EventId,
-        result: Result<(), PersistError>,
+        result: Result<Written, PersistError>,
     },
     Fenced {
         claim: Claim,

@@ -14,7 +14,7 @@ use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::model::{Event, SessionModel};
-use crate::port::log::{LogMeta, LogReader};
+use crate::port::{LogMeta, LogReader};
 use crate::replay::page::read_page;
 use crate::replay::record::{corrupt, decode};
 use crate::stats::Counters;

@@ -12,7 +12,7 @@ use futures::channel::oneshot;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, Turns};
-use crate::port::log::{Claim, Epoch, LogMeta};
+use crate::port::{Claim, Epoch, LogMeta};
 use crate::replay::page::{EventPage, read_page};
 use crate::replay::recovered::Condition;
 use crate::session::actor::{Accept, SessionActor};

@@ -7,7 +7,7 @@ use crate::codec;
 use crate::error::Error;
 use crate::id::{AppendKey, EventId};
 use crate::model::{Event, SessionModel};
-use crate::port::log::Head;
+use crate::port::Head;
 use crate::session::append::{AppendReply, Appended, Counted, Request};
 use crate::session::stamper::StampedKey;
 use crate::stats::Counters;

@@ -8,7 +8,7 @@ use crate::codec::{Fingerprint, RecordHeader, Salt, SaltSource};
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, EventId, Timestamp};
 use crate::model::{Event, SessionModel};
-use crate::port::log::{Head, StoredEvent};
+use crate::port::{Head, StoredEvent};
 
 /// Where the next append of a session goes on from: the last stamped event, which may be ahead of the last committed.
 pub(crate) struct Stamper<M: SessionModel> {

@@ -15,7 +15,7 @@ use futures::Stream;
 use crate::config::{LagPolicy, LiveConfig};
 use crate::id::{EventId, SessionId};
 use crate::model::{Event, SessionModel};
-use crate::port::log::LogMeta;
+use crate::port::LogMeta;
 use crate::replay::page::read_page;
 use crate::stats::Counters;
 use crate::threads::guard::guarded;

@@ -27,9 +27,18 @@ use std::time::SystemTime;
 
 use crate::codec;
 use crate::id::Digest;
-use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
+use crate::port::{BlobError, BlobListing, BlobStore, Put};
 use crate::sqlite::blobs::known::Known;
 use crate::sqlite::files::{FileError, FileId, Files, Reading, failed, unless};
+
+impl From<FileError> for BlobError {
+    fn from(error: FileError) -> Self {
+        Self::Medium(error.into())
+    }
+}
+
+/// A put waits for two syncs, and a disk takes several of them at once.
+const CONCURRENCY: usize = 8;
 
 /// A put syncs what it writes, so the system's cache would only be in the way: a page is found for each block, filled, and
 /// written from there, which was most of what a put of 1 MiB cost the processor. The price is that the first read comes
@@ -352,8 +361,12 @@ impl BlobStore for FileBlobs {
         Ok(file.metadata().map_err(failed("cannot look at", &path))?.len())
     }
 
-    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+    fn list(&self, first: u8) -> Result<BlobListing, BlobError> {
         Ok(list::list(&self.blobs, first)?)
+    }
+
+    fn concurrency(&self) -> usize {
+        CONCURRENCY
     }
 
     fn rescan(&self) -> Result<(), BlobError> {

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::owner_file::{host_name, owner_file_text, parse_owner_file};
 use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
-use crate::port::ownership::{Liveness, OwnerId, Owners, host_name, owner_file_text, parse_owner_file};
+use crate::port::{Liveness, OwnerId, Ownership};
 use crate::sqlite::files::{FileError, Files, Reading, failed, unless};
 
 #[derive(Debug, thiserror::Error)]
@@ -333,9 +334,27 @@ impl StoreDirectory {
         Ok(names.iter().filter_map(|name| OwnerId::parse(name.to_str()?)).filter(|owner| *owner != self.me).collect())
     }
 
+    /// An owner is alive for as long as its file is locked.
+    fn look_at_owner(&self, owner: &OwnerId, path: &Path) -> io::Result<Liveness> {
+        let file = match self.files.open_file(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Liveness::Dead),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Liveness::Dead),
+            Err(TryLockError::WouldBlock) => {
+                let mut text = Vec::new();
+                Reading { files: &*self.files, path, file: &file }.take(4096).read_to_end(&mut text)?;
+                Ok(Liveness::Alive(parse_owner_file(owner, &String::from_utf8_lossy(&text))))
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Gives everything up, in the order in which a crash at any point leaves what the next store clears. Only the first
     /// call does something. Others take this owner for dead from then on, so nothing may write afterwards.
-    pub(crate) fn release(&self) -> Result<(), DirectoryError> {
+    fn leave(&self) -> Result<(), DirectoryError> {
         if self.released.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
@@ -352,38 +371,33 @@ impl StoreDirectory {
 
 impl Drop for StoreDirectory {
     fn drop(&mut self) {
-        if let Err(error) = self.release() {
+        if let Err(error) = self.leave() {
             log::warn!("cannot leave the store directory in order, the next store will clear it: {error}");
         }
     }
 }
 
-impl Owners for StoreDirectory {
+impl Ownership for StoreDirectory {
     fn me(&self) -> &OwnerId {
         &self.me
     }
 
-    fn liveness(&self, id: &str) -> io::Result<Liveness> {
-        if id == self.me.as_str() {
+    fn liveness(&self, owner: &str) -> Result<Liveness, Error> {
+        if owner == self.me.as_str() {
             return Ok(Liveness::Alive(self.info.clone()));
         }
         // No store has ever had a name of another form; above all, such a name is never made a path.
-        let Some(owner) = OwnerId::parse(id) else { return Ok(Liveness::Dead) };
+        let Some(owner) = OwnerId::parse(owner) else { return Ok(Liveness::Dead) };
         let path = self.owner_path(&owner);
-        let file = match self.files.open_file(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Liveness::Dead),
-            Err(error) => return Err(error),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Liveness::Dead),
-            Err(TryLockError::WouldBlock) => {
-                let mut text = Vec::new();
-                Reading { files: &*self.files, path: &path, file: &file }.take(4096).read_to_end(&mut text)?;
-                Ok(Liveness::Alive(parse_owner_file(&owner, &String::from_utf8_lossy(&text))))
-            }
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        Ok(self.look_at_owner(&owner, &path).map_err(failed("cannot look at", &path))?)
+    }
+
+    fn still_held(&self) -> Result<bool, Error> {
+        Ok(has_name(&self.owner_file, &self.owner_path(&self.me)))
+    }
+
+    fn release(&self) -> Result<(), Error> {
+        Ok(self.leave()?)
     }
 }
 

@@ -1,21 +1,41 @@
-//! The event log in a SQLite database.
+//! The event log in a SQLite database: one writing connection, one transaction a group; reading connections beside it.
+//!
+//! `medium` opens the two ends, `writer` and `reader`. Where events are is in `index`, which is made of `recent` (what the
+//! last commits wrote) and `segments` (the rest), both packed as `runs`. Rows are read in `row`, and `error` says what can
+//! be wrong with them. `identity`, `checkpoint` and `wal` keep the promise that what was acknowledged stays, whatever
+//! becomes of the files. `audit`, `index_audit` and `salvage` read what is damaged.
+//!
+//! Invariant: the only user of rusqlite.
 
-pub(crate) mod added;
-pub(crate) mod audit;
-pub(crate) mod checkpoint;
-pub(crate) mod identity;
-pub(crate) mod index;
-pub(crate) mod index_audit;
-pub(crate) mod medium;
-pub(crate) mod reader;
-pub(crate) mod recent;
-pub(crate) mod runs;
-pub(crate) mod salvage;
-pub(crate) mod schema;
-pub(crate) mod snapshots;
-pub(crate) mod transaction;
-pub(crate) mod wal;
-pub(crate) mod writer;
+mod added;
+mod audit;
+mod checkpoint;
+mod error;
+mod figures;
+mod identity;
+mod index;
+mod index_audit;
+mod lookup;
+mod medium;
+mod reader;
+mod recent;
+mod row;
+mod runs;
+mod salvage;
+mod schema;
+mod segments;
+mod snapshots;
+mod transaction;
+mod wal;
+mod writer;
 
 #[cfg(test)]
 mod tests;
+
+pub(super) use medium::{LogSettings, SqliteMedium};
+#[cfg(feature = "testkit")]
+pub(crate) use runs::decode_under_checksum;
+pub(crate) use salvage::SalvageReader;
+#[cfg(feature = "testkit")]
+pub(crate) use wal::scan_under_header;
+pub use wal::{WalDamage, WalLoss};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::port::Upkeep;
 use crate::stats::Stats;
 use crate::stats::histogram::Recorder;
 
@@ -21,9 +22,6 @@ pub(crate) struct Counters {
     writes_sent: Counter,
     writes_answered: Counter,
     lock_waits: LockWaits,
-    wal_bytes: Counter,
-    checkpoints: Counter,
-    checkpoints_blocked: Counter,
     sessions_resident: Counter,
     resident_bytes: Counter,
     sessions_emptied: Counter,
@@ -97,21 +95,6 @@ impl Counters {
         self.lock_waits.ended(waited);
     }
 
-    /// The write-ahead log was seen to have this size.
-    pub(crate) fn wal_bytes(&self, bytes: u64) {
-        self.wal_bytes.set(bytes);
-    }
-
-    /// A checkpoint moved all there was.
-    pub(crate) fn checkpoint(&self) {
-        self.checkpoints.add(1);
-    }
-
-    /// A reader kept a checkpoint from moving all there was.
-    pub(crate) fn checkpoint_blocked(&self) {
-        self.checkpoints_blocked.add(1);
-    }
-
     pub(super) fn session_entered(&self, bytes: u64) {
         self.sessions_resident.add(1);
         self.resident_bytes.add(bytes);
@@ -177,7 +160,7 @@ impl Counters {
         self.subscriber_transients_left_out.add(transients);
     }
 
-    /// Everything but what the store itself knows: its open sessions.
+    /// Everything but what the store itself knows: its open sessions, and the upkeep of its log.
     pub(crate) fn look(&self) -> Stats {
         let acknowledgement_micros = self.acknowledgement_micros.look();
         // In this order: a write that is sent in between must not be counted as answered only.
@@ -199,9 +182,7 @@ impl Counters {
             lock_waits: self.lock_waits.count.get(),
             lock_waited: lock_waited + lock_waiting.unwrap_or_default(),
             lock_waiting,
-            wal_bytes: self.wal_bytes.get(),
-            checkpoints: self.checkpoints.get(),
-            checkpoints_blocked: self.checkpoints_blocked.get(),
+            upkeep: Upkeep::default(),
             sessions_open: 0,
             sessions_resident: self.sessions_resident.get(),
             resident_bytes: self.resident_bytes.get(),

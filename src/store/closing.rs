@@ -79,7 +79,7 @@ fn close<M: SessionModel>(
     for thread in parts.threads {
         thread.stop();
     }
-    let released = (parts.release)();
+    let released = parts.ownership.release();
     if unfinished > 0 {
         let reason = format!("{unfinished} of {sessions} sessions did not finish in time");
         return Err(ErrorKind::Unavailable { reason }.into());

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::{Event, SessionModel, View};
-use crate::port::log::{AuditedEvent, Head, LogMeta};
+use crate::port::{AuditedEvent, Head, LogMeta};
 use crate::replay::record::{check, corrupt, decode, open_record};
-use crate::sqlite::log::salvage::SalvageReader;
+use crate::sqlite::SalvageReader;
 
 /// A directory that is only read, whether or not a store can open it.
 ///
@@ -103,7 +103,7 @@ impl<M: SessionModel> Salvage<M> {
         let found = self.reader.find(&session)?;
         let log = found.ok_or_else(|| Error::from(ErrorKind::UnknownSession { session: session.clone() }))?;
         let mut events = Vec::new();
-        let mut head = Head::before_first(log);
+        let mut head = log.base;
         let mut append_ends = EventId::ZERO;
         let stopped_by = loop {
             match self.next(&session, log, &head) {

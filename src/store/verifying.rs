@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobRef, Digest, EventId};
 use crate::model::SessionModel;
-use crate::port::log::{AuditedSession, LogError, SessionRow};
+use crate::port::{AuditedSession, LogError, SessionRow};
 use crate::replay::snapshot::store::Stored;
 use crate::replay::verify::LogCheck;
 use crate::store::Store;

@@ -27,7 +27,7 @@ pub fn json(text: &str) -> Option<String> {
 
 /// Reads an owner file and an owner's name.
 pub fn owner(id: &str, text: &str) -> Option<crate::error::OwnerInfo> {
-    Some(crate::port::ownership::parse_owner_file(&crate::port::ownership::OwnerId::parse(id)?, text))
+    Some(crate::sqlite::parse_owner_file(&crate::port::OwnerId::parse(id)?, text))
 }
 
 /// Parses the three kinds of names.
@@ -52,12 +52,12 @@ pub fn view_bytes<M: SessionModel>(bodies: impl IntoIterator<Item = M::Body>) ->
 
 /// Decodes bytes as the runs of a row of each index of events, as if their checksum were right, and counts the events.
 pub fn index_rows(key: i64, first: u64, runs: &[u8]) -> [Option<u64>; 2] {
-    crate::sqlite::log::runs::decode_under_checksum(key, first, runs)
+    crate::sqlite::decode_under_checksum(key, first, runs)
 }
 
 /// Reads bytes as the frames of a write-ahead log whose header is right, and tells whether they are damaged.
 pub fn write_ahead_log(page_bytes: u32, salts: [u32; 2], frames: &[u8]) -> bool {
-    crate::sqlite::log::wal::scan_under_header(page_bytes, salts, frames)
+    crate::sqlite::scan_under_header(page_bytes, salts, frames)
 }
 
 /// Makes the bytes of a record around a body, as a store writes it.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldlog_vfs::{Failure, Operation, Watch, Watched};
 
-use crate::config::{Medium, StoreConfig};
-use crate::sqlite::files::{Files, OsFiles};
+use crate::config::StoreConfig;
+use crate::port::Medium;
+use crate::sqlite::{Directory, Files, OsFiles};
 use crate::testkit::journal::{Entry, SyncOf};
 
 /// A temporary directory for stores, every operation on which is counted, recorded and can be made to fail: those on
@@ -160,10 +161,12 @@ impl TestDisk {
     #[expect(clippy::expect_used, reason = "a test cannot go on without it, and SQLite always takes one")]
     pub fn watch(&self, mut config: StoreConfig) -> StoreConfig {
         let layer = Layer { watched: watch(&self.0).expect("SQLite takes the VFS"), inner: Arc::clone(&self.0) };
-        config.medium = Medium::Directory(self.0.root.clone());
-        config.layers.files = Some(Arc::new(layer));
-        config.layers.vfs = Some(foldlog_vfs::NAME);
-        config.layers.checkpoint_bytes = Some(CHECKPOINT_BYTES);
+        config.medium = Medium::new(Directory {
+            files: Arc::new(layer),
+            vfs: Some(foldlog_vfs::NAME),
+            checkpoint_bytes: Some(CHECKPOINT_BYTES),
+            ..Directory::new(self.0.root.clone())
+        });
         config
     }
 

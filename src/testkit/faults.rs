@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use futures::channel::oneshot;
 
+use super::layered::layered;
 use crate::config::StoreConfig;
+use crate::port::OpenedMedium;
 use crate::testkit::ports::{WatchedBlobs, WatchedMedium};
 use crate::testkit::{Call, Dice, Operation, Outcome, Port};
 use crate::threads::workers::lock;
@@ -89,16 +91,12 @@ impl Faults {
     /// Puts itself between a store and its medium. What the configuration had there stays, beneath.
     #[must_use]
     pub fn watch(&self, mut config: StoreConfig) -> StoreConfig {
-        let (faults, beneath) = (self.clone(), config.layers.log.take());
-        config.layers.log = Some(Arc::new(move |medium| {
-            let medium = beneath.as_ref().map_or(Arc::clone(&medium), |wrap| wrap(medium));
-            Arc::new(WatchedMedium::new(medium, faults.clone()))
-        }));
-        let (faults, beneath) = (self.clone(), config.layers.blobs.take());
-        config.layers.blobs = Some(Arc::new(move |blobs| {
-            let blobs = beneath.as_ref().map_or(Arc::clone(&blobs), |wrap| wrap(blobs));
-            Arc::new(WatchedBlobs::new(blobs, faults.clone()))
-        }));
+        let faults = self.clone();
+        config.medium = layered(config.medium, move |opened| OpenedMedium {
+            log: Arc::new(WatchedMedium::new(opened.log, faults.clone())),
+            blobs: Arc::new(WatchedBlobs::new(opened.blobs, faults.clone())),
+            ..opened
+        });
         config
     }
 

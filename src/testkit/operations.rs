@@ -1,7 +1,7 @@
 //! What a store asks of its log and its blobs, as a test sees it.
 
 use crate::id::{AppendKey, Digest, EventId, SessionId};
-use crate::port::log::{Claim, Write};
+use crate::port::{Claim, Write};
 use crate::testkit::Fault;
 
 /// One call at a port, and how it ended.
@@ -33,12 +33,12 @@ pub enum Port {
     OpenReader,
     /// Committing a group.
     Commit,
-    /// Reading a chain hash, to settle what a failed commit has left.
+    /// Finding out what became of a group whose commit failed.
+    Settle,
+    /// Reading a chain hash.
     ChainAt,
-    /// Writing anew what a failed commit may have left.
-    Secure,
     /// The checkpoint after a commit.
-    Maintain,
+    Upkeep,
     /// Closing the writing end.
     CloseLog,
     /// Finding a session by its id.
@@ -65,9 +65,9 @@ impl Port {
         Self::OpenWriter,
         Self::OpenReader,
         Self::Commit,
+        Self::Settle,
         Self::ChainAt,
-        Self::Secure,
-        Self::Maintain,
+        Self::Upkeep,
         Self::CloseLog,
         Self::Find,
         Self::Sessions,
@@ -88,9 +88,9 @@ pub enum Call {
     OpenWriter,
     OpenReader,
     Commit { group: Vec<Group> },
+    Settle,
     ChainAt { log: i64, event: EventId },
-    Secure,
-    Maintain,
+    Upkeep,
     CloseLog,
     Find { session: SessionId },
     Sessions { after: Option<SessionId> },
@@ -165,8 +165,8 @@ impl Call {
             Self::OpenReader => Port::OpenReader,
             Self::Commit { .. } => Port::Commit,
             Self::ChainAt { .. } => Port::ChainAt,
-            Self::Secure => Port::Secure,
-            Self::Maintain => Port::Maintain,
+            Self::Settle => Port::Settle,
+            Self::Upkeep => Port::Upkeep,
             Self::CloseLog => Port::CloseLog,
             Self::Find { .. } => Port::Find,
             Self::Sessions { .. } => Port::Sessions,

@@ -1,18 +1,15 @@
 //! The watched ends of a log and the watched blob store.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::Chain;
+use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
-use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
-use crate::port::log::SnapshotRow;
-use crate::port::log::{
-    CommitError, EventLog, LogAudit, LogError, LogKey, LogMedium, LogMeta, LogReader, Refusal, SessionRow, StoredEvent,
-    Write, Written,
+use crate::port::{
+    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogAudit, LogError, LogKey, LogMedium, LogMeta,
+    LogReader, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, Write, Written,
 };
-use crate::port::page::StoredPage;
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
 /// An error that can be made up.
@@ -43,11 +40,11 @@ impl Made for CommitError {
 
 impl Made for BlobError {
     fn made(fault: Fault) -> Self {
-        let (what, path, source) = (MADE, PathBuf::new(), io::Error::other(MADE));
-        match fault {
-            Fault::DiskFull => Self::DiskFull { what, path, source },
-            _ => Self::Io { what, path, source },
-        }
+        let kind = match fault {
+            Fault::DiskFull => ErrorKind::DiskFull,
+            _ => ErrorKind::Io { what: MADE, path: PathBuf::new() },
+        };
+        Self::Medium(kind.into())
     }
 }
 
@@ -95,6 +92,10 @@ impl LogMedium for WatchedMedium {
         let reader = self.faults.call(Call::OpenReader, || self.medium.reader())?;
         Ok(Box::new(WatchedReader { reader, faults: self.faults.clone() }))
     }
+
+    fn upkeep(&self) -> Upkeep {
+        self.medium.upkeep()
+    }
 }
 
 struct WatchedLog {
@@ -108,16 +109,12 @@ impl EventLog for WatchedLog {
         self.faults.call(call, || self.log.commit(group))
     }
 
-    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        self.faults.call(Call::ChainAt { log: log.0, event: id }, || self.log.chain_at(log, id))
+    fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
+        self.faults.call(Call::Settle, || self.log.settle(group))
     }
 
-    fn secure(&mut self) -> Result<(), LogError> {
-        self.faults.call(Call::Secure, || self.log.secure())
-    }
-
-    fn maintain(&mut self) -> Result<(), LogError> {
-        self.faults.call(Call::Maintain, || self.log.maintain())
+    fn upkeep(&mut self) -> Result<(), LogError> {
+        self.faults.call(Call::Upkeep, || self.log.upkeep())
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {
@@ -210,11 +207,15 @@ impl BlobStore for WatchedBlobs {
         self.blobs.remove(digest)
     }
 
-    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+    fn list(&self, first: u8) -> Result<BlobListing, BlobError> {
         self.blobs.list(first)
     }
 
     fn rescan(&self) -> Result<(), BlobError> {
         self.faults.call(Call::RescanBlobs, || self.blobs.rescan())
+    }
+
+    fn concurrency(&self) -> usize {
+        self.blobs.concurrency()
     }
 }

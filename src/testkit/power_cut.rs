@@ -13,10 +13,11 @@ use notes::{NotedLog, Notes};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::model::SessionModel;
-use crate::port::log::Durability;
+use crate::port::{Durability, OpenedMedium};
 use crate::testkit::dice::Dice;
 use crate::testkit::disk::{Lasting, TestDisk};
 use crate::testkit::journal::{Disk, Entry, SyncOf, Unsynced};
+use crate::testkit::layered::layered;
 
 /// More are counted, not kept.
 const LOSSES_MAX: usize = 20;
@@ -194,9 +195,11 @@ impl<M: SessionModel> PowerCuts<M> {
         let notes = Arc::new(Notes::new(disk.clone()));
         let mut config = disk.watch(StoreConfig { durability: self.durability, ..StoreConfig::memory() });
         let wrap = Arc::clone(&notes);
-        config.layers.log = Some(Arc::new(move |medium| Arc::new(NotedLog::new(medium, Arc::clone(&wrap)))));
-        let wrap = Arc::clone(&notes);
-        config.layers.blobs = Some(Arc::new(move |blobs| wrap.blobs(blobs)));
+        config.medium = layered(config.medium, move |opened| OpenedMedium {
+            log: Arc::new(NotedLog::new(opened.log, Arc::clone(&wrap))),
+            blobs: wrap.blobs(opened.blobs),
+            ..opened
+        });
         disk.pass_over(self.without);
         if let Some(after) = self.failing_sync {
             disk.fail_sync(after, Lasting::Once);

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use futures::channel::oneshot;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::log::{LogError, LogMedium, LogReader};
+use crate::port::{LogError, LogMedium, LogReader};
 use crate::stats::Gauge;
 
 /// Locks a mutex whose data stays whole whatever panics while it is held.
@@ -257,18 +257,6 @@ impl Recoveries {
     }
 }
 
-impl From<LogError> for Error {
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::DiskFull => ErrorKind::DiskFull,
-            LogError::Corrupt(reason) => ErrorKind::CorruptStore { reason },
-            LogError::CorruptEvent { .. } => ErrorKind::CorruptStore { reason: error.to_string() },
-            LogError::Busy | LogError::Io(_) => ErrorKind::Unavailable { reason: error.to_string() },
-        }
-        .into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     //! Goal: what an append waits for goes first, and long folds keep no short one waiting. Method: gates.
@@ -276,7 +264,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
-    use crate::memory::log::MemoryMedium;
+    use crate::memory::MemoryEnd;
 
     fn gate() -> (Sender<()>, Receiver<()>) {
         channel()
@@ -306,7 +294,7 @@ mod tests {
     #[test]
     fn long_folds_keep_no_short_one_waiting() {
         for max in 1..=4 {
-            let memory = MemoryMedium::open(Default::default(), "t", crate::id::Timestamp::default()).unwrap();
+            let memory = MemoryEnd::open(Default::default(), "t", crate::id::Timestamp::default()).unwrap();
             let medium: Arc<dyn LogMedium> = Arc::new(memory);
             let recoveries = Recoveries::start(&medium, max, 10, &Gauge::default()).unwrap();
             let gates: Vec<_> = (0..8).map(|_| gate()).collect();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use foldlog::{Append, AppendKey, BlobRef, Digest, ErrorKind, EventId, Medium, StoreConfig, SubscribeFrom};
+use foldlog::{Append, AppendKey, BlobRef, Digest, ErrorKind, EventId, StoreConfig, SubscribeFrom};
 
 use crate::digest_of;
 use crate::support::{ProbeBody, append, assert_kind, files_below, ids, keyed, look, on_both, open, usable, within};
@@ -102,7 +102,7 @@ async fn a_blob_over_the_limit_is_refused_and_not_stored(config: StoreConfig) {
     assert_kind!(within(store.put_text("x".repeat(101))).await, ErrorKind::TooLarge { .. });
     assert_kind!(within(store.intern_text("x".repeat(101))).await, ErrorKind::TooLarge { .. });
     assert_kind!(within(store.get_bytes(digest)).await, ErrorKind::UnknownBlob { digest: named } if *named == digest);
-    if let Medium::Directory(path) = &config.medium {
+    if let Some(path) = config.medium.as_directory() {
         assert_eq!(files_below(&path.join("blobs")), [] as [PathBuf; 0]);
         assert_eq!(files_below(&path.join("tmp")), [] as [PathBuf; 0]);
     }

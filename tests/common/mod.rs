@@ -59,12 +59,12 @@ pub struct TestDisk {
 
 impl TestDisk {
     pub fn memory() -> Self {
-        Self { medium: Medium::Memory(MemoryDisk::default()), directory: None }
+        Self { medium: Medium::memory(MemoryDisk::default()), directory: None }
     }
 
     pub fn directory() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { medium: Medium::Directory(directory.path().join("store")), directory: Some(Arc::new(directory)) }
+        Self { medium: Medium::directory(directory.path().join("store")), directory: Some(Arc::new(directory)) }
     }
 
     /// The directory of the store, where it has one.

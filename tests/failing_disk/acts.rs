@@ -109,7 +109,7 @@ async fn a_checkpoint() {
     let act = async |fixture: &mut Fixture| {
         let ended = |fixture: &Fixture| {
             let stats = fixture.store.stats();
-            fixture.disk.has_failed() || stats.checkpoints + stats.checkpoints_blocked > 0
+            fixture.disk.has_failed() || stats.upkeep.runs + stats.upkeep.runs_blocked > 0
         };
         // Larger than what a checkpoint waits for: it follows the acknowledgement.
         let long: Vec<_> = (2..=6).map(|id| TallyBody::Named { id, name: "x".repeat(250_000) }).collect();

@@ -1,7 +1,7 @@
 //! What a host does, small enough to try every cut of it.
 
 use super::common::{Tally, TallyBody};
-use foldlog::{Append, AppendKey, Error, Medium, SnapshotPolicy, Store, StoreConfig};
+use foldlog::{Append, AppendKey, Error, SnapshotPolicy, Store, StoreConfig};
 
 pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
@@ -37,7 +37,7 @@ pub(super) async fn checkpoints(config: StoreConfig) -> Result<(), Error> {
             session.append_batch(vec![long.clone(), TallyBody::Added(1), long])?.await?;
         }
         // It has a thread of its own, and the next commits do the rest.
-        while store.stats().checkpoints < round {
+        while store.stats().upkeep.runs < round {
             session.append(TallyBody::Added(1))?.await?;
         }
         session.append(TallyBody::Added(round))?.await?;
@@ -135,13 +135,13 @@ async fn appends_between_checkpoints(config: StoreConfig) {
                 drop(receipt.await);
             }
         }
-        let before = store.stats().checkpoints;
+        let before = store.stats().upkeep.runs;
         // One that fails is not counted.
         for _ in 0..50 {
             if let Ok(receipt) = session.append(TallyBody::Added(1)) {
                 drop(receipt.await);
             }
-            if store.stats().checkpoints > before {
+            if store.stats().upkeep.runs > before {
                 break;
             }
         }
@@ -152,7 +152,7 @@ async fn appends_between_checkpoints(config: StoreConfig) {
 /// Another program's transaction lets a checkpoint copy a part of the log, which is counted as copied and not synced. Then it
 /// is gone, and the next checkpoint copies the rest, syncs, and has the log begun anew.
 pub(super) async fn a_checkpoint_in_two_parts(config: StoreConfig) -> Result<(), Error> {
-    let Medium::Directory(path) = config.medium.clone() else { unreachable!("a scenario is given a directory") };
+    let path = config.medium.as_directory().expect("a scenario is given a directory").to_owned();
     let long = || vec![TallyBody::named(&"x".repeat(600_000)), TallyBody::named(&"y".repeat(600_000))];
     for _ in 0..2 {
         let Ok(store) = Store::<Tally>::open_model(config.clone()).await else { continue };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use foldlog::{CurrentView, ErrorKind, EventId, Medium, Restart, Store, StoreConfig};
+use foldlog::{CurrentView, ErrorKind, EventId, Restart, Store, StoreConfig};
 
 use crate::support::{Probe, ProbeBody, all_events, append, assert_kind, look, open, usable, watchdog, within};
 use crate::{answers, assert_answers_agree, numbers, numbers_in_log};
@@ -12,7 +12,7 @@ struct ForeignLock(rusqlite::Connection);
 
 impl ForeignLock {
     fn take(config: &StoreConfig) -> Self {
-        let Medium::Directory(path) = &config.medium else { panic!("no directory") };
+        let path = config.medium.as_directory().expect("a directory");
         let connection = rusqlite::Connection::open(path.join("events.db")).unwrap();
         connection.busy_timeout(Duration::from_secs(10)).unwrap();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();

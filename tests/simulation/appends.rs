@@ -252,7 +252,7 @@ impl World {
                     }
                     call => matches!(
                         call.port(),
-                        Port::OpenWriter | Port::OpenReader | Port::Secure | Port::ChainAt | Port::Page
+                        Port::OpenWriter | Port::OpenReader | Port::Settle | Port::ChainAt | Port::Page
                     ),
                 }
         })

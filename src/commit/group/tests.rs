@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::codec::Chain;
 use crate::config::StoreConfig;
+use crate::id::EventId;
 use crate::id::{SessionId, Timestamp};
-use crate::memory::log::{MemoryDisk, MemoryMedium};
-use crate::port::log::{Claim, Epoch, Head, LogMeta, LogReader, StoredEvent};
+use crate::memory::{MemoryDisk, MemoryEnd};
+use crate::port::{Claim, Epoch, Head, LogMeta, LogReader, StoredEvent, Upkeep};
 use crate::threads::workers::lock;
 
 /// What the next commit does.
@@ -26,12 +28,14 @@ enum Fault {
 
 #[derive(Clone)]
 struct FaultyMedium {
-    memory: Arc<MemoryMedium>,
+    memory: Arc<MemoryEnd>,
     faults: Arc<Mutex<VecDeque<Fault>>>,
     groups: Arc<Mutex<Vec<usize>>>,
     is_readable: Arc<Mutex<bool>>,
     /// Another process holds the write lock.
     is_locked: Arc<AtomicBool>,
+    /// The epoch that settling raises each log to.
+    raised: Arc<Mutex<Option<Epoch>>>,
 }
 
 struct FaultyLog(Box<dyn EventLog>, FaultyMedium);
@@ -46,6 +50,10 @@ impl LogMedium for FaultyMedium {
 
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
         self.memory.reader()
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        Upkeep::default()
     }
 }
 
@@ -73,15 +81,13 @@ impl EventLog for FaultyLog {
         }
     }
 
-    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        self.0.chain_at(log, id)
+    fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
+        let raised = *lock(&self.1.raised);
+        let settled = self.0.settle(group)?;
+        Ok(settled.into_iter().map(|settled| Settled { raised, ..settled }).collect())
     }
 
-    fn secure(&mut self) -> Result<(), LogError> {
-        self.0.secure()
-    }
-
-    fn maintain(&mut self) -> Result<(), LogError> {
+    fn upkeep(&mut self) -> Result<(), LogError> {
         Ok(())
     }
 
@@ -99,15 +105,18 @@ struct Bench {
 
 impl Bench {
     fn new(limits: GroupLimits, faults: impl IntoIterator<Item = Fault>) -> Self {
-        let memory = MemoryMedium::open(MemoryDisk::default(), "test", Timestamp::default()).unwrap();
+        let memory = MemoryEnd::open(MemoryDisk::default(), "test", Timestamp::default()).unwrap();
         let medium = FaultyMedium {
             memory: Arc::new(memory),
             faults: Arc::default(),
             groups: Arc::default(),
             is_readable: Arc::new(Mutex::new(true)),
             is_locked: Arc::default(),
+            raised: Arc::default(),
         };
-        let writer = GroupWriter::open(Arc::new(medium.clone()), limits, Arc::default()).unwrap();
+        let writer =
+            GroupWriter::open(Arc::new(medium.clone()), Arc::clone(&medium.memory) as _, limits, Arc::default())
+                .unwrap();
         let bench = Self { medium, writer };
         bench.fail(faults);
         bench
@@ -174,7 +183,7 @@ fn everything_that_waits_becomes_one_transaction() {
     lock(&bench.medium.groups).clear();
     let answers: Vec<_> = logs.iter_mut().map(Log::append).map(|write| bench.push(write, 1)).collect();
     assert_eq!(bench.writer.flush(), Next::Idle);
-    assert!(answers.iter().all(|answer| matches!(answer.try_recv(), Ok(Ok(Written::Appended)))));
+    assert!(answers.iter().all(|answer| matches!(answer.try_recv(), Ok(Ok(Written::Appended { .. })))));
     assert_eq!(*lock(&bench.medium.groups), [50]);
 }
 
@@ -186,7 +195,7 @@ fn a_group_ends_at_its_limit_of_events_or_bytes() {
         let answers: Vec<_> = (0..7).map(|_| bench.push(log.append(), 1)).collect();
         while bench.writer.flush() == Next::Flush {}
         assert_eq!(*lock(&bench.medium.groups), [3, 3, 1]);
-        assert!(answers.iter().all(|answer| matches!(answer.try_recv(), Ok(Ok(Written::Appended)))));
+        assert!(answers.iter().all(|answer| matches!(answer.try_recv(), Ok(Ok(Written::Appended { .. })))));
     }
 }
 
@@ -200,7 +209,7 @@ fn a_group_behind_a_foreign_lock_waits_in_order_and_loses_nothing() {
     assert_eq!(bench.writer.flush(), Next::Retry);
     assert!(answers.iter().all(|answer| answer.try_recv().is_err()), "nobody is answered before the commit");
     bench.writer.flush();
-    assert!(answers.iter().chain([&later]).all(|answer| matches!(answer.try_recv(), Ok(Ok(Written::Appended)))));
+    assert!(answers.iter().chain([&later]).all(|answer| matches!(answer.try_recv(), Ok(Ok(Written::Appended { .. })))));
     assert_eq!(bench.stored(&log), 4);
 }
 
@@ -214,8 +223,8 @@ fn a_failed_commit_is_answered_by_what_the_reopened_log_holds() {
         let answer = bench.push(log.append(), 1);
         bench.writer.flush();
         let answer = answer.try_recv().unwrap();
-        assert_eq!(matches!(answer, Ok(Written::Appended)), is_there, "{fault:?}: {answer:?}");
-        assert_eq!(matches!(answer, Err(PersistError::NotWritten(_))), !is_there, "{fault:?}: {answer:?}");
+        assert_eq!(matches!(answer, Ok(Written::Appended { .. })), is_there, "{fault:?}: {answer:?}");
+        assert_eq!(matches!(answer, Err(PersistError::NotWritten { .. })), !is_there, "{fault:?}: {answer:?}");
         assert_eq!(bench.stored(&log), usize::from(is_there), "{fault:?}");
     }
 }
@@ -243,7 +252,7 @@ fn a_fence_behind_a_write_that_fails_is_asked_again_and_tells_the_head() {
     let log = bench.session("s");
     let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
     assert_eq!(bench.writer.flush(), Next::Idle);
-    assert!(matches!(fence.try_recv().unwrap(), Err(PersistError::NotWritten(LogError::DiskFull))));
+    assert!(matches!(fence.try_recv().unwrap(), Err(PersistError::NotWritten { error: LogError::DiskFull, .. })));
 }
 
 #[test]
@@ -255,7 +264,7 @@ fn an_outcome_is_unknown_only_while_the_log_cannot_be_read() {
     assert!(matches!(lost.try_recv().unwrap(), Err(PersistError::Unknown(_))));
     let refused = bench.push(log.append(), 1);
     bench.writer.flush();
-    assert!(matches!(refused.try_recv().unwrap(), Err(PersistError::NotWritten(_))), "not tried, so not written");
+    assert!(matches!(refused.try_recv().unwrap(), Err(PersistError::NotWritten { .. })), "not tried, so not written");
     *lock(&bench.medium.is_readable) = true;
     let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
     bench.writer.flush();
@@ -271,11 +280,11 @@ fn a_full_disk_refuses_the_group_and_the_next_one_goes_through() {
     let again = Write::Append { log: *key, epoch: *epoch, after: *after, events: events.clone() };
     let refused = bench.push(write, 1);
     bench.writer.flush();
-    assert!(matches!(refused.try_recv().unwrap(), Err(PersistError::NotWritten(LogError::DiskFull))));
+    assert!(matches!(refused.try_recv().unwrap(), Err(PersistError::NotWritten { error: LogError::DiskFull, .. })));
     assert_eq!(bench.stored(&log), 0);
     let written = bench.push(again, 1);
     bench.writer.flush();
-    assert!(matches!(written.try_recv().unwrap(), Ok(Written::Appended)));
+    assert!(matches!(written.try_recv().unwrap(), Ok(Written::Appended { .. })));
 }
 
 #[test]
@@ -290,7 +299,7 @@ fn one_refusal_takes_the_later_appends_of_its_session_along_and_nobody_else() {
     for answer in refused {
         assert!(matches!(answer.try_recv().unwrap(), Err(PersistError::Refused(Refusal::HeadMoved { .. }))));
     }
-    assert!(matches!(written.try_recv().unwrap(), Ok(Written::Appended)));
+    assert!(matches!(written.try_recv().unwrap(), Ok(Written::Appended { .. })));
     assert_eq!((bench.stored(&mine), bench.stored(&other)), (0, 1));
     let stats = bench.writer.counters.look();
     assert_eq!((stats.group_appends.sum(), stats.group_events.sum()), (1, 1), "what was refused is not counted");
@@ -309,7 +318,7 @@ fn a_session_that_is_only_opened_does_not_wait_for_a_foreign_lock() {
     assert!(waiting.try_recv().is_err() && behind.try_recv().is_err(), "a fence stays behind the writes of its log");
     bench.medium.is_locked.store(false, Ordering::SeqCst);
     while bench.writer.flush() == Next::Flush {}
-    assert!(matches!(waiting.try_recv().unwrap(), Ok(Written::Appended)));
+    assert!(matches!(waiting.try_recv().unwrap(), Ok(Written::Appended { .. })));
     assert!(matches!(behind.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id.get() == 1));
 }
 
@@ -321,7 +330,7 @@ fn after_a_fence_appends_of_an_earlier_life_are_refused() {
     let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
     let late = bench.push(log.append(), 1);
     bench.writer.flush();
-    assert!(matches!(before.try_recv().unwrap(), Ok(Written::Appended)));
+    assert!(matches!(before.try_recv().unwrap(), Ok(Written::Appended { .. })));
     assert!(matches!(fence.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id.get() == 1));
     assert!(matches!(late.try_recv().unwrap(), Err(PersistError::Fenced)));
     assert_eq!(bench.stored(&log), 1);
@@ -334,7 +343,7 @@ fn closing_commits_what_waits_and_refuses_the_rest() {
     let waiting = bench.push(log.append(), 1);
     bench.writer.close(std::time::Instant::now()).unwrap();
     let late = bench.push(log.append(), 1);
-    assert!(matches!(waiting.try_recv().unwrap(), Ok(Written::Appended)));
+    assert!(matches!(waiting.try_recv().unwrap(), Ok(Written::Appended { .. })));
     assert!(matches!(late.try_recv().unwrap(), Err(PersistError::Closed)));
     assert_eq!(bench.stored(&log), 1);
 }

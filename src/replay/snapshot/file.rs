@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::codec::Chain;
 use crate::id::{EventId, Timestamp};
 use crate::model::SessionModel;
-use crate::port::log::{Head, LogMeta};
+use crate::port::{Head, LogMeta};
 
 const FORMAT: u8 = 1;
 
@@ -69,10 +69,10 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
 mod tests {
     use super::*;
     use crate::agent::Agent;
-    use crate::port::log::LogKey;
+    use crate::port::LogKey;
 
     fn sample() -> (LogMeta, Head) {
-        let log = LogMeta { key: LogKey(1), log_id: [7; 16] };
+        let log = LogMeta::root(LogKey(1), [7; 16]);
         (log, Head { id: EventId::new(9), chain: Chain([3; 32]), at: Timestamp::from_micros(-5) })
     }
 

@@ -1,8 +1,6 @@
 //! Storing views and finding them again. Runs on a thread of its own and on reader threads, never on an arbiter.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use actix::Addr;
 use bytes::Bytes;
@@ -10,16 +8,14 @@ use bytes::Bytes;
 use crate::codec;
 use crate::commit::actor::{Persist, PersistActor};
 use crate::commit::group::PersistError;
-use crate::error::Error;
 use crate::id::Digest;
 use crate::model::{DecodeError, SessionModel, View};
-use crate::port::blob::{BlobError, BlobStore};
-use crate::port::log::SnapshotRow;
-use crate::port::log::{Epoch, Head, LogKey, LogMeta, LogReader, Write, Written};
+use crate::port::SnapshotRow;
+use crate::port::{BlobError, BlobStore};
+use crate::port::{Epoch, Head, LogMeta, LogReader, Write, Written};
 use crate::replay::fold::Origin;
 use crate::replay::key_index::KeyFilter;
 use crate::replay::snapshot::file as snapshot;
-use crate::sqlite::blobs::FileBlobs;
 use crate::stats::Counters;
 use crate::threads::guard::{Panicked, guarded};
 use crate::threads::workers::WorkerPool;
@@ -58,25 +54,6 @@ pub(crate) struct NewSnapshot<M: SessionModel> {
     pub(crate) head: Head,
     pub(crate) view: Arc<View<M>>,
     pub(crate) keys: Option<KeyFilter>,
-}
-
-/// Removes the files that no log names: a crash between a file and its row, or between a row and the file that it
-/// replaced, leaves one. Only those from before this store came, which was alone then: nobody is about to name them.
-pub(crate) fn clear_orphans(reader: &mut dyn LogReader, files: &FileBlobs, opened_at: SystemTime) -> Result<(), Error> {
-    const PAGE: usize = 4096;
-    let mut named = HashSet::new();
-    let mut after = LogKey::default();
-    loop {
-        let page = reader.snapshots(after, PAGE)?;
-        let Some((last, _)) = page.last() else { break };
-        after = *last;
-        named.extend(page.iter().map(|(_, digest)| *digest));
-    }
-    let cleared = files.clear(opened_at, |digest| named.contains(digest))?;
-    if cleared > 0 {
-        log::info!("{cleared} stored views that no session names were removed");
-    }
-    Ok(())
 }
 
 impl Snapshots {

@@ -6,18 +6,19 @@ use crate::commit::group::PersistError;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
 use crate::model::SessionModel;
-use crate::port::log::{Claim, LogError, Refusal, Written};
+use crate::port::{Claim, LogError, Refusal, Written};
 use crate::replay::recovered::Recovered;
 use crate::session::in_flight::StampedAppend;
 use crate::session::state::{Effect, Env, Phase, SessionState, Task};
 
 impl<M: SessionModel> SessionState<M> {
     /// The persist actor has answered for the oldest append in flight.
-    pub(crate) fn persisted(&mut self, last: EventId, result: Result<(), PersistError>, env: &Env<'_>) {
+    pub(crate) fn persisted(&mut self, last: EventId, result: Result<Written, PersistError>, env: &Env<'_>) {
+        self.follow_epoch(&result);
         let Some(append) = self.in_flight.next_append() else { return };
         debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
         match result {
-            Ok(()) => self.commit(append, env),
+            Ok(_) => self.commit(append, env),
             Err(PersistError::Unknown(reason)) => {
                 self.answer_unknown(append, &reason);
                 self.recover();
@@ -33,6 +34,14 @@ impl<M: SessionModel> SessionState<M> {
             self.stamper.reset(self.committed, self.published.counters());
         }
         self.advance(env);
+    }
+
+    /// Finding out about a failed commit may have raised the epoch of the log: this store goes on under the new one.
+    fn follow_epoch(&mut self, result: &Result<Written, PersistError>) {
+        let (Ok(Written::Appended { raised }) | Err(PersistError::NotWritten { raised, .. })) = result else { return };
+        if self.owned.is_some() {
+            self.owned = raised.or(self.owned);
+        }
     }
 
     fn commit(&mut self, append: StampedAppend<M>, env: &Env<'_>) {
@@ -70,18 +79,18 @@ impl<M: SessionModel> SessionState<M> {
                 self.keys.distrust();
                 "its append key is in the log; append again for the first result".to_owned()
             }
-            PersistError::Refused(Refusal::HeadMoved { .. } | Refusal::Robbed | Refusal::Owned(_)) => {
+            PersistError::Refused(Refusal::HeadMoved { .. } | Refusal::StaleEpoch | Refusal::Owned(_)) => {
                 // The next append claims the log again, and finds out what another store wrote.
                 self.owned = None;
                 "another store took the session over, or wrote to it; append again".to_owned()
             }
             PersistError::Refused(Refusal::UnknownLog) => "its log is gone".to_owned(),
             PersistError::Refused(Refusal::Damaged(reason)) => format!("its log is damaged: {reason}"),
-            PersistError::NotWritten(_) | PersistError::Fenced => error.to_string(),
+            PersistError::NotWritten { .. } | PersistError::Fenced => error.to_string(),
             PersistError::Closed | PersistError::Unknown(_) => "the store is closed".to_owned(),
         };
         let kind = match error {
-            PersistError::NotWritten(LogError::DiskFull) => ErrorKind::DiskFull,
+            PersistError::NotWritten { error: LogError::DiskFull, .. } => ErrorKind::DiskFull,
             // It was taken over: by whom is what the caller needs to know.
             PersistError::Refused(Refusal::Owned(owner)) => ErrorKind::OwnedElsewhere { session, owner: owner.clone() },
             PersistError::Closed => ErrorKind::StoreClosed,
@@ -237,7 +246,7 @@ enum Checked {
 }
 fn unavailable(result: Result<Written, PersistError>) -> Error {
     match result {
-        Err(PersistError::NotWritten(error)) => error.into(),
+        Err(PersistError::NotWritten { error, .. }) => error.into(),
         Err(PersistError::Refused(Refusal::Damaged(reason))) => ErrorKind::CorruptStore { reason }.into(),
         Err(PersistError::Closed) => ErrorKind::StoreClosed.into(),
         Err(error) => unavailable_error(&error.to_string()),

@@ -8,8 +8,8 @@ use super::*;
 use crate::agent::{Agent, AgentBody};
 use crate::commit::group::PersistError;
 use crate::error::OwnerInfo;
-use crate::memory::blobs::MemoryBlobs;
-use crate::port::log::{LogError, LogKey, Refusal, Written};
+use crate::memory::MemoryBlobs;
+use crate::port::{LogError, LogKey, Refusal, Written};
 use crate::session::append::Flights;
 
 struct Bench {
@@ -19,13 +19,15 @@ struct Bench {
     counters: Counters,
 }
 
-const LOG: LogMeta = LogMeta { key: LogKey(1), log_id: [1; 16] };
+fn log() -> LogMeta {
+    LogMeta::root(LogKey(1), [1; 16])
+}
 
 impl Bench {
     /// A session that this store has made.
     fn new() -> Self {
         let state =
-            SessionState::new(SessionId::new("s").unwrap(), LOG, Some(Epoch(1)), 10, &Arc::new(Counters::new()));
+            SessionState::new(SessionId::new("s").unwrap(), log(), Some(Epoch(1)), 10, &Arc::new(Counters::new()));
         let mut bench = Self {
             state,
             config: StoreConfig::memory(),
@@ -62,7 +64,7 @@ impl Bench {
 }
 
 fn owned(epoch: Option<Epoch>) -> Result<Written, PersistError> {
-    Ok(Written::Fenced { head: Head::before_first(LOG), owned: epoch })
+    Ok(Written::Fenced { head: log().base, owned: epoch })
 }
 
 fn answer(receiver: &mut oneshot::Receiver<Result<(), Error>>) -> Option<Result<(), Error>> {
@@ -122,7 +124,7 @@ fn a_claim_is_answered_when_the_log_cannot_be_read_and_asks_no_second_time() {
         let mut bench = Bench::new();
         let mut refused = bench.claim(claim);
         let [asked] = bench.asked()[..] else { panic!("one question") };
-        bench.fenced(asked, Err(PersistError::NotWritten(LogError::Io("gone".to_owned()))));
+        bench.fenced(asked, Err(PersistError::not_written(LogError::Io("gone".to_owned()))));
         assert!(answer(&mut refused).unwrap().is_err());
         assert_eq!(bench.asked(), []);
     }
@@ -157,7 +159,7 @@ fn who_waits_for_a_view_is_told_by_the_fold_or_let_go_and_an_old_fold_shows_noth
 
     // The actor restarts, and asks again: the first fold tells nobody.
     bench.state.started();
-    let recovered = Recovered::<Agent>::fresh(LOG, 10);
+    let recovered = Recovered::<Agent>::fresh(log(), 10);
     bench.state.woken(incarnation, Ok(&recovered));
     assert!(bench.state.published().view().is_none());
     assert_eq!(first.try_recv(), Err(TryRecvError::Empty));
@@ -205,19 +207,19 @@ fn a_key_is_searched_for_again_when_the_log_was_another_stores_meanwhile() {
     // Refused: the filter knows the key all the same, and so the retry has the log searched.
     let _first = append(&mut bench, Some("k"));
     bench.state.take_effects();
-    let full = Err(PersistError::NotWritten(LogError::DiskFull));
+    let full = Err(PersistError::not_written(LogError::DiskFull));
     bench.with(|state, env| state.persisted(EventId::new(1), full, env));
     let _other = append(&mut bench, None);
     let _retry = append(&mut bench, Some("k"));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }, Effect::FindKey { .. }]));
-    bench.with(|state, env| state.persisted(EventId::new(1), refused(Refusal::Robbed), env));
+    bench.with(|state, env| state.persisted(EventId::new(1), refused(Refusal::StaleEpoch), env));
     bench.with(|state, env| state.key_found(Ok(None), env));
     assert_eq!(bench.asked(), [Claim::Yes]);
-    let head = Head { id: EventId::new(1), ..Head::before_first(LOG) };
+    let head = Head { id: EventId::new(1), ..log().base };
     bench.fenced(Claim::Yes, Ok(Written::Fenced { head, owned: Some(Epoch(3)) }));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Recover { .. }]));
     let keys = KeyIndex::with_filter(10, other_keys.filter().cloned());
-    let recovered = Recovered { head, keys, ..Recovered::<Agent>::fresh(LOG, 10) };
+    let recovered = Recovered { head, keys, ..Recovered::<Agent>::fresh(log(), 10) };
     bench.with(|state, env| state.recovered(Ok(recovered), env));
     let asked = bench.state.take_effects();
     assert!(asked.iter().any(|effect| matches!(effect, Effect::FindKey { .. })));

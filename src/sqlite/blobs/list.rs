@@ -5,12 +5,12 @@ use std::io;
 use std::path::Path;
 
 use crate::id::Digest;
-use crate::port::blob::Shelf;
+use crate::port::BlobListing;
 use crate::sqlite::files::{FileError, failed};
 
 /// Lists the directory of the digests that begin with a byte.
-pub(crate) fn list(blobs: &Path, first: u8) -> Result<Shelf, FileError> {
-    let mut shelf = Shelf::default();
+pub(crate) fn list(blobs: &Path, first: u8) -> Result<BlobListing, FileError> {
+    let mut shelf = BlobListing::default();
     if first == 0 {
         let is_ours = |name: &str| name.len() == 2 && u8::from_str_radix(name, 16).is_ok_and(|byte| hex(byte) == name);
         let names = names_in(blobs)?;

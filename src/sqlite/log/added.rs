@@ -4,32 +4,26 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
+use super::error::{SqlError, SqlResult};
+use super::recent::Recent;
+use super::runs::{KeyHash, RecentRow, Run};
 use crate::id::EventId;
-use crate::port::log::LogKey;
-use crate::sqlite::log::recent::Recent;
-use crate::sqlite::log::runs::{Group, KeyHash, Run};
-use crate::sqlite::log::writer::outside;
+use crate::port::LogKey;
 
 #[derive(Default)]
 pub(crate) struct Added {
     first_position: Option<i64>,
     events: u64,
-    group: Group,
+    group: RecentRow,
     runs: Vec<(LogKey, Run)>,
     keys: HashSet<(LogKey, KeyHash)>,
 }
 
 impl Added {
-    pub(crate) fn push(
-        &mut self,
-        log: LogKey,
-        id: EventId,
-        key: Option<KeyHash>,
-        position: i64,
-    ) -> rusqlite::Result<()> {
+    pub(crate) fn push(&mut self, log: LogKey, id: EventId, key: Option<KeyHash>, position: i64) -> SqlResult<()> {
         let first = *self.first_position.get_or_insert(position);
         if first + self.events as i64 != position {
-            return Err(outside(&"the table of events has no more positions"));
+            return Err(SqlError::outside(&"the table of events has no more positions"));
         }
         self.events += 1;
         self.group.push(log, id, position, key);
@@ -43,7 +37,7 @@ impl Added {
     }
 
     /// Says in the index where the events are.
-    pub(crate) fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> rusqlite::Result<()> {
+    pub(crate) fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> SqlResult<()> {
         let Some(first) = self.first_position else { return Ok(()) };
         // A row that stands there was written elsewhere, and has come there by damage.
         connection

@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::error::SqlResult;
+use super::reader::SqliteReader;
+use super::recent::Recent;
+use super::row::{IndexEntry, META, event_at, log_meta, not_ours};
+use super::{index, index_audit, schema};
 use crate::id::{EventId, SessionId, Timestamp};
-use crate::port::log::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, LogMeta, SessionRow};
-use crate::sqlite::log::index as sqlite_index;
-use crate::sqlite::log::index::Entry;
-use crate::sqlite::log::reader::{SqliteReader, event_at, not_ours};
-use crate::sqlite::log::recent::Recent;
-use crate::sqlite::log::{index_audit, schema};
+use crate::port::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, SessionRow};
 
 /// What SQLite cannot know of: which row must lead to which. Each gives sentences.
 const BETWEEN_TABLES: [&str; 2] = [
@@ -73,10 +73,10 @@ impl LogAudit for SqliteReader {
         let recent = Recent::load(&transaction)?;
         let mut page = Vec::new();
         let mut bytes = 0;
-        for run in sqlite_index::after(&transaction, &recent, log, after, events_max)? {
+        for run in index::after(&transaction, &recent, log, after, events_max)? {
             let mut rest = Some(run);
             while let Some(run) = rest {
-                let event = event_row(&transaction, log, Entry { id: run.first, position: run.position });
+                let event = event_row(&transaction, log, IndexEntry { id: run.first, position: run.position });
                 bytes += event.row.as_ref().map_or(0, |row| row.record.len());
                 page.push(event);
                 if bytes >= bytes_max {
@@ -90,16 +90,11 @@ impl LogAudit for SqliteReader {
 }
 
 /// What was read before may be good in memory and damaged on the disk.
-fn forget_pages(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch("PRAGMA shrink_memory")
+fn forget_pages(connection: &Connection) -> SqlResult<()> {
+    Ok(connection.execute_batch("PRAGMA shrink_memory")?)
 }
 
-fn sentences(
-    connection: &Connection,
-    sql: &str,
-    max: Option<usize>,
-    found: &mut Vec<String>,
-) -> Result<(), rusqlite::Error> {
+fn sentences(connection: &Connection, sql: &str, max: Option<usize>, found: &mut Vec<String>) -> SqlResult<()> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = match max {
         Some(max) => statement.query([max as i64])?,
@@ -117,16 +112,16 @@ fn session_row(connection: &Connection, recent: &Recent, name: &[u8]) -> Result<
     let (key, created) = connection
         .prepare_cached("SELECT log_key, created FROM sessions WHERE session_id = ?1")?
         .query_row([text], |row| Ok((LogKey(row.get(0)?), Timestamp::from_micros(row.get(1)?))))?;
-    let log_id = connection
-        .prepare_cached("SELECT log_id FROM logs WHERE log_key = ?1")?
-        .query_row([key.0], |row| row.get(0))
+    let meta = connection
+        .prepare_cached(&format!("SELECT {META} FROM logs WHERE log_key = ?1"))?
+        .query_row([key.0], |row| log_meta(row, 0))
         .optional()?
         .ok_or_else(|| LogError::Corrupt(format!("the session leads to log {}, which is not there", key.0)))?;
-    let head = sqlite_index::last(connection, recent, key)?.map_or(EventId::ZERO, |last| last.id);
-    Ok(SessionRow { session, meta: LogMeta { key, log_id }, created, head })
+    let head = index::last(connection, recent, key)?.map_or(meta.base.id, |last| last.id);
+    Ok(SessionRow { session, meta, created, head })
 }
 
 /// Reads the row that an entry of the index leads to, and holds the one against the other.
-pub(crate) fn event_row(connection: &Connection, log: LogKey, entry: Entry) -> AuditedEvent {
+pub(crate) fn event_row(connection: &Connection, log: LogKey, entry: IndexEntry) -> AuditedEvent {
     AuditedEvent { id: entry.id, row: event_at(connection, log, entry) }
 }

@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, ffi};
 
-use crate::port::log::LogError;
+use crate::port::LogError;
 use crate::sqlite::log::identity::Identity;
 
 /// How far a checkpoint came: pages in the log when it began, and those of them that are in the database. Both are below

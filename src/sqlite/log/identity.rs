@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::port::log::LogError;
+use crate::port::LogError;
 use crate::sqlite::files::FileId;
 
 /// The database that a store has opened, and the write-ahead log of a connection.

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::error::SqlResult;
+use super::row::{bytes_at, end_of_events};
+use super::runs::{KeyHash, RecentRow, Run};
+use super::segments::{base_of, each_segment};
 use crate::id::{AppendKey, EventId};
-use crate::port::log::LogKey;
-use crate::sqlite::log::index::{bytes_at, each_segment, end_of_events};
-use crate::sqlite::log::runs::{Group, KeyHash, Run};
+use crate::port::LogKey;
 
 /// Adds up to `max` sentences. Where an entry leads to another event is found with the event that it is of.
-pub(crate) fn look(connection: &Connection, max: usize, found: &mut Vec<String>) -> rusqlite::Result<()> {
+pub(crate) fn look(connection: &Connection, max: usize, found: &mut Vec<String>) -> SqlResult<()> {
     // All of it as of one moment, while others append.
     let transaction = connection.unchecked_transaction()?;
     let mut index = Index::of(&transaction, max)?;
@@ -35,7 +37,7 @@ struct Index {
 }
 
 impl Index {
-    fn of(connection: &Connection, max: usize) -> rusqlite::Result<Self> {
+    fn of(connection: &Connection, max: usize) -> SqlResult<Self> {
         let logs = connection
             .prepare("SELECT log_key FROM logs")?
             .query_map([], |row| row.get(0).map(LogKey))?
@@ -50,7 +52,7 @@ impl Index {
         }
     }
 
-    fn segments(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    fn segments(&mut self, connection: &Connection) -> SqlResult<()> {
         each_segment(connection, |log, first, runs| match runs {
             Some(runs) => runs.iter().for_each(|run| self.entry(connection, log, run)),
             None => {
@@ -60,7 +62,7 @@ impl Index {
         })
     }
 
-    fn recent(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    fn recent(&mut self, connection: &Connection) -> SqlResult<()> {
         let mut statement =
             connection.prepare("SELECT first_position, runs FROM recent_index ORDER BY first_position")?;
         let mut rows = statement.query([])?;
@@ -68,7 +70,7 @@ impl Index {
         while let Some(row) = rows.next()? {
             let (first, bytes): (i64, _) = (row.get(0)?, bytes_at(row, 1)?);
             self.follows(next, first);
-            next = match Group::decode(first, &bytes) {
+            next = match RecentRow::decode(first, &bytes) {
                 Ok(runs) => {
                     runs.iter().for_each(|(log, run)| self.recent_entry(connection, *log, run));
                     runs.last().map(|(_, run)| run.end())
@@ -106,8 +108,9 @@ impl Index {
     }
 
     fn entry(&mut self, connection: &Connection, log: LogKey, run: &Run) {
-        let expected = self.last.get(&log).copied().unwrap_or_default().next();
-        if !self.logs.contains(&log) && expected == EventId::new(1) {
+        let known = self.last.get(&log).copied();
+        let expected = known.or_else(|| base_of(connection, log).ok()).unwrap_or_default().next();
+        if !self.logs.contains(&log) && known.is_none() {
             self.say(format!("there are events of log {}, and there is no such log", log.0));
         }
         if run.first != expected && !self.damaged {
@@ -126,13 +129,13 @@ impl Index {
         }
     }
 
-    fn events(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    fn events(&mut self, connection: &Connection) -> SqlResult<()> {
         let mut statement = connection
             .prepare("SELECT position, log_key, event_id, append_key IS NOT NULL FROM events ORDER BY position")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let position = row.get(0)?;
-            let event = || -> rusqlite::Result<_> { Ok((row.get::<_, i64>(2)?, row.get::<_, i64>(1)?)) };
+            let event = || -> SqlResult<_> { Ok((row.get::<_, i64>(2)?, row.get::<_, i64>(1)?)) };
             if !self.positions.has(position) {
                 let (id, log) = event()?;
                 self.say(format!("event {id} of log {log} is in no index"));

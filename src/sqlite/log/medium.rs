@@ -2,44 +2,41 @@
 
 use std::sync::Arc;
 
-use crate::port::log::Durability;
-use crate::port::log::{EventLog, LogError, LogMedium, LogReader};
+use super::identity::Identity;
+use super::reader::SqliteReader;
+use super::schema::{self, Database, OpenError};
+use super::wal::{self, WalDamage};
+use super::writer::{SqliteLog, WriterSetup};
+use crate::port::{Durability, EventLog, LogError, LogMedium, LogReader, Upkeep};
 use crate::sqlite::directory::StoreDirectory;
-use crate::sqlite::log::identity::Identity;
-use crate::sqlite::log::reader::SqliteReader;
-use crate::sqlite::log::schema;
-use crate::sqlite::log::schema::Database;
-use crate::sqlite::log::schema::OpenError;
-use crate::sqlite::log::wal;
-use crate::sqlite::log::wal::WalDamage;
-use crate::sqlite::log::writer::SqliteLog;
-use crate::stats::Counters;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
 /// overwritten in place instead of growing, which is the faster way to sync. Measured: with 1 MiB many sessions are slower;
 /// with 4 and 16 MiB they are no faster, and wait longer.
 const CHECKPOINT_BYTES: usize = 2 << 20;
 
+/// How a database is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogSettings {
+    /// The SQLite VFS to go through; `None` for SQLite's own.
+    pub(crate) vfs: Option<&'static str>,
+    pub(crate) durability: Durability,
+    pub(crate) model: &'static str,
+    /// After how many bytes of commits a checkpoint is due; `None` for the default.
+    pub(crate) checkpoint_bytes: Option<usize>,
+}
+
 /// A database under a store directory.
 pub(crate) struct SqliteMedium {
-    pub(crate) directory: Arc<StoreDirectory>,
-    pub(crate) database: Database,
-    pub(crate) identity: Identity,
-    pub(crate) durability: Durability,
-    pub(crate) checkpoint_bytes: usize,
-    pub(crate) counters: Arc<Counters>,
+    writer: WriterSetup,
     wal_damage: Option<WalDamage>,
     was_alone: bool,
 }
 
 impl SqliteMedium {
     /// Makes the database when it is not there, and checks it when it is.
-    pub(crate) fn open(
-        directory: Arc<StoreDirectory>,
-        vfs: Option<&'static str>,
-        durability: Durability,
-        model: &str,
-    ) -> Result<Self, OpenError> {
+    pub(crate) fn open(directory: Arc<StoreDirectory>, settings: &LogSettings) -> Result<Self, OpenError> {
+        let LogSettings { vfs, durability, model, checkpoint_bytes } = *settings;
         let database = Database { path: directory.events_db(), vfs };
         // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
         let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?;
@@ -62,31 +59,20 @@ impl SqliteMedium {
             },
         )?;
         let identity = Identity::of(database.path.clone())?;
-        Ok(Self {
+        let writer = WriterSetup {
             directory,
             database,
             identity,
             durability,
-            checkpoint_bytes: CHECKPOINT_BYTES,
-            counters: Arc::default(),
-            wal_damage: wal_damage.flatten(),
-            was_alone,
-        })
+            checkpoint_bytes: checkpoint_bytes.unwrap_or(CHECKPOINT_BYTES),
+            figures: Arc::default(),
+        };
+        Ok(Self { writer, wal_damage: wal_damage.flatten(), was_alone })
     }
 
     /// Whether no other store had the directory open when this one came.
     pub(crate) fn was_alone(&self) -> bool {
         self.was_alone
-    }
-
-    /// Counts with the rest of the store.
-    pub(crate) fn counted_by(self, counters: Arc<Counters>) -> Self {
-        Self { counters, ..self }
-    }
-
-    /// Checkpoints after about so many bytes of commits, if they are given.
-    pub(crate) fn checkpointed_after(self, bytes: Option<usize>) -> Self {
-        Self { checkpoint_bytes: bytes.unwrap_or(CHECKPOINT_BYTES), ..self }
     }
 
     /// What was found wrong with the write-ahead log, before SQLite read it.
@@ -97,13 +83,17 @@ impl SqliteMedium {
 
 impl LogMedium for SqliteMedium {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
-        Ok(Box::new(SqliteLog::open(self)?))
+        Ok(Box::new(SqliteLog::open(self.writer.clone())?))
     }
 
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        self.identity.check()?;
-        let connection = schema::open_reader(&self.database)?;
-        self.identity.check()?;
+        self.writer.identity.check()?;
+        let connection = schema::open_reader(&self.writer.database)?;
+        self.writer.identity.check()?;
         Ok(Box::new(SqliteReader::new(connection)))
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        self.writer.figures.read()
     }
 }

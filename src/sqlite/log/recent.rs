@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use rusqlite::Connection;
 
+use super::error::{SqlError, SqlResult};
+use super::row::{IndexEntry, SqlEventId, bytes_at, end_of_events};
+use super::runs::{KeyHash, RecentRow, Run, encode_segment};
+use super::segments::last_in_segments;
 use crate::id::{AppendKey, EventId};
-use crate::port::log::LogKey;
-use crate::sqlite::log::index::{Entry, bytes_at, damaged, end_of_events, last_in_segments};
-use crate::sqlite::log::reader::SqlEventId;
-use crate::sqlite::log::runs::{Group, KeyHash, Run, encode_segment};
+use crate::port::LogKey;
 
 /// The runs of the last commits. A row is never changed, and rows go from the front alone, so what was read once stays
 /// right: an entry whose row is gone is in `event_index`, too.
@@ -51,14 +52,14 @@ const STALE_GROUPS_MAX: usize = 256;
 
 impl Recent {
     /// Reads all rows.
-    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn load(connection: &Connection) -> SqlResult<Self> {
         let mut recent = Self::default();
         recent.catch_up(connection)?;
         Ok(recent)
     }
 
     /// Reads the rows behind those that are known. Where one is missing or damaged, the events themselves tell.
-    pub(crate) fn catch_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(crate) fn catch_up(&mut self, connection: &Connection) -> SqlResult<()> {
         self.indexed.clear();
         let end = end_of_events(connection)?;
         if self.end.is_some() && self.end == end {
@@ -75,11 +76,11 @@ impl Recent {
             .query_map([self.end.unwrap_or(i64::MIN)], |row| Ok((row.get(0)?, bytes_at(row, 1)?)))?
             .collect::<rusqlite::Result<_>>()?;
         if self.end.is_none() && rows.is_empty() {
-            return Err(damaged("the index of recent events is empty".to_owned()));
+            return Err(SqlError::damaged("the index of recent events is empty"));
         }
         let mut known = self.end;
         for (first, row) in rows {
-            let runs = Group::decode(first, &row);
+            let runs = RecentRow::decode(first, &row);
             // All before the first row is in event_index, if it is the first one.
             let begin = known.unwrap_or(if runs.is_ok() { first } else { i64::MIN });
             if first < begin {
@@ -101,7 +102,7 @@ impl Recent {
     }
 
     /// Takes what the table of events says of some positions, since no row does. What is in `event_index` is left out.
-    fn take_events(&mut self, connection: &Connection, begin: i64, end: i64) -> rusqlite::Result<()> {
+    fn take_events(&mut self, connection: &Connection, begin: i64, end: i64) -> SqlResult<()> {
         if begin >= end {
             return Ok(());
         }
@@ -155,9 +156,9 @@ impl Recent {
     }
 
     /// The last event of a log, if it is here.
-    pub(crate) fn last(&self, log: LogKey) -> Option<Entry> {
+    pub(crate) fn last(&self, log: LogKey) -> Option<IndexEntry> {
         let run = self.logs.get(&log)?.back()?;
-        Some(Entry { id: run.last(), position: run.end() - 1 })
+        Some(IndexEntry { id: run.last(), position: run.end() - 1 })
     }
 
     /// The runs of a log behind an event, in order.
@@ -170,9 +171,9 @@ impl Recent {
     }
 
     /// The events of a log whose append key may be the one that is looked for.
-    pub(crate) fn find_key(&self, log: LogKey, key: KeyHash) -> impl Iterator<Item = Entry> {
+    pub(crate) fn find_key(&self, log: LogKey, key: KeyHash) -> impl Iterator<Item = IndexEntry> {
         let runs = self.logs.get(&log).into_iter().flatten();
-        runs.filter(move |run| run.key == Some(key)).map(|run| Entry { id: run.first, position: run.position })
+        runs.filter(move |run| run.key == Some(key)).map(|run| IndexEntry { id: run.first, position: run.position })
     }
 
     pub(crate) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {
@@ -190,7 +191,7 @@ impl Recent {
 
     /// Moves the entries of the logs that wait longest to `event_index`, about twice as many as were added, once there are
     /// enough. Deletes the rows that say nothing else any more.
-    pub(crate) fn make_room(&mut self, connection: &Connection, added: u64) -> rusqlite::Result<()> {
+    pub(crate) fn make_room(&mut self, connection: &Connection, added: u64) -> SqlResult<()> {
         let mut quota = 2 * added;
         while quota > 0 && (self.events > EVENTS_KEPT || self.groups.len() > GROUPS_KEPT) {
             let Some(log) = self.oldest_first.pop_front() else { break };
@@ -201,12 +202,12 @@ impl Recent {
 
     /// Moves the oldest runs of a log, and tells how many events that were. Another store may have moved some of them, which
     /// are settled all the same.
-    fn move_log(&mut self, connection: &Connection, log: LogKey) -> rusqlite::Result<u64> {
+    fn move_log(&mut self, connection: &Connection, log: LogKey) -> SqlResult<u64> {
         let Some(runs) = self.logs.get_mut(&log) else { return Ok(0) };
         let known = self.indexed.get(&log).copied();
         let last = match known.map_or_else(|| last_in_segments(connection, log), Ok) {
             // Of this log alone: its entries stay where they are, and its events are found with them.
-            Err(error) if error.sqlite_error_code().is_none() => {
+            Err(error @ SqlError::Damaged(_)) => {
                 log::error!("entries of a log are not moved, since its index is damaged");
                 log::debug!("index of log {}: {error}", log.0);
                 return Ok(0);
@@ -263,7 +264,7 @@ impl Recent {
         self.events = self.events.saturating_sub(run.count);
     }
 
-    fn drop_groups(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    fn drop_groups(&mut self, connection: &Connection) -> SqlResult<()> {
         // One always stays, to say where the table of events ends.
         let settled = self.groups.iter().take(self.groups.len().saturating_sub(1)).take_while(|group| group.left == 0);
         let settled = settled.count();
@@ -273,10 +274,11 @@ impl Recent {
         self.groups.drain(..settled);
         let first = self.groups.front().map_or(i64::MIN, |group| group.first);
         let mut delete = connection.prepare_cached("DELETE FROM recent_index WHERE first_position < ?1")?;
-        delete.execute([first]).map(drop)
+        delete.execute([first])?;
+        Ok(())
     }
 }
 
-fn first_row(connection: &Connection) -> rusqlite::Result<Option<i64>> {
-    connection.prepare_cached("SELECT min(first_position) FROM recent_index")?.query_row([], |row| row.get(0))
+fn first_row(connection: &Connection) -> SqlResult<Option<i64>> {
+    Ok(connection.prepare_cached("SELECT min(first_position) FROM recent_index")?.query_row([], |row| row.get(0))?)
 }

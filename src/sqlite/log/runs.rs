@@ -10,7 +10,7 @@
 
 use crate::codec;
 use crate::id::{AppendKey, EventId};
-use crate::port::log::LogKey;
+use crate::port::LogKey;
 
 /// Consecutive events of one log at consecutive positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,13 +70,13 @@ pub(crate) struct DamagedRow;
 
 /// One row of `recent_index`: the events of one commit, from a position on.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
+pub(crate) struct RecentRow {
     bytes: Vec<u8>,
     /// The last run, not yet encoded: the next events may go on with it.
     open: Option<(LogKey, Run)>,
 }
 
-impl Group {
+impl RecentRow {
     /// Adds an event, in the order of the positions.
     pub(crate) fn push(&mut self, log: LogKey, first: EventId, position: i64, key: Option<KeyHash>) {
         if let Some((open, run)) = &mut self.open
@@ -107,7 +107,7 @@ impl Group {
     }
 
     pub(crate) fn decode(first_position: i64, row: &[u8]) -> Result<Vec<(LogKey, Run)>, DamagedRow> {
-        let mut rest = Rest::of(row, |bytes| checksum(b"recent", [first_position, 0], bytes))?;
+        let mut rest = RunBytes::of(row, |bytes| checksum(b"recent", [first_position, 0], bytes))?;
         let mut runs = Vec::new();
         let mut position = first_position;
         while !rest.0.is_empty() {
@@ -137,7 +137,7 @@ pub(crate) fn encode_segment(log: LogKey, runs: &[Run]) -> Vec<u8> {
 }
 
 pub(crate) fn decode_segment(log: LogKey, first: EventId, row: &[u8]) -> Result<Vec<Run>, DamagedRow> {
-    let mut rest = Rest::of(row, |bytes| checksum(b"event", [log.0, first.get() as i64], bytes))?;
+    let mut rest = RunBytes::of(row, |bytes| checksum(b"event", [log.0, first.get() as i64], bytes))?;
     let mut runs = Vec::new();
     let (mut next, mut end) = (first, 0_i64);
     while !rest.0.is_empty() {
@@ -154,7 +154,7 @@ pub(crate) fn decode_segment(log: LogKey, first: EventId, row: &[u8]) -> Result<
 pub(crate) fn decode_under_checksum(log: i64, first: u64, bytes: &[u8]) -> [Option<u64>; 2] {
     let sealed = |table: &[u8], keys| [bytes, &checksum(table, keys, bytes)].concat();
     let (group, segment) = (sealed(b"recent", [log, 0]), sealed(b"event", [log, first as i64]));
-    let group = Group::decode(log, &group).ok();
+    let group = RecentRow::decode(log, &group).ok();
     let segment = decode_segment(LogKey(log), EventId::new(first), &segment).ok();
     [
         group.map(|runs| runs.iter().map(|(_, run)| run.count).sum()),
@@ -182,9 +182,9 @@ fn push_count(bytes: &mut Vec<u8>, run: &Run) {
     bytes.extend(run.key.iter().flat_map(|key| key.0));
 }
 
-struct Rest<'a>(&'a [u8]);
+struct RunBytes<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
+impl<'a> RunBytes<'a> {
     /// What is before a checksum that is right.
     fn of(row: &'a [u8], checksum: impl FnOnce(&[u8]) -> [u8; CHECKSUM_BYTES]) -> Result<Self, DamagedRow> {
         let (bytes, found) = row.split_last_chunk().ok_or(DamagedRow)?;
@@ -243,7 +243,7 @@ mod tests {
     }
 
     fn group() -> Vec<u8> {
-        let mut group = Group::default();
+        let mut group = RecentRow::default();
         let events =
             [(7, 1, None), (7, 2, None), (300, 9, key("k")), (300, 10, None), (300, 11, key("l")), (7, 3, None)];
         for (offset, (log, id, key)) in events.into_iter().enumerate() {
@@ -260,7 +260,7 @@ mod tests {
             (LogKey(300), run(11, 1, 1004, key("l"))),
             (LogKey(7), run(3, 1, 1005, None)),
         ];
-        assert_eq!(Group::decode(1000, &group()), Ok(expected));
+        assert_eq!(RecentRow::decode(1000, &group()), Ok(expected));
     }
 
     #[test]
@@ -297,7 +297,7 @@ mod tests {
         for bit in 0..row.len() * 8 {
             let mut row = row.clone();
             row[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Group::decode(1000, &row), Err(DamagedRow), "bit {bit}");
+            assert_eq!(RecentRow::decode(1000, &row), Err(DamagedRow), "bit {bit}");
         }
         for bit in 0..segment.len() * 8 {
             let mut segment = segment.clone();
@@ -307,7 +307,7 @@ mod tests {
         for len in 0..segment.len() {
             assert_eq!(decode_segment(LogKey(3), EventId::new(5), &segment[..len]), Err(DamagedRow));
         }
-        assert_eq!(Group::decode(1001, &row), Err(DamagedRow));
+        assert_eq!(RecentRow::decode(1001, &row), Err(DamagedRow));
         assert_eq!(decode_segment(LogKey(4), EventId::new(5), &segment), Err(DamagedRow));
         assert_eq!(decode_segment(LogKey(3), EventId::new(6), &segment), Err(DamagedRow));
     }
@@ -317,7 +317,7 @@ mod tests {
         fn hostile_bytes_under_a_right_checksum_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             for (table, keys) in [(b"recent".as_slice(), [1000, 0]), (b"event", [3, 5])] {
                 let row = [bytes.as_slice(), &checksum(table, keys, &bytes)].concat();
-                let _ = Group::decode(1000, &row);
+                let _ = RecentRow::decode(1000, &row);
                 let _ = decode_segment(LogKey(3), EventId::new(5), &row);
             }
         }

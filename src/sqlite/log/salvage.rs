@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::audit::event_row;
+use super::error::SqlResult;
+use super::recent::Recent;
+use super::row::IndexEntry;
+use super::schema::{BUSY_TIMEOUT, Database};
+use super::{index, lookup};
 use crate::id::{EventId, SessionId};
-use crate::port::log::{AuditedEvent, LogError, LogKey, LogMeta};
-use crate::sqlite::log::audit::event_row;
-use crate::sqlite::log::index as sqlite_index;
-use crate::sqlite::log::index::Entry;
-use crate::sqlite::log::reader as sqlite_reader;
-use crate::sqlite::log::recent::Recent;
-use crate::sqlite::log::schema::{BUSY_TIMEOUT, Database};
+use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
 
 /// How many positions are tried one by one behind a part of the table that cannot be read.
 const SKIP_MAX: i64 = 4096;
@@ -47,7 +47,7 @@ impl SalvageReader {
     /// The names that can be read, and why there are no more.
     pub(crate) fn sessions(&self) -> (Vec<SessionId>, Option<LogError>) {
         let mut found = Vec::new();
-        let mut read = || -> rusqlite::Result<()> {
+        let mut read = || -> SqlResult<()> {
             let mut statement = self.connection.prepare("SELECT CAST(session_id AS BLOB) FROM sessions")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
@@ -61,17 +61,17 @@ impl SalvageReader {
     }
 
     pub(crate) fn find(&self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {
-        Ok(sqlite_reader::find(&self.connection, session)?)
+        Ok(lookup::find(&self.connection, session)?)
     }
 
     /// The event that the index leads to.
     pub(crate) fn by_index(&self, log: LogKey, id: EventId) -> Result<Option<AuditedEvent>, LogError> {
-        let position = sqlite_index::find(&self.connection, &self.recent, log, id)?;
+        let position = index::find(&self.connection, &self.recent, log, id)?;
         Ok(position.map(|position| self.row(log, id, position)))
     }
 
     fn row(&self, log: LogKey, id: EventId, position: i64) -> AuditedEvent {
-        event_row(&self.connection, log, Entry { id, position })
+        event_row(&self.connection, log, IndexEntry { id, position })
     }
 
     /// Every row that says that it is this event, found without an index.
@@ -111,7 +111,7 @@ impl SalvageReader {
     /// Goes through the table behind a position. The error tells how far it came; none, when not a single row.
     fn search(&self, log: LogKey, after: i64, places: &mut BTreeMap<EventId, Vec<i64>>) -> Result<(), Option<i64>> {
         let mut reached = None;
-        let mut read = || -> rusqlite::Result<()> {
+        let mut read = || -> SqlResult<()> {
             let mut statement = self.connection.prepare_cached(
                 "SELECT position, log_key, event_id FROM events WHERE position > ?1 ORDER BY position",
             )?;

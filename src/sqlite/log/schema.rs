@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::port::log::Durability;
-use crate::port::log::LogError;
+use super::error::SqlResult;
+use crate::error::{Error, ErrorKind};
+use crate::port::{Durability, LogError};
 use crate::sqlite::directory::DirectoryError;
-use crate::sqlite::log::index::DamagedSegment;
 
 /// "fold" in ASCII.
 const APPLICATION_ID: i64 = 0x666f_6c64;
@@ -48,7 +48,7 @@ CREATE TABLE sessions(
 ) STRICT, WITHOUT ROWID;
 
 -- In the order of the commits, so that a group fills few pages whatever sessions it is of. Where the events of one log
--- are is in event_index, and for the last commits in recent_index: together they are one index, see sqlite_index.rs.
+-- are is in event_index, and for the last commits in recent_index: together they are one index, see index.rs.
 CREATE TABLE events(
     position   INTEGER PRIMARY KEY,
     log_key    INTEGER NOT NULL,
@@ -104,6 +104,26 @@ pub(crate) enum OpenError {
     Directory(#[from] DirectoryError),
     #[error(transparent)]
     Log(#[from] LogError),
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NotAStore { path } => ErrorKind::NotAStore { path }.into(),
+            OpenError::NewerFormat { found } => ErrorKind::NewerFormat { found, supported: FORMAT }.into(),
+            OpenError::WrongModel { found, expected } => ErrorKind::WrongModel { found, expected }.into(),
+            OpenError::Directory(error) => error.into(),
+            OpenError::Lost(_) => ErrorKind::CorruptStore {
+                reason: format!("{error}: put it back, or give the new store an empty directory"),
+            }
+            .into(),
+            OpenError::Log(LogError::Corrupt(reason)) => ErrorKind::CorruptStore {
+                reason: format!("{reason}; keep a copy of the directory, and read what is left with Store::salvage"),
+            }
+            .into(),
+            OpenError::Log(error) => error.into(),
+        }
+    }
 }
 
 /// A database file, and which of SQLite's VFS leads to it; `None` for its own.
@@ -200,7 +220,7 @@ pub(crate) fn create(database: &Database, model: &str) -> Result<(), LogError> {
 }
 
 /// The tables, indexes and views that are not as [`create`] makes them.
-pub(crate) fn misdefined(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+pub(crate) fn misdefined(connection: &Connection) -> SqlResult<Vec<String>> {
     let own = Connection::open_in_memory()?;
     own.execute_batch(TABLES)?;
     let mut expected = own.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
@@ -273,23 +293,4 @@ fn require_wal(mode: String) -> Result<(), LogError> {
 
 fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
     connection.query_row(sql, [], |row| row.get(0))
-}
-
-impl From<rusqlite::Error> for LogError {
-    fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode;
-        if let rusqlite::Error::ToSqlConversionFailure(reason) = &error
-            && let Some(segment) = reason.downcast_ref::<DamagedSegment>()
-        {
-            return Self::CorruptEvent { event: segment.0, reason: segment.to_string() };
-        }
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            Some(ErrorCode::DiskFull) => Self::DiskFull,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
-            Some(_) => Self::Io(error.to_string()),
-            // A column of the wrong type or size: not written by foldlog.
-            None => Self::Corrupt(error.to_string()),
-        }
-    }
 }

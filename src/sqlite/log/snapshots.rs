@@ -2,14 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::error::{SqlError, SqlResult};
+use super::row::SqlEventId;
 use crate::codec::Chain;
 use crate::id::Digest;
-use crate::port::log::SnapshotRow;
-use crate::port::log::{LogKey, Refusal, Written};
-use crate::sqlite::log::reader::SqlEventId;
+use crate::port::{LogKey, Refusal, SnapshotRow, Written};
 
-pub(crate) fn find(connection: &Connection, log: LogKey) -> rusqlite::Result<Option<SnapshotRow>> {
-    connection
+pub(crate) fn find(connection: &Connection, log: LogKey) -> SqlResult<Option<SnapshotRow>> {
+    let row = connection
         .prepare_cached("SELECT event_id, chain, digest, bytes, view_schema, schema FROM snapshots WHERE log_key = ?1")?
         .query_row([log.0], |row| {
             Ok(SnapshotRow {
@@ -21,24 +21,21 @@ pub(crate) fn find(connection: &Connection, log: LogKey) -> rusqlite::Result<Opt
                 schema: row.get(5)?,
             })
         })
-        .optional()
+        .optional()?;
+    Ok(row)
 }
 
 /// The files of the logs after one, in their order.
-pub(crate) fn list(connection: &Connection, after: LogKey, max: usize) -> rusqlite::Result<Vec<(LogKey, Digest)>> {
+pub(crate) fn list(connection: &Connection, after: LogKey, max: usize) -> SqlResult<Vec<(LogKey, Digest)>> {
     let mut statement = connection
         .prepare_cached("SELECT log_key, digest FROM snapshots WHERE log_key > ?1 ORDER BY log_key LIMIT ?2")?;
     let rows =
         statement.query_map((after.0, max as i64), |row| Ok((LogKey(row.get(0)?), Digest::from_bytes(row.get(1)?))))?;
-    rows.collect()
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Names the newest view of a log. A row that cannot be read is replaced like any other.
-pub(crate) fn put(
-    connection: &Connection,
-    log: LogKey,
-    row: &SnapshotRow,
-) -> rusqlite::Result<Result<Written, Refusal>> {
+pub(crate) fn put(connection: &Connection, log: LogKey, row: &SnapshotRow) -> SqlResult<Result<Written, Refusal>> {
     let replaced = find(connection, log).ok().flatten().map(|row| row.digest);
     let mut statement =
         connection.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
@@ -50,6 +47,6 @@ pub(crate) fn put(
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
             Ok(Err(Refusal::Damaged(error.to_string())))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(SqlError::from(error)),
     }
 }

@@ -6,12 +6,8 @@ use std::sync::Arc;
 
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
-use crate::memory::log::{MemoryDisk, MemoryMedium};
-use crate::port::log::*;
-use crate::port::ownership::Owners;
-use crate::sqlite::directory::StoreDirectory;
-use crate::sqlite::files::OsFiles;
-use crate::sqlite::log::medium::SqliteMedium;
+use crate::memory::MemoryDisk;
+use crate::port::*;
 
 enum Disk {
     Memory(MemoryDisk),
@@ -23,7 +19,7 @@ struct End {
     log: Box<dyn EventLog>,
     reader: Box<dyn LogReader>,
     me: String,
-    release: Box<dyn FnOnce()>,
+    ownership: Arc<dyn Ownership>,
 }
 
 impl Disk {
@@ -38,21 +34,23 @@ impl Disk {
     }
 
     fn open(&self) -> End {
-        let since = Timestamp::default();
-        match self {
-            Self::Memory(disk) => {
-                let medium = Arc::new(MemoryMedium::open(disk.clone(), "test", since).unwrap());
-                let (log, reader) = (medium.writer().unwrap(), medium.reader().unwrap());
-                End { log, reader, me: medium.me().to_string(), release: Box::new(move || medium.release()) }
-            }
-            Self::Directory(path) => {
-                let directory = Arc::new(StoreDirectory::open(Arc::new(OsFiles), path.path(), since).unwrap());
-                let medium = SqliteMedium::open(Arc::clone(&directory), None, Durability::PowerLoss, "test").unwrap();
-                let (log, reader) = (medium.writer().unwrap(), medium.reader().unwrap());
-                let me = directory.me().to_string();
-                End { log, reader, me, release: Box::new(move || directory.release().unwrap()) }
-            }
-        }
+        let medium = match self {
+            Self::Memory(disk) => Medium::memory(disk.clone()),
+            Self::Directory(path) => Medium::directory(path.path()),
+        };
+        let opened = medium.open(&opening()).unwrap();
+        let (log, reader) = (opened.log.writer().unwrap(), opened.log.reader().unwrap());
+        End { log, reader, me: opened.ownership.me().to_string(), ownership: opened.ownership }
+    }
+}
+
+fn opening() -> Opening {
+    Opening {
+        model: "test",
+        now: Timestamp::default(),
+        durability: Durability::PowerLoss,
+        blob_bytes_max: 1 << 20,
+        snapshot_bytes_max: 1 << 20,
     }
 }
 
@@ -128,8 +126,8 @@ fn what_is_appended_is_read_back_in_pages() {
             "ends at its bytes"
         );
         assert_eq!(reader.page(log.key, EventId::new(5), 10, 10).unwrap().to_events(), []);
-        assert_eq!(end.log.chain_at(log.key, EventId::new(3)).unwrap(), Some(Chain([3; 32])));
-        assert_eq!(end.log.chain_at(log.key, EventId::new(6)).unwrap(), None);
+        assert_eq!(end.reader.chain_at(log.key, EventId::new(3)).unwrap(), Some(Chain([3; 32])));
+        assert_eq!(end.reader.chain_at(log.key, EventId::new(6)).unwrap(), None);
     }
 }
 
@@ -197,7 +195,7 @@ fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
         let claim = || Write::Fence { log, claim: Claim::Yes };
         assert_eq!(owner_named(second.write(claim())), first.me);
         assert_eq!(owner_named(second.write(append(log, epoch, vec![event(2, None)]))), first.me);
-        (std::mem::replace(&mut first.release, Box::new(|| ())))();
+        first.ownership.release().unwrap();
         let (head, taken) = match second.write(claim()) {
             Ok(Written::Fenced { head, owned }) => (head, owned.unwrap()),
             other => panic!("{other:?}"),
@@ -207,9 +205,9 @@ fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
         second.write(append(log, taken, vec![event(2, None)])).unwrap();
         let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
         assert_eq!(owner_named(late), second.me, "the robbed one learns it at its next append");
-        (std::mem::replace(&mut second.release, Box::new(|| ())))();
+        second.ownership.release().unwrap();
         let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
-        assert_eq!(late.unwrap_err(), Refusal::Robbed, "and of nobody once the other is gone");
+        assert_eq!(late.unwrap_err(), Refusal::StaleEpoch, "and of nobody once the other is gone");
         assert_eq!(first.ids(log), [1, 2]);
     }
 }
@@ -250,7 +248,7 @@ fn a_log_is_taken_over_from_an_owner_that_lives_and_its_epoch_keeps_that_one_out
         let (head, third_epoch) = taken(first.write(take_over()));
         assert_eq!(head, 2);
         assert!(third_epoch > second_epoch);
-        assert_eq!(first.write(append(log, epoch, vec![event(3, None)])).unwrap_err(), Refusal::Robbed);
+        assert_eq!(first.write(append(log, epoch, vec![event(3, None)])).unwrap_err(), Refusal::StaleEpoch);
         first.write(append(log, third_epoch, vec![event(3, None)])).unwrap();
         assert_eq!(owner_named(second.write(append(log, second_epoch, vec![event(4, None)]))), first.me);
         assert_eq!(second.ids(log), [1, 2, 3]);
@@ -298,7 +296,7 @@ fn a_stored_view_is_named_by_its_owner_and_only_of_what_is_in_the_log() {
         assert_eq!(second.reader.snapshot(log.key).unwrap(), Some(row(2, chain(2), 2)));
 
         second.write(Write::Fence { log, claim: Claim::Force }).unwrap();
-        assert_eq!(first.write(name(epoch, row(1, chain(1), 3))).unwrap_err(), Refusal::Robbed);
+        assert_eq!(first.write(name(epoch, row(1, chain(1), 3))).unwrap_err(), Refusal::StaleEpoch);
         assert_eq!(second.reader.snapshot(log.key).unwrap(), Some(row(2, chain(2), 2)));
     }
 }
@@ -378,15 +376,18 @@ fn an_impossible_event_id_is_damage_of_one_session_and_not_of_the_list() {
 
 /// As a failed COMMIT is settled: the write-ahead log may hold what never reached the disk, and is not relied on.
 #[test]
-fn what_is_secured_is_in_the_database_itself() {
+fn what_is_settled_is_in_the_database_itself() {
     let path = tempfile::tempdir().unwrap();
     let alone = tempfile::tempdir().unwrap();
     let disk = Disk::Directory(path);
     let Disk::Directory(path) = &disk else { unreachable!() };
     let mut end = disk.open();
     let (log, epoch) = end.register("s");
-    end.write(append(log, epoch.unwrap(), vec![event(1, None), event(2, None)])).unwrap();
-    end.log.secure().unwrap();
+    let write = append(log, epoch.unwrap(), vec![event(1, None), event(2, None)]);
+    let group = [write];
+    end.log.commit(&group).unwrap().remove(0).unwrap();
+    let settled = end.log.settle(&group).unwrap();
+    assert!(matches!(settled.as_slice(), [Settled { outcome: SettledAs::Written, raised: None }]), "{settled:?}");
     let copy = alone.path().join("events.db");
     std::fs::copy(path.path().join("events.db"), &copy).unwrap();
     let connection = rusqlite::Connection::open(copy).unwrap();

@@ -7,25 +7,25 @@ use std::sync::Arc;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::added::Added;
+use super::checkpoint;
+use super::error::{SqlError, SqlResult};
+use super::figures::UpkeepFigures;
+use super::identity::Identity;
+use super::recent::Recent;
+use super::row::{META, SqlEventId, log_meta};
+use super::runs::KeyHash;
+use super::schema::{self, Database};
+use super::transaction::Transaction;
+use super::{lookup, snapshots};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
-use crate::id::{EventId, SessionId, Timestamp};
-use crate::port::log::SnapshotRow;
-use crate::port::log::{
-    Claim, CommitError, Epoch, EventLog, Head, LogError, LogKey, LogMeta, Refusal, StoredEvent, Write, Written,
+use crate::id::{SessionId, Timestamp};
+use crate::port::{
+    Claim, CommitError, Durability, Epoch, EventLog, Head, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal,
+    Settled, SnapshotRow, StoredEvent, Write, Written,
 };
-use crate::port::ownership::{Liveness, Owners};
 use crate::sqlite::directory::StoreDirectory;
-use crate::sqlite::log::added::Added;
-use crate::sqlite::log::checkpoint;
-use crate::sqlite::log::identity::Identity;
-use crate::sqlite::log::medium::SqliteMedium;
-use crate::sqlite::log::reader::SqlEventId;
-use crate::sqlite::log::recent::Recent;
-use crate::sqlite::log::runs::KeyHash;
-use crate::sqlite::log::transaction::Transaction;
-use crate::sqlite::log::{reader as sqlite_reader, schema, snapshots as sqlite_snapshots};
-use crate::stats::Counters;
 
 /// What a row costs in the write-ahead log beside its record, about.
 const ROW_BYTES: usize = 256;
@@ -35,7 +35,18 @@ const COMMIT_BYTES: usize = 3 * 4096;
 /// The write-ahead log is large when it has so many times what a checkpoint waits for.
 const WAL_CHECKPOINTS_MAX: u64 = 8;
 
-pub(crate) struct SqliteLog {
+/// What a writing end is opened with.
+#[derive(Clone)]
+pub(super) struct WriterSetup {
+    pub(super) directory: Arc<StoreDirectory>,
+    pub(super) database: Database,
+    pub(super) identity: Identity,
+    pub(super) durability: Durability,
+    pub(super) checkpoint_bytes: usize,
+    pub(super) figures: Arc<UpkeepFigures>,
+}
+
+pub(super) struct SqliteLog {
     connection: Connection,
     directory: Arc<StoreDirectory>,
     wal: PathBuf,
@@ -54,7 +65,7 @@ pub(crate) struct SqliteLog {
     recent: Option<Recent>,
     /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
     moving: bool,
-    counters: Arc<Counters>,
+    figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
 }
 
@@ -77,24 +88,14 @@ impl EventLog for SqliteLog {
         }
     }
 
-    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
+    fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
+        self.secure()?;
         let recent = Recent::load(&self.connection)?;
-        Ok(sqlite_reader::chain_at(&self.connection, &recent, log, id)?)
+        let chain_at = |log, id| Ok(lookup::chain_at(&self.connection, &recent, log, id)?);
+        Ok(group.iter().map(|write| Settled::by_proof(write, chain_at)).collect())
     }
 
-    fn secure(&mut self) -> Result<(), LogError> {
-        // Also of what was written and not committed, which SQLite would take for committed if this process died now.
-        if !checkpoint::truncate(&self.connection, &self.identity)? {
-            return Err(LogError::Busy);
-        }
-        // Nor may a power cut bring it back.
-        let files = self.directory.files();
-        let synced = files.open_file(&self.wal).and_then(|file| files.sync_file(&self.wal, &file));
-        synced.map_err(|error| LogError::Io(format!("the emptied write-ahead log cannot be synced: {error}")))?;
-        self.sync_root()
-    }
-
-    fn maintain(&mut self) -> Result<(), LogError> {
+    fn upkeep(&mut self) -> Result<(), LogError> {
         if self.unchecked_bytes < self.checkpoint_bytes {
             return Ok(());
         }
@@ -106,9 +107,9 @@ impl EventLog for SqliteLog {
         }
         let is_complete = progress.is_complete() || self.empty_if_large()?;
         if is_complete {
-            self.counters.checkpoint();
+            self.figures.checkpoint();
         } else {
-            self.counters.checkpoint_blocked();
+            self.figures.checkpoint_blocked();
             if !self.wal_held_back {
                 log::warn!("a reader holds the write-ahead log back, which grows until it ends its transaction");
             }
@@ -139,16 +140,16 @@ impl SqliteLog {
         Ok(is_empty)
     }
 
-    pub(crate) fn open(medium: &SqliteMedium) -> Result<Self, LogError> {
-        medium.identity.check()?;
-        let connection = schema::open_writer(&medium.database, medium.durability)?;
+    pub(super) fn open(setup: WriterSetup) -> Result<Self, LogError> {
+        setup.identity.check()?;
+        let connection = schema::open_writer(&setup.database, setup.durability)?;
         // While this connection is open, SQLite itself does not remove it.
-        let wal = medium.database.companion("-wal");
-        let identity = medium.identity.with(wal.clone())?;
+        let wal = setup.database.companion("-wal");
+        let identity = setup.identity.with(wal.clone())?;
         let wal_bytes = identity.check()?;
         Ok(Self {
             connection,
-            directory: Arc::clone(&medium.directory),
+            directory: setup.directory,
             wal,
             directory_synced: false,
             identity,
@@ -156,13 +157,27 @@ impl SqliteLog {
             data_version: 0,
             // One that was dropped may have left it due.
             unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
-            wal_bytes_max: wal_bytes_max(medium.checkpoint_bytes),
+            wal_bytes_max: wal_bytes_max(setup.checkpoint_bytes),
             wal_held_back: false,
             recent: None,
             moving: true,
-            counters: Arc::clone(&medium.counters),
-            checkpoint_bytes: medium.checkpoint_bytes,
+            figures: setup.figures,
+            checkpoint_bytes: setup.checkpoint_bytes,
         })
+    }
+
+    /// Empties the write-ahead log, so that nothing is in it of what a commit has written that failed: SQLite would take it
+    /// for committed if this process died now. Nor can the log be synced once more instead: the kernel tells of a failed
+    /// sync only once, so that a later one proves nothing about pages that were written before.
+    fn secure(&mut self) -> Result<(), LogError> {
+        if !checkpoint::truncate(&self.connection, &self.identity)? {
+            return Err(LogError::Busy);
+        }
+        // Nor may a power cut bring it back.
+        let files = self.directory.files();
+        let synced = files.open_file(&self.wal).and_then(|file| files.sync_file(&self.wal, &file));
+        synced.map_err(|error| LogError::Io(format!("the emptied write-ahead log cannot be synced: {error}")))?;
+        self.sync_root()
     }
 
     fn sync_root(&mut self) -> Result<(), LogError> {
@@ -174,7 +189,7 @@ impl SqliteLog {
     /// Whether what was just committed is where the next store will look for it.
     fn check_files(&mut self) -> Result<(), CommitError> {
         match self.identity.check() {
-            Ok(wal_bytes) => self.counters.wal_bytes(wal_bytes),
+            Ok(wal_bytes) => self.figures.log_bytes(wal_bytes),
             Err(error) => {
                 // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
                 // another write-ahead log has come: its frames would be read over what is newer.
@@ -190,14 +205,15 @@ impl SqliteLog {
     }
 
     fn commit_group(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
-        let not_written = |error: rusqlite::Error| CommitError::NotWritten(error.into());
+        let not_written = |error: SqlError| CommitError::NotWritten(error.into());
         let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claim::No, .. }));
         let connection = &self.connection;
         let begun = if only_reads { Transaction::reading(connection) } else { Transaction::writing(connection) };
-        let transaction = begun.map_err(not_written)?;
+        let transaction = begun.map_err(SqlError::from).map_err(not_written)?;
         let data_version: i64 = connection
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(SqlError::from)
             .map_err(not_written)?;
         if data_version != self.data_version {
             // Someone else committed: whatever we remember of heads and owners may be old.
@@ -224,20 +240,18 @@ impl SqliteLog {
             answers.push(match scope.write(write) {
                 Ok(answer) => answer,
                 // Of one log alone. Read before the write changed anything.
-                Err(error) if error.sqlite_error_code().is_none() => {
-                    Err(Refusal::Damaged(LogError::from(error).reason()))
-                }
+                Err(error @ SqlError::Damaged(_)) => Err(Refusal::Damaged(LogError::from(error).reason())),
                 Err(error) => {
                     drop(scope);
                     // Should the rollback fail, the connection is dropped by the caller, and what was not committed with it.
-                    transaction.rollback().map_err(not_written)?;
+                    transaction.rollback().map_err(SqlError::from).map_err(not_written)?;
                     return Err(not_written(error));
                 }
             });
         }
         let Scope { changed, added, .. } = scope;
         if let Err(error) = added.enter(connection, &mut recent, self.moving) {
-            transaction.rollback().map_err(not_written)?;
+            transaction.rollback().map_err(SqlError::from).map_err(not_written)?;
             return Err(not_written(error));
         }
         transaction.commit().map_err(|error| match LogError::from(error) {
@@ -285,7 +299,7 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn write(&mut self, write: &Write) -> rusqlite::Result<Result<Written, Refusal>> {
+    fn write(&mut self, write: &Write) -> SqlResult<Result<Written, Refusal>> {
         match write {
             Write::Register { session, at } => self.register(session, *at).map(Ok),
             Write::Fence { log, claim } => self.fence(*log, *claim),
@@ -299,15 +313,15 @@ impl Scope<'_> {
         self.directory.me().as_str()
     }
 
-    fn state(&self, log: LogKey) -> rusqlite::Result<Option<LogState>> {
+    fn state(&self, log: LogKey) -> SqlResult<Option<LogState>> {
         if let Some(state) = self.changed.get(&log).or_else(|| self.known.get(&log)) {
             return Ok(Some(state.clone()));
         }
         let mut statement =
-            self.connection.prepare_cached("SELECT owner, epoch, log_id FROM logs WHERE log_key = ?1")?;
-        let row = statement.query_row([log.0], |row| Ok((row.get(0)?, Epoch(row.get(1)?), row.get(2)?))).optional()?;
-        let Some((owner, epoch, log_id)) = row else { return Ok(None) };
-        let head = sqlite_reader::head(self.connection, self.recent, LogMeta { key: log, log_id })?;
+            self.connection.prepare_cached(&format!("SELECT owner, epoch, {META} FROM logs WHERE log_key = ?1"))?;
+        let row = statement.query_row([log.0], |row| Ok((row.get(0)?, Epoch(row.get(1)?), log_meta(row, 2)?)));
+        let Some((owner, epoch, meta)) = row.optional()? else { return Ok(None) };
+        let head = lookup::head(self.connection, self.recent, meta)?;
         Ok(Some(LogState { owner, epoch, head }))
     }
 
@@ -316,16 +330,16 @@ impl Scope<'_> {
     }
 
     /// Who else owns the log, if it lives.
-    fn living_owner(&self, state: &LogState) -> rusqlite::Result<Option<OwnerInfo>> {
+    fn living_owner(&self, state: &LogState) -> SqlResult<Option<OwnerInfo>> {
         let Some(owner) = state.owner.as_deref().filter(|owner| *owner != self.me()) else { return Ok(None) };
-        match self.directory.liveness(owner).map_err(|error| outside(&error))? {
+        match self.directory.liveness(owner).map_err(|error| SqlError::outside(&error))? {
             Liveness::Alive(owner) => Ok(Some(owner)),
             Liveness::Dead => Ok(None),
         }
     }
 
-    fn register(&mut self, session: &SessionId, at: Timestamp) -> rusqlite::Result<Written> {
-        if let Some(meta) = sqlite_reader::find(self.connection, session)? {
+    fn register(&mut self, session: &SessionId, at: Timestamp) -> SqlResult<Written> {
+        if let Some(meta) = lookup::find(self.connection, session)? {
             return Ok(Written::Registered { meta, owned: None });
         }
         let log_id = random_log_id()?;
@@ -339,12 +353,12 @@ impl Scope<'_> {
         self.connection
             .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
             .execute((session.as_str(), key.0, at.as_micros()))?;
-        let (meta, owner) = (LogMeta { key, log_id }, Some(Arc::from(self.me())));
-        self.changed.insert(key, LogState { head: Head::before_first(meta), owner, epoch });
+        let (meta, owner) = (LogMeta::root(key, log_id), Some(Arc::from(self.me())));
+        self.changed.insert(key, LogState { head: meta.base, owner, epoch });
         Ok(Written::Registered { meta, owned: Some(epoch) })
     }
 
-    fn fence(&mut self, log: LogMeta, claim: Claim) -> rusqlite::Result<Result<Written, Refusal>> {
+    fn fence(&mut self, log: LogMeta, claim: Claim) -> SqlResult<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log.key)? else { return Ok(Err(Refusal::UnknownLog)) };
         let mine = state.owner.as_deref() == Some(self.me());
         if claim != Claim::No && !mine {
@@ -372,12 +386,12 @@ impl Scope<'_> {
         epoch: Epoch,
         after: Chain,
         events: &[StoredEvent],
-    ) -> rusqlite::Result<Result<Written, Refusal>> {
+    ) -> SqlResult<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if !self.owns(&state, epoch) {
             // One that cannot be looked at is no reason to refuse the whole group.
             let owner = self.living_owner(&state).unwrap_or_default();
-            return Ok(Err(owner.map_or(Refusal::Robbed, Refusal::Owned)));
+            return Ok(Err(owner.map_or(Refusal::StaleEpoch, Refusal::Owned)));
         }
         // By the chain too: a foreign row may have taken the very id that was refused to the append ahead.
         if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {
@@ -407,22 +421,22 @@ impl Scope<'_> {
             state.head = Head { id: event.id, chain: event.chain, at: event.at };
         }
         self.changed.insert(log, state);
-        Ok(Ok(Written::Appended))
+        Ok(Ok(Written::Appended { raised: None }))
     }
 
-    fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> rusqlite::Result<Result<Written, Refusal>> {
+    fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> SqlResult<Result<Written, Refusal>> {
         let Some(state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if !self.owns(&state, epoch) {
-            return Ok(Err(Refusal::Robbed));
+            return Ok(Err(Refusal::StaleEpoch));
         }
         // Only of what is in the log.
-        if sqlite_reader::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
+        if lookup::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
-        sqlite_snapshots::put(self.connection, log, row)
+        snapshots::put(self.connection, log, row)
     }
 
-    fn release(&mut self, log: LogKey, epoch: Epoch) -> rusqlite::Result<Result<Written, Refusal>> {
+    fn release(&mut self, log: LogKey, epoch: Epoch) -> SqlResult<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if self.owns(&state, epoch) {
             self.connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
@@ -433,13 +447,8 @@ impl Scope<'_> {
     }
 }
 
-fn random_log_id() -> rusqlite::Result<[u8; 16]> {
+fn random_log_id() -> SqlResult<[u8; 16]> {
     let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| outside(&error))?;
+    getrandom::fill(&mut id).map_err(|error| SqlError::outside(&error))?;
     Ok(id)
-}
-
-/// An error from outside SQLite, carried through a transaction: it is rolled back like any other.
-pub(crate) fn outside(error: &dyn std::fmt::Display) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), Some(error.to_string()))
 }

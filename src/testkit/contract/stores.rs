@@ -7,11 +7,12 @@ use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId};
 use crate::model::{SessionModel, View};
-use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
+use crate::port::{BlobError, BlobListing, BlobStore, OpenedMedium, Put};
 use crate::session::append::Append;
 use crate::store::{Session, Store};
 use crate::testkit::contract::pure::{AT, Folded};
 use crate::testkit::contract::{Claim, Dice, Finding, ensure};
+use crate::testkit::layered::layered;
 use crate::threads::restart::Restart;
 
 /// The most bodies with references that are tried against a store that has no blobs.
@@ -31,7 +32,8 @@ async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config:
     let mut config = config.clone();
     config.clock = Clock::Manual(ManualClock::new(AT));
     // References are made up: here every blob is there.
-    config.layers.blobs = Some(Arc::new(|blobs| Arc::new(EveryBlob(blobs))));
+    config.medium =
+        layered(config.medium, |opened| OpenedMedium { blobs: Arc::new(EveryBlob(opened.blobs)), ..opened });
 
     let store: Store<M> = Store::open_model(config.clone()).await.map_err(failed)?;
     let single = store.open_session("single").await.map_err(failed)?;
@@ -152,11 +154,15 @@ impl BlobStore for EveryBlob {
         self.0.remove(digest)
     }
 
-    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+    fn list(&self, first: u8) -> Result<BlobListing, BlobError> {
         self.0.list(first)
     }
 
     fn rescan(&self) -> Result<(), BlobError> {
         self.0.rescan()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.0.concurrency()
     }
 }

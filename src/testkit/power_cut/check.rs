@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::model::SessionModel;
-use crate::port::log::Durability;
-use crate::port::log::{Head, LogKey, LogMedium, LogReader, StoredEvent};
+use crate::port::Durability;
+use crate::port::{Head, LogKey, LogMedium, LogReader, StoredEvent};
 use crate::replay::record;
 use crate::store::Store;
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::Image;
+use crate::testkit::layered::layered;
 use crate::testkit::power_cut::notes::Note;
 
 const PAGE_EVENTS: usize = 1024;
@@ -92,10 +93,10 @@ impl<M: SessionModel> Check<M> {
         let medium: Arc<Mutex<Option<Arc<dyn LogMedium>>>> = Arc::default();
         let mut config = disk.config();
         let seen = Arc::clone(&medium);
-        config.layers.log = Some(Arc::new(move |medium| {
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&medium));
-            medium
-        }));
+        config.medium = layered(config.medium, move |opened| {
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&opened.log));
+            opened
+        });
         let store =
             Store::<M>::open_model(config).await.map_err(|error| format!("the store does not open: {error}"))?;
         let medium = medium.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -121,7 +122,7 @@ impl<M: SessionModel> Check<M> {
             }
             let none = PromisedLog::default();
             let log = promised.logs.get(&row.meta.key).unwrap_or(&none);
-            let head = Head::before_first(row.meta);
+            let head = row.meta.base;
             let events = all_events(&mut *reader, &row.session, row.meta.key, head).map_err(of)?;
             let stamped = |event: &StoredEvent| {
                 log.stamped.get(&event.id).is_some_and(|stamped| stamped.iter().any(|stamped| **stamped == *event))

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
-use crate::port::blob::{BlobError, BlobStore, Put, Shelf};
-use crate::port::log::{
-    CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, Refusal, StoredEvent, Write, Written,
+use crate::port::{
+    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, Put, Refusal,
+    Settled, SettledAs, StoredEvent, Upkeep, Write, Written,
 };
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::Entry;
@@ -78,6 +78,10 @@ impl LogMedium for NotedLog {
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
         self.medium.reader()
     }
+
+    fn upkeep(&self) -> Upkeep {
+        self.medium.upkeep()
+    }
 }
 
 struct NotedWriter {
@@ -96,7 +100,7 @@ impl EventLog for NotedWriter {
         // The acknowledgements go out after this call returns: what counts from here on is more than the host knows of.
         for (write, answer) in group.iter().zip(&answers) {
             match (write, answer) {
-                (Write::Append { log, events, .. }, Ok(Written::Appended)) => {
+                (Write::Append { log, events, .. }, Ok(Written::Appended { .. })) => {
                     if let Some(last) = events.last() {
                         self.notes.add(Note::Acknowledged { log: *log, id: last.id, chain: last.chain });
                     }
@@ -110,21 +114,18 @@ impl EventLog for NotedWriter {
         Ok(answers)
     }
 
-    fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        let found = self.inner.chain_at(log, id)?;
-        if let Some(chain) = found {
-            // Asked after a commit that failed: what is there is acknowledged then.
-            self.notes.add(Note::Acknowledged { log, id, chain });
+    fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
+        let settled = self.inner.settle(group)?;
+        for (write, settled) in group.iter().zip(&settled) {
+            if let (SettledAs::Written, Some((log, id, chain))) = (&settled.outcome, write.proof()) {
+                self.notes.add(Note::Acknowledged { log, id, chain });
+            }
         }
-        Ok(found)
+        Ok(settled)
     }
 
-    fn secure(&mut self) -> Result<(), LogError> {
-        self.inner.secure()
-    }
-
-    fn maintain(&mut self) -> Result<(), LogError> {
-        self.inner.maintain()
+    fn upkeep(&mut self) -> Result<(), LogError> {
+        self.inner.upkeep()
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {
@@ -168,11 +169,15 @@ impl BlobStore for NotedBlobs {
         self.inner.remove(digest)
     }
 
-    fn list(&self, first: u8) -> Result<Shelf, BlobError> {
+    fn list(&self, first: u8) -> Result<BlobListing, BlobError> {
         self.inner.list(first)
     }
 
     fn rescan(&self) -> Result<(), BlobError> {
         self.inner.rescan()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.inner.concurrency()
     }
 }

@@ -1,0 +1,179 @@
+//! What stores in memory share: sessions, logs and owners, under one lock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::blobs::MemoryBlobMap;
+use crate::codec::Chain;
+use crate::error::OwnerInfo;
+use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::port::{
+    Claim, Epoch, Head, Liveness, LogError, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
+};
+
+/// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
+/// do; it lasts as long as its last clone.
+#[derive(Clone, Default)]
+pub struct MemoryDisk {
+    state: Arc<Mutex<Disk>>,
+    pub(super) blobs: MemoryBlobMap,
+    pub(super) snapshots: MemoryBlobMap,
+}
+
+impl fmt::Debug for MemoryDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryDisk")
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Disk {
+    pub(super) model: Option<String>,
+    pub(super) sessions: BTreeMap<SessionId, (LogKey, Timestamp)>,
+    pub(super) logs: HashMap<LogKey, Log>,
+    /// How many logs were ever made: a key is never used again.
+    logs_made: i64,
+    pub(super) alive: HashMap<String, OwnerInfo>,
+}
+
+pub(super) struct Log {
+    pub(super) meta: LogMeta,
+    owner: Option<String>,
+    epoch: Epoch,
+    events: Vec<StoredEvent>,
+    pub(super) keys: HashMap<AppendKey, EventId>,
+    pub(super) snapshot: Option<SnapshotRow>,
+}
+
+impl Log {
+    pub(super) fn head(&self) -> Head {
+        match self.events.last() {
+            Some(event) => Head { id: event.id, chain: event.chain, at: event.at },
+            None => self.meta.base,
+        }
+    }
+
+    pub(super) fn event(&self, id: EventId) -> Option<&StoredEvent> {
+        let place = id.get().checked_sub(self.meta.base.id.get())?.checked_sub(1)?;
+        self.events.get(usize::try_from(place).ok()?)
+    }
+}
+
+impl MemoryDisk {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk {
+    pub(super) fn liveness(&self, id: &str) -> Liveness {
+        self.alive.get(id).map_or(Liveness::Dead, |info| Liveness::Alive(info.clone()))
+    }
+
+    pub(super) fn chain_at(&self, log: LogKey, id: EventId) -> Option<Chain> {
+        self.logs.get(&log)?.event(id).map(|event| event.chain)
+    }
+
+    /// Who else owns a log, if it lives.
+    fn living_owner(&self, me: &str, owner: Option<&str>) -> Option<OwnerInfo> {
+        self.alive.get(owner.filter(|owner| *owner != me)?).cloned()
+    }
+
+    pub(super) fn write(&mut self, me: &str, write: &Write) -> Result<Result<Written, Refusal>, LogError> {
+        match write {
+            Write::Register { session, at } => self.register(me, session, *at).map(Ok),
+            Write::Fence { log, claim } => Ok(self.fence(me, *log, *claim)),
+            Write::Append { log, epoch, after, events } => Ok(self.append(me, *log, *epoch, *after, events)),
+            Write::Snapshot { log, epoch, row } => Ok(self.snapshot(me, *log, *epoch, row)),
+            Write::Release { log, epoch } => {
+                if let Some(log) = self.logs.get_mut(log)
+                    && log.owner.as_deref() == Some(me)
+                    && log.epoch == *epoch
+                {
+                    log.owner = None;
+                }
+                Ok(Ok(Written::Released))
+            }
+        }
+    }
+
+    fn snapshot(&mut self, me: &str, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> Result<Written, Refusal> {
+        let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
+        if log.owner.as_deref() != Some(me) || log.epoch != epoch {
+            return Err(Refusal::StaleEpoch);
+        }
+        if log.event(row.event).is_none_or(|event| event.chain != row.chain) {
+            return Err(Refusal::HeadMoved { head: log.head().id });
+        }
+        let replaced = log.snapshot.replace(*row).map(|row| row.digest).filter(|digest| *digest != row.digest);
+        Ok(Written::SnapshotIndexed { replaced })
+    }
+
+    fn register(&mut self, me: &str, session: &SessionId, at: Timestamp) -> Result<Written, LogError> {
+        if let Some(log) = self.sessions.get(session).and_then(|(key, _)| self.logs.get(key)) {
+            return Ok(Written::Registered { meta: log.meta, owned: None });
+        }
+        let mut log_id = [0; 16];
+        getrandom::fill(&mut log_id).map_err(|error| LogError::Io(error.to_string()))?;
+        self.logs_made += 1;
+        let meta = LogMeta::root(LogKey(self.logs_made), log_id);
+        let owned = Epoch(1);
+        let log = Log {
+            meta,
+            owner: Some(me.to_owned()),
+            epoch: owned,
+            events: Vec::new(),
+            keys: HashMap::new(),
+            snapshot: None,
+        };
+        self.logs.insert(meta.key, log);
+        self.sessions.insert(session.clone(), (meta.key, at));
+        Ok(Written::Registered { meta, owned: Some(owned) })
+    }
+
+    fn fence(&mut self, me: &str, log: LogMeta, claim: Claim) -> Result<Written, Refusal> {
+        let owner = self.logs.get(&log.key).ok_or(Refusal::UnknownLog)?.owner.clone();
+        let mine = owner.as_deref() == Some(me);
+        if claim == Claim::Yes
+            && let Some(owner) = self.living_owner(me, owner.as_deref())
+        {
+            return Err(Refusal::Owned(owner));
+        }
+        let log = self.logs.get_mut(&log.key).ok_or(Refusal::UnknownLog)?;
+        if claim != Claim::No && !mine {
+            log.owner = Some(me.to_owned());
+            log.epoch = Epoch(log.epoch.0 + 1);
+        }
+        Ok(Written::Fenced { head: log.head(), owned: (mine || claim != Claim::No).then_some(log.epoch) })
+    }
+
+    fn append(
+        &mut self,
+        me: &str,
+        log: LogKey,
+        epoch: Epoch,
+        after: Chain,
+        events: &[StoredEvent],
+    ) -> Result<Written, Refusal> {
+        let found = self.logs.get(&log).ok_or(Refusal::UnknownLog)?;
+        if found.owner.as_deref() != Some(me) || found.epoch != epoch {
+            return Err(self.living_owner(me, found.owner.as_deref()).map_or(Refusal::StaleEpoch, Refusal::Owned));
+        }
+        let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
+        let head = log.head();
+        if events.first().is_some_and(|event| event.id != head.id.next()) || after != head.chain {
+            return Err(Refusal::HeadMoved { head: head.id });
+        }
+        if events.iter().filter_map(|event| event.key.as_ref()).any(|key| log.keys.contains_key(key)) {
+            return Err(Refusal::KeyTaken);
+        }
+        for event in events {
+            if let Some(key) = &event.key {
+                log.keys.insert(key.clone(), event.id);
+            }
+            log.events.push(event.clone());
+        }
+        Ok(Written::Appended { raised: None })
+    }
+}

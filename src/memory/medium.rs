@@ -1,0 +1,99 @@
+//! Opening a disk in memory for a store, and the store's ownership on it.
+
+use std::sync::Arc;
+
+use super::blobs::MemoryBlobs;
+use super::disk::MemoryDisk;
+use super::log::{MemoryLog, MemoryReader};
+use crate::error::{Error, ErrorKind, OwnerInfo};
+use crate::id::Timestamp;
+use crate::port::{
+    EventLog, Liveness, LogError, LogMedium, LogReader, Medium, OpenMedium, OpenedMedium, Opening, OwnerId, Ownership,
+    Upkeep,
+};
+
+impl Medium {
+    /// In memory. Stores that share a disk behave like stores that share a directory.
+    #[must_use]
+    pub fn memory(disk: MemoryDisk) -> Self {
+        Self::new(disk)
+    }
+}
+
+impl OpenMedium for MemoryDisk {
+    fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
+        let end = Arc::new(MemoryEnd::open(self.clone(), opening.model, opening.now)?);
+        Ok(OpenedMedium {
+            log: Arc::clone(&end) as _,
+            blobs: Arc::new(MemoryBlobs::new(Arc::clone(&self.blobs), opening.blob_bytes_max)),
+            snapshots: Arc::new(MemoryBlobs::new(Arc::clone(&self.snapshots), opening.snapshot_bytes_max)),
+            ownership: end,
+            tidy: None,
+            found: None,
+        })
+    }
+}
+
+/// One store's end of a [`MemoryDisk`]: alive until it is released or dropped.
+pub(crate) struct MemoryEnd {
+    disk: MemoryDisk,
+    me: OwnerId,
+}
+
+impl MemoryEnd {
+    pub(crate) fn open(disk: MemoryDisk, model: &str, since: Timestamp) -> Result<Self, Error> {
+        let no_name =
+            |error| Error::with_source(ErrorKind::Unavailable { reason: "no random bytes".to_owned() }, error);
+        let me = OwnerId::random().map_err(no_name)?;
+        {
+            let mut state = disk.lock();
+            let found = state.model.get_or_insert_with(|| model.to_owned());
+            if found != model {
+                return Err(ErrorKind::WrongModel { found: found.clone(), expected: model.to_owned() }.into());
+            }
+            let info =
+                OwnerInfo { id: me.as_str().to_owned(), process: std::process::id(), host: "memory".to_owned(), since };
+            state.alive.insert(info.id.clone(), info);
+        }
+        Ok(Self { disk, me })
+    }
+}
+
+impl Ownership for MemoryEnd {
+    fn me(&self) -> &OwnerId {
+        &self.me
+    }
+
+    fn liveness(&self, owner: &str) -> Result<Liveness, Error> {
+        Ok(self.disk.lock().liveness(owner))
+    }
+
+    fn still_held(&self) -> Result<bool, Error> {
+        Ok(self.disk.lock().alive.contains_key(self.me.as_str()))
+    }
+
+    fn release(&self) -> Result<(), Error> {
+        self.disk.lock().alive.remove(self.me.as_str());
+        Ok(())
+    }
+}
+
+impl Drop for MemoryEnd {
+    fn drop(&mut self) {
+        self.disk.lock().alive.remove(self.me.as_str());
+    }
+}
+
+impl LogMedium for MemoryEnd {
+    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
+        Ok(Box::new(MemoryLog { disk: self.disk.clone(), me: self.me.as_str().to_owned() }))
+    }
+
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        Ok(Box::new(MemoryReader { disk: self.disk.clone() }))
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        Upkeep::default()
+    }
+}

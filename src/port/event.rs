@@ -1,0 +1,72 @@
+//! What a log is made of, as it is stored.
+
+use std::borrow::Cow;
+
+use crate::codec::Chain;
+use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
+
+/// The key of a log inside one medium. Never reused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LogKey(pub(crate) i64);
+
+/// The fencing number of a log's owner: it rises each time the log changes hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Epoch(pub(crate) i64);
+
+/// What never changes of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogMeta {
+    pub(crate) key: LogKey,
+    pub(crate) log_id: [u8; 16],
+    /// What stands before the log's own first event. Nothing does in a log that no other log came before: then its id is
+    /// [`EventId::ZERO`], and its chain is the one that the log's id starts.
+    pub(crate) base: Head,
+}
+
+impl LogMeta {
+    /// A log that begins with nothing.
+    pub(crate) fn root(key: LogKey, log_id: [u8; 16]) -> Self {
+        let base = Head { id: EventId::ZERO, chain: Chain::start(&log_id), at: Timestamp::default() };
+        Self { key, log_id, base }
+    }
+}
+
+/// An event at which a log ends, or after which it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) id: EventId,
+    pub(crate) chain: Chain,
+    pub(crate) at: Timestamp,
+}
+
+/// One event as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredEvent {
+    pub(crate) id: EventId,
+    pub(crate) event_type: Cow<'static, str>,
+    pub(crate) at: Timestamp,
+    /// The append's key, on the first event of the append only.
+    pub(crate) key: Option<AppendKey>,
+    pub(crate) chain: Chain,
+    pub(crate) record: Vec<u8>,
+}
+
+/// One session of the list of sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SessionRow {
+    pub(crate) session: SessionId,
+    pub(crate) meta: LogMeta,
+    pub(crate) created: Timestamp,
+    pub(crate) head: EventId,
+}
+
+/// Which stored view a log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SnapshotRow {
+    pub(crate) event: EventId,
+    pub(crate) chain: Chain,
+    pub(crate) digest: Digest,
+    pub(crate) bytes: u64,
+    pub(crate) view_schema: u16,
+    pub(crate) schema: u16,
+}

@@ -1,0 +1,102 @@
+//! A medium as a whole: what a host names in its configuration, and what opening it gives a store.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use super::blob::BlobStore;
+use super::log::{LogMedium, LogReader};
+use super::ownership::Ownership;
+use crate::error::Error;
+use crate::id::Timestamp;
+
+/// Where a store keeps events and blobs: [`Medium::directory`] or [`Medium::memory`].
+#[derive(Clone)]
+pub struct Medium(Arc<dyn OpenMedium>);
+
+impl Medium {
+    pub(crate) fn new(engine: impl OpenMedium + 'static) -> Self {
+        Self(Arc::new(engine))
+    }
+
+    pub(crate) fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
+        self.0.open(opening)
+    }
+
+    /// The engine, if it is of this type, whatever wraps it.
+    pub(crate) fn engine<E: OpenMedium>(&self) -> Option<&E> {
+        let engine: &dyn Any = &*self.0;
+        engine.downcast_ref().or_else(|| self.0.beneath()?.engine())
+    }
+}
+
+impl fmt::Debug for Medium {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An engine that can open its medium for a store.
+pub(crate) trait OpenMedium: Any + fmt::Debug + Send + Sync {
+    /// Blocks. The store is alive on the medium from then on, until it releases its ownership.
+    fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error>;
+
+    /// The medium that this one only wraps.
+    fn beneath(&self) -> Option<&Medium> {
+        None
+    }
+}
+
+/// What a store tells the medium that it opens.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    /// The name of the session model, which the medium keeps: no other model can open it.
+    pub(crate) model: &'static str,
+    pub(crate) now: Timestamp,
+    pub(crate) durability: Durability,
+    pub(crate) blob_bytes_max: u64,
+    pub(crate) snapshot_bytes_max: u64,
+}
+
+/// What an acknowledgement promises.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Acknowledged events survive a power cut. On a directory this is SQLite's `synchronous=FULL`.
+    #[default]
+    PowerLoss,
+    /// Acknowledged events survive the death of the process, and a power cut may lose the last of them. The log stays a
+    /// prefix of what was acknowledged. On a directory this is SQLite's `synchronous=NORMAL`.
+    ProcessCrash,
+}
+
+/// One store's ends of a medium.
+pub(crate) struct OpenedMedium {
+    pub(crate) log: Arc<dyn LogMedium>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    /// Where the bytes of stored views are. It may promise less than the store of blobs: views need not be durable.
+    pub(crate) snapshots: Arc<dyn BlobStore>,
+    pub(crate) ownership: Arc<dyn Ownership>,
+    /// What is to be tidied up beside everything else, once.
+    pub(crate) tidy: Option<Tidy>,
+    /// What the medium found when it was opened, for the one public call that knows this engine's answer.
+    pub(crate) found: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Removes what an earlier store has left behind and nothing names.
+pub(crate) type Tidy = Box<dyn FnOnce(&mut dyn LogReader) -> Result<(), Error> + Send>;
+
+/// How the upkeep of a store's log stands: an engine first writes what was appended where that is fast, and moves it to
+/// its final place later, in steps between the commits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Upkeep {
+    /// How many bytes stand where they were first written, as the last commit left it. On a directory it is the size of
+    /// SQLite's write-ahead log, which is written over from its beginning after a checkpoint. 0 in memory.
+    pub log_bytes: u64,
+    /// How many times everything that was committed was moved to its final place: checkpoints, on a directory.
+    pub runs: u64,
+    /// How many times it could not be, since a reader still needed the log: then the log grows. One now and then is a read
+    /// of this store; many are a program that holds a read transaction open. No write is refused for it.
+    pub runs_blocked: u64,
+}

@@ -1,0 +1,166 @@
+//! What a store asks of the log's writing end, and how that answers.
+
+use super::event::{Epoch, Head, LogKey, LogMeta, SnapshotRow, StoredEvent};
+use crate::codec::Chain;
+use crate::error::{Error, ErrorKind, OwnerInfo};
+use crate::id::{Digest, EventId, SessionId, Timestamp};
+
+/// One thing to write. A group of them becomes one transaction.
+///
+/// Every kind is idempotent, or brings the proof by which [`EventLog::settle`](super::EventLog::settle) finds out whether
+/// it was written: an append brings the chain hash of its last event.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// Finds the session's log, or makes it, owned by this store.
+    Register { session: SessionId, at: Timestamp },
+    /// Tells the head, after everything ahead of it in the queue. A `claim` makes this store the owner.
+    Fence { log: LogMeta, claim: Claim },
+    /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
+    Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
+    /// Names the newest stored view of a log that this store owns. Its bytes are stored, and need not be durable.
+    Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow },
+    /// Gives up the ownership.
+    Release { log: LogKey, epoch: Epoch },
+}
+
+impl Write {
+    /// What the log holds if the write was written: the chain hash of the last event of an append. `None` for what is safe
+    /// to ask again.
+    pub(crate) fn proof(&self) -> Option<(LogKey, EventId, Chain)> {
+        match self {
+            Self::Append { log, events, .. } => events.last().map(|event| (*log, event.id, event.chain)),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a fence makes this store the log's owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It only looks.
+    No,
+    /// It does, unless another store that is alive owns the log.
+    Yes,
+    /// It does, though the owner may be alive: the raised epoch keeps that one from writing.
+    Force,
+}
+
+/// What became of a [`Write`].
+#[derive(Debug, Clone)]
+pub(crate) enum Written {
+    /// `owned` is there when the session was made by this write.
+    Registered { meta: LogMeta, owned: Option<Epoch> },
+    /// `owned` is there when this store owns the log now.
+    Fenced { head: Head, owned: Option<Epoch> },
+    /// `raised` is the epoch under which the owner goes on, where finding out about a failed commit has raised it.
+    Appended { raised: Option<Epoch> },
+    /// With the stored view that the new one replaced.
+    SnapshotIndexed { replaced: Option<Digest> },
+    /// The log has no owner now, or has another one.
+    Released,
+}
+
+/// Why one write of a group was left out, while the others went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The first event does not follow the log's head, by its id or by its chain.
+    HeadMoved { head: EventId },
+    /// Another store that is alive owns the log.
+    Owned(OwnerInfo),
+    /// The append was stamped under an older epoch than the log's, and no store that is alive owns the log.
+    StaleEpoch,
+    /// The append key is in the log already. An engine may ask only the last commits: the session knows of all others.
+    KeyTaken,
+    /// The log is not there.
+    UnknownLog,
+    /// The log's own rows cannot be read.
+    Damaged(String),
+}
+
+/// What became of one write of a group whose commit failed.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) outcome: SettledAs,
+    /// The epoch that the log's owner has from now on, where the engine had to raise it to be sure of the outcome.
+    pub(crate) raised: Option<Epoch>,
+}
+
+impl Settled {
+    /// Settles one write by what the log holds, `chain_at` an event of a log. A write without proof counts as not written:
+    /// whoever wants it asks again.
+    pub(crate) fn by_proof(
+        write: &Write,
+        chain_at: impl FnOnce(LogKey, EventId) -> Result<Option<Chain>, LogError>,
+    ) -> Self {
+        let outcome = match write.proof() {
+            None => SettledAs::NotWritten,
+            Some((log, id, chain)) => match chain_at(log, id) {
+                Ok(found) if found == Some(chain) => SettledAs::Written,
+                Ok(_) => SettledAs::NotWritten,
+                Err(error) => SettledAs::Unknown(error),
+            },
+        };
+        Self { outcome, raised: None }
+    }
+}
+
+/// See [`Settled`].
+#[derive(Debug)]
+pub(crate) enum SettledAs {
+    /// It is in the log.
+    Written,
+    /// It is not, and will not be.
+    NotWritten,
+    /// The log cannot be asked.
+    Unknown(LogError),
+}
+
+/// Why the log could not be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum LogError {
+    /// Asking again later helps.
+    #[error("the database is locked by another process")]
+    Busy,
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("the database is damaged: {0}")]
+    Corrupt(String),
+    /// One event is damaged, and everything else can be read.
+    #[error("event {event} is damaged: {reason}")]
+    CorruptEvent { event: EventId, reason: String },
+    #[error("{0}")]
+    Io(String),
+}
+
+impl LogError {
+    /// What is wrong, for a text that names the event already.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::CorruptEvent { reason, .. } => reason,
+            error => error.to_string(),
+        }
+    }
+}
+
+impl From<LogError> for Error {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::DiskFull => ErrorKind::DiskFull,
+            LogError::Corrupt(reason) => ErrorKind::CorruptStore { reason },
+            LogError::CorruptEvent { .. } => ErrorKind::CorruptStore { reason: error.to_string() },
+            LogError::Busy | LogError::Io(_) => ErrorKind::Unavailable { reason: error.to_string() },
+        }
+        .into()
+    }
+}
+
+/// Why a group was not committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// The group was rolled back: nothing of it is in the log.
+    #[error("{0}")]
+    NotWritten(LogError),
+    /// COMMIT itself failed. This writing end must not be used again; another one settles what is in the log.
+    #[error("commit failed: {0}")]
+    Unknown(LogError),
+}

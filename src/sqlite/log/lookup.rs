@@ -1,0 +1,44 @@
+//! What is asked of one session or one log, in the reading and in the writing end: its names, its head, a chain hash.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::error::{SqlError, SqlResult};
+use super::index;
+use super::recent::Recent;
+use super::row::{META, SqlEventId, log_meta};
+use crate::codec::Chain;
+use crate::id::{EventId, SessionId, Timestamp};
+use crate::port::{Head, LogKey, LogMeta};
+
+/// The log of a session.
+pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Option<LogMeta>> {
+    let found = connection
+        .prepare_cached(&format!("SELECT {META} FROM sessions JOIN logs USING (log_key) WHERE session_id = ?1"))?
+        .query_row([session.as_str()], |row| log_meta(row, 0))
+        .optional()?;
+    Ok(found)
+}
+
+/// The last event of a log.
+pub(super) fn head(connection: &Connection, recent: &Recent, log: LogMeta) -> SqlResult<Head> {
+    let Some(last) = index::last(connection, recent, log.key)? else { return Ok(log.base) };
+    let head = connection
+        .prepare_cached("SELECT event_id, chain, event_at FROM events WHERE position = ?1 AND log_key = ?2")?
+        .query_row((last.position, log.key.0), |row| {
+            let id = row.get::<_, SqlEventId>(0)?.0;
+            Ok(Head { id, chain: Chain(row.get(1)?), at: Timestamp::from_micros(row.get(2)?) })
+        })
+        .optional()?;
+    let lost = || SqlError::damaged(format!("the index leads to no event where log {} ends", log.key.0));
+    head.filter(|head| head.id == last.id).ok_or_else(lost)
+}
+
+/// The chain hash that is stored at an event.
+pub(super) fn chain_at(connection: &Connection, recent: &Recent, log: LogKey, id: EventId) -> SqlResult<Option<Chain>> {
+    let Some(position) = index::find(connection, recent, log, id)? else { return Ok(None) };
+    let chain = connection
+        .prepare_cached("SELECT chain FROM events WHERE position = ?1 AND log_key = ?2 AND event_id = ?3")?
+        .query_row((position, log.0, SqlEventId(id)), |row| row.get(0).map(Chain))
+        .optional()?;
+    Ok(chain)
+}

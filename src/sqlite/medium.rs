@@ -1,0 +1,96 @@
+//! Opening a directory for a store.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::blobs::FileBlobs;
+use super::directory::StoreDirectory;
+use super::files::{Files, OsFiles};
+use super::log::{LogSettings, SqliteMedium};
+use crate::error::Error;
+use crate::port::{LogKey, LogReader, Medium, OpenMedium, OpenedMedium, Opening, Tidy};
+
+impl Medium {
+    /// Under a directory, which is made when it is absent: `events.db`, `blobs/` and what belongs to them.
+    #[must_use]
+    pub fn directory(path: impl Into<PathBuf>) -> Self {
+        Self::new(Directory::new(path.into()))
+    }
+
+    /// The directory, if it is one.
+    #[must_use]
+    pub fn as_directory(&self) -> Option<&Path> {
+        self.engine::<Directory>().map(|directory| &*directory.path)
+    }
+}
+
+/// A directory as a medium, and what it is opened through.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    /// What blob files and the directory go through.
+    pub(crate) files: Arc<dyn Files>,
+    /// The SQLite VFS that the database goes through; `None` for SQLite's own.
+    pub(crate) vfs: Option<&'static str>,
+    /// After how many bytes of commits a checkpoint is due; `None` for the default.
+    pub(crate) checkpoint_bytes: Option<usize>,
+}
+
+impl Directory {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, files: Arc::new(OsFiles), vfs: None, checkpoint_bytes: None }
+    }
+}
+
+impl OpenMedium for Directory {
+    fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
+        let directory = Arc::new(StoreDirectory::open(Arc::clone(&self.files), &self.path, opening.now)?);
+        let settings = LogSettings {
+            vfs: self.vfs,
+            durability: opening.durability,
+            model: opening.model,
+            checkpoint_bytes: self.checkpoint_bytes,
+        };
+        let log = SqliteMedium::open(Arc::clone(&directory), &settings)?;
+        let files = || Arc::clone(&self.files);
+        let views = directory.snapshots();
+        let views = FileBlobs::of_snapshots(files(), &views, directory.tmp(), opening.snapshot_bytes_max);
+        let blobs = FileBlobs::new(files(), directory.blobs(), directory.tmp(), opening.blob_bytes_max);
+        let snapshots = Arc::new(views);
+        // Whoever came while another store was there could take a view for left behind that is about to be named.
+        let came_alone = directory.opened_at().filter(|_| log.was_alone());
+        let tidy = came_alone.map(|at| clear_unnamed_views(Arc::clone(&snapshots), at));
+        Ok(OpenedMedium {
+            found: log.wal_damage().cloned().map(|damage| Arc::new(damage) as Arc<dyn Any + Send + Sync>),
+            log: Arc::new(log),
+            blobs: Arc::new(blobs),
+            snapshots,
+            ownership: directory,
+            tidy,
+        })
+    }
+}
+
+/// Removes the files of stored views that no log names: a crash between a file and its row, or between a row and the file
+/// that it replaced, leaves one. Only files from before this store came are removed.
+fn clear_unnamed_views(files: Arc<FileBlobs>, came_at: SystemTime) -> Tidy {
+    const PAGE: usize = 4096;
+    Box::new(move |reader: &mut dyn LogReader| {
+        let mut named = HashSet::new();
+        let mut after = LogKey::default();
+        loop {
+            let page = reader.snapshots(after, PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            named.extend(page.iter().map(|(_, digest)| *digest));
+        }
+        let cleared = files.clear(came_at, |digest| named.contains(digest))?;
+        if cleared > 0 {
+            log::info!("{cleared} stored views that no session names were removed");
+        }
+        Ok(())
+    })
+}

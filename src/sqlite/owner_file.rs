@@ -1,0 +1,52 @@
+//! What an owner file says.
+
+use crate::error::OwnerInfo;
+use crate::id::Timestamp;
+use crate::port::OwnerId;
+
+/// What an owner file says. For people and for error texts; the truth is the lock on the file, not its text.
+pub(crate) fn owner_file_text(info: &OwnerInfo) -> String {
+    format!("process {}\nhost {}\nsince {}\n", info.process, info.host, info.since.as_micros())
+}
+
+/// Reads an owner file as far as it goes: its owner may be writing it just now.
+pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    OwnerInfo {
+        id: id.as_str().to_owned(),
+        process: field("process").and_then(|value| value.parse().ok()).unwrap_or(0),
+        host: field("host").unwrap_or(UNKNOWN_HOST).to_owned(),
+        since: Timestamp::from_micros(field("since").and_then(|value| value.parse().ok()).unwrap_or(0)),
+    }
+}
+
+const UNKNOWN_HOST: &str = "unknown";
+
+/// The name of this host, for people. Linux has it as a file; elsewhere the shell may have left it in the environment,
+/// and asking the system itself would take `unsafe`.
+pub(crate) fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let name: String = name.unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(255).collect();
+    if name.is_empty() { UNKNOWN_HOST.to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_file_says_who_its_owner_is_and_half_a_file_says_what_it_can() {
+        let id = OwnerId::random().unwrap();
+        let info = OwnerInfo {
+            id: id.to_string(),
+            process: 4711,
+            host: host_name(),
+            since: Timestamp::from_micros(1_700_000_000_000_001),
+        };
+        assert_eq!(parse_owner_file(&id, &owner_file_text(&info)), info);
+        let unknown =
+            OwnerInfo { process: 0, host: "unknown".to_owned(), since: Timestamp::from_micros(0), ..info.clone() };
+        assert_eq!(parse_owner_file(&id, ""), unknown);
+        assert_eq!(parse_owner_file(&id, "process 4711\nho"), OwnerInfo { process: 4711, ..unknown });
+    }
+}
