@@ -23,6 +23,7 @@
 mod append_list;
 mod blobs;
 mod body;
+mod calls;
 mod check;
 mod counters;
 mod entities;
@@ -36,6 +37,7 @@ mod view_bytes;
 
 pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};
+pub use calls::StopOutcome;
 pub use counters::{Counter, Counters};
 pub use entities::Entities;
 pub use entity::{Eval, EvalStatus, Failure, SessionInfo, SessionStatus, Step, StepStatus, Turn, TurnStatus, Usage};
@@ -45,8 +47,9 @@ pub use view::{AgentView, Progress};
 
 use bytes::Bytes;
 
+use crate::event::Event;
 use crate::id::{BlobRef, EventId};
-use crate::model::{DecodeError, Event, SessionModel, Turns, Unfinished, decode_body};
+use crate::model::{DecodeError, SessionModel, Turns, Unfinished, decode_body};
 
 /// The built-in model: names the types of this module to [`SessionModel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,3 +1,6 @@
-//! The actor that serves blobs.
+//! The actor that serves blobs: it takes calls, hands them to threads, and answers.
 
-pub(crate) mod actor;
+mod actor;
+
+pub(crate) use actor::EnsureDurable;
+pub use actor::{BlobActor, GetBlob, PutBlob};

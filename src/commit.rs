@@ -1,4 +1,13 @@
-//! Group commit.
+//! Group commit: everything that waits, of all sessions, becomes one transaction.
+//!
+//! What comes in is a [`Persist`] with one write and the way back of its answer. The [`PersistActor`] only drives the
+//! [`GroupWriter`], which is plain and synchronous, and owns the one writing end of the log.
+//!
+//! Invariant: each write is answered once, after COMMIT, with what the log says.
 
-pub(crate) mod actor;
-pub(crate) mod group;
+mod actor;
+mod group;
+
+pub use actor::PersistActor;
+pub(crate) use actor::{CloseLog, Persist, persist_one};
+pub(crate) use group::{GroupLimits, GroupWriter, PersistError, Reply};

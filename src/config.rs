@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::memory::MemoryDisk;
 use crate::port::{Durability, Medium};
-use crate::replay::snapshot::policy::SnapshotPolicy;
+use crate::replay::SnapshotPolicy;
 
 /// How to open a store. The medium is the only thing that a host changes between a durable store and one in memory.
 ///

@@ -42,6 +42,8 @@ mod content;
 mod json;
 mod model;
 
+mod event;
+
 pub mod agent;
 
 mod codec;
@@ -69,32 +71,33 @@ mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
-pub use crate::replay::page::EventPage;
-pub use crate::replay::recovered::{Condition, RecoveryReport};
-pub use blobs::actor::{BlobActor, GetBlob, PutBlob};
+pub use agent::StopOutcome;
+pub use blobs::{BlobActor, GetBlob, PutBlob};
 /// What [`SessionModel::decode_view`] takes.
 pub use bytes::Bytes;
 pub use clock::{Clock, ManualClock};
-pub use commit::actor::PersistActor;
+pub use commit::PersistActor;
 pub use config::{DEFAULT_INLINE_BYTES_MAX, LagPolicy, LiveConfig, ResidencyConfig, StoreConfig};
 pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, OwnerInfo};
+pub use event::{Event, LogEvent, OwnBody, OwnEvent};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use memory::MemoryDisk;
-pub use model::{DecodeError, Event, SessionModel, Turns, Unfinished, View, decode_body, decode_view, encode_view};
+pub use model::{
+    DecodeError, SessionModel, Turns, Unfinished, UnfinishedId, View, decode_body, decode_view, encode_view,
+};
 pub use port::{Durability, Medium, Upkeep};
-pub use replay::snapshot::policy::SnapshotPolicy;
-pub use session::actor::SessionActor;
-pub use session::append::{Append, Appended, Receipt};
-pub use session::entry::TurnGuard;
-pub use session::messages::{CurrentView, EventsAfter, NextIds, Notify, Recovery, Subscribe, TakeOver, TakeTurn};
-pub use session::subscription::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
+pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};
+pub use session::{
+    Append, Appended, CurrentView, Delivery, EventStream, EventsAfter, Gap, Item, NextIds, Notify, Receipt, Recovery,
+    SessionActor, Subscribe, SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
+};
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
 pub use store::salvage::{Salvage, Salvaged};
 pub use store::verification::{Problem, Verification};
-pub use store::{Session, SessionSummary, StopOutcome, Store, StoredState};
-pub use threads::restart::Restart;
+pub use store::{Session, SessionSummary, Store, StoredState};
+pub use threads::Restart;
 
 /// The program of the README compiles.
 #[cfg(doctest)]

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
-use crate::id::{BlobRef, Digest, EventId, Timestamp};
+use crate::event::Event;
+use crate::id::{BlobRef, Digest, EventId};
 
 /// A host's kind of session: which events it has, and how they fold into a view.
 ///
@@ -207,6 +208,7 @@ pub fn decode_view<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, DecodeError> 
 
 /// Why a stored body was not decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// This build does not know the event type or its schema version.
     #[error("the event type or schema is not known")]
@@ -230,11 +232,20 @@ pub struct Turns {
 
 /// Something that was begun and has no end.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unfinished {
-    /// What it is, such as `turn` or `step`.
+    /// What it is, such as `turn`, `step` or `tool_call`.
     pub kind: &'static str,
     /// Its id.
-    pub id: u64,
+    pub id: UnfinishedId,
+}
+
+impl Unfinished {
+    /// Names what has no end: `Unfinished::new("turn", 3)`, `Unfinished::new("tool_call", "call_17")`.
+    #[must_use]
+    pub fn new(kind: &'static str, id: impl Into<UnfinishedId>) -> Self {
+        Self { kind, id: id.into() }
+    }
 }
 
 impl std::fmt::Display for Unfinished {
@@ -243,59 +254,51 @@ impl std::fmt::Display for Unfinished {
     }
 }
 
-/// A stamped fact: id, time, body. Only foldlog makes one, by stamping a body or decoding a record.
-pub struct Event<M: SessionModel> {
-    id: EventId,
-    at: Timestamp,
-    body: M::Body,
+/// The id of what has no end: the session model's own number, or a text such as a provider's id of a tool call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UnfinishedId {
+    /// A number.
+    Number(u64),
+    /// A text.
+    Text(String),
 }
 
-// Not derived, here and elsewhere: a derive would ask the same of the model, which is only a name.
-impl<M: SessionModel> Clone for Event<M> {
-    fn clone(&self) -> Self {
-        Self { id: self.id, at: self.at, body: self.body.clone() }
+impl UnfinishedId {
+    /// The number, if it is one.
+    #[must_use]
+    pub fn as_number(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Text(_) => None,
+        }
     }
 }
 
-impl<M: SessionModel> Debug for Event<M> {
+impl From<u64> for UnfinishedId {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for UnfinishedId {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for UnfinishedId {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl std::fmt::Display for UnfinishedId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Event").field("id", &self.id).field("at", &self.at).field("body", &self.body).finish()
-    }
-}
-
-impl<M: SessionModel> Event<M> {
-    pub(crate) fn new(id: EventId, at: Timestamp, body: M::Body) -> Self {
-        Self { id, at, body }
-    }
-
-    /// Its position in the session's log.
-    #[must_use]
-    pub fn id(&self) -> EventId {
-        self.id
-    }
-
-    /// When it was stamped; never before the event ahead of it.
-    #[must_use]
-    pub fn at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// What happened.
-    #[must_use]
-    pub fn body(&self) -> &M::Body {
-        &self.body
-    }
-
-    /// What happened, without the rest.
-    #[must_use]
-    pub fn into_body(self) -> M::Body {
-        self.body
-    }
-
-    /// Its stored type.
-    #[must_use]
-    pub fn event_type(&self) -> &'static str {
-        M::event_type(&self.body)
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
     }
 }
 

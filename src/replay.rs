@@ -1,10 +1,29 @@
-//! Decoding, checking and folding what a log holds.
+//! Reading a log: decoding and checking what it holds, page by page, folding it into a view, and the stored views that
+//! spare a fold from the first event.
+//!
+//! `record` holds one event against the one before it and decodes it. `page` is what hosts read; `read_ahead` reads pages on
+//! one thread while `fold` folds them on another. `snapshot` is about stored views, `key_index` about the append keys of a
+//! log, `verify` goes on through what is damaged.
+//!
+//! Invariant: it reads through the ports, writes nothing but the bytes of stored views, and decodes no event that does not
+//! follow the one before it.
 
-pub(crate) mod fold;
-pub(crate) mod key_index;
-pub(crate) mod page;
-pub(crate) mod read_ahead;
-pub(crate) mod record;
-pub(crate) mod recovered;
-pub(crate) mod snapshot;
-pub(crate) mod verify;
+mod fold;
+mod key_index;
+mod page;
+mod read_ahead;
+mod record;
+mod recovered;
+mod snapshot;
+mod verify;
+
+pub(crate) use fold::Fold;
+pub(crate) use key_index::{KeyFilter, KeyIndex};
+pub use page::EventPage;
+pub(crate) use page::read_page;
+pub(crate) use record::{check, corrupt, decode, open_record};
+pub(crate) use recovered::Recovered;
+pub use recovered::{Condition, RecoveryReport};
+pub use snapshot::SnapshotPolicy;
+pub(crate) use snapshot::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView, Tail};
+pub(crate) use verify::LogCheck;

@@ -1,14 +1,43 @@
-//! One session.
+//! One session: it takes appends in the order of the calls, has them persisted, folds and publishes what was persisted,
+//! serves its subscribers, and answers.
+//!
+//! An append comes in by `entry`, as a [`Request`](in_flight::Request). The `actor` drives the `state`, which stamps it
+//! (`stamper`) and has it persisted; the answer comes back by `reply`, and `state/commit` folds, publishes (`published`),
+//! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `turn`, `context` (the host's own
+//! objects), `retry`, `snapshots`, and `residency`, `emptying` and `waking` for sessions that are not in memory.
+//!
+//! Invariants: nothing is folded, published or acknowledged before COMMIT has returned. A session's state is in its
+//! [`Entry`], never in its actor, so that an actor that dies takes nothing with it. Every append that was stamped is
+//! answered. No subscriber is waited for.
 
-pub(crate) mod actor;
-pub(crate) mod append;
-pub(crate) mod entry;
-pub(crate) mod in_flight;
-pub(crate) mod messages;
-pub(crate) mod published;
-pub(crate) mod residency;
-pub(crate) mod services;
-pub(crate) mod stamper;
-pub(crate) mod state;
-pub(crate) mod subscription;
-pub(crate) mod waking;
+mod actor;
+mod append;
+mod context;
+mod emptying;
+mod entry;
+mod in_flight;
+mod live;
+mod messages;
+mod permit;
+mod published;
+mod reply;
+mod residency;
+mod retry;
+mod services;
+mod snapshots;
+mod stamper;
+mod state;
+mod turn;
+mod waking;
+
+pub use actor::SessionActor;
+pub use append::{Append, Appended, Receipt};
+pub(crate) use entry::Entry;
+pub use live::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
+pub(crate) use messages::SubscribeStream;
+pub use messages::{CurrentView, EventsAfter, NextIds, Notify, Recovery, Subscribe, TakeOver, TakeTurn};
+pub(crate) use residency::Residency;
+pub(crate) use services::{OpenFlag, Services, SessionArbiters};
+pub(crate) use snapshots::Snapshots;
+pub(crate) use state::Task;
+pub use turn::TurnGuard;

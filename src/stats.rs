@@ -1,16 +1,16 @@
 //! What a store counts while it runs: always on, and cheap enough for that.
 
-mod counters;
 mod histogram;
+mod metrics;
 mod resident;
 
 use std::time::Duration;
 
 use crate::port::Upkeep;
 
-pub(crate) use counters::{Counters, Gauge};
 pub use histogram::Histogram;
-pub(crate) use resident::Resident;
+pub(crate) use metrics::{Gauge, Metrics};
+pub(crate) use resident::ResidentCount;
 
 /// What a store has done and met since it was opened, and what it has to do. [`Store::stats`](crate::Store::stats) takes it.
 ///

@@ -16,25 +16,25 @@ use std::sync::{Arc, Mutex};
 use actix::Addr;
 
 use crate::agent::Agent;
-use crate::blobs::actor::{BlobActor, GetBlob, PutBlob};
-use crate::commit::actor::{PersistActor, persist_one};
+use crate::blobs::{BlobActor, GetBlob, PutBlob};
+use crate::commit::{PersistActor, persist_one};
 use crate::config::StoreConfig;
 use crate::content::{Content, Json};
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
 use crate::port::{Epoch, LogMedium, LogMeta, Write, Written};
-use crate::replay::fold::Fold;
-use crate::replay::recovered::{Recovered, RecoveryReport};
-use crate::session::entry::Entry;
-use crate::session::services::Services;
+use crate::replay::Fold;
+use crate::replay::{Recovered, RecoveryReport};
+use crate::session::Entry;
+use crate::session::Services;
 use crate::sqlite::WalDamage;
 use crate::stats::Stats;
 use crate::store::salvage::Salvage;
-use crate::threads::workers::lock;
+use crate::threads::lock;
 
 use closing::Closing;
-pub use session::{Session, StopOutcome};
+pub use session::Session;
 
 /// A store of sessions: the handle that a host opens once and clones freely.
 ///
@@ -78,16 +78,6 @@ pub(crate) struct StoreInner<M: SessionModel> {
     /// What the medium found when it was opened, of a type of its own.
     found: Option<Arc<dyn Any + Send + Sync>>,
     log: Arc<dyn LogMedium>,
-}
-
-impl Store<Agent> {
-    /// Opens a store of agent sessions.
-    ///
-    /// # Errors
-    /// Those of [`Store::open_model`].
-    pub async fn open(config: StoreConfig) -> Result<Self, Error> {
-        Self::open_model(config).await
-    }
 }
 
 impl<M: SessionModel> Store<M> {
@@ -236,7 +226,7 @@ impl<M: SessionModel> Store<M> {
         let page_events = self.0.services.config.page_events_max;
         let services = Arc::clone(&self.0.services);
         let read = self.0.services.recoveries.read(move |reader| {
-            let origin = services.snapshots.load::<M>(reader, &log, &services.counters);
+            let origin = services.snapshots.store.load::<M>(reader, &log, &services.metrics);
             let fold = Fold { session: &session, log, head: None, watch: &[], keys_max: 0, page_events };
             fold.run::<M>(reader, origin)
         });
@@ -345,7 +335,7 @@ impl<M: SessionModel> Store<M> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let sessions_open = lock(&self.0.registry).len() as u64;
-        Stats { sessions_open, upkeep: self.0.log.upkeep(), ..self.0.services.counters.look() }
+        Stats { sessions_open, upkeep: self.0.log.upkeep(), ..self.0.services.metrics.snapshot() }
     }
 
     /// Empties every session that nothing is being done with just now, and tells how many these were: for a host that is

@@ -1,7 +1,16 @@
-//! Threads.
+//! Threads, and the ways between them: pools of threads for what blocks, threads with an actix system of their own, the
+//! courier to an arbiter, guards against panics.
 
-pub(crate) mod courier;
-pub(crate) mod guard;
-pub(crate) mod host_thread;
-pub(crate) mod restart;
-pub(crate) mod workers;
+mod courier;
+mod guard;
+mod host_thread;
+mod pool;
+mod readers;
+mod restart;
+
+pub(crate) use courier::Courier;
+pub(crate) use guard::{Panicked, guarded};
+pub(crate) use host_thread::HostThread;
+pub(crate) use pool::{WorkerPool, lock};
+pub(crate) use readers::{ReaderSlot, Readers, Recoveries};
+pub use restart::Restart;

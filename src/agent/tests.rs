@@ -11,8 +11,9 @@ use crate::agent::{
     SessionInfo, SessionStatus, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage,
 };
 use crate::content::{Content, Json};
+use crate::event::Event;
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest, EventId, Timestamp};
-use crate::model::{Event, SessionModel};
+use crate::model::SessionModel;
 
 /// A session without a store: stamps, folds, and keeps its events.
 #[derive(Default)]

@@ -109,8 +109,8 @@ impl AgentView {
         let turns = self.turns.unfinished(Turn::is_running);
         let steps = self.steps.unfinished(Step::is_running);
         turns
-            .map(|(_, turn)| Unfinished { kind: "turn", id: turn.id.get() })
-            .chain(steps.map(|(_, step)| Unfinished { kind: "step", id: step.id.get() }))
+            .map(|(_, turn)| Unfinished::new("turn", turn.id.get()))
+            .chain(steps.map(|(_, step)| Unfinished::new("step", step.id.get())))
             .collect()
     }
 

@@ -9,9 +9,9 @@ use futures::channel::oneshot;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest};
 use crate::port::{BlobError, BlobStore, Put};
-use crate::stats::Counters;
-use crate::threads::restart::Restart;
-use crate::threads::workers::WorkerPool;
+use crate::stats::Metrics;
+use crate::threads::Restart;
+use crate::threads::WorkerPool;
 
 /// Serves the blobs of a store: global, content-addressed, immutable.
 ///
@@ -21,7 +21,7 @@ pub struct BlobActor {
     blobs: Arc<dyn BlobStore>,
     threads: Arc<WorkerPool<()>>,
     bytes_max: u64,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
 }
 
 impl BlobActor {
@@ -29,9 +29,9 @@ impl BlobActor {
         blobs: Arc<dyn BlobStore>,
         threads: Arc<WorkerPool<()>>,
         bytes_max: u64,
-        counters: Arc<Counters>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { blobs, threads, bytes_max, counters }
+        Self { blobs, threads, bytes_max, metrics }
     }
 
     /// Runs a call on a blob thread.
@@ -97,15 +97,15 @@ impl Handler<PutBlob> for BlobActor {
 
     fn handle(&mut self, PutBlob { bytes, kind }: PutBlob, _: &mut Context<Self>) -> Self::Result {
         let (size, limit) = (bytes.len() as u64, self.bytes_max);
-        let counters = Arc::clone(&self.counters);
+        let metrics = Arc::clone(&self.metrics);
         self.run(move |blobs| {
             if size > limit {
                 return Err(BlobError::TooLarge { size, limit }.into());
             }
             let Put { digest, existed, .. } = blobs.put(&bytes)?;
-            counters.blob_put(size);
+            metrics.blob_put(size);
             if existed {
-                counters.blob_deduplicated(size);
+                metrics.blob_deduplicated(size);
             }
             Ok(BlobRef { digest, bytes: size, kind, encoding: BlobEncoding::Plain })
         })

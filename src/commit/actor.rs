@@ -8,8 +8,8 @@ use futures::channel::oneshot;
 
 use crate::commit::group::{GroupWriter, Next, Pending, PersistError, Reply};
 use crate::port::{LogError, Write};
-use crate::stats::Counters;
-use crate::threads::restart::Restart;
+use crate::stats::Metrics;
+use crate::threads::Restart;
 
 /// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for a while by
 /// then, so this only lets the mailbox in.
@@ -20,15 +20,15 @@ const RETRY: Duration = Duration::from_millis(10);
 /// The only message that a host may send it is [`Restart`].
 pub struct PersistActor {
     writer: GroupWriter,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     flush_scheduled: bool,
     /// Since when another process keeps the group waiting.
     locked_out: Option<Instant>,
 }
 
 impl PersistActor {
-    pub(crate) fn new(writer: GroupWriter, counters: Arc<Counters>) -> Self {
-        Self { writer, counters, flush_scheduled: false, locked_out: None }
+    pub(crate) fn new(writer: GroupWriter, metrics: Arc<Metrics>) -> Self {
+        Self { writer, metrics, flush_scheduled: false, locked_out: None }
     }
 
     fn schedule(&mut self, context: &mut Context<Self>) {
@@ -100,13 +100,13 @@ impl Handler<Flush> for PersistActor {
         match (next, self.locked_out) {
             (Next::Retry, None) => {
                 log::warn!("another process holds the event log's lock: appends wait");
-                self.counters.lock_wait_began(begun);
+                self.metrics.lock_wait_began(begun);
                 self.locked_out = Some(begun);
             }
             (Next::Idle | Next::Flush, Some(since)) => {
                 let waited = since.elapsed();
                 log::warn!("another process held the event log's lock for {waited:?}");
-                self.counters.lock_wait_ended(waited);
+                self.metrics.lock_wait_ended(waited);
                 self.locked_out = None;
             }
             _ => {}

@@ -9,7 +9,7 @@ use crate::port::{
     Claim, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs, Write,
     Written,
 };
-use crate::stats::Counters;
+use crate::stats::Metrics;
 
 /// A write that waits for its commit, and who waits for it.
 pub(crate) struct Pending {
@@ -70,7 +70,7 @@ pub(crate) struct GroupWriter {
     reads: usize,
     incarnations: HashMap<LogKey, u64>,
     limits: GroupLimits,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     /// How many writes ever came.
     received: u64,
     closed: bool,
@@ -87,7 +87,7 @@ impl GroupWriter {
         medium: Arc<dyn LogMedium>,
         ownership: Arc<dyn Ownership>,
         limits: GroupLimits,
-        counters: Arc<Counters>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, LogError> {
         let log = Some(medium.writer()?);
         Ok(Self {
@@ -98,7 +98,7 @@ impl GroupWriter {
             reads: 0,
             incarnations: HashMap::new(),
             limits,
-            counters,
+            metrics,
             received: 0,
             closed: false,
         })
@@ -107,8 +107,8 @@ impl GroupWriter {
     /// Queues a write. It is answered by a later flush.
     pub(crate) fn push(&mut self, pending: Pending) {
         if let Write::Register { .. } = &pending.write {
-            // Counted here, since whoever sends one may give up before it arrives.
-            self.counters.write_sent();
+            // Permit here, since whoever sends one may give up before it arrives.
+            self.metrics.write_sent();
         }
         self.received += 1;
         self.enqueue(pending);
@@ -138,7 +138,7 @@ impl GroupWriter {
 
     /// What came and does not wait any more was answered.
     fn count_answered(&self) {
-        self.counters.writes_answered(self.received.saturating_sub(self.pending.len() as u64));
+        self.metrics.writes_answered(self.received.saturating_sub(self.pending.len() as u64));
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -187,7 +187,7 @@ impl GroupWriter {
         match committed {
             Ok(answers) => {
                 let (appends, events) = appended(&writes, &answers);
-                self.counters.group_committed(begun.elapsed(), appends, events);
+                self.metrics.group_committed(begun.elapsed(), appends, events);
                 for ((_, reply), answer) in waiting.into_iter().zip(answers) {
                     reply(answer.map_err(PersistError::Refused));
                 }
@@ -203,7 +203,7 @@ impl GroupWriter {
             }
             Err(CommitError::NotWritten(error)) => {
                 log::error!("a group was rolled back: {error}");
-                self.counters.group_failed();
+                self.metrics.group_failed();
                 if matches!(error, LogError::DiskFull) {
                     self.log = Some(log);
                 }
@@ -212,7 +212,7 @@ impl GroupWriter {
             }
             Err(CommitError::Unknown(error)) => {
                 log::error!("a commit failed, the event log is opened again: {error}");
-                self.counters.group_failed();
+                self.metrics.group_failed();
                 // This connection may hold pages that never reached the disk: it is never used again.
                 drop(log);
                 let (writes, waiting) = self.put_reads_back(writes, waiting);

@@ -7,8 +7,8 @@ use crate::codec;
 use crate::id::Digest;
 use crate::port::{BlobError, BlobListing, BlobStore, Put};
 
-/// More threads would wait for one lock.
-const CONCURRENCY: usize = 2;
+/// As many as files are served well with, so that a store in memory behaves as one on a directory does.
+const CONCURRENCY: usize = 8;
 
 /// The blobs of one memory disk. Stores that share it see each other's blobs, as stores on one directory do.
 pub(crate) type MemoryBlobMap = Arc<Mutex<HashMap<Digest, Arc<[u8]>>>>;

@@ -11,9 +11,9 @@ use crate::port::StoredRow;
 use crate::port::{Head, LogMeta, LogReader};
 use crate::replay::key_index::{KeyFilter, KeyIndex};
 use crate::replay::read_ahead::Pages;
-use crate::replay::record::{corrupt, decode_unguarded, open_record, panicked};
+use crate::replay::record::{Decoded, corrupt, decode_unguarded, open_record, panicked};
 use crate::replay::recovered::{Condition, Recovered};
-use crate::threads::guard::guarded;
+use crate::threads::guarded;
 
 /// How a log is folded.
 pub(crate) struct Fold<'a> {
@@ -155,7 +155,10 @@ impl<M: SessionModel> State<M> {
         let folded = catch_unwind(AssertUnwindSafe(|| {
             let event = decode_unguarded::<M>(session, stored, schema, body)?;
             decoded = true;
-            M::apply_owned(&mut self.view, event);
+            match event {
+                Decoded::Model(event) => M::apply_owned(&mut self.view, event),
+                Decoded::Own(_) => {}
+            }
             Ok(())
         }));
         match folded {

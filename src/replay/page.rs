@@ -1,10 +1,9 @@
 //! Pages of events, as hosts read them and as a fold reads them.
 
-use std::sync::Arc;
-
 use crate::error::Error;
+use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
-use crate::model::{Event, SessionModel};
+use crate::model::SessionModel;
 use crate::port::StoredPage;
 use crate::port::{Head, LogError, LogMeta, LogReader};
 use crate::replay::record::{check, corrupt, decode};
@@ -30,7 +29,7 @@ pub(crate) fn read(
 /// Some events of a log, in order.
 pub struct EventPage<M: SessionModel> {
     /// The events after the one that was asked for.
-    pub events: Vec<Arc<Event<M>>>,
+    pub events: Vec<LogEvent<M>>,
     /// Whether more may follow: ask again after the last of these.
     pub more: bool,
 }
@@ -66,7 +65,7 @@ pub(crate) fn read_page<M: SessionModel>(
     }
     for stored in stored.rows() {
         match check(session, &head, stored).and_then(|_| decode(session, stored)) {
-            Ok(event) => events.push(Arc::new(event)),
+            Ok(event) => events.push(event),
             Err(error) if events.is_empty() => return Err(error),
             Err(_) => break,
         }

@@ -1,12 +1,14 @@
 //! One stored event: held against the one before it, and decoded.
 
 use std::panic::catch_unwind;
+use std::sync::Arc;
 
 use crate::codec;
 use crate::codec::RecordHeader;
 use crate::error::{Error, ErrorKind};
+use crate::event::{Event, LogEvent, OwnBody, OwnEvent};
 use crate::id::{EventId, SessionId};
-use crate::model::{DecodeError, Event, SessionModel};
+use crate::model::{DecodeError, SessionModel};
 use crate::port::Head;
 use crate::port::StoredRow;
 
@@ -26,34 +28,41 @@ pub(crate) fn open_record<'a>(session: &SessionId, stored: StoredRow<'a>) -> Res
     codec::decode_record(stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))
 }
 
-/// Decodes a stored event.
-pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: StoredRow<'_>) -> Result<Event<M>, Error> {
-    let (header, body) = open_record(session, stored)?;
-    decode_body(session, stored, header.schema, body)
+/// A stored event, decoded: of the session model, or foldlog's own.
+pub(crate) enum Decoded<M: SessionModel> {
+    Model(Event<M>),
+    Own(OwnEvent),
 }
 
-/// Decodes the body of a stored event whose record is open already.
-fn decode_body<M: SessionModel>(
-    session: &SessionId,
-    stored: StoredRow<'_>,
-    schema: u16,
-    body: &[u8],
-) -> Result<Event<M>, Error> {
-    catch_unwind(|| decode_unguarded(session, stored, schema, body)).unwrap_or_else(|_| Err(panicked(session, stored)))
+impl<M: SessionModel> From<Decoded<M>> for LogEvent<M> {
+    fn from(decoded: Decoded<M>) -> Self {
+        match decoded {
+            Decoded::Model(event) => Self::Model(Arc::new(event)),
+            Decoded::Own(event) => Self::Own(Arc::new(event)),
+        }
+    }
+}
+
+/// Decodes a stored event.
+pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: StoredRow<'_>) -> Result<LogEvent<M>, Error> {
+    let (header, body) = open_record(session, stored)?;
+    catch_unwind(|| decode_unguarded(session, stored, header.schema, body))
+        .unwrap_or_else(|_| Err(panicked(session, stored)))
+        .map(Into::into)
 }
 
 pub(crate) fn panicked(session: &SessionId, stored: StoredRow<'_>) -> Error {
     corrupt(session, stored.id, "decode panicked".to_owned())
 }
 
-/// The model's `decode` may panic.
+/// Decodes the body of a stored event whose record is open already. The session model's `decode` may panic.
 pub(crate) fn decode_unguarded<M: SessionModel>(
     session: &SessionId,
     stored: StoredRow<'_>,
     schema: u16,
     body: &[u8],
-) -> Result<Event<M>, Error> {
-    let body = M::decode(stored.event_type, schema, body).map_err(|error| match error {
+) -> Result<Decoded<M>, Error> {
+    let failed = |error| match error {
         DecodeError::Unknown => Error::from(ErrorKind::NewerRecord {
             session: session.clone(),
             event: stored.id,
@@ -61,14 +70,19 @@ pub(crate) fn decode_unguarded<M: SessionModel>(
             schema,
         }),
         DecodeError::Malformed { reason } => corrupt(session, stored.id, reason),
-    })?;
+    };
+    if OwnBody::is_type(stored.event_type) {
+        let body = OwnBody::decode(stored.event_type, schema, body).map_err(failed)?;
+        return Ok(Decoded::Own(OwnEvent::new(stored.id, stored.at, body)));
+    }
+    let body = M::decode(stored.event_type, schema, body).map_err(failed)?;
     // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
     let event_type = M::event_type(&body);
     if schema == M::SCHEMA && event_type != stored.event_type {
         let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
         return Err(corrupt(session, stored.id, reason));
     }
-    Ok(Event::new(stored.id, stored.at, body))
+    Ok(Decoded::Model(Event::new(stored.id, stored.at, body)))
 }
 
 pub(crate) fn corrupt(session: &SessionId, event: EventId, reason: String) -> Error {

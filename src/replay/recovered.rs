@@ -10,7 +10,7 @@ use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, Unfinished, View};
 use crate::port::{Head, LogMeta};
 use crate::replay::key_index::KeyIndex;
-use crate::replay::snapshot::policy::Tail;
+use crate::replay::snapshot::Tail;
 
 /// Whether a session can be appended to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,5 +1,9 @@
-//! Stored views: when one is due, its bytes, and where they are kept.
+//! Stored views: when one is due (`policy`), its bytes (`file`), and where they are kept and found again (`store`).
 
-pub(crate) mod file;
-pub(crate) mod policy;
-pub(crate) mod store;
+mod file;
+mod policy;
+mod store;
+
+pub use policy::SnapshotPolicy;
+pub(crate) use policy::Tail;
+pub(crate) use store::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView};

@@ -1,48 +1,47 @@
-//! The actor of one session: its mailbox is the per-session lock. It only drives [`SessionState`].
-//!
-//! [`SessionState`]: crate::session::state::SessionState
+//! The actor of one session: its mailbox is the session's lock. It only drives [`SessionState`], and performs what that
+//! asks of others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::blobs::actor::EnsureDurable;
-use crate::commit::group::PersistError;
+use super::append::{Append, Appended};
+use super::entry::Entry;
+use super::live::Source;
+use super::reply::{Answer, Answered, ReplyTo};
+use super::retry::repeat;
+use super::state::{CloseReply, Effect, Env, SessionState, Task};
+use super::waking::fold_log;
+use crate::blobs::EnsureDurable;
 use crate::error::Error;
-use crate::id::EventId;
+use crate::id::AppendKey;
 use crate::model::SessionModel;
-use crate::port::{Claim, LogError, Write, Written};
-use crate::replay::recovered::Recovered;
-use crate::replay::snapshot::store::{NewSnapshot, SnapshotOutcome};
-use crate::session::append::{Append, Appended, repeat};
-use crate::session::entry::Entry;
-use crate::session::state::{Effect, Env, SessionState, Task};
-use crate::session::subscription::Source;
-use crate::session::waking::fold_log;
-use crate::threads::courier::Courier;
-use crate::threads::guard::guarded;
-use crate::threads::restart::Restart;
-use crate::threads::workers::{ReaderSlot, lock};
+use crate::port::{Epoch, LogError, Write};
+use crate::replay::NewSnapshot;
+use crate::session::live::Subscriber;
+use crate::threads::{Courier, ReaderSlot, Restart, guarded, lock};
 
 /// The actor of one session. Its mailbox is the session's lock: it stamps, sends to the persist actor, and folds,
 /// publishes and replies only after the commit.
 ///
-/// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`], [`CurrentView`],
-/// [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`] and [`Restart`].
+/// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`],
+/// [`CurrentView`](crate::CurrentView), [`EventsAfter`](crate::EventsAfter), [`NextIds`](crate::NextIds),
+/// [`Notify`](crate::Notify), [`Subscribe`](crate::Subscribe), [`TakeTurn`](crate::TakeTurn),
+/// [`TakeOver`](crate::TakeOver), [`Recovery`](crate::Recovery) and [`Restart`].
 pub struct SessionActor<M: SessionModel> {
-    pub(crate) entry: Arc<Entry<M>>,
+    pub(super) entry: Arc<Entry<M>>,
     courier: Courier,
 }
 
 impl<M: SessionModel> SessionActor<M> {
-    /// `courier` leads to the arbiter that it is started on.
-    pub(crate) fn new(entry: Arc<Entry<M>>, courier: Courier) -> Self {
+    /// `courier` leads to the arbiter that the actor is started on.
+    pub(super) fn new(entry: Arc<Entry<M>>, courier: Courier) -> Self {
         Self { entry, courier }
     }
 
-    /// Runs one step of the state, and sends what it asks for.
-    pub(crate) fn step(&mut self, context: &mut Context<Self>, step: impl FnOnce(&mut SessionState<M>, &Env<'_>)) {
+    /// Runs one step of the state, and performs what it asks for.
+    pub(super) fn step(&mut self, context: &mut Context<Self>, step: impl FnOnce(&mut SessionState<M>, &Env<'_>)) {
         let entry = Arc::clone(&self.entry);
         entry.touch();
         let guarded = catch_unwind(AssertUnwindSafe(|| {
@@ -51,7 +50,7 @@ impl<M: SessionModel> SessionActor<M> {
                 now: services.config.clock.now(),
                 config: &services.config,
                 blobs: &*services.blobs,
-                counters: &services.counters,
+                metrics: &services.metrics,
                 store_closes: services.check_open().is_err(),
             };
             let mut state = lock(&entry.state);
@@ -65,7 +64,7 @@ impl<M: SessionModel> SessionActor<M> {
             services.residency.look();
         }));
         if guarded.is_err() {
-            // A bug of the model or of ours. The log knows what is true: start again from there.
+            // A bug of the session model or of ours. The log knows what is true: start again from there.
             log::error!("a session's step panicked: it is recovered from the log");
             context.stop();
         }
@@ -73,156 +72,102 @@ impl<M: SessionModel> SessionActor<M> {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "the order of the writes is the order of the log; appends in flight are counted"
+        reason = "questions to the blob actor are counted: each is of an append in flight"
     )]
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
-        // One for each question: dropped without an answer, it says so.
-        let back = || {
+        // One for each question.
+        let reply_to = || {
             let (entry, courier) = (Arc::clone(&self.entry), Some(self.courier.clone()));
-            Way::new(entry, context.address(), courier, incarnation)
+            ReplyTo::new(entry, context.address(), courier, incarnation)
         };
         match effect {
             Effect::Persist { last, write } => {
-                let back = back();
-                let reply = Box::new(move |answer: Result<Written, PersistError>| {
-                    back.send(Answered::Persisted { last, result: answer });
-                });
+                let reply_to = reply_to();
+                let reply = Box::new(move |result| reply_to.send(Answered::Persisted { last, result }));
                 services.persist(write, incarnation, reply);
             }
             Effect::Fence { claim } => {
                 let write = Write::Fence { log: self.entry.log, claim };
-                let back = back();
-                let reply = Box::new(move |result| back.send(Answered::Fenced { claim, result }));
+                let reply_to = reply_to();
+                let reply = Box::new(move |result| reply_to.send(Answered::Fenced { claim, result }));
                 services.persist(write, incarnation, reply);
             }
-            Effect::Recover { head, watch } => fold_log(back(), head, watch),
+            Effect::Recover { head, watch } => fold_log(reply_to(), head, watch),
             Effect::Resident => self.entry.enter_ring(),
             Effect::TakeSnapshot { epoch, head, view, keys } => {
                 let new = NewSnapshot { log: self.entry.log, epoch, head, view, keys };
-                let (bytes_max, back) = (services.config.snapshots.bytes_max, back());
-                let (persist, counters) = (services.persist.clone(), Arc::clone(&services.counters));
-                let reply = move |outcome| back.send(Answered::SnapshotTaken(outcome));
-                services.snapshots.take(new, bytes_max, persist, counters, reply);
+                let (bytes_max, reply_to) = (services.config.snapshots.bytes_max, reply_to());
+                let (persist, metrics) = (services.persist.clone(), Arc::clone(&services.metrics));
+                let reply = move |outcome| reply_to.send(Answered::SnapshotTaken(outcome));
+                services.snapshots.take(new, bytes_max, persist, metrics, reply);
             }
             Effect::CheckRefs { digests } => {
-                let back = back();
-                let reply = Box::new(move |result| back.send(Answered::RefsChecked(result)));
+                let reply_to = reply_to();
+                let reply = Box::new(move |result| reply_to.send(Answered::RefsChecked(result)));
                 services.blob.do_send(EnsureDurable { digests, reply });
             }
-            Effect::FindKey { key } => {
-                let log = self.entry.log.key;
-                self.read(back(), move |slot| {
-                    // Guarded, since a question without an answer means that the store is closed.
-                    let found = guarded("search for a key", || slot.read(|reader| reader.find_key(log, &key)));
-                    let panicked = |_| Err(LogError::Io("the search for an append key panicked".to_owned()));
-                    let found = found.unwrap_or_else(panicked);
-                    Answered::KeyFound(found.map(|found| found.map(|event| event.id)).map_err(Error::from))
-                });
-            }
+            Effect::FindKey { key } => self.find_key(reply_to(), key),
             Effect::Repeat { first, request } => {
                 repeat(&services.readers, self.entry.id.clone(), self.entry.log, first, request);
             }
-            Effect::Close { release, subscribers, done } => {
-                for subscriber in &subscribers {
-                    subscriber.end(Box::new(|| ()));
-                }
-                // A store that closes gives up all of its logs at once, with its owner's lock.
-                match release.filter(|_| services.check_open().is_ok()) {
-                    None => {
-                        self.entry.mark_closed();
-                        done(subscribers);
-                    }
-                    Some(epoch) => {
-                        let write = Write::Release { log: self.entry.log.key, epoch };
-                        // Should it fail, the log stays this store's, until the store closes.
-                        let entry = Arc::clone(&self.entry);
-                        let reply = Box::new(move |_| {
-                            // Before anyone is told.
-                            entry.mark_closed();
-                            done(subscribers);
-                        });
-                        // Ahead of whatever an opener sends who finds the session closed.
-                        services.persist(write, incarnation, reply);
-                        self.entry.mark_closed();
-                    }
-                }
+            Effect::Close { release, subscribers, done } => self.close(release, subscribers, done, incarnation),
+        }
+    }
+
+    /// Searches the log for an append key, on a reader thread. The readers of a store that is closed take nothing.
+    fn find_key(&self, reply_to: ReplyTo<M>, key: AppendKey) {
+        let log = self.entry.log.key;
+        let submitted = self.entry.services.readers.submit_urgent(move |slot: &mut ReaderSlot| {
+            // Guarded, since a question without an answer means that the store is closed.
+            let found = guarded("search for a key", || slot.read(|reader| reader.find_key(log, &key)));
+            let panicked = |_| Err(LogError::Io("the search for an append key panicked".to_owned()));
+            let found = found.unwrap_or_else(panicked);
+            reply_to.send(Answered::KeyFound(found.map(|found| found.map(|event| event.id)).map_err(Error::from)));
+        });
+        if submitted.is_err() {
+            log::debug!("a key was to be searched for in a store that is closed");
+        }
+    }
+
+    fn close(
+        &self,
+        release: Option<Epoch>,
+        subscribers: Vec<Arc<Subscriber<M>>>,
+        done: CloseReply<M>,
+        incarnation: u64,
+    ) {
+        for subscriber in &subscribers {
+            subscriber.end(Box::new(|| ()));
+        }
+        let services = &self.entry.services;
+        // A store that closes gives up all of its logs at once, with its ownership.
+        match release.filter(|_| services.check_open().is_ok()) {
+            None => {
+                self.entry.mark_closed();
+                done(subscribers);
+            }
+            Some(epoch) => {
+                let write = Write::Release { log: self.entry.log.key, epoch };
+                // Should it fail, the log stays this store's, until the store closes.
+                let entry = Arc::clone(&self.entry);
+                let reply = Box::new(move |_| {
+                    // Before anyone is told.
+                    entry.mark_closed();
+                    done(subscribers);
+                });
+                // Ahead of whatever an opener sends who finds the session closed.
+                services.persist(write, incarnation, reply);
+                self.entry.mark_closed();
             }
         }
     }
 
-    /// Runs a short read on a reader thread and sends its answer back. The readers of a store that is closed take nothing.
-    fn read(&self, back: Way<M>, read: impl FnOnce(&mut ReaderSlot) -> Answered<M> + Send + 'static) {
-        let submitted = self.entry.services.readers.submit_urgent(move |slot| back.send(read(slot)));
-        if submitted.is_err() {
-            log::debug!("a session was to be read in a store that is closed");
-        }
-    }
-
-    pub(crate) fn source(&self) -> Source {
+    /// Where a subscriber of this session catches up from.
+    pub(super) fn source(&self) -> Source {
         let services = &self.entry.services;
-        let (readers, counters) = (services.readers.clone(), Arc::clone(&services.counters));
-        Source { session: self.entry.id.clone(), log: self.entry.log, readers, counters }
-    }
-}
-
-/// The way back to the actor that asked, or to the one that took its place.
-pub(crate) struct Way<M: SessionModel> {
-    pub(crate) entry: Arc<Entry<M>>,
-    address: Addr<SessionActor<M>>,
-    /// `None` where no arbiter is known: the actor is woken for this answer alone.
-    courier: Option<Courier>,
-    pub(crate) incarnation: u64,
-    gone: bool,
-}
-
-impl<M: SessionModel> Way<M> {
-    pub(crate) fn new(
-        entry: Arc<Entry<M>>,
-        address: Addr<SessionActor<M>>,
-        courier: Option<Courier>,
-        incarnation: u64,
-    ) -> Self {
-        Self { entry, address, courier, incarnation, gone: false }
-    }
-
-    pub(crate) fn send(mut self, answer: Answered<M>) {
-        self.go(answer);
-    }
-
-    fn go(&mut self, answer: Answered<M>) {
-        self.gone = true;
-        let (entry, incarnation) = (Arc::clone(&self.entry), self.incarnation);
-        let answer = Answer { entry, incarnation, answer: Some(answer) };
-        let letter = Letter { address: self.address.clone(), answer: Some(answer) };
-        match &self.courier {
-            Some(courier) => courier.send(move || drop(letter)),
-            None => drop(letter),
-        }
-    }
-}
-
-/// Goes into the actor's mailbox when it is dropped: by its courier, or with it. An arbiter that ends may drop the courier
-/// ahead of the actor, which is connected still and would hear nothing of it.
-struct Letter<M: SessionModel> {
-    address: Addr<SessionActor<M>>,
-    answer: Option<Answer<M>>,
-}
-
-impl<M: SessionModel> Drop for Letter<M> {
-    #[expect(clippy::disallowed_methods, reason = "one answer for each question, and the questions are counted")]
-    fn drop(&mut self) {
-        if let Some(answer) = self.answer.take() {
-            self.address.do_send(answer);
-        }
-    }
-}
-
-impl<M: SessionModel> Drop for Way<M> {
-    fn drop(&mut self) {
-        if !self.gone {
-            self.go(Answered::Lost);
-        }
+        let (readers, metrics) = (services.readers.clone(), Arc::clone(&services.metrics));
+        Source { session: self.entry.id.clone(), log: self.entry.log, readers, metrics }
     }
 }
 
@@ -262,7 +207,7 @@ impl<M: SessionModel> Handler<Append<M>> for SessionActor<M> {
 /// A task that was admitted on the caller's thread.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Accept<M: SessionModel>(pub(crate) Task<M>);
+pub(super) struct Accept<M: SessionModel>(pub(super) Task<M>);
 
 impl<M: SessionModel> Handler<Accept<M>> for SessionActor<M> {
     // The answer goes over the task's own channel, so that dropping a future cancels nothing.
@@ -273,47 +218,11 @@ impl<M: SessionModel> Handler<Accept<M>> for SessionActor<M> {
     }
 }
 
-/// An answer to an [`Effect`], with the incarnation that asked.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Answer<M: SessionModel> {
-    entry: Arc<Entry<M>>,
-    incarnation: u64,
-    answer: Option<Answered<M>>,
-}
-
-impl<M: SessionModel> Drop for Answer<M> {
-    fn drop(&mut self) {
-        if self.answer.is_some() {
-            // Its arbiter died before or after it was sent: the actor that takes its place asks again, and answers what
-            // was in flight. A session that is closed has nothing in flight.
-            drop(self.entry.address());
-        }
-    }
-}
-
-pub(crate) enum Answered<M: SessionModel> {
-    Persisted {
-        last: EventId,
-        result: Result<Written, PersistError>,
-    },
-    Fenced {
-        claim: Claim,
-        result: Result<Written, PersistError>,
-    },
-    Recovered(Box<Result<Recovered<M>, Error>>),
-    RefsChecked(Result<(), Error>),
-    KeyFound(Result<Option<EventId>, Error>),
-    SnapshotTaken(SnapshotOutcome),
-    /// Whoever was asked is gone.
-    Lost,
-}
-
 impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
     type Result = ();
 
     fn handle(&mut self, mut answer: Answer<M>, context: &mut Context<Self>) {
-        let (Some(answered), incarnation) = (answer.answer.take(), answer.incarnation) else { return };
+        let (Some(answered), incarnation) = (answer.take(), answer.incarnation) else { return };
         self.step(context, |state, env| {
             // One that was asked before a restart: the log has told since.
             if incarnation != state.incarnation() {

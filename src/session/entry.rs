@@ -1,67 +1,43 @@
-//! A session's place in the registry: what outlives its actor, and what handles find it by.
+//! A session's entry in the registry: what outlives its actor, and what handles find the actor by.
 
-use std::any::{Any, TypeId};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use actix::prelude::*;
-use futures::channel::oneshot;
 
+use super::actor::{Accept, SessionActor};
+use super::append::{Append, Receipt};
+use super::context::HostContext;
+use super::emptying::Residence;
+use super::in_flight::Request;
+use super::permit::{InFlightCount, Permit};
+use super::published::Published;
+use super::services::Services;
+use super::state::{SessionState, Task};
+use super::turn::TurnFlag;
 use crate::error::{Error, ErrorKind};
+use crate::event::OwnBody;
 use crate::id::{EventId, SessionId};
-use crate::model::{SessionModel, Turns};
-use crate::port::{Claim, Epoch, LogMeta};
-use crate::replay::page::{EventPage, read_page};
-use crate::replay::recovered::Condition;
-use crate::session::actor::{Accept, SessionActor};
-use crate::session::append::{Append, Counted, Flights, Receipt, Request};
-use crate::session::messages::Recovery;
-use crate::session::published::Published;
-use crate::session::services::Services;
-use crate::session::state::{ClaimTask, SessionState, Task};
-use crate::threads::guard::guarded;
-use crate::threads::workers::lock;
+use crate::model::SessionModel;
+use crate::port::{Epoch, LogMeta};
+use crate::replay::{Condition, EventPage, read_page};
+use crate::threads::{guarded, lock};
 
-/// Types of foldlog's own events, which are the same for every model.
-const RESERVED_TYPES: &str = "foldlog.";
-
+/// See the module.
 pub(crate) struct Entry<M: SessionModel> {
     pub(crate) id: SessionId,
     pub(crate) log: LogMeta,
     pub(crate) services: Arc<Services>,
-    pub(crate) state: Mutex<SessionState<M>>,
+    pub(super) state: Mutex<SessionState<M>>,
     published: Arc<Published<M>>,
     address: RwLock<Address<M>>,
-    in_flight: Arc<Flights>,
-    turn_taken: AtomicBool,
-    /// Whether anybody has called since the residency asked last.
-    pub(crate) used: AtomicBool,
-    /// Whether the residency knows it.
-    pub(crate) in_ring: AtomicBool,
-    context: Mutex<Context>,
-    /// Held while the session is being stopped, so that two who stop it do not both say so.
-    pub(crate) stopping: futures::lock::Mutex<()>,
+    in_flight: Arc<InFlightCount>,
+    pub(super) turn: TurnFlag,
+    pub(super) residence: Residence,
+    pub(crate) context: HostContext,
 }
 
-/// The host's own objects, one of each type.
-type Context = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
-
-/// An actor that an arbiter was asked to start. An arbiter that is just stopping takes it and never does.
-struct Starting<M: SessionModel>(Option<Arc<Entry<M>>>);
-
-impl<M: SessionModel> Drop for Starting<M> {
-    fn drop(&mut self) {
-        if let Some(entry) = self.0.take() {
-            let services = Arc::clone(&entry.services);
-            // On another thread: whoever asked may hold the lock on the address. A store that has closed its readers
-            // has its sessions answered by the persist actor's last word.
-            drop(services.readers.submit(move |_| entry.abandon_unless_served()));
-        }
-    }
-}
-
+/// Where the session's actor is.
 enum Address<M: SessionModel> {
     Live(Addr<SessionActor<M>>),
     /// Not started yet.
@@ -78,7 +54,7 @@ impl<M: SessionModel> Entry<M> {
         services: &Arc<Services>,
     ) -> Result<Arc<Self>, Error> {
         let keys_max = services.config.append_keys_max;
-        let state = SessionState::new(id.clone(), log, owned, keys_max, &services.counters);
+        let state = SessionState::new(id.clone(), log, owned, keys_max, &services.metrics);
         let entry = Arc::new(Self {
             id,
             log,
@@ -86,12 +62,10 @@ impl<M: SessionModel> Entry<M> {
             published: Arc::clone(state.published()),
             state: Mutex::new(state),
             address: RwLock::new(Address::None),
-            in_flight: Arc::new(Flights::new(Arc::clone(&services.counters))),
-            turn_taken: AtomicBool::new(false),
-            used: AtomicBool::new(false),
-            in_ring: AtomicBool::new(false),
-            context: Mutex::default(),
-            stopping: futures::lock::Mutex::default(),
+            in_flight: Arc::new(InFlightCount::new(Arc::clone(&services.metrics))),
+            turn: TurnFlag::default(),
+            residence: Residence::default(),
+            context: HostContext::default(),
         });
         entry.address()?;
         if owned.is_some() {
@@ -100,19 +74,62 @@ impl<M: SessionModel> Entry<M> {
         Ok(entry)
     }
 
-    pub(crate) fn published(&self) -> &Published<M> {
+    pub(super) fn published(&self) -> &Published<M> {
         &self.published
-    }
-
-    /// Notes that somebody calls. Only the first call after the residency has looked writes.
-    pub(crate) fn touch(&self) {
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
     }
 
     pub(crate) fn condition(&self) -> Arc<Condition> {
         self.published.condition()
+    }
+
+    /// Checks an append as far as the caller's thread can.
+    pub(crate) fn admit(&self, append: Append<M>) -> Result<(Task<M>, Receipt<M>), Error> {
+        let asked = Instant::now();
+        self.services.check_open()?;
+        let limit = self.services.config.batch_events_max;
+        if append.bodies.len() > limit {
+            let (size, limit) = (append.bodies.len() as u64, limit as u64);
+            return Err(ErrorKind::TooLarge { what: "batch", unit: "events", size, limit }.into());
+        }
+        for body in &append.bodies {
+            let check = || {
+                let event_type = M::event_type(body);
+                if OwnBody::is_type(event_type) {
+                    return Err(format!("event type {event_type} is reserved"));
+                }
+                M::check(body)
+            };
+            guarded("event_type or check", check)
+                .unwrap_or_else(|panicked| Err(panicked.to_string()))
+                .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
+        }
+        let permit = self.permit().inspect_err(|_| self.services.metrics.append_busy())?;
+        let (request, receipt) = Request::new(append, self.id.clone(), asked, permit);
+        Ok((Task::Append(request), receipt))
+    }
+
+    /// Counts one more thing in flight.
+    pub(crate) fn permit(&self) -> Result<Permit, Error> {
+        let limit = self.services.config.session_in_flight_max;
+        Permit::take(&self.in_flight, limit)
+            .ok_or_else(|| ErrorKind::Busy { what: "queue of appends in flight", limit: limit as u64 }.into())
+    }
+
+    /// Hands the session a task, which takes its place in the session's order at this call.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the order of the calls is the order of the log; callers are counted"
+    )]
+    pub(crate) fn tell(self: &Arc<Self>, task: Task<M>) -> Result<(), Error> {
+        self.touch();
+        if let Address::Live(address) = &*self.address.read().unwrap_or_else(PoisonError::into_inner)
+            && address.connected()
+        {
+            address.do_send(Accept(task));
+            return Ok(());
+        }
+        self.address()?.do_send(Accept(task));
+        Ok(())
     }
 
     /// The live actor. One whose arbiter has died is started anew on another, and recovers.
@@ -128,10 +145,10 @@ impl<M: SessionModel> Entry<M> {
             Address::Live(address) if address.connected() => return Ok(address.clone()),
             Address::Live(_) | Address::None => {}
         }
-        for seat in self.services.seats_in_turn() {
-            let courier = seat.courier.clone();
+        for arbiter in self.services.arbiters_in_turn() {
+            let courier = arbiter.courier.clone();
             let mut starting = Starting(Some(Arc::clone(self)));
-            let address = Supervisor::start_in_arbiter(&seat.arbiter, move |_| {
+            let address = Supervisor::start_in_arbiter(&arbiter.handle, move |_| {
                 let entry = starting.0.take();
                 // The closure is an `FnOnce`, and only its drop takes the entry otherwise.
                 SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")), courier)
@@ -150,12 +167,12 @@ impl<M: SessionModel> Entry<M> {
 
     /// Answers what is in flight, if no actor is there to do it.
     fn abandon_unless_served(&self) {
-        let served = match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
+        let is_served = match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
             Address::Live(address) => address.connected(),
             Address::None => false,
             Address::Closed => true,
         };
-        if !served {
+        if !is_served {
             lock(&self.state).abandon();
         }
     }
@@ -168,6 +185,20 @@ impl<M: SessionModel> Entry<M> {
         }
     }
 
+    /// Why a call finds the session closed.
+    pub(crate) fn closed(&self) -> Error {
+        match self.services.check_open() {
+            Err(error) => error,
+            Ok(()) => ErrorKind::SessionClosed { session: self.id.clone() }.into(),
+        }
+    }
+
+    /// Lets go of the actor, which ends once nobody else holds its address, and of the host's context.
+    pub(super) fn mark_closed(&self) {
+        *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed;
+        self.context.clear();
+    }
+
     /// Reads a page of the log.
     pub(crate) async fn events_after(
         self: Arc<Self>,
@@ -178,159 +209,18 @@ impl<M: SessionModel> Entry<M> {
         let events_max = events_max.clamp(1, services.config.page_events_max);
         services.readers.read(move |reader| read_page(reader, &self.id, self.log, after, events_max)).await
     }
-
-    fn closed(&self) -> Error {
-        match self.services.check_open() {
-            Err(error) => error,
-            Ok(()) => ErrorKind::SessionClosed { session: self.id.clone() }.into(),
-        }
-    }
-
-    /// Hands the session a task, which takes its place in the session's order now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the order of the calls is the order of the log; callers are counted"
-    )]
-    pub(crate) fn tell(self: &Arc<Self>, task: Task<M>) -> Result<(), Error> {
-        self.touch();
-        if let Address::Live(address) = &*self.address.read().unwrap_or_else(PoisonError::into_inner)
-            && address.connected()
-        {
-            address.do_send(Accept(task));
-            return Ok(());
-        }
-        self.address()?.do_send(Accept(task));
-        Ok(())
-    }
-
-    /// Lets go of the actor, which ends once nobody else holds its address, and of the host's context.
-    pub(crate) fn mark_closed(&self) {
-        *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed;
-        // Dropped without the lock: it is the host's code, and may hold a handle of this session.
-        let context = std::mem::take(&mut *lock(&self.context));
-        drop(context);
-    }
-
-    /// Counts one more thing in flight.
-    pub(crate) fn enter(&self) -> Result<Counted, Error> {
-        let limit = self.services.config.session_in_flight_max;
-        Counted::enter(&self.in_flight, limit)
-            .ok_or_else(|| ErrorKind::Busy { what: "queue of appends in flight", limit: limit as u64 }.into())
-    }
-
-    /// Checks an append as far as the caller's thread can.
-    pub(crate) fn admit(&self, append: Append<M>) -> Result<(Task<M>, Receipt<M>), Error> {
-        let asked = Instant::now();
-        self.services.check_open()?;
-        let limit = self.services.config.batch_events_max;
-        if append.bodies.len() > limit {
-            let (size, limit) = (append.bodies.len() as u64, limit as u64);
-            return Err(ErrorKind::TooLarge { what: "batch", unit: "events", size, limit }.into());
-        }
-        for body in &append.bodies {
-            let check = || {
-                let event_type = M::event_type(body);
-                if event_type.starts_with(RESERVED_TYPES) {
-                    return Err(format!("event type {event_type} is reserved"));
-                }
-                M::check(body)
-            };
-            guarded("event_type or check", check)
-                .unwrap_or_else(|panicked| Err(panicked.to_string()))
-                .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
-        }
-        let entered = self.enter().inspect_err(|_| self.services.counters.append_busy())?;
-        let (request, receipt) = Request::new(append, self.id.clone(), asked, entered);
-        Ok((Task::Append(request), receipt))
-    }
-
-    /// Takes the turn, if the session still has turns to take and is this store's to write.
-    pub(crate) async fn take_turn(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
-        self.check_turns().await?;
-        let session = self.id.clone();
-        let Some(guard) = self.take_turn_unchecked() else {
-            return Err(ErrorKind::TurnInFlight { session }.into());
-        };
-        self.claim(Claim::Yes).await?;
-        // Once more: the session may have stopped while the last turn was on, or in the store that wrote it before.
-        self.check_turns().await?;
-        Ok(guard)
-    }
-
-    /// Makes the session this store's to write, whoever has it.
-    pub(crate) async fn take_over(self: Arc<Self>) -> Result<(), Error> {
-        self.check_open()?;
-        // By what the log holds now: a build that cannot write the session leaves it to the one that does.
-        self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.closed()))?;
-        if let Some(error) = self.published.refusal(&self.id) {
-            return Err(error);
-        }
-        self.claim(Claim::Force).await
-    }
-
-    async fn claim(self: &Arc<Self>, claim: Claim) -> Result<(), Error> {
-        let (reply, receiver) = oneshot::channel();
-        self.tell(Task::Claim(ClaimTask { claim, asked: false, reply }))?;
-        receiver.await.unwrap_or_else(|_| Err(self.closed()))
-    }
-
-    /// Takes the turn whatever the model says of the session: to stop it, for example.
-    pub(crate) fn take_turn_unchecked(self: &Arc<Self>) -> Option<TurnGuard<M>> {
-        let taken = self.turn_taken.swap(true, Ordering::AcqRel);
-        (!taken).then(|| TurnGuard(Arc::clone(self)))
-    }
-
-    async fn check_turns(self: &Arc<Self>) -> Result<(), Error> {
-        self.check_open()?;
-        if let Some(error) = self.published.refusal(&self.id) {
-            return Err(error);
-        }
-        let view = Arc::clone(self).current_view().await?;
-        let Turns { stopped, started } = guarded("turns", || M::turns(&view))
-            .map_err(|panicked| Error::from(ErrorKind::Unavailable { reason: panicked.to_string() }))?;
-        let session = self.id.clone();
-        match self.services.config.session_turns_max {
-            _ if stopped => Err(ErrorKind::SessionStopped { session }.into()),
-            Some(limit) if started >= limit => Err(ErrorKind::TurnLimit { session, turns: started, limit }.into()),
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn context<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        let context = lock(&self.context).get(&TypeId::of::<T>()).cloned();
-        context.and_then(|context| context.downcast().ok())
-    }
-
-    pub(crate) fn context_or_insert_with<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
-        if let Some(context) = self.context() {
-            return context;
-        }
-        // Made without the lock, since it is the host's code; the first to put it there wins.
-        let made: Arc<dyn Any + Send + Sync> = Arc::new(make());
-        let context = Arc::clone(lock(&self.context).entry(TypeId::of::<T>()).or_insert(made));
-        match context.downcast() {
-            Ok(context) => context,
-            // This function alone puts values into the map, each under its own type.
-            Err(_) => unreachable!("the map is keyed by the type of its values"),
-        }
-    }
 }
 
-/// The right to run a session's turn. One at a time; given back when dropped.
-///
-/// It excludes other takers, in this store and, until the session is taken over, in others; and says nothing about the log:
-/// dropping it appends nothing. A turn that was started stays running there until an event ends it;
-/// [`Session::unfinished`](crate::Session::unfinished) finds one that was forgotten.
-pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
+/// An actor that an arbiter was asked to start. An arbiter that is just stopping takes it and never starts it.
+struct Starting<M: SessionModel>(Option<Arc<Entry<M>>>);
 
-impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("TurnGuard").field(&self.0.id).finish()
-    }
-}
-
-impl<M: SessionModel> Drop for TurnGuard<M> {
+impl<M: SessionModel> Drop for Starting<M> {
     fn drop(&mut self) {
-        self.0.turn_taken.store(false, Ordering::Release);
+        if let Some(entry) = self.0.take() {
+            let services = Arc::clone(&entry.services);
+            // On another thread: whoever asked may hold the lock on the address. A store that has closed its readers
+            // has its sessions answered by the persist actor's last word.
+            drop(services.readers.submit(move |_| entry.abandon_unless_served()));
+        }
     }
 }

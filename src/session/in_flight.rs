@@ -1,16 +1,84 @@
-//! What a session has sent to be persisted and has no answer for yet, in order.
+//! An append on its way: as the caller asked for it ([`Request`]), stamped and sent to be persisted ([`StampedAppend`]), and
+//! answered ([`AppendReply`]). What has no answer yet stands in a queue, in order ([`InFlight`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
+use futures::channel::oneshot;
+
+use super::append::{Append, Appended, Receipt};
+use super::permit::Permit;
+use super::stamper::StampedKey;
 use crate::codec;
 use crate::error::Error;
-use crate::id::{AppendKey, EventId};
-use crate::model::{Event, SessionModel};
+use crate::event::Event;
+use crate::id::{AppendKey, Digest, EventId, SessionId};
+use crate::model::SessionModel;
 use crate::port::Head;
-use crate::session::append::{AppendReply, Appended, Counted, Request};
-use crate::session::stamper::StampedKey;
-use crate::stats::Counters;
+use crate::stats::Metrics;
+
+/// An append on its way through the session.
+pub(crate) struct Request<M: SessionModel> {
+    pub(crate) bodies: Vec<M::Body>,
+    pub(crate) expected_head: Option<EventId>,
+    pub(crate) key: Option<AppendKey>,
+    /// Whether the blobs that it references are known to be durable.
+    pub(crate) are_refs_checked: bool,
+    /// Whether its key is known not to be in the log.
+    pub(crate) is_key_checked: bool,
+    reply: AppendReply<M>,
+}
+
+/// The way back to one caller. Counts as in flight until it answers.
+pub(crate) struct AppendReply<M: SessionModel> {
+    sender: oneshot::Sender<Result<Appended<M>, Error>>,
+    /// When the caller called.
+    pub(crate) asked: Instant,
+    _permit: Permit,
+}
+
+impl<M: SessionModel> AppendReply<M> {
+    pub(crate) fn answer(self, answer: Result<Appended<M>, Error>) {
+        drop(self._permit);
+        // The caller may have dropped its receipt.
+        let _ = self.sender.send(answer);
+    }
+}
+
+impl<M: SessionModel> Request<M> {
+    pub(crate) fn new(append: Append<M>, session: SessionId, asked: Instant, permit: Permit) -> (Self, Receipt<M>) {
+        let (sender, answer) = oneshot::channel();
+        let request = Self {
+            bodies: append.bodies,
+            expected_head: append.expected_head,
+            key: append.key,
+            are_refs_checked: false,
+            is_key_checked: false,
+            reply: AppendReply { sender, asked, _permit: permit },
+        };
+        (request, Receipt { session, answer })
+    }
+
+    pub(crate) fn answer(self, answer: Result<Appended<M>, Error>) {
+        self.reply.answer(answer);
+    }
+
+    pub(crate) fn into_reply(self) -> AppendReply<M> {
+        self.reply
+    }
+
+    /// The blobs that the bodies reference, each once.
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        let mut digests = Vec::new();
+        for body in &self.bodies {
+            M::blob_refs(body, &mut |blob| digests.push(blob.digest));
+        }
+        digests.sort_unstable();
+        digests.dedup();
+        digests
+    }
+}
 
 /// An append that was stamped and sent.
 pub(crate) struct StampedAppend<M: SessionModel> {
@@ -30,10 +98,10 @@ impl<M: SessionModel> StampedAppend<M> {
     }
 
     /// Answers that it is in the log.
-    pub(crate) fn acknowledge(self, counters: &Counters) {
+    pub(crate) fn acknowledge(self, metrics: &Metrics) {
         // The others are retries that joined it.
         if let Some(first) = self.replies.first() {
-            counters.append_acknowledged(self.events.len(), first.asked.elapsed());
+            metrics.append_acknowledged(self.events.len(), first.asked.elapsed());
         }
         let appended = Appended { events: self.events, head: self.head.id, repeated: false };
         for reply in self.replies {
@@ -54,7 +122,7 @@ pub(crate) struct InFlight<M: SessionModel>(VecDeque<InFlightTask<M>>);
 
 enum InFlightTask<M: SessionModel> {
     Append(StampedAppend<M>),
-    Transient(M::Transient, Counted),
+    Transient(M::Transient, Permit),
 }
 
 impl<M: SessionModel> InFlight<M> {
@@ -86,7 +154,7 @@ impl<M: SessionModel> InFlight<M> {
         self.0.push_back(InFlightTask::Append(append));
     }
 
-    pub(crate) fn push_transient(&mut self, transient: M::Transient, counted: Counted) {
+    pub(crate) fn push_transient(&mut self, transient: M::Transient, counted: Permit) {
         self.0.push_back(InFlightTask::Transient(transient, counted));
     }
 

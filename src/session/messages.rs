@@ -1,20 +1,19 @@
-//! What a host may send to the actor of a session, beside [`Append`](crate::Append) and [`Restart`](crate::threads::restart::Restart).
+//! What a host may send to the actor of a session, beside [`Append`](crate::Append) and [`Restart`](crate::threads::Restart).
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 use futures::channel::oneshot;
 
+use super::actor::SessionActor;
+use super::live::{Delivery, SubscribeFrom, Subscriber, Subscription};
+use super::state::Task;
+use super::turn::TurnGuard;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
 use crate::model::{SessionModel, View};
-use crate::replay::page::EventPage;
-use crate::replay::recovered::RecoveryReport;
-use crate::session::actor::SessionActor;
-use crate::session::entry::TurnGuard;
-use crate::session::state::Task;
-use crate::session::subscription::{Delivery, SubscribeFrom, Subscriber, Subscription};
-use crate::threads::workers::lock;
+use crate::replay::{EventPage, RecoveryReport};
+use crate::threads::lock;
 
 /// Asks for the current view. Of a session that was emptied it is read from the log, which keeps no thread waiting.
 #[derive(Debug, Clone, Copy, Message)]
@@ -79,7 +78,7 @@ impl<M: SessionModel> Handler<NextIds<M>> for SessionActor<M> {
 
     fn handle(&mut self, _: NextIds<M>, context: &mut Context<Self>) -> Self::Result {
         let (sender, receiver) = oneshot::channel();
-        self.step(context, |state, env| state.accept(Task::Counters(sender), env));
+        self.step(context, |state, env| state.accept(Task::NextIds(sender), env));
         let session = self.entry.id.clone();
         Box::pin(async { receiver.await.unwrap_or_else(|_| Err(ErrorKind::SessionClosed { session }.into())) })
     }
@@ -96,7 +95,7 @@ impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
 
     fn handle(&mut self, Notify(transient): Notify<M>, context: &mut Context<Self>) -> Self::Result {
         self.entry.check_open()?;
-        let task = Task::Transient(transient, self.entry.enter()?);
+        let task = Task::Transient(transient, self.entry.permit()?);
         self.step(context, |state, env| state.accept(task, env));
         Ok(())
     }

@@ -1,16 +1,16 @@
 //! What everybody reads of a session without asking its actor.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::error::Error;
-use crate::id::SessionId;
-use crate::model::{Event, SessionModel, View};
-use crate::replay::recovered::Condition;
+use crate::id::{EventId, SessionId};
+use crate::model::{SessionModel, View};
+use crate::replay::Condition;
 
-/// The view and the condition of a session. Set before anyone is told: whoever has an answer sees what it answers.
+/// The view and the condition of a session. They are published before any reply, so an acknowledged append is always in the
+/// view.
 pub(crate) struct Published<M: SessionModel> {
     /// `None` while the session is cold.
     view: ArcSwapOption<View<M>>,
@@ -50,28 +50,11 @@ impl<M: SessionModel> Published<M> {
         self.view.store(Some(view));
     }
 
-    /// Folds committed events into the next view. Should the model panic, the view stays at the event before.
-    pub(crate) fn fold(&self, events: &[Arc<Event<M>>]) {
-        if **self.condition.load() != Condition::Ready {
-            return;
+    /// Shows the next view. An event that the session model could not fold changes the condition.
+    pub(crate) fn advance(&self, view: Arc<View<M>>, unfoldable: Option<EventId>) {
+        if let Some(event) = unfoldable {
+            self.condition.store(Arc::new(Condition::Unfoldable { event }));
         }
-        // Nothing is committed by a session that is cold.
-        let Some(view) = self.view.load_full() else { return };
-        let mut state = view.state().clone();
-        let mut head = view.head();
-        for (folded, event) in events.iter().enumerate() {
-            if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
-                log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
-                self.condition.store(Arc::new(Condition::Unfoldable { event: event.id() }));
-                // What the panic left behind is not a view.
-                state = view.state().clone();
-                for event in events.iter().take(folded) {
-                    M::apply(&mut state, event);
-                }
-                break;
-            }
-            head = event.id();
-        }
-        self.view.store(Some(Arc::new(View::new(head, state))));
+        self.view.store(Some(view));
     }
 }

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::config::ResidencyConfig;
-use crate::stats::Counters;
-use crate::threads::workers::lock;
+use crate::stats::Metrics;
+use crate::threads::lock;
 
 /// How many busy sessions the hand meets before it rests, so that a store whose sessions are all busy does not look at
 /// them without an end. One that was only used is no reason to rest: the call that used it has paid for the look.
@@ -35,11 +35,11 @@ pub(crate) trait Resident: Send + Sync {
     /// Whether there is nothing to empty: it is closed.
     fn is_gone(&self) -> bool;
     /// Empties it, unless something is being done with it.
-    fn try_empty(&self) -> Outcome;
+    fn try_empty(&self) -> EmptyOutcome;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum EmptyOutcome {
     Emptied,
     Busy,
     /// It is not resident.
@@ -62,8 +62,8 @@ impl Slot {
             return !session.is_gone();
         }
         let outcome = session.try_empty();
-        *emptied += u64::from(outcome == Outcome::Emptied);
-        outcome == Outcome::Busy
+        *emptied += u64::from(outcome == EmptyOutcome::Emptied);
+        outcome == EmptyOutcome::Busy
     }
 
     /// The same for the hand, which goes by whether it was used since it came by last.
@@ -74,8 +74,8 @@ impl Slot {
             return Look::Used;
         }
         match session.try_empty() {
-            Outcome::Busy => Look::Busy,
-            Outcome::Emptied | Outcome::Gone => Look::Gone,
+            EmptyOutcome::Busy => Look::Busy,
+            EmptyOutcome::Emptied | EmptyOutcome::Gone => Look::Gone,
         }
     }
 }
@@ -90,7 +90,7 @@ enum Look {
 /// The ring and what moves its hand.
 pub(crate) struct Residency {
     limits: ResidencyConfig,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     ring: Mutex<VecDeque<Slot>>,
     signal: Mutex<Signal>,
     changed: Condvar,
@@ -104,10 +104,10 @@ struct Signal {
 }
 
 impl Residency {
-    pub(crate) fn new(limits: ResidencyConfig, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(limits: ResidencyConfig, metrics: Arc<Metrics>) -> Self {
         Self {
             limits,
-            counters,
+            metrics,
             ring: Mutex::default(),
             signal: Mutex::default(),
             changed: Condvar::new(),
@@ -116,8 +116,8 @@ impl Residency {
     }
 
     /// Starts the thread that empties sessions.
-    pub(crate) fn start(limits: ResidencyConfig, counters: Arc<Counters>) -> std::io::Result<Arc<Self>> {
-        let residency = Arc::new(Self::new(limits, counters));
+    pub(crate) fn start(limits: ResidencyConfig, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
+        let residency = Arc::new(Self::new(limits, metrics));
         let works = Arc::clone(&residency);
         let thread = std::thread::Builder::new().name("foldlog-idle".to_owned()).spawn(move || works.work())?;
         *lock(&residency.thread) = Some(thread);
@@ -163,7 +163,7 @@ impl Residency {
 
     /// Whether sessions that were closed have left many slots behind.
     fn has_stale(&self, slots: usize) -> bool {
-        slots as u64 > 2 * self.counters.resident().0 + SLOTS_SPARE
+        slots as u64 > 2 * self.metrics.resident().0 + SLOTS_SPARE
     }
 
     fn prune(&self) {
@@ -174,7 +174,7 @@ impl Residency {
     }
 
     fn is_over(&self) -> bool {
-        let (sessions, bytes) = self.counters.resident();
+        let (sessions, bytes) = self.metrics.resident();
         sessions > self.limits.resident_sessions_max as u64 || bytes > self.limits.resident_bytes_max as u64
     }
 
@@ -193,7 +193,7 @@ impl Residency {
             } else {
                 let length = rest.map_or(REST, |(length, _)| (2 * length).min(REST_MAX));
                 if rest.is_none() {
-                    self.counters.residency_exceeded();
+                    self.metrics.residency_exceeded();
                 }
                 rest = Some((length, now + length));
             }

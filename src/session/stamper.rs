@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::codec;
 use crate::codec::{Fingerprint, RecordHeader, Salt, SaltSource};
 use crate::error::{Error, ErrorKind};
+use crate::event::Event;
 use crate::id::{AppendKey, EventId, Timestamp};
-use crate::model::{Event, SessionModel};
+use crate::model::SessionModel;
 use crate::port::{Head, StoredEvent};
 
 /// Where the next append of a session goes on from: the last stamped event, which may be ahead of the last committed.

@@ -1,8 +1,12 @@
-//! What a session actor does, without actix: takes appends in the order of the calls, checks and stamps them, folds what
-//! was persisted, answers. It outlives the actor, so that an append in flight gets its answer whatever dies.
+//! What a session does, without actix: it takes appends in the order of the calls, checks and stamps them, folds what was
+//! persisted, and answers. It outlives the session's actor, so that an append in flight gets its answer whatever dies.
+//!
+//! It does no I/O. What it wants of others it leaves as [`Effect`]s, which the actor performs; their answers come back by
+//! the methods in `commit`, `answers`, `cold` and `snapshots`.
 
 mod answers;
-pub(crate) mod cold;
+pub(super) mod cold;
+mod commit;
 mod snapshots;
 
 use std::collections::VecDeque;
@@ -10,33 +14,33 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 
+use super::append::Appended;
+use super::in_flight::{InFlight, Request, StampedAppend};
+use super::live::Subscriber;
+use super::permit::Permit;
+use super::published::Published;
+use super::stamper::{Stamped, Stamper};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
-use crate::port::BlobStore;
-use crate::port::{Claim, Epoch, Head, LogMeta, Write};
-use crate::replay::key_index::{KeyFilter, KeyIndex};
-use crate::replay::recovered::{Recovered, RecoveryReport};
-use crate::session::append::{Appended, Counted, Request};
-use crate::session::in_flight::{InFlight, StampedAppend};
-use crate::session::published::Published;
-use crate::session::stamper::{Stamped, Stamper};
-use crate::session::subscription::Subscriber;
-use crate::stats::{Counters, Resident};
-use crate::threads::guard::{Panicked, guarded};
+use crate::port::{BlobStore, Claim, Epoch, Head, LogKey, LogMeta, Write};
+use crate::replay::{KeyFilter, KeyIndex, Recovered, RecoveryReport};
+use crate::stats::{Metrics, ResidentCount};
+use crate::threads::{Panicked, guarded};
+use cold::ViewReply;
 use snapshots::SnapshotState;
 
 /// What the session asks of others. The answers come back with the incarnation that asked; those of an earlier one are
 /// dropped.
-pub(crate) enum Effect<M: SessionModel> {
+pub(super) enum Effect<M: SessionModel> {
     /// To the persist actor; answered by [`SessionState::persisted`].
     Persist { last: EventId, write: Write },
     /// To the persist actor; answered by [`SessionState::fenced`].
     Fence { claim: Claim },
-    /// To a reader thread; answered by [`SessionState::recovered`].
+    /// To a recovery thread; answered by [`SessionState::recovered`].
     Recover { head: EventId, watch: Vec<EventId> },
-    /// To the blob threads; answered by [`SessionState::snapshot_taken`].
+    /// To the thread that stores views; answered by [`SessionState::snapshot_taken`].
     TakeSnapshot { epoch: Epoch, head: Head, view: Arc<View<M>>, keys: Option<KeyFilter> },
     /// To the blob threads; answered by [`SessionState::refs_checked`].
     CheckRefs { digests: Vec<Digest> },
@@ -44,7 +48,7 @@ pub(crate) enum Effect<M: SessionModel> {
     FindKey { key: AppendKey },
     /// To a reader thread, which answers the request itself: its key is in the log.
     Repeat { first: EventId, request: Request<M> },
-    /// The session has become resident: from now on it may be emptied.
+    /// The session is in memory now: from here on it may be emptied.
     Resident,
     /// The session is closed: its subscribers end, and another store may write it.
     Close { release: Option<Epoch>, subscribers: Vec<Arc<Subscriber<M>>>, done: CloseReply<M> },
@@ -53,92 +57,104 @@ pub(crate) enum Effect<M: SessionModel> {
 /// Told when a session is closed, with the subscribers that may still have items to take.
 pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>) + Send>;
 
-use cold::ViewReply;
 /// What is read of the world while a request is handled.
-pub(crate) struct Env<'a> {
-    pub(crate) now: Timestamp,
-    pub(crate) config: &'a StoreConfig,
-    pub(crate) blobs: &'a dyn BlobStore,
-    pub(crate) counters: &'a Counters,
-    pub(crate) store_closes: bool,
+pub(super) struct Env<'a> {
+    pub(super) now: Timestamp,
+    pub(super) config: &'a StoreConfig,
+    pub(super) blobs: &'a dyn BlobStore,
+    pub(super) metrics: &'a Metrics,
+    pub(super) store_closes: bool,
 }
 
-/// One thing asked of the session, in the order of the calls.
+/// One thing that is asked of the session, in the order of the calls.
 pub(crate) enum Task<M: SessionModel> {
     Append(Request<M>),
-    Transient(M::Transient, Counted),
-    /// Head and counters after everything accepted before.
-    Counters(oneshot::Sender<Result<(EventId, M::Counters), Error>>),
+    Transient(M::Transient, Permit),
+    /// Head and counters after everything that was accepted before.
+    NextIds(oneshot::Sender<Result<(EventId, M::Counters), Error>>),
     /// Makes this store the log's owner, and the view current.
     Claim(ClaimTask),
     Close(CloseReply<M>),
 }
 
+/// See [`Task::Claim`].
 pub(crate) struct ClaimTask {
     pub(crate) claim: Claim,
-    /// Whether the log was asked since: what this store remembers may be old, for a take-over tells nobody.
-    pub(crate) asked: bool,
+    /// Whether the log was asked since. Before that, what this store remembers of its ownership may be old: nobody tells a
+    /// store that its session was taken over.
+    pub(crate) is_asked: bool,
     pub(crate) reply: oneshot::Sender<Result<(), Error>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Waiting for the fence, then for the log.
+/// Where a session stands, with what is there only then.
+enum Phase<M: SessionModel> {
+    /// It waits for the fence, then for the log.
     Recovering,
-    Ready,
-    /// Emptied: the next task that needs what was dropped wakes it.
+    /// It takes appends.
+    Open(Open),
+    /// It was emptied. The next task that needs what was dropped wakes it.
     Cold,
-    /// Waiting for the log, after it was cold: nothing of it can be in flight, so there is no fence.
-    Waking,
-    /// An append was refused: those stamped after it are about to be. Nothing is stamped until the last of them is.
-    Unwinding,
+    /// It was cold, and waits for the log. Nothing of it can be in flight, so there is no fence.
+    Waking(Viewers<M>),
     /// The log could not be read. The next task tries again.
     Failed,
     Closed,
 }
 
+/// What keeps a session that is open from handling its next task.
+#[derive(Debug, Clone, Copy, Default)]
+struct Open {
+    /// A question about the first waiting task, or about the log, is on its way.
+    is_asking: bool,
+    /// An append was refused, so those stamped after it are about to be refused too. Nothing is stamped until the last of
+    /// them is.
+    is_unwinding: bool,
+}
+
+/// Who waits for the view of a session that is waking. `None` once the fold has told them: it tells before the actor hears.
+type Viewers<M> = Option<Vec<ViewReply<M>>>;
+
+/// See the module.
 pub(crate) struct SessionState<M: SessionModel> {
     id: SessionId,
-    log: LogMeta,
+    log: LogKey,
+    /// Which life of the session this is: it rises with each recovery.
     incarnation: u64,
-    phase: Phase,
-    /// Whether the first waiting task is being checked elsewhere.
-    checking: bool,
+    phase: Phase<M>,
     waiting: VecDeque<Task<M>>,
     in_flight: InFlight<M>,
+    /// The epoch under which this store owns the log.
     owned: Option<Epoch>,
     keys: KeyIndex,
     snapshots: SnapshotState,
     stamper: Stamper<M>,
-    /// As of the last persisted event.
+    /// The last persisted event.
     committed: Head,
     published: Arc<Published<M>>,
     report: RecoveryReport,
+    /// Who waits until the session is open.
     ready: Vec<oneshot::Sender<Result<RecoveryReport, Error>>>,
-    /// Who waits for the view, while a fold that wakes the session runs and will answer them.
-    viewers: Option<Vec<ViewReply<M>>>,
-    /// What it counts for in the limits of residency.
-    resident: Resident,
+    /// What the session counts for in the limits of residency.
+    resident: ResidentCount,
     subscribers: Vec<Arc<Subscriber<M>>>,
     effects: Vec<Effect<M>>,
 }
 
 impl<M: SessionModel> SessionState<M> {
     /// `owned` is there for a session that was made this moment: there is nothing to recover.
-    pub(crate) fn new(
+    pub(super) fn new(
         id: SessionId,
         log: LogMeta,
         owned: Option<Epoch>,
         keys_max: usize,
-        counters: &Arc<Counters>,
+        metrics: &Arc<Metrics>,
     ) -> Self {
         let Recovered { view, head, report, keys, .. } = Recovered::<M>::fresh(log, keys_max);
         Self {
             id,
-            log,
+            log: log.key,
             incarnation: 0,
-            phase: if owned.is_some() { Phase::Ready } else { Phase::Recovering },
-            checking: false,
+            phase: if owned.is_some() { Phase::Open(Open::default()) } else { Phase::Recovering },
             waiting: VecDeque::new(),
             in_flight: InFlight::new(),
             owned,
@@ -149,27 +165,26 @@ impl<M: SessionModel> SessionState<M> {
             published: Arc::new(Published::new(view)),
             report,
             ready: Vec::new(),
-            viewers: None,
-            resident: Resident::new(counters, owned.is_some()),
+            resident: ResidentCount::new(metrics, owned.is_some()),
             subscribers: Vec::new(),
             effects: Vec::new(),
         }
     }
 
-    pub(crate) fn incarnation(&self) -> u64 {
+    pub(super) fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    pub(crate) fn published(&self) -> &Arc<Published<M>> {
+    pub(super) fn published(&self) -> &Arc<Published<M>> {
         &self.published
     }
 
-    /// Registers a subscriber that `make` makes from the last event that those before it were given.
-    pub(crate) fn subscribe(
+    /// Registers a subscriber, which `make` makes from the last event that those before it were given.
+    pub(super) fn subscribe(
         &mut self,
         make: impl FnOnce(EventId) -> Arc<Subscriber<M>>,
     ) -> Result<Arc<Subscriber<M>>, Error> {
-        if self.phase == Phase::Closed {
+        if matches!(self.phase, Phase::Closed) {
             return Err(self.closed());
         }
         self.subscribers.retain(|subscriber| !subscriber.is_gone());
@@ -178,19 +193,19 @@ impl<M: SessionModel> SessionState<M> {
         Ok(subscriber)
     }
 
-    pub(crate) fn take_effects(&mut self) -> Vec<Effect<M>> {
+    pub(super) fn take_effects(&mut self) -> Vec<Effect<M>> {
         std::mem::take(&mut self.effects)
     }
 
     /// The actor starts, for the first time or again.
-    pub(crate) fn started(&mut self) {
+    pub(super) fn started(&mut self) {
         match self.phase {
-            Phase::Ready if self.incarnation == 0 => {}
+            Phase::Open(_) if self.incarnation == 0 => {}
             Phase::Cold if self.waiting.is_empty() => {}
             // The answer may have gone with the last actor.
-            Phase::Cold | Phase::Waking => self.wake(),
+            Phase::Cold | Phase::Waking(_) => self.wake(),
             Phase::Closed => {}
-            Phase::Recovering | Phase::Ready | Phase::Unwinding | Phase::Failed => self.recover(),
+            Phase::Recovering | Phase::Open(_) | Phase::Failed => self.recover(),
         }
         self.incarnation = self.incarnation.max(1);
     }
@@ -198,25 +213,41 @@ impl<M: SessionModel> SessionState<M> {
     fn recover(&mut self) {
         self.incarnation += 1;
         self.phase = Phase::Recovering;
-        self.forget_questions();
+        self.forget_effects();
         self.effects.push(Effect::Fence { claim: Claim::No });
     }
 
-    fn forget_questions(&mut self) {
-        self.checking = false;
-        // The answer of one that is on its way comes to an earlier incarnation.
-        self.snapshots.is_taking = false;
+    /// What was asked by an earlier incarnation is asked anew: its answers are dropped.
+    fn forget_effects(&mut self) {
+        self.snapshots.forget();
         // A step that panicked may have left some. Only these two do not depend on what is forgotten now.
         self.effects.retain(|effect| matches!(effect, Effect::Repeat { .. } | Effect::Close { .. }));
     }
 
+    /// Whether it takes appends, but for a question that is on its way.
+    fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Open(Open { is_unwinding: false, .. }))
+    }
+
+    fn is_unwinding(&self) -> bool {
+        matches!(self.phase, Phase::Open(Open { is_unwinding: true, .. }))
+    }
+
+    /// Marks that a question is on its way, or has been answered. Nobody asks while the session is not open.
+    fn set_asking(&mut self, is_asking: bool) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.is_asking = is_asking;
+        }
+    }
+
     /// Answers when the session is recovered. Where another store may write the log, it is brought up to date first.
-    pub(crate) fn when_ready(&mut self, reply: oneshot::Sender<Result<RecoveryReport, Error>>) {
+    pub(super) fn when_ready(&mut self, reply: oneshot::Sender<Result<RecoveryReport, Error>>) {
         match &self.phase {
-            Phase::Ready if self.owned.is_none() => {
+            Phase::Open(Open { is_asking, is_unwinding: false }) if self.owned.is_none() => {
+                let is_asking = *is_asking;
                 self.ready.push(reply);
-                if !self.checking {
-                    self.checking = true;
+                if !is_asking {
+                    self.set_asking(true);
                     self.effects.push(Effect::Fence { claim: Claim::No });
                 }
             }
@@ -225,9 +256,9 @@ impl<M: SessionModel> SessionState<M> {
                 self.ready.push(reply);
                 self.wake();
             }
-            Phase::Ready | Phase::Unwinding | Phase::Cold => drop(reply.send(Ok(self.report.clone()))),
+            Phase::Open(_) | Phase::Cold => drop(reply.send(Ok(self.report.clone()))),
             Phase::Closed => drop(reply.send(Err(self.closed()))),
-            Phase::Recovering | Phase::Waking => self.ready.push(reply),
+            Phase::Recovering | Phase::Waking(_) => self.ready.push(reply),
             Phase::Failed => {
                 self.ready.push(reply);
                 self.recover();
@@ -239,20 +270,20 @@ impl<M: SessionModel> SessionState<M> {
         ErrorKind::SessionClosed { session: self.id.clone() }.into()
     }
 
-    /// Takes a task. Its place in the session's order is this call.
-    pub(crate) fn accept(&mut self, task: Task<M>, env: &Env<'_>) {
+    /// Takes a task, which takes its place in the session's order at this call.
+    pub(super) fn accept(&mut self, task: Task<M>, env: &Env<'_>) {
         self.waiting.push_back(task);
-        if self.phase == Phase::Failed {
+        if matches!(self.phase, Phase::Failed) {
             self.recover();
         }
         self.advance(env);
     }
 
     /// Handles waiting tasks until one has to wait for an answer from elsewhere.
-    pub(crate) fn advance(&mut self, env: &Env<'_>) {
-        while !self.checking {
+    fn advance(&mut self, env: &Env<'_>) {
+        loop {
             match self.phase {
-                Phase::Ready => {}
+                Phase::Open(Open { is_asking: false, is_unwinding: false }) => {}
                 Phase::Cold => match self.waiting.front() {
                     None => return,
                     // These need nothing of what was dropped.
@@ -260,35 +291,34 @@ impl<M: SessionModel> SessionState<M> {
                     Some(_) => return self.wake(),
                 },
                 Phase::Closed => return self.refuse_waiting(&self.closed()),
-                Phase::Recovering | Phase::Waking | Phase::Unwinding | Phase::Failed => return,
+                Phase::Open(_) | Phase::Recovering | Phase::Waking(_) | Phase::Failed => return,
             }
             match self.waiting.pop_front() {
                 None => return,
                 Some(Task::Append(request)) => self.append(request, env),
-                Some(Task::Transient(transient, count)) => {
-                    self.in_flight.push_transient(transient, count);
+                Some(Task::Transient(transient, permit)) => {
+                    self.in_flight.push_transient(transient, permit);
                     self.publish_transients();
                 }
                 // Whoever asked may have lost interest.
-                Some(Task::Counters(reply)) => {
+                Some(Task::NextIds(reply)) => {
                     drop(reply.send(Ok((self.stamper.head.id, self.stamper.counters.clone()))))
                 }
                 Some(Task::Claim(task)) => self.claim(task),
-                Some(Task::Close(done)) if self.in_flight.is_empty() => {
-                    if self.snapshot_before_closing(env) {
+                Some(Task::Close(done)) => {
+                    if !self.in_flight.is_empty() || self.snapshot_before_closing(env) {
                         return self.waiting.push_front(Task::Close(done));
                     }
                     self.close(done);
                 }
-                Some(Task::Close(done)) => return self.waiting.push_front(Task::Close(done)),
             }
         }
     }
 
     fn claim(&mut self, task: ClaimTask) {
-        // What is in flight tells of a robbery by itself, and a look would have to wait for it.
-        let told_anyway = task.claim == Claim::Yes && self.in_flight.has_appends();
-        if self.owned.is_some() && (task.asked || told_anyway) {
+        // Commits in flight already report lost ownership, and a fence would only queue behind them.
+        let commits_tell = task.claim == Claim::Yes && self.in_flight.has_appends();
+        if self.owned.is_some() && (task.is_asked || commits_tell) {
             // Whoever asked may have lost interest.
             return drop(task.reply.send(Ok(())));
         }
@@ -297,7 +327,7 @@ impl<M: SessionModel> SessionState<M> {
             Claim::Yes if self.owned.is_some() => Claim::No,
             claim => claim,
         };
-        self.check_first(Task::Claim(task), Effect::Fence { claim });
+        self.ask_first(Task::Claim(task), Effect::Fence { claim });
     }
 
     fn close(&mut self, done: CloseReply<M>) {
@@ -322,7 +352,7 @@ impl<M: SessionModel> SessionState<M> {
         for task in std::mem::take(&mut self.waiting) {
             match task {
                 Task::Append(request) => request.answer(Err(error.clone())),
-                Task::Counters(reply) => drop(reply.send(Err(error.clone()))),
+                Task::NextIds(reply) => drop(reply.send(Err(error.clone()))),
                 Task::Claim(task) => drop(task.reply.send(Err(error.clone()))),
                 Task::Transient(..) => {}
                 // Closed by someone else, or not recovered: in both cases nothing is in flight.
@@ -347,56 +377,59 @@ impl<M: SessionModel> SessionState<M> {
         }
         let Some(epoch) = self.owned else {
             // Another store may have written it since the log was searched.
-            request.key_checked = false;
-            return self.check_first(Task::Append(request), Effect::Fence { claim: Claim::Yes });
+            request.is_key_checked = false;
+            return self.ask_first(Task::Append(request), Effect::Fence { claim: Claim::Yes });
         };
         if let Some(key) = request.key.clone() {
             match self.keys.get(&key) {
                 Some(first) if first > self.committed.id => return self.join(first, request),
                 Some(first) => return self.effects.push(Effect::Repeat { first, request }),
-                None if request.key_checked || !self.keys.may_be_in_log(&key) => {}
+                None if request.is_key_checked || !self.keys.may_be_in_log(&key) => {}
                 // Left out of the index while it is in flight. Nothing is stamped while the log is searched.
                 None => match self.in_flight.first_of(&key) {
                     Some(first) => return self.join(first, request),
-                    None => return self.check_first(Task::Append(request), Effect::FindKey { key }),
+                    None => return self.ask_first(Task::Append(request), Effect::FindKey { key }),
                 },
             }
         }
         if let Err(error) = self.check_head(&request) {
             return request.answer(Err(error));
         }
-        if !request.refs_checked {
+        if !request.are_refs_checked {
             let digests = match guarded("blob_refs", || request.digests()) {
                 Ok(digests) => digests,
                 Err(panicked) => return request.answer(Err(refused_by(panicked))),
             };
             let digests: Vec<_> = digests.into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
             if !digests.is_empty() {
-                return self.check_first(Task::Append(request), Effect::CheckRefs { digests });
+                return self.ask_first(Task::Append(request), Effect::CheckRefs { digests });
             }
         }
         let bodies = std::mem::take(&mut request.bodies);
-        // Ids and counters stay until `advance`, so a panic leaves nothing behind.
+        // Ids and counters stay until `send`, so a panic leaves nothing behind.
         let stamped = guarded("stamp, event_type, blob_refs or encoding", || {
             self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max)
         });
         match stamped.unwrap_or_else(|panicked| Err(refused_by(panicked))) {
             Err(error) => request.answer(Err(error)),
-            Ok(stamped) => {
-                if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
-                    self.keys.insert(key.key.clone(), first.id());
-                }
-                self.resident.grow(stamped.stored.iter().map(|event| event.record.len() as u64).sum());
-                let after = self.stamper.head.chain;
-                self.stamper.advance(&stamped);
-                let Stamped { stored, events, head, key, .. } = stamped;
-                let record_bytes = stored.iter().map(|event| event.record.len() as u64).sum();
-                let write = Write::Append { log: self.log.key, epoch, after, events: stored };
-                self.effects.push(Effect::Persist { last: head.id, write });
-                let replies = vec![request.into_reply()];
-                self.in_flight.push_append(StampedAppend { events, head, key, record_bytes, replies });
-            }
+            Ok(stamped) => self.send(stamped, epoch, request),
         }
+    }
+
+    /// Sends a stamped append to be persisted, and goes on from it.
+    fn send(&mut self, stamped: Stamped<M>, epoch: Epoch, request: Request<M>) {
+        if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
+            self.keys.insert(key.key.clone(), first.id());
+        }
+        let record_bytes = stamped.stored.iter().map(|event| event.record.len() as u64).sum();
+        self.resident.grow(record_bytes);
+        let after = self.stamper.head.chain;
+        self.stamper.advance(&stamped);
+        let Stamped { stored, events, head, key, .. } = stamped;
+        let write = Write::Append { log: self.log, epoch, after, events: stored };
+        self.effects.push(Effect::Persist { last: head.id, write });
+        let replies = vec![request.into_reply()];
+        self.in_flight.push_append(StampedAppend { events, head, key, record_bytes, replies });
     }
 
     fn check_head(&self, request: &Request<M>) -> Result<(), Error> {
@@ -409,11 +442,11 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// Puts the request back to the front until something is known. Everything behind it waits, so the order stays.
-    fn check_first(&mut self, task: Task<M>, effect: Effect<M>) {
+    /// Puts the task back to the front until something is known. Everything behind it waits, so the order stays.
+    fn ask_first(&mut self, task: Task<M>, question: Effect<M>) {
         self.waiting.push_front(task);
-        self.checking = true;
-        self.effects.push(effect);
+        self.set_asking(true);
+        self.effects.push(question);
     }
 
     /// A retry of an append that is still in flight shares its answer.

@@ -1,76 +1,31 @@
-//! A session that was emptied comes back: its log is folded on a recovery thread, which tells the actor, and before that
-//! whoever waits for the view. A session is emptied here too.
+//! How a session comes back to memory: its log is folded on a recovery thread, which tells whoever waits for the view, and
+//! then the actor. And the view of a session, wherever it is.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
 use futures::channel::oneshot;
 
+use super::entry::Entry;
+use super::reply::{Answered, ReplyTo};
+use super::state::cold::{ViewReply, Wanted};
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
 use crate::model::{SessionModel, View};
-use crate::replay::fold::Fold;
-use crate::replay::recovered::Recovered;
-use crate::session::actor::{Answered, Way};
-use crate::session::entry::Entry;
-use crate::session::residency::{Outcome, Resident};
-use crate::session::state::cold::{Emptied, Emptying, ViewReply, Wanted};
-use crate::threads::guard::{Panicked, guarded};
-use crate::threads::workers::{ReaderSlot, lock};
-
-impl<M: SessionModel> Resident for Entry<M> {
-    fn take_used(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed)
-    }
-
-    fn is_gone(&self) -> bool {
-        let state = lock(&self.state);
-        let is_gone = state.is_gone();
-        if is_gone {
-            // Whoever asks lets go of it.
-            self.in_ring.store(false, Ordering::Relaxed);
-        }
-        is_gone
-    }
-
-    fn try_empty(&self) -> Outcome {
-        let emptied = {
-            let mut state = lock(&self.state);
-            let emptied = state.empty();
-            if matches!(emptied, Emptying::Emptied(_) | Emptying::Gone) {
-                // Under the lock, so that it enters again when it has woken, and not before. Also when it is cold already:
-                // its actor may have said that it is resident after it was emptied.
-                self.in_ring.store(false, Ordering::Relaxed);
-            }
-            emptied
-        };
-        match emptied {
-            Emptying::Busy => Outcome::Busy,
-            Emptying::Gone => Outcome::Gone,
-            Emptying::Emptied(emptied) => {
-                // The one place where the view of an idle session goes. Its fields are the host's, so its end is too.
-                let Emptied { view, keys } = emptied;
-                // The failure is logged, and the view is gone all the same.
-                let _ = guarded("drop of a view", || drop((view, keys)));
-                self.services.counters.session_emptied();
-                Outcome::Emptied
-            }
-        }
-    }
-}
+use crate::replay::{Fold, Recovered};
+use crate::threads::{Panicked, ReaderSlot, guarded, lock};
 
 /// Folds the log of a session that recovers or wakes. Whatever becomes of it, the actor hears of it.
-pub(crate) fn fold_log<M: SessionModel>(way: Way<M>, head: EventId, watch: Vec<EventId>) {
-    let entry = Arc::clone(&way.entry);
-    let folding = Folding { entry: Arc::clone(&entry), incarnation: way.incarnation, is_told: false };
-    let recovery = entry.services.counters.recovery_began();
+pub(super) fn fold_log<M: SessionModel>(reply_to: ReplyTo<M>, head: EventId, watch: Vec<EventId>) {
+    let entry = Arc::clone(&reply_to.entry);
+    let folding = Folding { entry: Arc::clone(&entry), incarnation: reply_to.incarnation, is_told: false };
+    let recovery = entry.services.metrics.recovery_began();
     let submitted = entry.services.recoveries.submit(head.get(), move |slot| {
-        let entry = Arc::clone(&way.entry);
+        let entry = Arc::clone(&reply_to.entry);
         let folded = fold(&entry, slot, Some(head), &watch);
         recovery.ended(&folded);
         // First: the thread that waits for the view may be the actor's.
         folding.tell(folded.as_ref());
-        way.send(Answered::Recovered(Box::new(folded)));
+        reply_to.send(Answered::Recovered(Box::new(folded)));
     });
     if submitted.is_err() {
         log::debug!("a session was to be recovered in a store that is closed");
@@ -95,7 +50,7 @@ fn fold<M: SessionModel>(
     let folded = guarded("view", || {
         slot.read(|reader| {
             let services = &entry.services;
-            let origin = services.snapshots.load::<M>(reader, &entry.log, &services.counters);
+            let origin = services.snapshots.store.load::<M>(reader, &entry.log, &services.metrics);
             fold.run(reader, origin)
         })
     });
@@ -172,7 +127,7 @@ impl<M: SessionModel> Entry<M> {
         match wanted {
             Wanted::Nothing => {}
             Wanted::Wake { incarnation, head } => {
-                fold_log(Way::new(Arc::clone(self), address, None, incarnation), head, Vec::new());
+                fold_log(ReplyTo::new(Arc::clone(self), address, None, incarnation), head, Vec::new());
             }
             Wanted::Read(reply) => self.read_view(reply),
         }
@@ -184,14 +139,6 @@ impl<M: SessionModel> Entry<M> {
         let read = move |slot: &mut ReaderSlot| reply(fold(&entry, slot, None, &[]).map(|folded| folded.view));
         if self.services.recoveries.submit(lock(&self.state).head().get(), read).is_err() {
             log::debug!("a view was to be read in a store that is closed");
-        }
-    }
-
-    /// The session is resident: the ring takes it, unless it is there already.
-    pub(crate) fn enter_ring(self: &Arc<Self>) {
-        if !self.in_ring.swap(true, Ordering::Relaxed) {
-            let session: Arc<dyn Resident> = Arc::clone(self) as _;
-            self.services.residency.enter(Arc::downgrade(&session), std::time::Instant::now());
         }
     }
 }

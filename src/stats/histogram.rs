@@ -35,7 +35,7 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn look(&self) -> Histogram {
+    pub(crate) fn snapshot(&self) -> Histogram {
         let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).enumerate();
         let buckets: Vec<_> = counts.filter(|(_, n)| *n > 0).map(|(bucket, n)| (highest_of(bucket), n)).collect();
         Histogram {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_empty_histogram_says_nothing_but_zero() {
-        let empty = Recorder::default().look();
+        let empty = Recorder::default().snapshot();
         assert_eq!(
             (empty.count(), empty.sum(), empty.max(), empty.quantile(0.5), empty.quantile(1.0)),
             (0, 0, 0, 0, 0)
@@ -197,7 +197,7 @@ mod tests {
                 });
             }
         });
-        let seen = recorder.look();
+        let seen = recorder.snapshot();
         assert_eq!((seen.count(), seen.max(), seen.sum()), (4 * EACH, 6, 4 * EACH * 3));
     }
 
@@ -221,7 +221,7 @@ mod tests {
         ) {
             let recorder = Recorder::default();
             values.iter().for_each(|value| recorder.record(*value));
-            let seen = recorder.look();
+            let seen = recorder.snapshot();
             values.sort_unstable();
             let count = values.len() as u64;
             prop_assert_eq!((seen.count(), seen.sum()), (count, values.iter().sum()));

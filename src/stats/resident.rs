@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::stats::Counters;
+use crate::stats::Metrics;
 
-/// Counted out when dropped.
+/// Permit out when dropped.
 #[derive(Debug)]
-pub(crate) struct Resident {
-    counters: Arc<Counters>,
+pub(crate) struct ResidentCount {
+    metrics: Arc<Metrics>,
     bytes: Option<u64>,
 }
 
-impl Resident {
-    pub(crate) fn new(counters: &Arc<Counters>, is_resident: bool) -> Self {
-        let mut resident = Self { counters: Arc::clone(counters), bytes: None };
+impl ResidentCount {
+    pub(crate) fn new(metrics: &Arc<Metrics>, is_resident: bool) -> Self {
+        let mut resident = Self { metrics: Arc::clone(metrics), bytes: None };
         if is_resident {
             resident.enter(0);
         }
@@ -23,32 +23,32 @@ impl Resident {
     pub(crate) fn enter(&mut self, bytes: u64) {
         self.leave();
         self.bytes = Some(bytes);
-        self.counters.session_entered(bytes);
+        self.metrics.session_entered(bytes);
     }
 
     /// What is stamped and then refused counts as well, until the session is recovered.
     pub(crate) fn grow(&mut self, more: u64) {
         if let Some(bytes) = &mut self.bytes {
             *bytes += more;
-            self.counters.session_grew(more);
+            self.metrics.session_grew(more);
         }
     }
 
     pub(crate) fn leave(&mut self) {
         if let Some(bytes) = self.bytes.take() {
-            self.counters.session_left(bytes);
+            self.metrics.session_left(bytes);
         }
     }
 }
 
 #[cfg(test)]
-impl Resident {
+impl ResidentCount {
     pub(crate) fn is_resident(&self) -> bool {
         self.bytes.is_some()
     }
 }
 
-impl Drop for Resident {
+impl Drop for ResidentCount {
     fn drop(&mut self) {
         self.leave();
     }

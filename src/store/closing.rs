@@ -8,16 +8,16 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Shared};
 
-use crate::commit::actor::CloseLog;
+use crate::commit::CloseLog;
 use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 use crate::model::SessionModel;
-use crate::session::entry::Entry;
-use crate::session::services::Services;
-use crate::session::state::Task;
+use crate::session::Entry;
+use crate::session::Services;
+use crate::session::Task;
 use crate::store::StoreInner;
 use crate::store::opening::Parts;
-use crate::threads::workers::lock;
+use crate::threads::lock;
 
 type Closed = Shared<BoxFuture<'static, Result<(), Error>>>;
 

@@ -6,20 +6,21 @@ use std::sync::Arc;
 use actix::{Arbiter, ArbiterHandle, Supervisor};
 use futures::channel::oneshot;
 
-use crate::blobs::actor::BlobActor;
-use crate::commit::actor::PersistActor;
-use crate::commit::group::{GroupLimits, GroupWriter};
+use crate::blobs::BlobActor;
+use crate::commit::PersistActor;
+use crate::commit::{GroupLimits, GroupWriter};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::model::SessionModel;
 use crate::port::{LogMedium, OpenedMedium, Opening, Ownership};
-use crate::replay::snapshot::store::Snapshots;
-use crate::session::residency::Residency;
-use crate::session::services::Services;
-use crate::stats::{Counters, Gauge};
+use crate::replay::SnapshotStore;
+use crate::session::Residency;
+use crate::session::Services;
+use crate::session::{OpenFlag, SessionArbiters, Snapshots};
+use crate::stats::{Gauge, Metrics};
 use crate::store::Store;
-use crate::threads::host_thread::HostThread;
-use crate::threads::workers::{Readers, Recoveries, WorkerPool};
+use crate::threads::HostThread;
+use crate::threads::{Readers, Recoveries, WorkerPool};
 
 /// For short reads and pages. What reads a whole log has threads of its own: `recoveries_max`.
 const READER_THREADS: usize = 2;
@@ -60,7 +61,7 @@ pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<Store<M
 fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHandle>) -> Result<Opened, Error> {
     let io = |error: std::io::Error| Error::from(ErrorKind::Unavailable { reason: error.to_string() });
     let blob_bytes_max = config.blob_bytes_max as u64;
-    let counters = Arc::new(Counters::new());
+    let metrics = Arc::new(Metrics::new());
     let opening = Opening {
         model: M::NAME,
         now: config.clock.now(),
@@ -70,9 +71,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     };
     let OpenedMedium { log, blobs, snapshots, ownership, tidy, found } = config.medium.open(&opening)?;
     let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
-    let writer = GroupWriter::open(Arc::clone(&log), Arc::clone(&ownership), limits, Arc::clone(&counters))?;
+    let writer = GroupWriter::open(Arc::clone(&log), Arc::clone(&ownership), limits, Arc::clone(&metrics))?;
     let jobs_max = config.queued_jobs_max;
-    let (recoveries_max, reads_queued) = (config.residency.recoveries_max, &counters.reads_queued);
+    let (recoveries_max, reads_queued) = (config.residency.recoveries_max, &metrics.reads_queued);
     let recoveries = Recoveries::start(&log, recoveries_max, jobs_max, reads_queued).map_err(io)?;
     let readers =
         Readers::start("foldlog-read", Arc::clone(&log), READER_THREADS, jobs_max, reads_queued).map_err(io)?;
@@ -84,7 +85,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             }
         })?;
     }
-    let blob_calls_queued = Arc::clone(&counters.blob_calls_queued);
+    let blob_calls_queued = Arc::clone(&metrics.blob_calls_queued);
     let blob_threads = WorkerPool::start("foldlog-blob", blobs.concurrency(), jobs_max, blob_calls_queued, || ());
     let blob_threads = Arc::new(blob_threads.map_err(io)?);
     let view_threads = WorkerPool::start("foldlog-views", VIEW_THREADS, jobs_max, Gauge::default(), || ());
@@ -92,10 +93,10 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let persist_thread = HostThread::start("foldlog-persist").map_err(io)?;
     let blob_thread = HostThread::start("foldlog-blobs").map_err(io)?;
     let persist = Supervisor::start_in_arbiter(persist_thread.arbiter(), {
-        let counters = Arc::clone(&counters);
-        move |_| PersistActor::new(writer, counters)
+        let metrics = Arc::clone(&metrics);
+        move |_| PersistActor::new(writer, metrics)
     });
-    let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), blob_bytes_max, Arc::clone(&counters));
+    let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), blob_bytes_max, Arc::clone(&metrics));
     let blob = Supervisor::start_in_arbiter(blob_thread.arbiter(), move |_| served);
     let mut threads = vec![persist_thread, blob_thread];
     let mut arbiters = config.arbiters.clone();
@@ -109,8 +110,19 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
             }
         }
     }
-    let residency = Residency::start(config.residency, Arc::clone(&counters)).map_err(io)?;
-    let stored = (blobs, Snapshots { store: snapshots, threads: Arc::clone(&view_threads) });
-    let services = Services::new(config, persist, blob, stored, readers, recoveries, residency, arbiters, counters);
+    let residency = Residency::start(config.residency, Arc::clone(&metrics)).map_err(io)?;
+    let services = Services {
+        config,
+        persist,
+        blob,
+        blobs,
+        snapshots: Snapshots { store: SnapshotStore::new(snapshots), threads: Arc::clone(&view_threads) },
+        readers,
+        recoveries,
+        residency,
+        arbiters: SessionArbiters::new(arbiters),
+        metrics,
+        open: OpenFlag::default(),
+    };
     Ok(Opened { services, found, log, parts: Parts { blob_threads, view_threads, threads, ownership } })
 }

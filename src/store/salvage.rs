@@ -4,13 +4,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
+use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
-use crate::model::{Event, SessionModel, View};
+use crate::model::{SessionModel, View};
 use crate::port::{AuditedEvent, Head, LogMeta};
-use crate::replay::record::{check, corrupt, decode, open_record};
+use crate::replay::{check, corrupt, decode, open_record};
 use crate::sqlite::SalvageReader;
 
 /// A directory that is only read, whether or not a store can open it.
@@ -60,7 +60,7 @@ impl<M: SessionModel> fmt::Debug for Salvage<M> {
 /// The longest valid beginning of a session.
 pub struct Salvaged<M: SessionModel> {
     /// The events, from the first on: each follows the one before by id and chain, and decodes.
-    pub events: Vec<Arc<Event<M>>>,
+    pub events: Vec<LogEvent<M>>,
     /// They, folded; fewer of them when `apply` panics.
     pub view: View<M>,
     /// Why it ends where it does: what is wrong with the next event, or that `apply` panicked. `None` when nothing is
@@ -109,7 +109,7 @@ impl<M: SessionModel> Salvage<M> {
             match self.next(&session, log, &head) {
                 Ok(Some(taken)) => {
                     (head, append_ends) = (taken.head, taken.append_ends);
-                    events.push(Arc::new(taken.event));
+                    events.push(taken.event);
                 }
                 Ok(None) if head.id < append_ends => {
                     let reason = format!("the log ends before it, and its append goes on to {append_ends}");
@@ -158,10 +158,10 @@ impl<M: SessionModel> Salvage<M> {
 struct Taken<M: SessionModel> {
     head: Head,
     append_ends: EventId,
-    event: Event<M>,
+    event: LogEvent<M>,
 }
 
-fn fold<M: SessionModel>(session: &SessionId, events: &[Arc<Event<M>>]) -> (View<M>, Option<Error>) {
+fn fold<M: SessionModel>(session: &SessionId, events: &[LogEvent<M>]) -> (View<M>, Option<Error>) {
     // What a panic leaves behind is not a view: then those before it are folded again.
     let mut count = events.len();
     let mut stopped_by = None;
@@ -171,7 +171,9 @@ fn fold<M: SessionModel>(session: &SessionId, events: &[Arc<Event<M>>]) -> (View
         let taken = events.iter().take(count);
         let folded = catch_unwind(AssertUnwindSafe(|| {
             for event in taken {
-                M::apply(&mut state, event);
+                if let Some(event) = event.as_model() {
+                    M::apply(&mut state, event);
+                }
                 head = event.id();
             }
         }));

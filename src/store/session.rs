@@ -6,19 +6,18 @@ use std::sync::Arc;
 use actix::{Addr, Recipient};
 use futures::channel::oneshot;
 
-use crate::agent::{Agent, AgentBody, Counter, Message, SessionStatus};
-use crate::content::Content;
+use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, Unfinished, View};
-use crate::replay::page::EventPage;
-use crate::replay::recovered::{Condition, RecoveryReport};
-use crate::session::actor::SessionActor;
-use crate::session::append::{Append, Appended, Receipt};
-use crate::session::entry::{Entry, TurnGuard};
-use crate::session::messages::{Recovery, Subscribe, SubscribeStream};
-use crate::session::state::Task;
-use crate::session::subscription::{Delivery, EventStream, SubscribeFrom, Subscription};
+use crate::replay::EventPage;
+use crate::replay::{Condition, RecoveryReport};
+use crate::session::SessionActor;
+use crate::session::Task;
+use crate::session::{Append, Receipt};
+use crate::session::{Delivery, EventStream, SubscribeFrom, Subscription};
+use crate::session::{Entry, TurnGuard};
+use crate::session::{Recovery, Subscribe, SubscribeStream};
 use crate::store::Store;
 
 /// The handle of an open session. Clones, and handles from other calls, are the same session.
@@ -128,8 +127,8 @@ impl<M: SessionModel> Session<M> {
     pub async fn counters(&self) -> Result<(EventId, M::Counters), Error> {
         self.entry.services.check_open()?;
         let (sender, receiver) = oneshot::channel();
-        self.entry.tell(Task::Counters(sender))?;
-        receiver.await.unwrap_or_else(|_| Err(self.closed()))
+        self.entry.tell(Task::NextIds(sender))?;
+        receiver.await.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
     /// The committed events after one, up to `events_max` (at least one) and the configuration's page limit.
@@ -147,7 +146,7 @@ impl<M: SessionModel> Session<M> {
     /// [`ErrorKind::Busy`], [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
     pub fn notify(&self, transient: M::Transient) -> Result<(), Error> {
         self.entry.services.check_open()?;
-        let task = Task::Transient(transient, self.entry.enter()?);
+        let task = Task::Transient(transient, self.entry.permit()?);
         self.entry.tell(task)
     }
 
@@ -160,7 +159,7 @@ impl<M: SessionModel> Session<M> {
         self.recovery().await?;
         let request = SubscribeStream { from, model: std::marker::PhantomData };
         let sent = self.address()?.send(request).await;
-        sent.unwrap_or_else(|_| Err(self.closed())).map(EventStream)
+        sent.unwrap_or_else(|_| Err(self.entry.closed())).map(EventStream)
     }
 
     /// Follows the session with an actor, which gets one [`Delivery`] at a time. An actor that dies is unsubscribed; one
@@ -175,7 +174,7 @@ impl<M: SessionModel> Session<M> {
     ) -> Result<Subscription<M>, Error> {
         self.recovery().await?;
         let sent = self.address()?.send(Subscribe { from, recipient }).await;
-        sent.unwrap_or_else(|_| Err(self.closed()))
+        sent.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
     /// Takes the session's turn: the right to run one, until the guard is dropped. The session becomes this store's to
@@ -222,13 +221,13 @@ impl<M: SessionModel> Session<M> {
     /// The host's own live context of type `T`, made by the first caller and kept while the session stays open: every
     /// handle gets the same.
     pub fn context_or_insert_with<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
-        self.entry.context_or_insert_with(make)
+        self.entry.context.get_or_insert_with(make)
     }
 
     /// The host's own live context of type `T`, if there is one.
     #[must_use]
     pub fn context<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.entry.context()
+        self.entry.context.get()
     }
 
     /// Waits until the session is recovered, and tells what its last recovery found. A session that this store does not
@@ -238,7 +237,7 @@ impl<M: SessionModel> Session<M> {
     /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Unavailable`]: why it cannot be recovered.
     pub async fn recovery(&self) -> Result<RecoveryReport, Error> {
         self.entry.services.check_open()?;
-        self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.closed()))
+        self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
     /// The address of the session's actor. It stays valid when the actor restarts.
@@ -272,62 +271,9 @@ impl<M: SessionModel> Session<M> {
         Ok(())
     }
 
-    fn closed(&self) -> Error {
-        match self.entry.services.check_open() {
-            Err(error) => error,
-            Ok(()) => ErrorKind::SessionClosed { session: self.id().clone() }.into(),
-        }
-    }
-}
-
-/// What [`Session::stop`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopOutcome {
-    /// No turn was on: the session has stopped.
-    Stopped,
-    /// A turn is on: it was asked to stop. Whoever runs the turn ends it, and calls again.
-    Requested,
-}
-
-impl Session<Agent> {
-    /// The id that the next entity of this kind will get, after everything that was accepted before.
-    ///
-    /// # Errors
-    /// Those of [`Session::counters`].
-    pub async fn next_id(&self, counter: Counter) -> Result<u64, Error> {
-        Ok(self.counters().await?.1.next(counter))
-    }
-
-    /// Stops the session: no turn can be taken any more, though appends are still taken. While one is on, the session is only asked to stop. May be
-    /// called again; what is there already is not appended twice.
-    ///
-    /// # Errors
-    /// Those of [`Session::append`] and its receipt.
-    pub async fn stop(&self) -> Result<StopOutcome, Error> {
-        // One at a time: the second finds what the first has appended.
-        let _stopping = self.entry.stopping.lock().await;
-        // Held until the events are there, so that no turn begins between them.
-        let turn = self.entry.take_turn_unchecked();
-        let status = self.current_view().await?.session.as_ref().map(|session| session.status);
-        let mut bodies = Vec::new();
-        if !matches!(status, Some(SessionStatus::StopRequested | SessionStatus::Stopped)) {
-            bodies.push(AgentBody::StopRequested);
-        }
-        if turn.is_some() && status != Some(SessionStatus::Stopped) {
-            bodies.push(AgentBody::Stopped);
-        }
-        self.append_batch(bodies)?.await?;
-        Ok(if turn.is_some() { StopOutcome::Stopped } else { StopOutcome::Requested })
-    }
-
-    /// Compacts the session in one event: `message` stands for everything before it, and `vars` for the variables. Takes
-    /// the turn while it does.
-    ///
-    /// # Errors
-    /// Those of [`Session::take_turn`], of [`Session::append`] and of its receipt.
-    pub async fn compact(&self, message: Message, vars: Option<Content>) -> Result<Appended<Agent>, Error> {
-        let _turn = self.take_turn().await?;
-        self.append(AgentBody::compacted(vars, message))?.await
+    /// Takes the turn whatever the session model says of the session; `None` while somebody has it.
+    pub(crate) fn take_turn_unchecked(&self) -> Option<TurnGuard<M>> {
+        self.entry.take_turn_unchecked()
     }
 }
 

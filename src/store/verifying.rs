@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{BlobRef, Digest, EventId};
 use crate::model::SessionModel;
 use crate::port::{AuditedSession, LogError, SessionRow};
-use crate::replay::snapshot::store::Stored;
-use crate::replay::verify::LogCheck;
+use crate::replay::LogCheck;
+use crate::replay::StoredView;
 use crate::store::Store;
 use crate::store::verification::{Problem, Verification};
 
@@ -90,12 +90,12 @@ impl<M: SessionModel> Store<M> {
         let services = &self.0.services;
         let SessionRow { session, meta, head, .. } = row;
         let max = services.config.page_events_max;
-        let snapshots = services.snapshots.clone();
+        let snapshots = services.snapshots.store.clone();
         let looked = services.readers.read(move |reader| Ok(snapshots.verify::<M>(reader, &meta))).await;
         match hear(found, looked)? {
-            Some(Ok(Stored::Whole)) => found.snapshots += 1,
-            Some(Ok(Stored::Damaged)) => found.damaged_snapshots += 1,
-            Some(Ok(Stored::None)) => {}
+            Some(Ok(StoredView::Whole)) => found.snapshots += 1,
+            Some(Ok(StoredView::Damaged)) => found.damaged_snapshots += 1,
+            Some(Ok(StoredView::None)) => {}
             Some(Err(reason)) => {
                 let reason = format!("the stored view of session {session}: {reason}");
                 found.report(Problem::of_session(session.clone(), None, ErrorKind::CorruptStore { reason }.into()));
@@ -171,7 +171,7 @@ impl<M: SessionModel> Store<M> {
         };
         Ok(length.filter(|length| *length != blob.bytes).map(|length| {
             let reason = format!("it references {} bytes, and the blob has {length}", blob.bytes);
-            crate::replay::record::corrupt(session, event, reason)
+            crate::replay::corrupt(session, event, reason)
         }))
     }
 

@@ -10,7 +10,7 @@ use crate::config::StoreConfig;
 use crate::port::OpenedMedium;
 use crate::testkit::ports::{WatchedBlobs, WatchedMedium};
 use crate::testkit::{Call, Dice, Operation, Outcome, Port};
-use crate::threads::workers::lock;
+use crate::threads::lock;
 
 /// The most operations that are remembered: the oldest go first.
 const OPERATIONS_MAX: usize = 65_536;

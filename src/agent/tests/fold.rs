@@ -223,6 +223,6 @@ fn turns_and_steps_without_an_end_are_unfinished() {
         AgentBody::TurnPut(Turn { id: TurnId::new(1), status: TurnStatus::Final, ..Turn::default() }),
         AgentBody::StepPut(Step { id: StepId::new(1), status: StepStatus::Error, ..Step::default() }),
     ]);
-    let wanted = [Unfinished { kind: "turn", id: 2 }, Unfinished { kind: "step", id: 2 }];
+    let wanted = [Unfinished::new("turn", 2), Unfinished::new("step", 2)];
     assert_eq!(Agent::unfinished(&script.view), wanted);
 }

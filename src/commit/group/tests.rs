@@ -11,7 +11,7 @@ use crate::id::EventId;
 use crate::id::{SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
 use crate::port::{Claim, Epoch, Head, LogMeta, LogReader, StoredEvent, Upkeep};
-use crate::threads::workers::lock;
+use crate::threads::lock;
 
 /// What the next commit does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -230,6 +230,36 @@ fn a_failed_commit_is_answered_by_what_the_reopened_log_holds() {
 }
 
 #[test]
+fn an_epoch_that_settling_has_raised_is_told_with_the_answer() {
+    for fault in [Fault::FailedAfterWriting, Fault::FailedBeforeWriting] {
+        let mut bench = Bench::plain([fault]);
+        let mut log = bench.session("s");
+        *lock(&bench.medium.raised) = Some(Epoch(7));
+        let answer = bench.push(log.append(), 1);
+        bench.writer.flush();
+        let (Ok(Written::Appended { raised }) | Err(PersistError::NotWritten { raised, .. })) =
+            answer.try_recv().unwrap()
+        else {
+            panic!("{fault:?}")
+        };
+        assert_eq!(raised, Some(Epoch(7)), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_store_that_others_take_for_dead_opens_no_writing_end_again() {
+    let mut bench = Bench::plain([]);
+    let mut log = bench.session("s");
+    bench.medium.memory.release().unwrap();
+    bench.writer.reset();
+    let answer = bench.push(log.append(), 1);
+    bench.writer.flush();
+    let Err(PersistError::NotWritten { error, .. }) = answer.try_recv().unwrap() else { panic!("it was written") };
+    assert!(error.to_string().contains("others take this store for dead"), "{error}");
+    assert_eq!(bench.stored(&log), 0);
+}
+
+#[test]
 fn a_fence_behind_a_write_that_fails_is_asked_again_and_tells_the_head() {
     for (fault, head) in
         [(Fault::DiskFull, 0), (Fault::FailedBeforeWriting, 0), (Fault::FailedAfterWriting, 1), (Fault::Panic, 0)]
@@ -301,7 +331,7 @@ fn one_refusal_takes_the_later_appends_of_its_session_along_and_nobody_else() {
     }
     assert!(matches!(written.try_recv().unwrap(), Ok(Written::Appended { .. })));
     assert_eq!((bench.stored(&mine), bench.stored(&other)), (0, 1));
-    let stats = bench.writer.counters.look();
+    let stats = bench.writer.metrics.snapshot();
     assert_eq!((stats.group_appends.sum(), stats.group_events.sum()), (1, 1), "what was refused is not counted");
 }
 

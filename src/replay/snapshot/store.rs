@@ -1,31 +1,22 @@
-//! Storing views and finding them again. Runs on a thread of its own and on reader threads, never on an arbiter.
+//! Storing the bytes of views, and finding them again. Runs on threads that may wait, never on an arbiter.
 
 use std::sync::Arc;
 
-use actix::Addr;
 use bytes::Bytes;
 
 use crate::codec;
-use crate::commit::actor::{Persist, PersistActor};
-use crate::commit::group::PersistError;
 use crate::id::Digest;
 use crate::model::{DecodeError, SessionModel, View};
-use crate::port::SnapshotRow;
-use crate::port::{BlobError, BlobStore};
-use crate::port::{Epoch, Head, LogMeta, LogReader, Write, Written};
+use crate::port::{BlobError, BlobStore, Epoch, Head, LogMeta, LogReader, SnapshotRow};
 use crate::replay::fold::Origin;
 use crate::replay::key_index::KeyFilter;
 use crate::replay::snapshot::file as snapshot;
-use crate::stats::Counters;
-use crate::threads::guard::{Panicked, guarded};
-use crate::threads::workers::WorkerPool;
+use crate::stats::Metrics;
+use crate::threads::guarded;
 
-/// Where the views of a store are kept, and who keeps them.
+/// Where the views of a store are kept. A stored view is a cache: whatever is wrong with one, the log says the same.
 #[derive(Clone)]
-pub(crate) struct Snapshots {
-    pub(crate) store: Arc<dyn BlobStore>,
-    pub(crate) threads: Arc<WorkerPool<()>>,
-}
+pub(crate) struct SnapshotStore(Arc<dyn BlobStore>);
 
 /// What became of a view that was to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +32,7 @@ pub(crate) enum SnapshotOutcome {
 
 /// What a verification found of a log's view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stored {
+pub(crate) enum StoredView {
     None,
     Damaged,
     Whole,
@@ -56,32 +47,18 @@ pub(crate) struct NewSnapshot<M: SessionModel> {
     pub(crate) keys: Option<KeyFilter>,
 }
 
-impl Snapshots {
-    /// Encodes a view, writes its file, and has the log name it. Then the file that it replaces goes. Nothing waits for the
-    /// file to be durable: a power cut may leave the row with another file, or none, and the log is folded.
-    pub(crate) fn take<M: SessionModel>(
-        &self,
-        new: NewSnapshot<M>,
-        bytes_max: u64,
-        persist: Addr<PersistActor>,
-        counters: Arc<Counters>,
-        reply: impl FnOnce(SnapshotOutcome) + Send + 'static,
-    ) {
-        let this = self.clone();
-        let submitted = self.threads.submit(move |()| {
-            // Guarded, since a question without an answer means that the store is closed.
-            match guarded("encode_view or decode_view", || this.write(&new, bytes_max)) {
-                Ok(Ok(row)) => this.index(new, row, &persist, counters, reply),
-                Ok(Err(outcome)) => reply(outcome),
-                Err(Panicked { .. }) => reply(SnapshotOutcome::Never),
-            }
-        });
-        if submitted.is_err() {
-            log::debug!("a view was to be stored in a store that is closed");
-        }
+impl SnapshotStore {
+    pub(crate) fn new(store: Arc<dyn BlobStore>) -> Self {
+        Self(store)
     }
 
-    fn write<M: SessionModel>(&self, new: &NewSnapshot<M>, bytes_max: u64) -> Result<SnapshotRow, SnapshotOutcome> {
+    /// Stores the bytes of a view, if they give the view back, and tells what the log is to name. Nothing waits for them to
+    /// be durable: after a power cut they may be damaged or gone, and the log is folded.
+    pub(crate) fn write<M: SessionModel>(
+        &self,
+        new: &NewSnapshot<M>,
+        bytes_max: u64,
+    ) -> Result<SnapshotRow, SnapshotOutcome> {
         let view = Bytes::from(M::encode_view(new.view.state()).ok_or(SnapshotOutcome::Never)?);
         let keys = codec::encode_view(&new.keys).map_err(|_| SnapshotOutcome::Never)?;
         let bytes = snapshot::encode::<M>(&new.log, &new.head, &keys, &view);
@@ -94,7 +71,7 @@ impl Snapshots {
             log::error!("a view is not stored, since it does not come back from its own bytes");
             return Err(SnapshotOutcome::Never);
         }
-        let put = self.store.put(&bytes).map_err(|error| {
+        let put = self.0.put(&bytes).map_err(|error| {
             log::warn!("a view could not be stored: {error}");
             SnapshotOutcome::Failed
         })?;
@@ -108,45 +85,9 @@ impl Snapshots {
         })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "one for each session at a time")]
-    fn index<M: SessionModel>(
-        self,
-        new: NewSnapshot<M>,
-        row: SnapshotRow,
-        persist: &Addr<PersistActor>,
-        counters: Arc<Counters>,
-        reply: impl FnOnce(SnapshotOutcome) + Send + 'static,
-    ) {
-        let write = Write::Snapshot { log: new.log.key, epoch: new.epoch, row };
-        let sent = Arc::clone(&counters);
-        let answered = Box::new(move |answer| match answer {
-            Ok(Written::SnapshotIndexed { replaced }) => {
-                counters.snapshot_written();
-                replaced.into_iter().for_each(|digest| self.remove(digest));
-                reply(SnapshotOutcome::Taken { bytes: row.bytes });
-            }
-            Err(PersistError::Refused(_)) => {
-                // Nothing names it.
-                self.remove(row.digest);
-                reply(SnapshotOutcome::Failed);
-            }
-            // Perhaps it is named: what is not is cleared when the directory is opened.
-            _ => reply(SnapshotOutcome::Failed),
-        });
-        sent.write_sent();
-        persist.do_send(Persist { write, incarnation: 0, reply: answered });
-    }
-
-    fn remove(&self, digest: Digest) {
-        let store = Arc::clone(&self.store);
-        let submitted = self.threads.submit(move |()| {
-            if let Err(error) = store.remove(&digest) {
-                log::warn!("a view that was replaced could not be removed: {error}");
-            }
-        });
-        if submitted.is_err() {
-            log::debug!("a view that was replaced stays until the directory is opened again");
-        }
+    /// Removes the bytes of a view that no log names any more.
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.0.remove(digest)
     }
 
     /// The newest view that is stored of a log, if it is good.
@@ -154,7 +95,7 @@ impl Snapshots {
         &self,
         reader: &mut dyn LogReader,
         log: &LogMeta,
-        counters: &Counters,
+        metrics: &Metrics,
     ) -> Option<Origin<M>> {
         let row = match reader.snapshot(log.key) {
             Ok(None) => return None,
@@ -163,11 +104,11 @@ impl Snapshots {
         };
         match row.and_then(|row| self.read(reader, log, &row)) {
             Ok(origin) => {
-                counters.snapshot_hit();
+                metrics.snapshot_hit();
                 Some(origin)
             }
             Err(reason) => {
-                counters.snapshot_fallback();
+                metrics.snapshot_fallback();
                 log::warn!("a stored view is not used, the log is folded from its first event: {reason}");
                 None
             }
@@ -176,11 +117,17 @@ impl Snapshots {
 
     /// What is wrong with the stored view of a log, for a verification. One that is gone or whose file is damaged is
     /// nothing wrong, since a power cut leaves that, nor is one of another build.
-    pub(crate) fn verify<M: SessionModel>(&self, reader: &mut dyn LogReader, log: &LogMeta) -> Result<Stored, String> {
-        let Some(row) = reader.snapshot(log.key).map_err(|error| error.to_string())? else { return Ok(Stored::None) };
-        match self.store.inspect(&row.digest) {
-            Err(BlobError::Missing { .. }) => return Ok(Stored::None),
-            Err(BlobError::Corrupt { .. }) => return Ok(Stored::Damaged),
+    pub(crate) fn verify<M: SessionModel>(
+        &self,
+        reader: &mut dyn LogReader,
+        log: &LogMeta,
+    ) -> Result<StoredView, String> {
+        let Some(row) = reader.snapshot(log.key).map_err(|error| error.to_string())? else {
+            return Ok(StoredView::None);
+        };
+        match self.0.inspect(&row.digest) {
+            Err(BlobError::Missing { .. }) => return Ok(StoredView::None),
+            Err(BlobError::Corrupt { .. }) => return Ok(StoredView::Damaged),
             Err(error) => return Err(error.to_string()),
             Ok(bytes) if bytes != row.bytes => return Err(format!("it is {bytes} bytes, and not {}", row.bytes)),
             Ok(_) => {}
@@ -188,7 +135,7 @@ impl Snapshots {
         if (row.view_schema, row.schema) == (M::VIEW_SCHEMA, M::SCHEMA) {
             self.read::<M>(reader, log, &row)?;
         }
-        Ok(Stored::Whole)
+        Ok(StoredView::Whole)
     }
 
     fn read<M: SessionModel>(
@@ -201,7 +148,7 @@ impl Snapshots {
         if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
             return Err("it is of another build".to_owned());
         }
-        let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
+        let bytes = Bytes::from(self.0.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
         let (head, keys, view) = snapshot::decode::<M>(log, &bytes)?;
         let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| error.to_string())?;
         if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
-use crate::stats::Resident as Footprint;
+use crate::stats::ResidentCount as Footprint;
 
 /// A session that says what it was asked.
 struct Made {
@@ -30,22 +30,22 @@ impl Resident for Made {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn try_empty(&self) -> Outcome {
+    fn try_empty(&self) -> EmptyOutcome {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if self.is_gone() {
-            return Outcome::Gone;
+            return EmptyOutcome::Gone;
         }
         if self.busy.load(Ordering::SeqCst) {
-            return Outcome::Busy;
+            return EmptyOutcome::Busy;
         }
         lock(&self.footprint).leave();
-        Outcome::Emptied
+        EmptyOutcome::Emptied
     }
 }
 
 struct Bench {
     residency: Residency,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     sessions: Vec<Arc<Made>>,
     begun: Instant,
 }
@@ -58,14 +58,14 @@ impl Bench {
             session_idle_max: idle_max,
             ..ResidencyConfig::default()
         };
-        let counters = Arc::new(Counters::new());
-        let residency = Residency::new(limits, Arc::clone(&counters));
-        Self { residency, counters, sessions: Vec::new(), begun: Instant::now() }
+        let metrics = Arc::new(Metrics::new());
+        let residency = Residency::new(limits, Arc::clone(&metrics));
+        Self { residency, metrics, sessions: Vec::new(), begun: Instant::now() }
     }
 
     /// A session of ten bytes.
     fn enter(&mut self) -> Arc<Made> {
-        let mut footprint = Footprint::new(&self.counters, false);
+        let mut footprint = Footprint::new(&self.metrics, false);
         footprint.enter(10);
         let made = Arc::new(Made {
             used: AtomicBool::new(false),
@@ -116,7 +116,7 @@ fn bytes_are_a_limit_of_their_own() {
     }
     assert!(bench.residency.make_room(bench.begun));
     assert_eq!(bench.resident(), [3, 4]);
-    assert_eq!(bench.counters.resident(), (2, 20));
+    assert_eq!(bench.metrics.resident(), (2, 20));
 }
 
 #[test]
@@ -196,9 +196,9 @@ fn closed_and_forgotten_sessions_leave_no_slots() {
 #[test]
 fn the_thread_empties_what_is_over_the_limit_and_ends() {
     let limits = ResidencyConfig { resident_sessions_max: 0, ..ResidencyConfig::default() };
-    let counters = Arc::new(Counters::new());
-    let residency = Residency::start(limits, Arc::clone(&counters)).unwrap();
-    let mut footprint = Footprint::new(&counters, false);
+    let metrics = Arc::new(Metrics::new());
+    let residency = Residency::start(limits, Arc::clone(&metrics)).unwrap();
+    let mut footprint = Footprint::new(&metrics, false);
     footprint.enter(1);
     let (emptied, told) = std::sync::mpsc::channel();
     let session: Arc<dyn Resident> = Arc::new(Telling(Mutex::new(footprint), emptied));
@@ -218,9 +218,9 @@ impl Resident for Telling {
         false
     }
 
-    fn try_empty(&self) -> Outcome {
+    fn try_empty(&self) -> EmptyOutcome {
         lock(&self.0).leave();
         self.1.send(()).unwrap();
-        Outcome::Emptied
+        EmptyOutcome::Emptied
     }
 }

@@ -2,31 +2,30 @@
 //!
 //! A cold session keeps what cannot be read again: its place in the log, its ownership, its subscribers. Since it has
 //! nothing in flight, waking it needs no fence and no persist actor: what the log holds is what was acknowledged, and
-//! whether the session is still this store's own is asked in each commit anyway.
+//! each commit asks anyway whether the log is still this store's own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::{Effect, Open, Phase, SessionState};
 use crate::error::Error;
 use crate::id::EventId;
 use crate::model::{SessionModel, View};
-use crate::replay::key_index::KeyIndex;
-use crate::replay::recovered::Recovered;
+use crate::replay::{KeyIndex, Recovered};
 use crate::session::in_flight::InFlight;
-use crate::session::state::{Effect, Phase, SessionState};
 
 /// Told the view, by whichever thread has it.
-pub(crate) type ViewReply<M> = Box<dyn FnOnce(Result<Arc<View<M>>, Error>) + Send>;
+pub(in crate::session) type ViewReply<M> = Box<dyn FnOnce(Result<Arc<View<M>>, Error>) + Send>;
 
 /// What emptying a session has left over, to be dropped where that delays nobody.
-pub(crate) struct Emptied<M: SessionModel> {
-    pub(crate) view: Option<Arc<View<M>>>,
-    pub(crate) keys: KeyIndex,
+pub(in crate::session) struct Emptied<M: SessionModel> {
+    pub(in crate::session) view: Option<Arc<View<M>>>,
+    pub(in crate::session) keys: KeyIndex,
 }
 
 /// What is to be done for someone who wants the view of a session.
-pub(crate) enum Wanted<M: SessionModel> {
-    /// He is answered, or will be.
+pub(in crate::session) enum Wanted<M: SessionModel> {
+    /// Nothing: the view was told, or will be.
     Nothing,
     /// The session was cold: it has to be woken.
     Wake { incarnation: u64, head: EventId },
@@ -35,7 +34,7 @@ pub(crate) enum Wanted<M: SessionModel> {
 }
 
 /// How a session answers when it is to be emptied.
-pub(crate) enum Emptying<M: SessionModel> {
+pub(in crate::session) enum Emptying<M: SessionModel> {
     Emptied(Emptied<M>),
     Busy,
     /// It is cold or closed already.
@@ -44,14 +43,14 @@ pub(crate) enum Emptying<M: SessionModel> {
 
 impl<M: SessionModel> SessionState<M> {
     /// Drops what the log can give back, if nothing is being done with the session.
-    pub(crate) fn empty(&mut self) -> Emptying<M> {
+    pub(in crate::session) fn empty(&mut self) -> Emptying<M> {
         match self.phase {
             Phase::Cold | Phase::Closed => return Emptying::Gone,
-            Phase::Ready => {}
-            Phase::Recovering | Phase::Waking | Phase::Unwinding | Phase::Failed => return Emptying::Busy,
+            Phase::Open(Open { is_asking: false, is_unwinding: false }) => {}
+            Phase::Open(_) | Phase::Recovering | Phase::Waking(_) | Phase::Failed => return Emptying::Busy,
         }
-        let asked = self.checking || !self.ready.is_empty() || !self.effects.is_empty();
-        if asked || !self.waiting.is_empty() || !self.in_flight.is_empty() {
+        let is_asked = !self.ready.is_empty() || !self.effects.is_empty();
+        if is_asked || !self.waiting.is_empty() || !self.in_flight.is_empty() {
             return Emptying::Busy;
         }
         self.phase = Phase::Cold;
@@ -69,57 +68,64 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     /// Whether there is nothing to empty.
-    pub(crate) fn is_gone(&self) -> bool {
+    pub(in crate::session) fn is_gone(&self) -> bool {
         matches!(self.phase, Phase::Cold | Phase::Closed)
     }
 
     /// The last committed event that this store knows of.
-    pub(crate) fn head(&self) -> EventId {
+    pub(in crate::session) fn head(&self) -> EventId {
         self.committed.id
     }
 
     /// Reads the log of a session that is cold.
-    pub(crate) fn wake(&mut self) {
-        self.begin_waking();
+    pub(super) fn wake(&mut self) {
+        self.begin_waking(None);
         self.effects.push(Effect::Recover { head: self.committed.id, watch: Vec::new() });
     }
 
-    fn begin_waking(&mut self) {
+    /// Those who wait already, of a fold whose answer was lost, go on waiting.
+    fn begin_waking(&mut self, viewer: Option<ViewReply<M>>) {
         self.incarnation += 1;
-        self.phase = Phase::Waking;
-        self.forget_questions();
-        self.viewers.get_or_insert_default();
+        let before = match std::mem::replace(&mut self.phase, Phase::Cold) {
+            Phase::Waking(viewers) => viewers,
+            _ => None,
+        };
+        self.phase = Phase::Waking(Some(before.into_iter().flatten().chain(viewer).collect()));
+        self.forget_effects();
     }
 
-    /// Someone wants the view, on a thread of his own: perhaps the one that the actor needs to go on, so nothing here may
+    /// Someone wants the view, on a thread of his own: perhaps on the one that the actor needs to go on, so nothing here may
     /// depend on the actor.
-    pub(crate) fn view_wanted(&mut self, reply: ViewReply<M>) -> Wanted<M> {
+    pub(in crate::session) fn view_wanted(&mut self, reply: ViewReply<M>) -> Wanted<M> {
         if let Some(view) = self.published.view() {
             reply(Ok(view));
             return Wanted::Nothing;
         }
-        if let (Phase::Waking, Some(viewers)) = (self.phase, &mut self.viewers) {
-            viewers.push(reply);
-            return Wanted::Nothing;
+        match &mut self.phase {
+            Phase::Waking(Some(viewers)) => {
+                viewers.push(reply);
+                Wanted::Nothing
+            }
+            Phase::Cold => {
+                self.begin_waking(Some(reply));
+                Wanted::Wake { incarnation: self.incarnation, head: self.committed.id }
+            }
+            _ => Wanted::Read(reply),
         }
-        if self.phase != Phase::Cold {
-            return Wanted::Read(reply);
-        }
-        self.begin_waking();
-        self.viewers.get_or_insert_default().push(reply);
-        Wanted::Wake { incarnation: self.incarnation, head: self.committed.id }
     }
 
     /// The log of a session that was cold is folded, and the actor will hear of it. Whoever waits for the view hears now.
-    pub(crate) fn woken(&mut self, incarnation: u64, folded: Result<&Recovered<M>, &Error>) {
+    pub(in crate::session) fn woken(&mut self, incarnation: u64, folded: Result<&Recovered<M>, &Error>) {
         // Another fold is on its way, or nobody waits.
-        if self.phase != Phase::Waking || incarnation != self.incarnation {
+        if incarnation != self.incarnation {
             return;
         }
+        let Phase::Waking(viewers) = &mut self.phase else { return };
+        let viewers = viewers.take().unwrap_or_default();
         if let Ok(recovered) = folded {
             self.published.replace(Arc::clone(&recovered.view), recovered.report.condition.clone());
         }
-        for viewer in self.viewers.take().unwrap_or_default() {
+        for viewer in viewers {
             viewer(folded.map(|recovered| Arc::clone(&recovered.view)).map_err(Clone::clone));
         }
     }

@@ -6,17 +6,17 @@ use std::time::Instant;
 use super::cold::{Emptying, Wanted};
 use super::*;
 use crate::agent::{Agent, AgentBody};
-use crate::commit::group::PersistError;
+use crate::commit::PersistError;
 use crate::error::OwnerInfo;
 use crate::memory::MemoryBlobs;
 use crate::port::{LogError, LogKey, Refusal, Written};
-use crate::session::append::Flights;
+use crate::session::permit::InFlightCount;
 
 struct Bench {
     state: SessionState<Agent>,
     config: StoreConfig,
     blobs: MemoryBlobs,
-    counters: Counters,
+    metrics: Metrics,
 }
 
 fn log() -> LogMeta {
@@ -27,25 +27,25 @@ impl Bench {
     /// A session that this store has made.
     fn new() -> Self {
         let state =
-            SessionState::new(SessionId::new("s").unwrap(), log(), Some(Epoch(1)), 10, &Arc::new(Counters::new()));
+            SessionState::new(SessionId::new("s").unwrap(), log(), Some(Epoch(1)), 10, &Arc::new(Metrics::new()));
         let mut bench = Self {
             state,
             config: StoreConfig::memory(),
             blobs: MemoryBlobs::new(Default::default(), 1),
-            counters: Counters::new(),
+            metrics: Metrics::new(),
         };
         bench.state.started();
         bench
     }
 
     fn with<T>(&mut self, step: impl FnOnce(&mut SessionState<Agent>, &Env<'_>) -> T) -> T {
-        let Self { state, config, blobs, counters } = self;
-        step(state, &Env { now: Timestamp::default(), config, blobs, counters, store_closes: false })
+        let Self { state, config, blobs, metrics } = self;
+        step(state, &Env { now: Timestamp::default(), config, blobs, metrics, store_closes: false })
     }
 
     fn claim(&mut self, claim: Claim) -> oneshot::Receiver<Result<(), Error>> {
         let (reply, receiver) = oneshot::channel();
-        self.with(|state, env| state.accept(Task::Claim(ClaimTask { claim, asked: false, reply }), env));
+        self.with(|state, env| state.accept(Task::Claim(ClaimTask { claim, is_asked: false, reply }), env));
         receiver
     }
 
@@ -94,7 +94,7 @@ fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_robbed() {
 fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
     let mut bench = Bench::new();
     let append = crate::session::append::Append::new(AgentBody::StopRequested);
-    let in_flight = Counted::enter(&Arc::new(Flights::new(Arc::default())), 1).unwrap();
+    let in_flight = Permit::take(&Arc::new(InFlightCount::new(Arc::default())), 1).unwrap();
     let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
@@ -185,22 +185,22 @@ fn who_waits_for_a_view_is_told_by_the_fold_or_let_go_and_an_old_fold_shows_noth
     assert_eq!(told.try_recv(), Err(TryRecvError::Disconnected));
 }
 
+fn append(bench: &mut Bench, key: Option<&str>) -> crate::session::append::Receipt<Agent> {
+    let mut append = crate::session::append::Append::new(AgentBody::StopRequested);
+    if let Some(key) = key {
+        append = append.key(AppendKey::new(key).unwrap());
+    }
+    let permit = Permit::take(&Arc::new(InFlightCount::new(Arc::default())), 9).unwrap();
+    let (request, receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), permit);
+    bench.with(|state, env| state.accept(Task::Append(request), env));
+    receipt
+}
+
 /// The log was searched for the key when it was still this store's own. Another store wrote the append meanwhile, and a
 /// stored view is all that tells of it.
 #[test]
 fn a_key_is_searched_for_again_when_the_log_was_another_stores_meanwhile() {
     let mut bench = Bench::new();
-    let flights = Arc::new(Flights::new(Arc::default()));
-    let append = |bench: &mut Bench, key: Option<&str>| {
-        let mut append = crate::session::append::Append::new(AgentBody::StopRequested);
-        if let Some(key) = key {
-            append = append.key(AppendKey::new(key).unwrap());
-        }
-        let in_flight = Counted::enter(&flights, 9).unwrap();
-        let (request, receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
-        bench.with(|state, env| state.accept(Task::Append(request), env));
-        receipt
-    };
     let refused = |refusal| Err(PersistError::Refused(refusal));
     let mut other_keys = KeyIndex::new(10);
     other_keys.insert(AppendKey::new("k").unwrap(), EventId::new(1));
@@ -224,4 +224,22 @@ fn a_key_is_searched_for_again_when_the_log_was_another_stores_meanwhile() {
     let asked = bench.state.take_effects();
     assert!(asked.iter().any(|effect| matches!(effect, Effect::FindKey { .. })));
     assert!(!asked.iter().any(|effect| matches!(effect, Effect::Persist { .. })), "it would be written twice");
+}
+
+#[test]
+fn an_epoch_that_settling_has_raised_is_the_one_of_the_next_append() {
+    let settled = [
+        Ok(Written::Appended { raised: Some(Epoch(7)) }),
+        Err(PersistError::NotWritten { error: LogError::Io("reset".to_owned()), raised: Some(Epoch(7)) }),
+    ];
+    for result in settled {
+        let mut bench = Bench::new();
+        let _first = append(&mut bench, None);
+        bench.state.take_effects();
+        bench.with(|state, env| state.persisted(EventId::new(1), result, env));
+        let _next = append(&mut bench, None);
+        let effects = bench.state.take_effects();
+        let [Effect::Persist { write: Write::Append { epoch, .. }, .. }] = &effects[..] else { panic!("one append") };
+        assert_eq!(*epoch, Epoch(7));
+    }
 }

@@ -3,8 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::codec;
+use crate::event::Event;
 use crate::id::{Digest, EventId, Timestamp};
-use crate::model::{DecodeError, Event, SessionModel};
+use crate::model::{DecodeError, SessionModel};
 use crate::testkit::contract::{BLOB_MARK, Claim, Dice, Finding, Report, ensure};
 
 /// How many bodies are damaged, and in how many ways each.

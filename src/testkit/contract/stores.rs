@@ -8,12 +8,12 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId};
 use crate::model::{SessionModel, View};
 use crate::port::{BlobError, BlobListing, BlobStore, OpenedMedium, Put};
-use crate::session::append::Append;
+use crate::session::Append;
 use crate::store::{Session, Store};
 use crate::testkit::contract::pure::{AT, Folded};
 use crate::testkit::contract::{Claim, Dice, Finding, ensure};
 use crate::testkit::layered::layered;
-use crate::threads::restart::Restart;
+use crate::threads::Restart;
 
 /// The most bodies with references that are tried against a store that has no blobs.
 const DANGLING: usize = 8;

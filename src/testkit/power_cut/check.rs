@@ -9,7 +9,7 @@ use crate::id::{Digest, EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::Durability;
 use crate::port::{Head, LogKey, LogMedium, LogReader, StoredEvent};
-use crate::replay::record;
+use crate::replay;
 use crate::store::Store;
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::Image;
@@ -166,8 +166,10 @@ impl<M: SessionModel> Check<M> {
     async fn view_and_append(&self, store: &Store<M>, id: &SessionId, events: &[StoredEvent]) -> Result<(), String> {
         let mut state = M::View::default();
         for stored in events {
-            let event = record::decode::<M>(id, stored.row()).map_err(|error| error.to_string())?;
-            M::apply(&mut state, &event);
+            let event = replay::decode::<M>(id, stored.row()).map_err(|error| error.to_string())?;
+            if let Some(event) = event.as_model() {
+                M::apply(&mut state, event);
+            }
         }
         let text = |error: crate::Error| error.to_string();
         let session = store.resume_session(id.as_str()).await.map_err(|error| format!("it does not open: {error}"))?;
@@ -199,7 +201,7 @@ fn all_events(
             return Ok(events);
         }
         for event in page.to_events() {
-            record::check(session, &head, event.row()).map_err(|error| error.to_string())?;
+            replay::check(session, &head, event.row()).map_err(|error| error.to_string())?;
             head = Head { id: event.id, chain: event.chain, at: event.at };
             events.push(event);
         }

@@ -1,4 +1,4 @@
-//! The counters behind [`Stats`]. Whatever happens in a store has one method here, and is counted where it happens.
+//! The metrics behind [`Stats`]. Whatever happens in a store has one method here, and is counted where it happens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,40 +10,40 @@ use crate::stats::histogram::Recorder;
 
 /// Everything is relaxed: a number that is a moment old does no harm, and each is whole.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct Metrics {
     acknowledgement_micros: Recorder,
-    events_acknowledged: Counter,
-    appends_busy: Counter,
-    in_flight: Counter,
+    events_acknowledged: Number,
+    appends_busy: Number,
+    in_flight: Number,
     commit_micros: Recorder,
     group_appends: Recorder,
     group_events: Recorder,
-    groups_failed: Counter,
-    writes_sent: Counter,
-    writes_answered: Counter,
+    groups_failed: Number,
+    writes_sent: Number,
+    writes_answered: Number,
     lock_waits: LockWaits,
-    sessions_resident: Counter,
-    resident_bytes: Counter,
-    sessions_emptied: Counter,
-    residency_exceeded: Counter,
+    sessions_resident: Number,
+    resident_bytes: Number,
+    sessions_emptied: Number,
+    residency_exceeded: Number,
     recovery_micros: Recorder,
-    recoveries_failed: Counter,
-    recoveries_running: Counter,
+    recoveries_failed: Number,
+    recoveries_running: Number,
     pub(crate) reads_queued: Gauge,
-    snapshot_hits: Counter,
-    snapshot_fallbacks: Counter,
-    snapshots_written: Counter,
-    blob_puts: Counter,
-    blob_bytes_put: Counter,
-    blobs_deduplicated: Counter,
-    blob_bytes_deduplicated: Counter,
+    snapshot_hits: Number,
+    snapshot_fallbacks: Number,
+    snapshots_written: Number,
+    blob_puts: Number,
+    blob_bytes_put: Number,
+    blobs_deduplicated: Number,
+    blob_bytes_deduplicated: Number,
     pub(crate) blob_calls_queued: Gauge,
-    subscriber_gaps: Counter,
-    subscriber_events_left_out: Counter,
-    subscriber_transients_left_out: Counter,
+    subscriber_gaps: Number,
+    subscriber_events_left_out: Number,
+    subscriber_transients_left_out: Number,
 }
 
-impl Counters {
+impl Metrics {
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -125,7 +125,7 @@ impl Counters {
     /// A session is to be folded from its log. What this gives counts it as failed if dropped.
     pub(crate) fn recovery_began(self: &Arc<Self>) -> RunningRecovery {
         self.recoveries_running.add(1);
-        RunningRecovery { counters: Arc::clone(self), began: Instant::now(), outcome: Outcome::Failed }
+        RunningRecovery { metrics: Arc::clone(self), began: Instant::now(), is_folded: false }
     }
 
     /// A stored view was used.
@@ -161,8 +161,8 @@ impl Counters {
     }
 
     /// Everything but what the store itself knows: its open sessions, and the upkeep of its log.
-    pub(crate) fn look(&self) -> Stats {
-        let acknowledgement_micros = self.acknowledgement_micros.look();
+    pub(crate) fn snapshot(&self) -> Stats {
+        let acknowledgement_micros = self.acknowledgement_micros.snapshot();
         // In this order: a write that is sent in between must not be counted as answered only.
         let answered = self.writes_answered.get();
         let writes_queued = self.writes_sent.get().saturating_sub(answered);
@@ -174,9 +174,9 @@ impl Counters {
             acknowledgement_micros,
             appends_busy: self.appends_busy.get(),
             in_flight: self.in_flight.get(),
-            commit_micros: self.commit_micros.look(),
-            group_appends: self.group_appends.look(),
-            group_events: self.group_events.look(),
+            commit_micros: self.commit_micros.snapshot(),
+            group_appends: self.group_appends.snapshot(),
+            group_events: self.group_events.snapshot(),
             groups_failed: self.groups_failed.get(),
             writes_queued,
             lock_waits: self.lock_waits.count.get(),
@@ -188,7 +188,7 @@ impl Counters {
             resident_bytes: self.resident_bytes.get(),
             sessions_emptied: self.sessions_emptied.get(),
             residency_exceeded: self.residency_exceeded.get(),
-            recovery_micros: self.recovery_micros.look(),
+            recovery_micros: self.recovery_micros.snapshot(),
             recoveries_failed: self.recoveries_failed.get(),
             recoveries_running: self.recoveries_running.get(),
             reads_queued: self.reads_queued.get(),
@@ -209,12 +209,12 @@ impl Counters {
 
 /// One number that any thread may change.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct Number(AtomicU64);
 
-/// A number that somebody keeps who knows no [`Counters`].
-pub(crate) type Gauge = Arc<Counter>;
+/// A number that somebody keeps who knows no [`Metrics`].
+pub(crate) type Gauge = Arc<Number>;
 
-impl Counter {
+impl Number {
     pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
@@ -238,32 +238,26 @@ impl Counter {
 
 /// A recovery that was asked for, counted as running until dropped.
 pub(crate) struct RunningRecovery {
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     began: Instant,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    Folded,
-    Failed,
+    is_folded: bool,
 }
 
 impl RunningRecovery {
     /// Before anyone is told of the result.
     pub(crate) fn ended<T, E>(mut self, result: &Result<T, E>) {
-        if result.is_ok() {
-            self.outcome = Outcome::Folded;
-        }
+        self.is_folded = result.is_ok();
     }
 }
 
 impl Drop for RunningRecovery {
     fn drop(&mut self) {
-        match self.outcome {
-            Outcome::Folded => self.counters.recovery_micros.record(micros(self.began.elapsed())),
-            Outcome::Failed => self.counters.recoveries_failed.add(1),
+        if self.is_folded {
+            self.metrics.recovery_micros.record(micros(self.began.elapsed()));
+        } else {
+            self.metrics.recoveries_failed.add(1);
         }
-        self.counters.recoveries_running.take_one();
+        self.metrics.recoveries_running.take_one();
     }
 }
 
@@ -271,19 +265,19 @@ impl Drop for RunningRecovery {
 #[derive(Debug)]
 struct LockWaits {
     opened: Instant,
-    count: Counter,
+    count: Number,
     /// Of the waits that have ended.
-    waited_micros: Counter,
+    waited_micros: Number,
     /// When the wait that is on began, in microseconds after `opened`; [`NOT_WAITING`] when none is.
-    since: Counter,
+    since: Number,
 }
 
 const NOT_WAITING: u64 = u64::MAX;
 
 impl Default for LockWaits {
     fn default() -> Self {
-        let since = Counter(AtomicU64::new(NOT_WAITING));
-        Self { opened: Instant::now(), count: Counter::default(), waited_micros: Counter::default(), since }
+        let since = Number(AtomicU64::new(NOT_WAITING));
+        Self { opened: Instant::now(), count: Number::default(), waited_micros: Number::default(), since }
     }
 }
 
@@ -316,15 +310,15 @@ mod tests {
 
     #[test]
     fn a_wait_for_the_lock_is_seen_while_it_is_on_and_adds_up_afterwards() {
-        let counters = Counters::new();
-        assert_eq!(counters.look(), Stats::default());
-        counters.lock_wait_began(counters.lock_waits.opened);
-        let during = counters.look();
+        let metrics = Metrics::new();
+        assert_eq!(metrics.snapshot(), Stats::default());
+        metrics.lock_wait_began(metrics.lock_waits.opened);
+        let during = metrics.snapshot();
         assert_eq!((during.lock_waits, during.lock_waiting), (1, Some(during.lock_waited)));
-        counters.lock_wait_ended(Duration::from_secs(60));
-        counters.lock_wait_began(Instant::now());
-        counters.lock_wait_ended(Duration::from_millis(1500));
+        metrics.lock_wait_ended(Duration::from_secs(60));
+        metrics.lock_wait_began(Instant::now());
+        metrics.lock_wait_ended(Duration::from_millis(1500));
         let after = Stats { lock_waits: 2, lock_waited: Duration::from_millis(61_500), ..Stats::default() };
-        assert_eq!(counters.look(), after);
+        assert_eq!(metrics.snapshot(), after);
     }
 }

@@ -1,139 +1,14 @@
-//! Threads for blocking reads: recovery, pages of events, states read from disk. They delay no commit and no arbiter, and
-//! what reads a whole log has threads of its own, so that it never stands before what an append waits for.
+//! Threads for blocking reads of the log: pages of events, and whole logs. They delay no commit and no arbiter; and what
+//! reads a whole log has threads of its own, so that it never stands before what an append waits for.
 
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use futures::channel::oneshot;
 
+use super::pool::WorkerPool;
 use crate::error::{Error, ErrorKind};
 use crate::port::{LogError, LogMedium, LogReader};
 use crate::stats::Gauge;
-
-/// Locks a mutex whose data stays whole whatever panics while it is held.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
-
-/// Threads that run jobs, each on a state of its own.
-pub(crate) struct WorkerPool<S> {
-    queue: Arc<Queue<S>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    queued_max: usize,
-}
-
-struct Queue<S> {
-    jobs: Mutex<Jobs<S>>,
-    ready: Condvar,
-    /// How many wait. Set under the lock.
-    queued: Gauge,
-}
-
-struct Jobs<S> {
-    /// What appends wait for: taken first.
-    urgent: VecDeque<Job<S>>,
-    waiting: VecDeque<Job<S>>,
-    closed: bool,
-}
-
-impl<S: 'static> WorkerPool<S> {
-    pub(crate) fn start(
-        name: &str,
-        threads: usize,
-        queued_max: usize,
-        queued: Gauge,
-        state: impl Fn() -> S + Send + Clone + 'static,
-    ) -> std::io::Result<Self> {
-        let jobs = Mutex::new(Jobs { urgent: VecDeque::new(), waiting: VecDeque::new(), closed: false });
-        let queue = Arc::new(Queue { jobs, ready: Condvar::new(), queued });
-        let pool = Self { queue: Arc::clone(&queue), threads: Mutex::default(), queued_max };
-        for number in 0..threads {
-            let (queue, state) = (Arc::clone(&queue), state.clone());
-            let thread = std::thread::Builder::new()
-                .name(format!("{name}-{number}"))
-                .spawn(move || queue.work(state()))
-                .inspect_err(|_| pool.close())?;
-            lock(&pool.threads).push(thread);
-        }
-        Ok(pool)
-    }
-
-    /// Queues a job of foldlog's own, whose number is bounded elsewhere.
-    pub(crate) fn submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
-        self.push(Box::new(job), |jobs| Ok(&mut jobs.waiting))
-    }
-
-    /// Queues a job of foldlog's own ahead of all others: an append waits for it, and it is short.
-    pub(crate) fn submit_urgent(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
-        self.push(Box::new(job), |jobs| Ok(&mut jobs.urgent))
-    }
-
-    /// Queues a host's job.
-    pub(crate) fn try_submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
-        let max = self.queued_max;
-        self.push(Box::new(job), |jobs| {
-            if jobs.waiting.len() >= max {
-                return Err(ErrorKind::Busy { what: "queue of reads and blob calls", limit: max as u64 }.into());
-            }
-            Ok(&mut jobs.waiting)
-        })
-    }
-
-    fn push(
-        &self,
-        job: Job<S>,
-        queue: impl FnOnce(&mut Jobs<S>) -> Result<&mut VecDeque<Job<S>>, Error>,
-    ) -> Result<(), Error> {
-        let mut jobs = lock(&self.queue.jobs);
-        if jobs.closed {
-            return Err(ErrorKind::StoreClosed.into());
-        }
-        queue(&mut jobs)?.push_back(job);
-        self.queue.queued.add(1);
-        self.queue.ready.notify_one();
-        Ok(())
-    }
-
-    /// Finishes what is queued, takes nothing more, and waits for the threads.
-    pub(crate) fn close(&self) {
-        lock(&self.queue.jobs).closed = true;
-        self.queue.ready.notify_all();
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
-            // A worker guards its jobs, so it ends in order.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl<S> Queue<S> {
-    fn work(&self, mut state: S) {
-        while let Some(job) = self.next() {
-            // Whoever waits for the job finds its channel closed.
-            if catch_unwind(AssertUnwindSafe(|| job(&mut state))).is_err() {
-                log::error!("a job on a foldlog thread panicked");
-            }
-        }
-    }
-
-    fn next(&self) -> Option<Job<S>> {
-        let mut jobs = lock(&self.jobs);
-        loop {
-            let job = jobs.urgent.pop_front().or_else(|| jobs.waiting.pop_front());
-            if job.is_some() {
-                self.queued.take_one();
-                return job;
-            }
-            if jobs.closed {
-                return None;
-            }
-            jobs = self.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
 
 /// One reader thread's connection, opened when first used and again after a failure.
 pub(crate) struct ReaderSlot {
@@ -259,7 +134,7 @@ impl Recoveries {
 
 #[cfg(test)]
 mod tests {
-    //! Goal: what an append waits for goes first, and long folds keep no short one waiting. Method: gates.
+    //! Goal: long folds keep no short one waiting. Method: gates.
 
     use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -268,27 +143,6 @@ mod tests {
 
     fn gate() -> (Sender<()>, Receiver<()>) {
         channel()
-    }
-
-    #[test]
-    fn what_an_append_waits_for_goes_first() {
-        let pool = WorkerPool::start("t", 1, 2, Gauge::default(), || ()).unwrap();
-        let (open, closed) = gate();
-        let (sender, receiver) = channel();
-        pool.submit(move |()| assert!(closed.recv().is_err())).unwrap();
-        let say = |what: &'static str| {
-            let sender = sender.clone();
-            move |_: &mut ()| sender.send(what).unwrap()
-        };
-        pool.try_submit(say("a host's")).unwrap();
-        pool.submit(say("another")).unwrap();
-        assert!(pool.try_submit(say("one too many")).is_err());
-        pool.submit_urgent(say("first")).unwrap();
-        pool.submit_urgent(say("second")).unwrap();
-        drop(open);
-        pool.close();
-        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["first", "second", "a host's", "another"]);
-        assert!(pool.submit_urgent(say("late")).is_err());
     }
 
     #[test]

@@ -1,0 +1,79 @@
+//! The built-in model's own calls on the handles.
+//!
+//! This is the one file of the model that knows the handles; they know the model only as the default of their type
+//! parameter.
+
+use futures::lock::Mutex;
+
+use super::{Agent, AgentBody, Counter, Message, SessionStatus};
+use crate::config::StoreConfig;
+use crate::content::Content;
+use crate::error::Error;
+use crate::session::Appended;
+use crate::store::{Session, Store};
+
+impl Store<Agent> {
+    /// Opens a store of agent sessions.
+    ///
+    /// # Errors
+    /// Those of [`Store::open_model`].
+    pub async fn open(config: StoreConfig) -> Result<Self, Error> {
+        Self::open_model(config).await
+    }
+}
+
+/// Held while a session is being stopped, so that two who stop it do not both say so.
+#[derive(Default)]
+struct Stopping(Mutex<()>);
+
+/// What [`Session::stop`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopOutcome {
+    /// No turn was on: the session has stopped.
+    Stopped,
+    /// A turn is on: it was asked to stop. Whoever runs the turn ends it, and calls again.
+    Requested,
+}
+
+impl Session<Agent> {
+    /// The id that the next entity of this kind will get, after everything that was accepted before.
+    ///
+    /// # Errors
+    /// Those of [`Session::counters`].
+    pub async fn next_id(&self, counter: Counter) -> Result<u64, Error> {
+        Ok(self.counters().await?.1.next(counter))
+    }
+
+    /// Stops the session: no turn can be taken any more, though appends are still taken. While one is on, the session is only asked to stop. May be
+    /// called again; what is there already is not appended twice.
+    ///
+    /// # Errors
+    /// Those of [`Session::append`] and its receipt.
+    pub async fn stop(&self) -> Result<StopOutcome, Error> {
+        // One at a time: the second finds what the first has appended.
+        let stopping = self.context_or_insert_with(Stopping::default);
+        let _stopping = stopping.0.lock().await;
+        // Held until the events are there, so that no turn begins between them.
+        let turn = self.take_turn_unchecked();
+        let status = self.current_view().await?.session.as_ref().map(|session| session.status);
+        let mut bodies = Vec::new();
+        if !matches!(status, Some(SessionStatus::StopRequested | SessionStatus::Stopped)) {
+            bodies.push(AgentBody::StopRequested);
+        }
+        if turn.is_some() && status != Some(SessionStatus::Stopped) {
+            bodies.push(AgentBody::Stopped);
+        }
+        self.append_batch(bodies)?.await?;
+        Ok(if turn.is_some() { StopOutcome::Stopped } else { StopOutcome::Requested })
+    }
+
+    /// Compacts the session in one event: `message` stands for everything before it, and `vars` for the variables. Takes
+    /// the turn while it does.
+    ///
+    /// # Errors
+    /// Those of [`Session::take_turn`], of [`Session::append`] and of its receipt.
+    pub async fn compact(&self, message: Message, vars: Option<Content>) -> Result<Appended<Agent>, Error> {
+        let _turn = self.take_turn().await?;
+        self.append(AgentBody::compacted(vars, message))?.await
+    }
+}

@@ -1,0 +1,205 @@
+//! Events: what a log holds, stamped and in order.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::id::{EventId, Timestamp};
+use crate::model::{DecodeError, SessionModel};
+
+/// A stamped fact of a session: an id, a time, and the body that the host appended. Only foldlog makes one, by stamping a
+/// body or by decoding a record.
+///
+/// **Event versus [`LogEvent`].** This is what [`SessionModel::apply`] folds, so its body is always the session model's.
+/// A log may hold events of foldlog's own too, so pages and subscriptions give a [`LogEvent`].
+pub struct Event<M: SessionModel> {
+    id: EventId,
+    at: Timestamp,
+    body: M::Body,
+}
+
+// Not derived, here and elsewhere: a derive would ask the same of the session model, which is only a name.
+impl<M: SessionModel> Clone for Event<M> {
+    fn clone(&self) -> Self {
+        Self { id: self.id, at: self.at, body: self.body.clone() }
+    }
+}
+
+impl<M: SessionModel> fmt::Debug for Event<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("id", &self.id).field("at", &self.at).field("body", &self.body).finish()
+    }
+}
+
+impl<M: SessionModel> Event<M> {
+    pub(crate) fn new(id: EventId, at: Timestamp, body: M::Body) -> Self {
+        Self { id, at, body }
+    }
+
+    /// Its number in the session's log.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// When it was stamped. It is never before the time of the event ahead of it.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn body(&self) -> &M::Body {
+        &self.body
+    }
+
+    /// What happened, without the id and the time.
+    #[must_use]
+    pub fn into_body(self) -> M::Body {
+        self.body
+    }
+
+    /// The type that is stored with it.
+    #[must_use]
+    pub fn event_type(&self) -> &'static str {
+        M::event_type(&self.body)
+    }
+}
+
+/// An event of a log: one of the session model, or one of foldlog's own. A clone shares it.
+#[non_exhaustive]
+pub enum LogEvent<M: SessionModel> {
+    /// What the host appended.
+    Model(Arc<Event<M>>),
+    /// What foldlog itself has noted. It has an id in the same row of numbers, and is no part of the session model's view.
+    Own(Arc<OwnEvent>),
+}
+
+impl<M: SessionModel> LogEvent<M> {
+    /// Its number in the session's log.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        match self {
+            Self::Model(event) => event.id,
+            Self::Own(event) => event.id,
+        }
+    }
+
+    /// When it was stamped. It is never before the time of the event ahead of it.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Model(event) => event.at,
+            Self::Own(event) => event.at,
+        }
+    }
+
+    /// The type that is stored with it. That of an event of foldlog's own begins with `foldlog.`.
+    #[must_use]
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            Self::Model(event) => event.event_type(),
+            Self::Own(event) => event.body.event_type(),
+        }
+    }
+
+    /// What the host appended; `None` for an event of foldlog's own.
+    #[must_use]
+    pub fn body(&self) -> Option<&M::Body> {
+        self.as_model().map(|event| event.body())
+    }
+
+    /// The event of the session model, if it is one.
+    #[must_use]
+    pub fn as_model(&self) -> Option<&Arc<Event<M>>> {
+        match self {
+            Self::Model(event) => Some(event),
+            Self::Own(_) => None,
+        }
+    }
+}
+
+impl<M: SessionModel> Clone for LogEvent<M> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Model(event) => Self::Model(Arc::clone(event)),
+            Self::Own(event) => Self::Own(Arc::clone(event)),
+        }
+    }
+}
+
+impl<M: SessionModel> fmt::Debug for LogEvent<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Model(event) => event.fmt(f),
+            Self::Own(event) => event.fmt(f),
+        }
+    }
+}
+
+/// An event of foldlog's own: the same for every session model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnEvent {
+    id: EventId,
+    at: Timestamp,
+    body: OwnBody,
+}
+
+impl OwnEvent {
+    pub(crate) fn new(id: EventId, at: Timestamp, body: OwnBody) -> Self {
+        Self { id, at, body }
+    }
+
+    /// Its number in the session's log.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// When it was stamped.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// What foldlog has noted.
+    #[must_use]
+    pub fn body(&self) -> &OwnBody {
+        &self.body
+    }
+}
+
+/// What foldlog notes in a log. This build notes nothing; a log with a note of a newer build opens read-only, as with any
+/// event type that is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OwnBody {
+    /// For foldlog's own tests.
+    #[cfg(test)]
+    Probe(u64),
+}
+
+impl OwnBody {
+    /// The event types of foldlog's own begin with it, and no session model may use it.
+    pub(crate) const TYPE_PREFIX: &'static str = "foldlog.";
+
+    pub(crate) fn is_type(event_type: &str) -> bool {
+        event_type.starts_with(Self::TYPE_PREFIX)
+    }
+
+    fn event_type(&self) -> &'static str {
+        match *self {
+            #[cfg(test)]
+            Self::Probe(_) => "foldlog.probe",
+        }
+    }
+
+    /// A session model is never asked to decode what is foldlog's own.
+    pub(crate) fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<Self, DecodeError> {
+        match (event_type, schema, bytes) {
+            #[cfg(test)]
+            ("foldlog.probe", 1, bytes) => crate::model::decode_body(bytes).map(Self::Probe),
+            _ => Err(DecodeError::Unknown),
+        }
+    }
+}

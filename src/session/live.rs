@@ -1,0 +1,14 @@
+//! Live delivery: catch up from the log, then follow the commits. One bounded queue a subscriber.
+//!
+//! No task pumps a queue. Whoever takes an item from it sends the next: an actor by dropping the delivery that it has
+//! handled, a stream by being polled. At most one delivery is with an actor at a time, so that its mailbox holds no more,
+//! and nothing here ever waits for a subscriber.
+
+mod handles;
+mod items;
+mod queue;
+mod subscriber;
+
+pub use handles::{EventStream, Subscription};
+pub use items::{Delivery, Gap, Item, SubscribeFrom};
+pub(super) use subscriber::{Source, Subscriber};

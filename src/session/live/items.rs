@@ -1,0 +1,78 @@
+//! What a subscriber is given, and from where a subscription begins.
+
+use super::subscriber::Ticket;
+use crate::event::LogEvent;
+use crate::id::EventId;
+use crate::model::SessionModel;
+
+use actix::prelude::Message;
+
+/// From where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscribeFrom {
+    /// The next event that is committed.
+    Now,
+    /// The event after this one: what is in the log first, then live, without a gap and without a duplicate.
+    After(EventId),
+}
+
+/// One item of a subscription.
+pub enum Item<M: SessionModel> {
+    /// A committed event. Ids ascend by one, but for what a [`Gap`] names.
+    Event(LogEvent<M>),
+    /// A live item that is in no log.
+    Transient(M::Transient),
+    /// Something was left out here.
+    Gap(Gap),
+    /// The session or the store was closed, or the log could not be read: nothing follows. A stream ends instead.
+    Ended,
+}
+
+impl<M: SessionModel> std::fmt::Debug for Item<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Transient(transient) => f.debug_tuple("Transient").field(transient).finish(),
+            Self::Gap(gap) => f.debug_tuple("Gap").field(gap).finish(),
+            Self::Ended => f.write_str("Ended"),
+        }
+    }
+}
+
+impl<M: SessionModel> Clone for Item<M> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Event(event) => Self::Event(event.clone()),
+            Self::Transient(transient) => Self::Transient(transient.clone()),
+            Self::Gap(gap) => Self::Gap(*gap),
+            Self::Ended => Self::Ended,
+        }
+    }
+}
+
+/// What a subscriber that lagged behind has not been given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The last event that was delivered, or named by the gap before: read the log after it.
+    pub after: EventId,
+    /// The last event that was left out. Equal to `after` when only transients were.
+    pub through: EventId,
+    /// How many transients were left out.
+    pub transients: u64,
+}
+
+/// What a subscriber actor receives. The next one is sent when this one is dropped.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Delivery<M: SessionModel> {
+    pub(super) item: Item<M>,
+    pub(super) _ticket: Ticket<M>,
+}
+
+impl<M: SessionModel> Delivery<M> {
+    /// The item.
+    #[must_use]
+    pub fn item(&self) -> &Item<M> {
+        &self.item
+    }
+}

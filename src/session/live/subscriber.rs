@@ -1,0 +1,233 @@
+//! One subscriber of one session: it takes what is published, and sends it on, one item at a time.
+
+use std::sync::{Arc, Mutex};
+
+use actix::prelude::Recipient;
+
+use super::items::{Delivery, Item, SubscribeFrom};
+use super::queue::{Drained, End, Mode, SubscriberQueue};
+use crate::config::{LagPolicy, LiveConfig};
+use crate::event::LogEvent;
+use crate::id::{EventId, SessionId};
+use crate::model::SessionModel;
+use crate::port::LogMeta;
+use crate::replay::read_page;
+use crate::stats::Metrics;
+use crate::threads::{Readers, guarded, lock};
+
+/// See the module.
+pub(crate) struct Subscriber<M: SessionModel> {
+    sink: Sink<M>,
+    pub(super) queue: Mutex<SubscriberQueue<M>>,
+    pub(super) source: Source,
+    live: LiveConfig,
+}
+
+/// Where a subscriber catches up from.
+pub(crate) struct Source {
+    pub(crate) session: SessionId,
+    pub(crate) log: LogMeta,
+    pub(crate) readers: Readers,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl<M: SessionModel> std::fmt::Debug for Subscriber<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscriber").field("session", &self.source.session).finish_non_exhaustive()
+    }
+}
+
+enum Sink<M: SessionModel> {
+    Actor(Recipient<Delivery<M>>),
+    Stream,
+}
+
+/// What an actor holds with a delivery. The next one is sent when it is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket<M: SessionModel>(Arc<Subscriber<M>>);
+
+impl<M: SessionModel> Drop for Ticket<M> {
+    fn drop(&mut self) {
+        lock(&self.0.queue).is_delivering = false;
+        Subscriber::pump(&self.0);
+    }
+}
+
+impl<M: SessionModel> Subscriber<M> {
+    pub(crate) fn actor(
+        recipient: Recipient<Delivery<M>>,
+        from: SubscribeFrom,
+        head: EventId,
+        live: LiveConfig,
+        source: Source,
+    ) -> Arc<Self> {
+        Self::new(Sink::Actor(recipient), from, head, live, source)
+    }
+
+    pub(crate) fn stream(from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
+        Self::new(Sink::Stream, from, head, live, source)
+    }
+
+    fn new(sink: Sink<M>, from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
+        let (after, mode) = match from {
+            SubscribeFrom::After(after) if after < head => (after, Mode::CatchUp { is_reading: false }),
+            // Perhaps ahead of the head: read from the log before the session has folded it, or written by another store.
+            SubscribeFrom::After(after) => (after, Mode::Live),
+            SubscribeFrom::Now => (head, Mode::Live),
+        };
+        let queue = Mutex::new(SubscriberQueue::new(after, head, mode));
+        let subscriber = Arc::new(Self { sink, queue, source, live });
+        Self::pump(&subscriber);
+        subscriber
+    }
+
+    /// Takes a committed event. Never waits.
+    pub(crate) fn event(self: &Arc<Self>, event: &LogEvent<M>) {
+        {
+            let mut queue = lock(&self.queue);
+            queue.head = event.id();
+            if queue.end != End::Open || queue.mode != Mode::Live || event.id() <= queue.queued {
+                return;
+            }
+            let has_room = queue.events_lost_through.is_none() && queue.make_room(self.live.subscriber_queue_max);
+            match (has_room, self.live.lag) {
+                (true, _) => queue.push(event.clone()),
+                (false, LagPolicy::Gap) => queue.events_lost_through = Some(event.id()),
+                (false, LagPolicy::CatchUp) => queue.mode = Mode::CatchUp { is_reading: false },
+            }
+        }
+        Self::pump(self);
+    }
+
+    /// Takes a transient: dropped when there is no room, or while the subscriber reads the log.
+    pub(crate) fn transient(self: &Arc<Self>, transient: &M::Transient) {
+        {
+            let mut queue = lock(&self.queue);
+            if queue.end != End::Open {
+                return;
+            }
+            let has_room = queue.mode == Mode::Live
+                && queue.events_lost_through.is_none()
+                && queue.make_room(self.live.subscriber_queue_max);
+            if has_room {
+                queue.items.push_back(Item::Transient(transient.clone()));
+            } else {
+                queue.transients_lost += 1;
+            }
+        }
+        Self::pump(self);
+    }
+
+    /// The session was recovered and its head may be further on than what was published: read the rest from the log.
+    pub(crate) fn resync(self: &Arc<Self>, head: EventId) {
+        {
+            let mut queue = lock(&self.queue);
+            queue.head = head;
+            if let Some(through) = queue.events_lost_through {
+                queue.events_lost_through = Some(through.max(head));
+            } else if queue.mode == Mode::Live && queue.queued < head {
+                queue.mode = Mode::CatchUp { is_reading: false };
+            }
+        }
+        Self::pump(self);
+    }
+
+    /// Nothing more will come. What is queued still goes out.
+    ///
+    /// `drained` is called when an actor has taken its last item, or is gone. A stream keeps what it holds for as long
+    /// as someone polls it: nobody waits for that, and it counts as drained.
+    pub(crate) fn end(self: &Arc<Self>, drained: Drained) {
+        {
+            let mut queue = lock(&self.queue);
+            queue.end_now(End::Ending);
+            if matches!(self.sink, Sink::Actor(_)) {
+                queue.drained.push(drained);
+            }
+        }
+        Self::pump(self);
+    }
+
+    /// Whether nobody receives any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        lock(&self.queue).end == End::Ended || matches!(&self.sink, Sink::Actor(recipient) if !recipient.connected())
+    }
+
+    /// Sends the next item on its way, and reads ahead when catching up.
+    pub(super) fn pump(self: &Arc<Self>) {
+        let mut next = None;
+        let mut waker = None;
+        let mut drained = Vec::new();
+        {
+            let mut queue = lock(&self.queue);
+            self.read_ahead(&mut queue);
+            match &self.sink {
+                Sink::Actor(recipient) if !recipient.connected() => queue.abandon(),
+                Sink::Actor(recipient) if !queue.is_delivering => {
+                    next = queue.next(&self.source.metrics).map(|item| (recipient, item));
+                    queue.is_delivering = next.is_some();
+                }
+                Sink::Actor(_) => {}
+                Sink::Stream if queue.has_next() => waker = queue.waker.take(),
+                Sink::Stream => {}
+            }
+            if queue.end == End::Ended && !queue.is_delivering {
+                drained.append(&mut queue.drained);
+            }
+        }
+        // Without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the lock; and
+        // a waker is foreign code.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        if let Some((recipient, item)) = next {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "at most one delivery of a subscriber is ever in its mailbox"
+            )]
+            recipient.do_send(Delivery { item, _ticket: Ticket(Arc::clone(self)) });
+        }
+        drained.into_iter().for_each(|drained| drained());
+    }
+
+    /// Asks for the next page when half the queue is free.
+    pub(super) fn read_ahead(self: &Arc<Self>, queue: &mut SubscriberQueue<M>) {
+        let max = self.live.subscriber_queue_max;
+        let is_idle = queue.mode == Mode::CatchUp { is_reading: false } && queue.end != End::Ended;
+        if !is_idle || queue.items.len() > max / 2 {
+            return;
+        }
+        if queue.queued >= queue.head {
+            queue.mode = Mode::Live;
+            return;
+        }
+        queue.mode = Mode::CatchUp { is_reading: true };
+        let (subscriber, after) = (Arc::clone(self), queue.queued);
+        let room = (max - queue.items.len()).max(1);
+        let submitted = self.source.readers.submit(move |slot| {
+            let source = &subscriber.source;
+            // Whatever panics in it: a subscriber that still waited for its page would wait for ever.
+            let page = guarded("decode", || {
+                slot.read(|reader| read_page::<M>(reader, &source.session, source.log, after, room))
+            });
+            {
+                let mut queue = lock(&subscriber.queue);
+                queue.mode = Mode::CatchUp { is_reading: false };
+                match page {
+                    _ if queue.end == End::Ended => {}
+                    Err(panicked) => queue.unreadable(&panicked),
+                    Ok(Ok(page)) if !page.events.is_empty() => {
+                        page.events.into_iter().for_each(|event| queue.push(event));
+                    }
+                    Ok(Ok(_)) => queue.unreadable(&"the log ends early"),
+                    Ok(Err(error)) => queue.unreadable(&error),
+                }
+            }
+            Self::pump(&subscriber);
+        });
+        if submitted.is_err() {
+            // The store is closed.
+            queue.end_now(End::Ending);
+            queue.mode = Mode::Live;
+        }
+    }
+}

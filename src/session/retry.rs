@@ -1,0 +1,68 @@
+//! The answer to a retry whose append is in the log: what that append wrote, read from the log.
+
+use std::sync::Arc;
+
+use super::append::Appended;
+use super::in_flight::Request;
+use crate::codec;
+use crate::error::{Error, ErrorKind};
+use crate::event::LogEvent;
+use crate::id::{EventId, SessionId};
+use crate::model::SessionModel;
+use crate::port::{LogMeta, LogReader};
+use crate::replay::read_page;
+use crate::replay::{corrupt, decode};
+use crate::threads::Readers;
+
+/// Answers a retry with what the append whose first event is `first` wrote.
+pub(crate) fn repeat<M: SessionModel>(
+    readers: &Readers,
+    session: SessionId,
+    log: LogMeta,
+    first: EventId,
+    request: Request<M>,
+) {
+    let submitted = readers.submit_urgent(move |slot| {
+        let result = slot.read(|reader| read_repeated::<M>(reader, &session, log, first, &request.bodies));
+        request.answer(result);
+    });
+    if submitted.is_err() {
+        // The request went with its reply, which tells the caller so.
+        log::debug!("a retry came to a store that is closed");
+    }
+}
+
+/// Reads what the append whose first event is `first` wrote, if it wrote these bodies.
+fn read_repeated<M: SessionModel>(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    log: LogMeta,
+    first: EventId,
+    bodies: &[M::Body],
+) -> Result<Appended<M>, Error> {
+    let stored = reader.page(log.key, first.prev(), 1, 0)?;
+    let Some(stored) = stored.rows().next().filter(|stored| stored.id == first) else {
+        return Err(corrupt(session, first, "the log does not hold it".to_owned()));
+    };
+    let (header, _) =
+        codec::decode_record(stored.record).map_err(|error| corrupt(session, first, error.to_string()))?;
+    let again = codec::fingerprint(header.salt, bodies)
+        .map_err(|error| Error::from(ErrorKind::BodyRefused { reason: error.to_string() }))?;
+    if header.key.is_none_or(|(_, fingerprint)| fingerprint != again) {
+        return Err(ErrorKind::KeyReused { session: session.clone(), first }.into());
+    }
+    let mut events = vec![decode(session, stored)?];
+    let mut head = first;
+    while head < header.last {
+        let left = usize::try_from(header.last.get() - head.get()).unwrap_or(usize::MAX);
+        let page = read_page(reader, session, log, head, left)?;
+        let Some(last) = page.events.last() else {
+            return Err(corrupt(session, head.next(), "the log ends within an append".to_owned()));
+        };
+        head = last.id();
+        events.extend(page.events);
+    }
+    // A host appends nothing else.
+    let of_model = |event: LogEvent<M>| event.as_model().map(Arc::clone);
+    Ok(Appended { events: events.into_iter().filter_map(of_model).collect(), head, repeated: true })
+}

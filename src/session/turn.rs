@@ -1,0 +1,100 @@
+//! Turns: the right to run one, and what has to hold for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::channel::oneshot;
+
+use super::entry::Entry;
+use super::messages::Recovery;
+use super::state::{ClaimTask, Task};
+use crate::error::{Error, ErrorKind};
+use crate::model::{SessionModel, Turns};
+use crate::port::Claim;
+use crate::threads::guarded;
+
+/// The right to run a session's turn. One at a time; given back when dropped.
+///
+/// It excludes other takers, in this store and, until the session is taken over, in others. It says nothing about the log:
+/// dropping it appends nothing. A turn that was started stays running there until an event ends it;
+/// [`Session::unfinished`](crate::Session::unfinished) finds one that was forgotten.
+pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
+
+impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("TurnGuard").field(&self.0.id).finish()
+    }
+}
+
+impl<M: SessionModel> Drop for TurnGuard<M> {
+    fn drop(&mut self) {
+        self.0.turn.give_back();
+    }
+}
+
+/// Whether somebody of this store has the turn.
+#[derive(Debug, Default)]
+pub(super) struct TurnFlag(AtomicBool);
+
+impl TurnFlag {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    fn give_back(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl<M: SessionModel> Entry<M> {
+    /// Takes the turn, if the session still has turns to take and is this store's to write.
+    pub(crate) async fn take_turn(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
+        self.check_turns().await?;
+        let session = self.id.clone();
+        let Some(guard) = self.take_turn_unchecked() else {
+            return Err(ErrorKind::TurnInFlight { session }.into());
+        };
+        self.claim(Claim::Yes).await?;
+        // Once more: the session may have stopped while the last turn was on, or in the store that wrote it before.
+        self.check_turns().await?;
+        Ok(guard)
+    }
+
+    /// Takes the turn whatever the session model says of the session: to stop it, for example.
+    pub(crate) fn take_turn_unchecked(self: &Arc<Self>) -> Option<TurnGuard<M>> {
+        self.turn.take().then(|| TurnGuard(Arc::clone(self)))
+    }
+
+    /// Makes the session this store's to write, whoever has it.
+    pub(crate) async fn take_over(self: Arc<Self>) -> Result<(), Error> {
+        self.check_open()?;
+        // By what the log holds now: a build that cannot write the session leaves it to the one that does.
+        self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.closed()))?;
+        if let Some(error) = self.published().refusal(&self.id) {
+            return Err(error);
+        }
+        self.claim(Claim::Force).await
+    }
+
+    async fn claim(self: &Arc<Self>, claim: Claim) -> Result<(), Error> {
+        let (reply, receiver) = oneshot::channel();
+        self.tell(Task::Claim(ClaimTask { claim, is_asked: false, reply }))?;
+        receiver.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    async fn check_turns(self: &Arc<Self>) -> Result<(), Error> {
+        self.check_open()?;
+        if let Some(error) = self.published().refusal(&self.id) {
+            return Err(error);
+        }
+        let view = Arc::clone(self).current_view().await?;
+        let Turns { stopped, started } = guarded("turns", || M::turns(&view))
+            .map_err(|panicked| Error::from(ErrorKind::Unavailable { reason: panicked.to_string() }))?;
+        let session = self.id.clone();
+        match self.services.config.session_turns_max {
+            _ if stopped => Err(ErrorKind::SessionStopped { session }.into()),
+            Some(limit) if started >= limit => Err(ErrorKind::TurnLimit { session, turns: started, limit }.into()),
+            _ => Ok(()),
+        }
+    }
+}
