@@ -240,7 +240,7 @@ fn reopening() -> Vec<Row> {
         reopen(&large).wanted(0.7),
         reopen(&middle),
         reopen(&small),
-        Row::new(Topic::Opening, by_the_event, of!(large, reopen), "10,000 events", of!(small, reopen)).wanted(1.0),
+        Row::new(Topic::Features, by_the_event, of!(large, reopen), "10,000 events", of!(small, reopen)).wanted(1.0),
     ];
     rows.extend([&large, &middle, &small].map(reopen_with_snapshot));
     rows
