@@ -47,16 +47,15 @@ def main():
 
 def compare(args, name):
     """Prints the line of a row. True if the new build is slower."""
-    rates = {args.old: [], args.new: []}
+    old, new = [], []
     for round_number in range(args.rounds):
-        programs = [args.old, args.new] if round_number % 2 == 0 else [args.new, args.old]
-        for program in programs:
+        sides = [(args.old, old), (args.new, new)]
+        for program, rates in sides if round_number % 2 == 0 else reversed(sides):
             rate = measure(program, name, args)
             if rate is None:
                 print(f"{'-':30} {'':6} {'-':>7} {'-':>7}  {name}: {program} does not have it")
                 return False
-            rates[program].append(rate)
-    old, new = rates[args.old], rates[args.new]
+            rates.append(rate)
     ratios = [after / before for before, after in zip(old, new)]
     median = statistics.median(ratios)
     spread = f"{median:.2f}x [{min(ratios):.2f}..{max(ratios):.2f}]"
