@@ -87,7 +87,7 @@ impl Row {
             }
         }
         let opened = begun.elapsed();
-        // The hand needs a moment for the last of them.
+        // Emptying the last of those beyond the limit takes a moment.
         let limit = self.limit() as u64;
         while store.stats().sessions_resident > limit {
             actix::clock::sleep(Duration::from_millis(10)).await;

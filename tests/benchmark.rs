@@ -4,14 +4,10 @@
 
 #[path = "../benches/compare/figures.rs"]
 mod figures;
-#[allow(dead_code, reason = "the charts use all of it")]
-#[path = "../benches/compare/svg.rs"]
-mod svg;
 
 use std::time::Duration;
 
-use figures::{Compared, Latency, Spread};
-use svg::Scale;
+use figures::{Compared, Latency, Spread, thousands};
 
 #[test]
 fn percentiles_are_of_the_sorted_latencies() {
@@ -41,10 +37,9 @@ fn the_median_decides_and_a_wanted_one_is_met_from_a_little_less() {
 }
 
 #[test]
-fn a_logarithmic_scale_has_whole_decades_and_keeps_within_its_ends() {
-    let scale = Scale::decades([3.0, 250.0].into_iter(), (0.0, 300.0));
-    assert_eq!(scale.ticks(), [1.0, 10.0, 100.0, 1000.0]);
-    assert_eq!([0.01, 1.0, 10.0, 1e9].map(|value| scale.place(value).round()), [0.0, 0.0, 100.0, 300.0]);
-    let flat = Scale::decades([100.0].into_iter(), (0.0, 1.0));
-    assert_eq!(flat.ticks(), [100.0, 1000.0], "one value has a decade to be in");
+fn a_spread_is_shown_with_three_digits_and_commas() {
+    let shown = |median| Spread { median, min: 0.5, max: 12.34 }.to_string();
+    assert_eq!(shown(0.949), "0.95x [0.50..12.3]");
+    assert_eq!(shown(44_319.4), "44,319x [0.50..12.3]");
+    assert_eq!([999, 1_000, 1_020_003].map(thousands), ["999", "1,000", "1,020,003"]);
 }

@@ -1,41 +1,40 @@
-//! The machine, as the program can tell it.
+//! The kind of machine and the build, as the program can tell them. What it cannot tell is empty or 0.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(crate) struct Machine {
-    pub(crate) cores: usize,
-    pub(crate) processor: String,
-    pub(crate) memory_gib: u64,
-    pub(crate) system: String,
-    pub(crate) kernel: String,
-    pub(crate) file_system: String,
-    pub(crate) sqlite: String,
-    pub(crate) foldlog: String,
+    cores: usize,
+    memory_gib: u64,
+    system: String,
+    file_system: String,
+    sqlite: String,
+    foldlog: String,
+    /// With `-dirty` behind it when the source was changed since.
+    commit: String,
 }
 
-/// What there is to say of this machine and of the file system under a directory. What it does not tell is empty.
+/// This machine, and the file system under a directory.
 pub(crate) fn look(directory: &Path) -> Machine {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     Machine {
         cores: std::thread::available_parallelism().map_or(0, usize::from),
-        processor: field("/proc/cpuinfo", "model name"),
-        memory_gib: field("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse::<u64>().unwrap_or(0) >> 20,
+        memory_gib: memory_gib(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        kernel: kernel.trim().to_owned(),
         file_system: file_system(directory),
         sqlite: rusqlite::version().to_owned(),
         foldlog: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: commit(),
     }
 }
 
-fn field(path: &str, name: &str) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-    line.split_once(':').map_or("", |(_, value)| value.trim()).to_owned()
+fn memory_gib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    total.and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or(0) >> 20
 }
 
 /// The type of the mount that holds a directory: the longest mount point above it.
@@ -48,4 +47,12 @@ fn file_system(directory: &Path) -> String {
         directory.starts_with(&point).then_some((point.len(), kind))
     };
     mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length).map_or(String::new(), |(_, kind)| kind)
+}
+
+fn commit() -> String {
+    let described = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--exclude=*"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    described.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

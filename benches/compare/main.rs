@@ -1,11 +1,12 @@
 //! How fast a store is beside what a host would write by hand.
 //!
-//! Each row runs two sides, one after the other, in each of several rounds, and reports the ratio of the two within a
+//! `cargo bench --bench compare [-- OPTIONS]` prints a table and writes JSON; [`USAGE`] has the options. Each row runs two sides, one after the other, in each of several rounds, and reports the ratio of the two within a
 //! round: absolute figures of a shared machine move from minute to minute, ratios much less. All rows take part in each
 //! round, and the side that goes first changes from round to round. docs/performance/README.md tells what is counted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark may end at once")]
 
+mod level;
 mod options;
 mod row;
 mod rows;
@@ -22,12 +23,9 @@ mod recorded;
 mod snapshots;
 mod subscribers;
 
-mod charts;
-mod docs;
 mod machine;
+mod report;
 mod results;
-mod svg;
-mod tables;
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -42,12 +40,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use options::{Length, Options, USAGE};
+use results::{Results, RowResult};
+use row::Row;
 
 /// For both sides. Events are made on one thread and freed on another, which is what glibc's allocator is slow at: with it
 /// 1,000 sessions reached half to two thirds of their rate.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-use results::{Results, RowResult};
 
 fn main() -> ExitCode {
     // Cargo says so when it is to be measured, and not when it only tries whether the program runs.
@@ -61,29 +60,30 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if options.draw {
-        docs::write(&docs::read_results());
-        return ExitCode::SUCCESS;
-    }
-    let results = actix::System::new().block_on(measure(&options));
-    if results.rows.is_empty() {
+    actix::System::new().block_on(run_rows(&options))
+}
+
+async fn run_rows(options: &Options) -> ExitCode {
+    let (mut rows, left_out) = rows::rows(options).await;
+    rows.retain(|row| row.name().contains(&options.filter));
+    if rows.is_empty() {
         eprintln!("no row has {:?} in its name", options.filter);
         return ExitCode::FAILURE;
     }
-    println!("{}", tables::all(&results));
+    if options.list {
+        rows.iter().for_each(|row| println!("{}", row.name()));
+        return ExitCode::SUCCESS;
+    }
+    let results = measure(options, rows, left_out).await;
+    print!("{}", report::table(&results));
     if let Some(path) = &options.json {
         std::fs::write(path, results.to_json()).unwrap();
-    }
-    if options.docs {
-        docs::write(&results);
     }
     ExitCode::SUCCESS
 }
 
-async fn measure(options: &Options) -> Results {
+async fn measure(options: &Options, rows: Vec<Row>, left_out: Vec<String>) -> Results {
     let started = Instant::now();
-    let (mut rows, left_out) = rows::rows(options).await;
-    rows.retain(|row| row.name().contains(&options.filter));
     let mut pairs: Vec<_> = rows.iter().map(|_| Vec::new()).collect();
     for round in 0..options.rounds() {
         for (row, pairs) in rows.iter().zip(&mut pairs) {
@@ -102,7 +102,7 @@ async fn measure(options: &Options) -> Results {
     let seconds = |length| options.timing(length).timed.as_secs_f64();
     Results {
         machine: machine::look(common::directory().path()),
-        form: options.form().to_owned(),
+        form: options.form(),
         rounds: options.rounds(),
         seconds_sustained: seconds(Length::Sustained),
         seconds: seconds(Length::Usual),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::figures::Latency;
 
@@ -53,13 +53,13 @@ impl Window {
 }
 
 /// One side in one round.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Sample {
     pub(crate) per_second: f64,
     /// From asking to the acknowledgement.
     pub(crate) latency: Option<Latency>,
     /// What else there is to say, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) facts: BTreeMap<String, f64>,
 }
 

@@ -1,14 +1,12 @@
-//! A long session as an agent leaves it: turns of four steps, each with a message, an eval, and the message that carries
-//! its result.
+//! A long session as an agent leaves it, in turns of 23 events: the user's message, the start of the turn, four times (the
+//! start of the step, the assistant's message, an eval, the tool's message, a put of the step), a put of the turn. That is
+//! 9 messages, 4 evals, 5 starts, and 5 puts that replace a turn or a step.
 
 use foldlog::agent::{AgentBody, Eval, Message, MessageId, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage};
 use foldlog::{Content, Timestamp};
 
 use crate::common;
 
-/// For people. 9 of 23 are messages, 4 evals, 5 starts of a turn or a step, 5 puts that replace one.
-pub(crate) const MIX: &str = "in turns of 23 events: the user's message, the start of the turn, four times (the start of \
-    the step, the assistant's message, an eval, the tool's message, a put of the step), a put of the turn";
 const TURN_EVENTS: u64 = 23;
 const STEP_EVENTS: u64 = 5;
 const STEPS: u64 = 4;

@@ -12,9 +12,8 @@ TEXT              only the rows whose name contains it
 --short           a small part of everything, in about a minute: whether it runs, not how fast
 --rounds N        how many rounds (5; short: 3)
 --seconds S       how long each side of each round asks (10 for sustained rows and 2 for others; short: 0.2)
---json FILE       writes the results there, too
---docs            writes tables and charts into docs/performance, and the results to results.json there
---draw            measures nothing: makes tables and charts again from docs/performance/results.json
+--json FILE       writes the results to a file, too
+--list            measures nothing: prints the names of the rows
 --transcripts DIR recorded runs (../shared/transcripts)";
 
 /// The form, and what changes it.
@@ -24,8 +23,7 @@ pub(crate) struct Options {
     rounds: Option<usize>,
     seconds: Option<f64>,
     pub(crate) json: Option<PathBuf>,
-    pub(crate) docs: bool,
-    pub(crate) draw: bool,
+    pub(crate) list: bool,
     transcripts: Option<PathBuf>,
     pub(crate) filter: String,
 }
@@ -48,8 +46,7 @@ impl Options {
                 // Cargo's own.
                 "--bench" => {}
                 "--short" => options.short = true,
-                "--docs" => options.docs = true,
-                "--draw" => options.draw = true,
+                "--list" => options.list = true,
                 "--rounds" => options.rounds = Some(value()?.parse().map_err(|error| wrong(&error))?),
                 "--seconds" => options.seconds = Some(value()?.parse().map_err(|error| wrong(&error))?),
                 "--json" => options.json = Some(value()?.into()),
@@ -68,9 +65,6 @@ impl Options {
         }
         if self.seconds.is_some_and(|seconds| !seconds.is_finite() || seconds <= 0.0) {
             return Err("--seconds must be more than 0".to_owned());
-        }
-        if self.docs && !self.filter.is_empty() {
-            return Err("--docs is of all rows: leave the text away".to_owned());
         }
         Ok(())
     }

@@ -1,17 +1,18 @@
-//! What was measured, as it is kept in JSON.
+//! What was measured, as it is kept in JSON. `benches/performance_tables.py` and `benches/paired.py` read it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::figures::{Compared, Latency, Spread};
+use crate::level::Level;
 use crate::machine::Machine;
 use crate::measure::Sample;
 use crate::options::Length;
-use crate::row::Row;
+use crate::row::{Row, Topic};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(crate) struct Results {
     pub(crate) machine: Machine,
-    pub(crate) form: String,
+    pub(crate) form: &'static str,
     pub(crate) rounds: usize,
     pub(crate) seconds_sustained: f64,
     pub(crate) seconds: f64,
@@ -20,70 +21,32 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<RowResult>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// Fields may be added. `benches/paired.py` compares builds of different commits: it needs `what`, `beside`, `levels` and
+/// `ours.per_second.median`.
+#[derive(Serialize)]
 pub(crate) struct RowResult {
-    pub(crate) what: String,
-    pub(crate) beside: String,
-    pub(crate) topic: Topic,
-    pub(crate) at: Option<u64>,
-    pub(crate) unit: String,
-    pub(crate) levels: [Level; 2],
-    pub(crate) sustained: bool,
-    /// Ours by the other's, within a round.
+    #[serde(skip)]
+    pub(crate) name: String,
+    what: String,
+    beside: String,
+    topic: Topic,
+    unit: &'static str,
+    levels: [Level; 2],
+    sustained: bool,
+    /// The rate of our side by that of the other side, within a round.
     pub(crate) rate: Compared,
-    /// The p99 of the other's by ours, within a round.
+    /// The p99 of the other side by that of our side, within a round.
     pub(crate) p99: Option<Compared>,
-    pub(crate) ours: Side,
-    pub(crate) other: Side,
+    ours: Side,
+    other: Side,
 }
 
-/// Which chart a row belongs to, beside that of the ratios.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Topic {
-    AppendsFull,
-    AppendsNormal,
-    Reopen,
-    Snapshot,
-    Other,
-}
-
-/// What survives, once it is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Level {
-    /// A power cut: SQLite's `synchronous=FULL`.
-    Full,
-    /// The death of the process: SQLite's `synchronous=NORMAL`.
-    Normal,
-    /// A power cut: files that were synced.
-    Synced,
-    /// Nothing is stored.
-    Memory,
-}
-
-impl Level {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Full => "FULL",
-            Self::Normal => "NORMAL",
-            Self::Synced => "synced",
-            Self::Memory => "memory",
-        }
-    }
-
-    pub(crate) fn of_both(levels: &[Self; 2]) -> String {
-        match levels {
-            [ours, other] if ours == other => ours.name().to_owned(),
-            [ours, other] => format!("{} / {}", ours.name(), other.name()),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Side {
-    pub(crate) per_second: Spread,
+#[derive(Serialize)]
+struct Side {
+    per_second: Spread,
     /// The median of each percentile.
-    pub(crate) latency: Option<Latency>,
-    pub(crate) rounds: Vec<Sample>,
+    latency: Option<Latency>,
+    rounds: Vec<Sample>,
 }
 
 impl Results {
@@ -101,11 +64,11 @@ impl RowResult {
         let p99 = (!p99s.is_empty()).then(|| Compared::new(p99s, row.p99_wanted));
         let (ours, other) = pairs.into_iter().unzip();
         Self {
+            name: row.name(),
             what: row.what.clone(),
             beside: row.beside.clone(),
             topic: row.topic,
-            at: row.at,
-            unit: row.unit.to_owned(),
+            unit: row.unit,
             levels: row.levels,
             sustained: row.length == Length::Sustained,
             rate,
@@ -127,15 +90,5 @@ impl Side {
             p999: median(|latency| latency.p999),
         });
         Self { per_second, latency, rounds }
-    }
-
-    /// The median of a fact.
-    pub(crate) fn fact(&self, name: &str) -> Option<f64> {
-        let values: Vec<f64> = self.rounds.iter().filter_map(|sample| sample.facts.get(name).copied()).collect();
-        (!values.is_empty()).then(|| Spread::of(values).median)
-    }
-
-    pub(crate) fn fact_names(&self) -> impl Iterator<Item = &String> {
-        self.rounds.iter().take(1).flat_map(|sample| sample.facts.keys())
     }
 }

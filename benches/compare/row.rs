@@ -1,13 +1,14 @@
-//! One row: what is measured, beside what, and what is wanted of it.
+//! One row: what is measured, its baseline, and the target.
 
 use std::future::Future;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use serde::Serialize;
 
+use crate::level::Level;
 use crate::measure::{Sample, Timing};
 use crate::options::Length;
-use crate::results::{Level, Topic};
 
 type Run = Box<dyn Fn(Timing) -> LocalBoxFuture<'static, Sample>>;
 
@@ -16,8 +17,6 @@ pub(crate) struct Row {
     pub(crate) what: String,
     pub(crate) beside: String,
     pub(crate) topic: Topic,
-    /// The number that a chart of this topic goes by.
-    pub(crate) at: Option<u64>,
     pub(crate) unit: &'static str,
     /// Of our side and of the other.
     pub(crate) levels: [Level; 2],
@@ -29,8 +28,24 @@ pub(crate) struct Row {
     other: Run,
 }
 
+/// The table of `docs/performance/README.md` that shows a row.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) enum Topic {
+    /// Appends beside inserts by hand, both at FULL.
+    Appends,
+    /// The same with inserts at NORMAL.
+    AppendsNormal,
+    /// foldlog beside itself: what a feature or a way of calling costs.
+    Features,
+    Opening,
+    Blobs,
+    /// In no table: the ratios only say that nothing is copied and nobody waits.
+    Views,
+}
+
 impl Row {
     pub(crate) fn new<O, B>(
+        topic: Topic,
         what: impl Into<String>,
         ours: impl Fn(Timing) -> O + 'static,
         beside: impl Into<String>,
@@ -43,8 +58,7 @@ impl Row {
         Self {
             what: what.into(),
             beside: beside.into(),
-            topic: Topic::Other,
-            at: None,
+            topic,
             unit: "events",
             levels: [Level::Full; 2],
             length: Length::Usual,
@@ -67,10 +81,6 @@ impl Row {
         Self { length: Length::Sustained, ..self }
     }
 
-    pub(crate) fn at(self, topic: Topic, at: u64) -> Self {
-        Self { topic, at: Some(at), ..self }
-    }
-
     pub(crate) fn levels(self, ours: Level, other: Level) -> Self {
         Self { levels: [ours, other], ..self }
     }
@@ -79,7 +89,7 @@ impl Row {
         Self { unit, ..self }
     }
 
-    /// By what a filter looks at.
+    /// What a filter on the command line is compared with. `benches/paired.py` puts it together from the JSON.
     pub(crate) fn name(&self) -> String {
         format!("{} / {}, {}", self.what, self.beside, Level::of_both(&self.levels))
     }

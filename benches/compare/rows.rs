@@ -6,31 +6,28 @@ use std::sync::Arc;
 
 use crate::appends::{self, Keys, Load};
 use crate::by_hand::{self, Inserts};
+use crate::figures::thousands;
+use crate::level::Level;
 use crate::long::Long;
 use crate::mix;
 use crate::options::Options;
 use crate::recorded::Recorded;
-use crate::results::{Level, Topic};
-use crate::row::Row;
+use crate::row::{Row, Topic};
 use crate::subscribers::Subscribers;
-use crate::tables::thousands;
 use crate::{blobs, snapshots};
 use foldlog::Durability::{PowerLoss, ProcessCrash};
 
 /// All rows of a form, and what is left out.
 pub(crate) async fn rows(options: &Options) -> (Vec<Row>, Vec<String>) {
-    let mut rows = many_sessions();
+    let mut rows = one_session(if options.short { 100_000 } else { 1_000_000 });
+    rows.extend(many_sessions());
     let mut left_out = Vec::new();
     match Recorded::read(&options.transcripts()).await {
         Some(recorded) => rows.push(recorded_runs(Arc::new(recorded))),
         None => left_out.push(format!("recorded runs: {} has none", options.transcripts().display())),
     }
-    rows.extend(one_session(if options.short { 100_000 } else { 1_000_000 }));
     rows.extend(views());
     rows.extend(reopening());
-    if !snapshots::SUPPORTED {
-        left_out.push("reopening with a snapshot: this build has none".to_owned());
-    }
     rows.extend(blob_rows());
     rows.extend(subscriber_rows());
     (rows, left_out)
@@ -52,41 +49,40 @@ fn many_sessions() -> Vec<Row> {
     let insert = |count, durability| {
         move |timing| async move { by_hand::insert(Inserts::one_by_one(count, durability), timing) }
     };
-    let beside_insert = |count: usize| {
-        Row::new(sessions(count), full(count), INSERT, insert(count, PowerLoss)).at(Topic::AppendsFull, count as u64)
-    };
-    let at_normal = |count: usize| {
-        Row::new(sessions(count), normal(count), INSERT, insert(count, ProcessCrash))
+    let at_full = |count| Row::new(Topic::Appends, sessions(count), full(count), INSERT, insert(count, PowerLoss));
+    let at_normal = |count| {
+        Row::new(Topic::AppendsNormal, sessions(count), normal(count), INSERT, insert(count, ProcessCrash))
             .levels(Level::Normal, Level::Normal)
-            .at(Topic::AppendsNormal, count as u64)
     };
     let keyed = |timing| appends::append(Load { keys: Keys::Each, ..Load::of(100, PowerLoss) }, timing);
+    let by_messages = |timing| appends::append_by_messages(Load::of(100, PowerLoss), timing);
     vec![
-        beside_insert(100).wanted(20.0).p99_wanted(20.0).sustained(),
-        beside_insert(1000).wanted(30.0).sustained(),
-        beside_insert(10),
-        Row::new(sessions(100) + ", an append key each", keyed, "the same without keys", full(100))
-            .wanted(0.9)
-            .sustained(),
-        Row::new(sessions(100), full(100), INSERT, insert(100, ProcessCrash))
-            .levels(Level::Full, Level::Normal)
-            .wanted(7.0)
-            .sustained(),
-        Row::new(sessions(100), full(100), "own NORMAL level", normal(100))
-            .levels(Level::Full, Level::Normal)
-            .wanted(0.95)
-            .sustained(),
+        at_full(10),
+        at_full(100).wanted(20.0).p99_wanted(20.0).sustained(),
+        at_full(1000).wanted(30.0).sustained(),
         ceiling(100),
         ceiling(1000),
         at_normal(1),
         at_normal(10),
         at_normal(100),
         at_normal(1000),
+        Row::new(Topic::AppendsNormal, sessions(100), full(100), INSERT, insert(100, ProcessCrash))
+            .levels(Level::Full, Level::Normal)
+            .wanted(7.0)
+            .sustained(),
+        Row::new(Topic::Features, sessions(100), full(100), "own NORMAL level", normal(100))
+            .levels(Level::Full, Level::Normal)
+            .wanted(0.95)
+            .sustained(),
+        Row::new(Topic::Features, sessions(100) + ", an append key each", keyed, "the same without keys", full(100))
+            .wanted(0.9)
+            .sustained(),
         Row::new(
+            Topic::Features,
             "100 sessions, plain handles on multi-thread tokio",
             |timing| async move { appends::append_from_tokio(Load::of(100, PowerLoss), timing) },
             "actor messages on the arbiter",
-            |timing| appends::append_by_messages(Load::of(100, PowerLoss), timing),
+            by_messages,
         )
         .wanted(0.8),
     ]
@@ -114,7 +110,8 @@ fn ceiling(count: usize) -> Row {
         let inserts = Inserts { transaction, ..Inserts::one_by_one(count, PowerLoss) };
         async move { by_hand::insert(inserts, timing).fact(appends::GROUP, transaction as f64) }
     };
-    Row::new(sessions(count), ours, "hand-written transactions of the same group size", other).sustained()
+    let beside = "hand-written transactions of the same group size";
+    Row::new(Topic::Appends, sessions(count), ours, beside, other).sustained()
 }
 
 fn recorded_runs(recorded: Arc<Recorded>) -> Row {
@@ -128,6 +125,7 @@ fn recorded_runs(recorded: Arc<Recorded>) -> Row {
         async move { recorded.insert(100, PowerLoss, timing) }
     };
     Row::new(
+        Topic::Appends,
         "100 sessions replaying recorded runs, large values as blobs",
         ours,
         "insert per commit, all inline",
@@ -149,13 +147,19 @@ fn one_session(long: u64) -> Vec<Row> {
     let short = Arc::clone(&long);
     let events = thousands(long.events);
     vec![
-        Row::new(sessions(1), alone, "insert per commit on the caller's thread", insert(1, 1))
-            .at(Topic::AppendsFull, 1)
+        Row::new(Topic::Appends, sessions(1), alone, "insert per commit on the caller's thread", insert(1, 1))
             .wanted(1.0),
-        Row::new(sessions(1), alone, "insert per commit behind spawn_blocking and a Mutex", behind_spawn_blocking)
-            .wanted(1.0),
-        Row::new("1 session, 256 in flight", pipelined, INSERT, insert(256, 1)).wanted(15.0),
         Row::new(
+            Topic::Appends,
+            sessions(1),
+            alone,
+            "insert per commit behind spawn_blocking and a Mutex",
+            behind_spawn_blocking,
+        )
+        .wanted(1.0),
+        Row::new(Topic::Appends, "1 session, 256 in flight", pipelined, INSERT, insert(256, 1)).wanted(15.0),
+        Row::new(
+            Topic::Appends,
             "1 session, batches of 100",
             |timing| appends::append_batches(100, PowerLoss, timing),
             "hand-written transactions of 100",
@@ -163,6 +167,7 @@ fn one_session(long: u64) -> Vec<Row> {
         )
         .wanted(0.7),
         Row::new(
+            Topic::Features,
             format!("append to a session of {events} events"),
             move |timing| {
                 let long = Arc::clone(&long);
@@ -200,6 +205,7 @@ fn views() -> Vec<Row> {
     };
     vec![
         Row::new(
+            Topic::Views,
             "take the view of 100,000 messages during appends",
             of!(long, views_during_appends),
             "clone of a Vec of shared messages",
@@ -208,9 +214,13 @@ fn views() -> Vec<Row> {
         .unit("views")
         .levels(Level::Full, Level::Memory)
         .wanted(1000.0),
-        Row::new("longest wait for a view while a commit is held", held, "the 200 ms that it is held", |_| async {
-            Long::held()
-        })
+        Row::new(
+            Topic::Views,
+            "longest wait for a view while a commit is held",
+            held,
+            "the 200 ms that it is held",
+            |_| async { Long::held() },
+        )
         .unit("waits")
         // Below a twentieth it did not wait for the commit; what is left is the scheduler's.
         .wanted(20.0),
@@ -222,19 +232,17 @@ fn reopening() -> Vec<Row> {
     let (small, middle, large) = (long(10_000), long(30_000), long(100_000));
     let reopen = |long: &Arc<Long>| {
         let what = format!("reopen {} events, full fold, mixed with puts", thousands(long.events));
-        Row::new(what, of!(long, reopen), "scan, decode and BLAKE3 of the same rows", of!(long, scan))
-            .at(Topic::Reopen, long.events)
+        let scan = of!(long, scan);
+        Row::new(Topic::Opening, what, of!(long, reopen), "scan, decode and BLAKE3 of the same rows", scan)
     };
+    let by_the_event = "reopen 100,000 events, by the event";
     let mut rows = vec![
         reopen(&large).wanted(0.7),
         reopen(&middle),
         reopen(&small),
-        Row::new("reopen 100,000 events, by the event", of!(large, reopen), "10,000 events", of!(small, reopen))
-            .wanted(1.0),
+        Row::new(Topic::Features, by_the_event, of!(large, reopen), "10,000 events", of!(small, reopen)).wanted(1.0),
     ];
-    if snapshots::SUPPORTED {
-        rows.extend([&large, &middle, &small].map(reopen_with_snapshot));
-    }
+    rows.extend([&large, &middle, &small].map(reopen_with_snapshot));
     rows
 }
 
@@ -242,8 +250,7 @@ fn reopening() -> Vec<Row> {
 fn reopen_with_snapshot(full: &Arc<Long>) -> Row {
     let with_snapshot = Long::new(full.events, mix::body, snapshots::on);
     let what = format!("reopen {} events with a snapshot", thousands(full.events));
-    let row = Row::new(what, of!(with_snapshot, reopen), "own full fold", of!(full, reopen));
-    let row = row.at(Topic::Snapshot, full.events);
+    let row = Row::new(Topic::Opening, what, of!(with_snapshot, reopen), "own full fold", of!(full, reopen));
     if full.events == 100_000 { row.wanted(50.0) } else { row }
 }
 
@@ -251,6 +258,7 @@ fn blob_rows() -> Vec<Row> {
     let row = |size: &str, bytes: usize| {
         let by_hand = move |timing| async move { blobs::write_one_by_one(bytes, timing) };
         Row::new(
+            Topic::Blobs,
             format!("blobs of {size}, 64 at once"),
             move |timing| blobs::put(bytes, timing),
             "one after the other",
@@ -267,7 +275,7 @@ fn subscriber_rows() -> Vec<Row> {
     let row = |what: &str, load: Load, subscribers: Subscribers| {
         let none = move |timing| appends::append(load, timing);
         let followed = move |timing| appends::append(Load { subscribers, ..load }, timing);
-        Row::new(what, followed, "no subscriber", none).wanted(0.8)
+        Row::new(Topic::Features, what, followed, "no subscriber", none).wanted(0.8)
     };
     vec![
         row("1 session with 100 subscribers, one in flight", Load::of(1, PowerLoss), Subscribers::OfOne(100)),

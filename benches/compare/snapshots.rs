@@ -2,9 +2,6 @@
 
 use foldlog::{SnapshotPolicy, StoreConfig};
 
-/// Whether this build has them. The rows that need them are left out otherwise.
-pub(crate) const SUPPORTED: bool = true;
-
 /// No snapshot is written, so that there is none to use: a session is folded in full.
 pub(crate) fn off(config: StoreConfig) -> StoreConfig {
     StoreConfig { snapshots: SnapshotPolicy::OFF, ..config }
