@@ -58,6 +58,7 @@ pub enum Agent {}
 impl SessionModel for Agent {
     const NAME: &'static str = "agent";
     const SCHEMA: u16 = 1;
+    const VIEW_SCHEMA: u16 = 2;
 
     type Body = AgentBody;
     type View = AgentView;
@@ -77,11 +78,11 @@ impl SessionModel for Agent {
     }
 
     fn apply(view: &mut AgentView, event: &Event<Self>) {
-        view.apply(event.id(), event.at(), event.body().clone());
+        view.apply(event.at(), event.body().clone());
     }
 
     fn apply_owned(view: &mut AgentView, event: Event<Self>) {
-        view.apply(event.id(), event.at(), event.into_body());
+        view.apply(event.at(), event.into_body());
     }
 
     fn counters(view: &AgentView) -> Counters {

@@ -119,6 +119,7 @@ pub struct LiveConfig {
 
 /// What happens to a subscriber whose queue is full. Transients go first in every case: the oldest that waits is dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LagPolicy {
     /// Events are left out until the queue has drained, then one gap marker says which.
     #[default]

@@ -8,9 +8,9 @@ use crate::id::{Digest, EventId, SessionId, Timestamp};
 
 /// Why a call failed. Cheap to clone, since several callers may share one cause.
 #[derive(Clone)]
-pub struct Error(Arc<Inner>);
+pub struct Error(Arc<ErrorInner>);
 
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -268,6 +268,7 @@ pub enum ErrorKind {
 
 /// Who writes a session: one open store object.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OwnerInfo {
     /// The owner's id, unique to one open store object.
     pub id: String,
@@ -288,7 +289,7 @@ impl fmt::Display for OwnerInfo {
 impl Error {
     /// Makes an error with the lower error that caused it.
     pub(crate) fn with_source(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(Arc::new(Inner { kind, source: Some(source.into()) }))
+        Self(Arc::new(ErrorInner { kind, source: Some(source.into()) }))
     }
 
     /// What happened.
@@ -300,7 +301,7 @@ impl Error {
 
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
-        Self(Arc::new(Inner { kind, source: None }))
+        Self(Arc::new(ErrorInner { kind, source: None }))
     }
 }
 

@@ -260,6 +260,7 @@ impl fmt::Debug for Digest {
 
 /// What a blob's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum BlobKind {
     /// Opaque bytes.
     Bytes,
@@ -271,6 +272,7 @@ pub enum BlobKind {
 
 /// How a blob's bytes are stored. Compressed and sealed blobs are reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum BlobEncoding {
     /// As they are.
     Plain,

@@ -27,4 +27,4 @@ pub use medium::{Durability, Medium, Upkeep};
 pub(crate) use medium::{OpenMedium, OpenedMedium, Opening, Tidy};
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
-pub(crate) use write::{Claim, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};
+pub(crate) use write::{Claiming, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};

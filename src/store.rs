@@ -381,6 +381,7 @@ enum Absent {
 }
 
 /// The state of a session as its log has it.
+#[non_exhaustive]
 pub struct StoredState<M: SessionModel> {
     /// The folded view.
     pub view: View<M>,
@@ -402,6 +403,7 @@ impl<M: SessionModel> std::fmt::Debug for StoredState<M> {
 
 /// One session of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SessionSummary {
     /// Its id.
     pub id: SessionId,

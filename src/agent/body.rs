@@ -59,48 +59,45 @@ impl AgentBody {
     /// The longest `kind` of [`AgentBody::Custom`], in UTF-8 bytes.
     pub const KIND_BYTES_MAX: usize = 128;
 
-    /// The stored type of every variant, in their order.
-    pub const EVENT_TYPES: [&'static str; 13] = [
-        "session_started",
-        "turn_started",
-        "turn_put",
-        "step_started",
-        "step_put",
-        "message_appended",
-        "eval_added",
-        "vars_snapshotted",
-        "session_compacted",
-        "stop_requested",
-        "stopped",
-        "session_errored",
-        "custom",
-    ];
-
     /// A compaction: the message stands for all before it.
     #[must_use]
     pub fn compacted(vars: Option<Content>, message: Message) -> Self {
         Self::SessionCompacted { vars, boundary: EventId::ZERO, message }
     }
+}
 
-    /// The type that is stored beside the event.
-    #[must_use]
-    pub fn event_type(&self) -> &'static str {
-        match self {
-            Self::SessionStarted(_) => "session_started",
-            Self::TurnStarted(_) => "turn_started",
-            Self::TurnPut(_) => "turn_put",
-            Self::StepStarted(_) => "step_started",
-            Self::StepPut(_) => "step_put",
-            Self::MessageAppended(_) => "message_appended",
-            Self::EvalAdded(_) => "eval_added",
-            Self::VarsSnapshotted(_) => "vars_snapshotted",
-            Self::SessionCompacted { .. } => "session_compacted",
-            Self::StopRequested => "stop_requested",
-            Self::Stopped => "stopped",
-            Self::SessionErrored(_) => "session_errored",
-            Self::Custom { .. } => "custom",
+/// The stored type of each variant, in their order. The compiler refuses a variant that is not in the table.
+macro_rules! event_types {
+    ($($variant:ident => $name:literal,)*) => {
+        impl AgentBody {
+            /// The stored type of every variant, in their order.
+            pub const EVENT_TYPES: &'static [&'static str] = &[$($name),*];
+
+            /// The type that is stored beside the event.
+            #[must_use]
+            pub fn event_type(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $name,)*
+                }
+            }
         }
-    }
+    };
+}
+
+event_types! {
+    SessionStarted => "session_started",
+    TurnStarted => "turn_started",
+    TurnPut => "turn_put",
+    StepStarted => "step_started",
+    StepPut => "step_put",
+    MessageAppended => "message_appended",
+    EvalAdded => "eval_added",
+    VarsSnapshotted => "vars_snapshotted",
+    SessionCompacted => "session_compacted",
+    StopRequested => "stop_requested",
+    Stopped => "stopped",
+    SessionErrored => "session_errored",
+    Custom => "custom",
 }
 
 /// A live item: delivered to subscribers, never persisted and never folded.
@@ -138,6 +135,7 @@ pub enum AgentTransient {
 
 /// Where output was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum OutputStream {
     /// Standard output.
     Stdout,

@@ -28,6 +28,7 @@ struct Stopping(Mutex<()>);
 
 /// What [`Session::stop`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StopOutcome {
     /// No turn was on: the session has stopped.
     Stopped,
@@ -36,7 +37,8 @@ pub enum StopOutcome {
 }
 
 impl Session<Agent> {
-    /// The id that the next entity of this kind will get, after everything that was accepted before.
+    /// The id that the next entity of this kind will get, after everything that was accepted before. The id of the next
+    /// event follows the head that [`Session::counters`] gives.
     ///
     /// # Errors
     /// Those of [`Session::counters`].
@@ -44,8 +46,8 @@ impl Session<Agent> {
         Ok(self.counters().await?.1.next(counter))
     }
 
-    /// Stops the session: no turn can be taken any more, though appends are still taken. While one is on, the session is only asked to stop. May be
-    /// called again; what is there already is not appended twice.
+    /// Stops the session: no turn can be taken any more, though appends are still taken. While a turn is on, the session is
+    /// only asked to stop. May be called again; what is there already is not appended twice.
     ///
     /// # Errors
     /// Those of [`Session::append`] and its receipt.

@@ -5,11 +5,11 @@ use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
 use crate::agent::message::Message;
 use crate::id::EventId;
 
-/// The largest id seen of each kind.
+/// The largest id seen of each kind of entity. The last event is not among them: it is the head of the
+/// [`View`](crate::View).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
-    /// Of events.
-    pub event: u64,
     /// Of messages.
     pub message: u64,
     /// Of turns.
@@ -22,9 +22,8 @@ pub struct Counters {
 
 /// Names one of the [`Counters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Counter {
-    /// Of events.
-    Event,
     /// Of messages.
     Message,
     /// Of turns.
@@ -40,7 +39,6 @@ impl Counters {
     #[must_use]
     pub fn next(&self, counter: Counter) -> u64 {
         let seen = match counter {
-            Counter::Event => self.event,
             Counter::Message => self.message,
             Counter::Turn => self.turn,
             Counter::Step => self.step,
@@ -62,7 +60,7 @@ impl Counters {
             }
             _ => {}
         }
-        self.see(id, body);
+        self.see(body);
         Ok(())
     }
 
@@ -80,9 +78,8 @@ impl Counters {
 
     /// Raises the counters to the ids of an event. The only place that moves them, for stamping and folding alike, so
     /// that the two cannot differ.
-    pub(super) fn see(&mut self, id: EventId, body: &AgentBody) {
+    pub(super) fn see(&mut self, body: &AgentBody) {
         let raise = |counter: &mut u64, seen: u64| *counter = (*counter).max(seen);
-        raise(&mut self.event, id.get());
         match body {
             AgentBody::TurnStarted(turn) | AgentBody::TurnPut(turn) => raise(&mut self.turn, turn.id.get()),
             AgentBody::StepStarted(step) | AgentBody::StepPut(step) => raise(&mut self.step, step.id.get()),

@@ -25,20 +25,20 @@ pub struct Entities<K, T> {
 /// Where each id is. Ids are given in order: there is one run, as long as no put names an id that was never given.
 #[derive(Debug, Clone, Default)]
 struct Places {
-    newest: Run,
+    newest: PackedRun,
     /// By their first ids.
-    earlier: OrdMap<u64, Run>,
+    earlier: OrdMap<u64, PackedRun>,
 }
 
 /// Ids that follow each other, at places that do.
 #[derive(Debug, Clone, Copy, Default)]
-struct Run {
+struct PackedRun {
     first: u64,
     place: usize,
     len: usize,
 }
 
-impl Run {
+impl PackedRun {
     fn get(&self, id: u64) -> Option<usize> {
         let nth = usize::try_from(id.checked_sub(self.first)?).ok()?;
         (nth < self.len).then(|| self.place + nth)
@@ -57,7 +57,7 @@ impl Places {
             newest.len += len;
             return;
         }
-        let run = Run { first, place: newest.place + newest.len, len };
+        let run = PackedRun { first, place: newest.place + newest.len, len };
         let before = std::mem::replace(newest, run);
         if before.len > 0 {
             self.earlier.insert(before.first, before);

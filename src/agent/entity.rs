@@ -29,6 +29,7 @@ pub struct SessionInfo {
 
 /// Whether a session goes on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum SessionStatus {
     /// It takes turns.
     #[default]
@@ -82,6 +83,7 @@ impl Turn {
 
 /// How a turn ended, if it has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum TurnStatus {
     /// It has not ended.
     #[default]
@@ -137,6 +139,7 @@ impl Step {
 
 /// How a step ended, if it has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum StepStatus {
     /// It has not ended.
     #[default]
@@ -188,6 +191,7 @@ pub struct Eval {
 
 /// How an eval ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum EvalStatus {
     /// With a result.
     #[default]

@@ -64,6 +64,7 @@ impl Message {
 
 /// Who speaks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Role {
     /// The host, to the model.
     System,

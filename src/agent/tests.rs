@@ -13,7 +13,7 @@ use crate::agent::{
 use crate::content::{Content, Json};
 use crate::event::Event;
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest, EventId, Timestamp};
-use crate::model::SessionModel;
+use crate::model::{SessionModel, View};
 
 /// A session without a store: stamps, folds, and keeps its events.
 #[derive(Default)]
@@ -37,6 +37,17 @@ impl Script {
         Agent::apply(&mut self.view, &event);
         self.events.push(event);
     }
+}
+
+impl Script {
+    fn progress(&self) -> crate::agent::Progress {
+        progress(&self.view, EventId::new(self.events.len() as u64))
+    }
+}
+
+/// Where a session stands whose view at an event is this.
+fn progress(view: &AgentView, head: EventId) -> crate::agent::Progress {
+    View::<Agent>::new(head, view.clone()).progress()
 }
 
 fn time(id: EventId) -> Timestamp {

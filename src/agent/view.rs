@@ -11,10 +11,12 @@ use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
 use crate::agent::message::Message;
 use crate::content::Content;
 use crate::id::{EventId, Timestamp};
-use crate::model::{Turns, Unfinished};
+use crate::agent::Agent;
+use crate::model::{Turns, Unfinished, View};
 
 /// The folded state of an agent's session. A clone shares structure, so it costs the same at any length.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct AgentView {
     /// The session as last described; after a stop or an error without any description, one that holds the status only.
     pub session: Option<Arc<SessionInfo>>,
@@ -38,6 +40,7 @@ pub struct AgentView {
 
 /// Where a session stands, in a few words.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// The host's own id of the session.
     pub id: Option<String>,
@@ -80,23 +83,6 @@ impl AgentView {
         self.messages.iter_from(start)
     }
 
-    /// Where the session stands.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        let status = self.session.as_ref().map(|session| session.status);
-        let turn = self.turns.last();
-        Progress {
-            id: self.session.as_ref().and_then(|session| session.id.clone()),
-            status,
-            running: status == Some(SessionStatus::Running),
-            turn_count: self.turns.len(),
-            current_turn: turn.map(|turn| turn.id),
-            step_count: self.steps.len(),
-            in_flight: turn.is_some_and(|turn| turn.is_running()),
-            last_event_id: EventId::new(self.counters.event),
-        }
-    }
-
     pub(super) fn turns_taken(&self) -> Turns {
         let stopped = self.session.as_ref().is_some_and(|session| match session.status {
             SessionStatus::Running => false,
@@ -114,8 +100,8 @@ impl AgentView {
             .collect()
     }
 
-    pub(super) fn apply(&mut self, id: EventId, at: Timestamp, body: AgentBody) {
-        self.counters.see(id, &body);
+    pub(super) fn apply(&mut self, at: Timestamp, body: AgentBody) {
+        self.counters.see(&body);
         match body {
             AgentBody::SessionStarted(session) => {
                 let created = session.created.or(Some(at));
@@ -162,5 +148,24 @@ impl AgentView {
 
     fn set_status(&mut self, status: SessionStatus) {
         Arc::make_mut(self.session.get_or_insert_default()).status = status;
+    }
+}
+
+impl View<Agent> {
+    /// Where the session stands.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let status = self.session.as_ref().map(|session| session.status);
+        let turn = self.turns.last();
+        Progress {
+            id: self.session.as_ref().and_then(|session| session.id.clone()),
+            status,
+            running: status == Some(SessionStatus::Running),
+            turn_count: self.turns.len(),
+            current_turn: turn.map(|turn| turn.id),
+            step_count: self.steps.len(),
+            in_flight: turn.is_some_and(|turn| turn.is_running()),
+            last_event_id: self.head(),
+        }
     }
 }

@@ -30,13 +30,13 @@ use crate::id::EventId;
 use crate::model::{DecodeError, decode_view, encode_view};
 
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct ViewHead {
     session: Option<Shared<SessionInfo>>,
     messages: Outline,
     turns: EntitiesOutline,
     steps: EntitiesOutline,
     evals: Outline,
-    counters: [u64; 5],
+    counters: [u64; 4],
     vars: Option<Shared<Content>>,
     compact_from: Option<EventId>,
     error: Option<Shared<Failure>>,
@@ -61,15 +61,15 @@ struct EntitiesOutline {
 pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
     // Taken apart without `..`, so that a new field must be considered here. The clones share structure.
     let AgentView { session, messages, turns, steps, evals, counters, vars, compact_from, error } = view.clone();
-    let Counters { event, message, turn, step, eval } = counters;
+    let Counters { message, turn, step, eval } = counters;
     let mut chunks = Vec::new();
-    let head = encode_view(&Head {
+    let head = encode_view(&ViewHead {
         session: session.map(Shared),
         messages: pack(messages.len(), messages.chunks(), &mut chunks)?,
         turns: pack_entities(&turns, Turn::is_running, &mut chunks)?,
         steps: pack_entities(&steps, Step::is_running, &mut chunks)?,
         evals: pack(evals.len(), evals.chunks(), &mut chunks)?,
-        counters: [event, message, turn, step, eval],
+        counters: [message, turn, step, eval],
         vars: vars.map(Shared),
         compact_from,
         error: error.map(Shared),
@@ -80,8 +80,8 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
 pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
     let head_bytes = bytes.try_get_u32_le().map_err(|_| malformed("it ends within a length"))?;
     let head = take(&mut bytes, head_bytes)?;
-    let Head { session, messages, turns, steps, evals, counters, vars, compact_from, error } = decode_view(&head)?;
-    let [event, message, turn, step, eval] = counters;
+    let ViewHead { session, messages, turns, steps, evals, counters, vars, compact_from, error } = decode_view(&head)?;
+    let [message, turn, step, eval] = counters;
     let messages = unpack(&messages, &mut bytes)?;
     let turns = unpack_entities(&turns, Turn::is_running, &mut bytes)?;
     let steps = unpack_entities(&steps, Step::is_running, &mut bytes)?;
@@ -95,7 +95,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
         turns,
         steps,
         evals,
-        counters: Counters { event, message, turn, step, eval },
+        counters: Counters { message, turn, step, eval },
         vars: vars.map(|Shared(vars)| vars),
         compact_from,
         error: error.map(|Shared(error)| error),

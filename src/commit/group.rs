@@ -1,4 +1,4 @@
-//! Group commit: everything that waits becomes one transaction. Plain and synchronous; the persist actor only drives it.
+//! WriteGroup commit: everything that waits becomes one transaction. Plain and synchronous; the persist actor only drives it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::port::{
-    Claim, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs, Write,
+    Claiming, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs, Write,
     Written,
 };
 use crate::stats::Metrics;
@@ -168,7 +168,7 @@ impl GroupWriter {
         self.flush_group(group)
     }
 
-    fn flush_group(&mut self, (writes, waiting): Group) -> Next {
+    fn flush_group(&mut self, (writes, waiting): WriteGroup) -> Next {
         if writes.is_empty() {
             return Next::Idle;
         }
@@ -270,15 +270,15 @@ impl GroupWriter {
     }
 
     /// Takes the fences that claim nothing and have no write of their log ahead of them.
-    fn take_reads(&mut self) -> Group {
-        let (mut writes, mut waiting) = Group::default();
+    fn take_reads(&mut self) -> WriteGroup {
+        let (mut writes, mut waiting) = WriteGroup::default();
         if self.reads == 0 {
             return (writes, waiting);
         }
         let mut written = HashSet::new();
         for pending in std::mem::take(&mut self.pending) {
             match &pending.write {
-                Write::Fence { log, claim: Claim::No } if !written.contains(&log.key) => {
+                Write::Fence { log, claim: Claiming::No } if !written.contains(&log.key) => {
                     self.reads -= 1;
                     writes.push(pending.write);
                     waiting.push((pending.incarnation, pending.reply));
@@ -294,8 +294,8 @@ impl GroupWriter {
         (writes, waiting)
     }
 
-    fn take_group(&mut self) -> Group {
-        let (mut writes, mut waiting) = Group::default();
+    fn take_group(&mut self) -> WriteGroup {
+        let (mut writes, mut waiting) = WriteGroup::default();
         let (mut events, mut bytes) = (0, 0);
         while let Some(pending) = self.pending.pop_front() {
             if let Write::Append { events: more, .. } = &pending.write {
@@ -315,7 +315,7 @@ impl GroupWriter {
 
     /// Keeps what only reads out of a failure of the writes beside it: a session that recovers asks for its head, and would
     /// have to call its appends unknown. Alone in its group, it fails by itself.
-    fn put_reads_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> Group {
+    fn put_reads_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> WriteGroup {
         if writes.iter().all(is_read) {
             return (writes, waiting);
         }
@@ -340,10 +340,10 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError>
 }
 
 type Waiting = Vec<(u64, Reply)>;
-type Group = (Vec<Write>, Waiting);
+type WriteGroup = (Vec<Write>, Waiting);
 
 fn is_read(write: &Write) -> bool {
-    matches!(write, Write::Fence { claim: Claim::No, .. })
+    matches!(write, Write::Fence { claim: Claiming::No, .. })
 }
 
 /// How many appends a group wrote, and how many events.

@@ -9,14 +9,14 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claim, Epoch, Head, Liveness, LogError, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
+    Claiming, Epoch, Head, Liveness, LogError, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
 /// do; it lasts as long as its last clone.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
-    state: Arc<Mutex<Disk>>,
+    state: Arc<Mutex<DiskState>>,
     pub(super) blobs: MemoryBlobMap,
     pub(super) snapshots: MemoryBlobMap,
 }
@@ -28,7 +28,7 @@ impl fmt::Debug for MemoryDisk {
 }
 
 #[derive(Default)]
-pub(super) struct Disk {
+pub(super) struct DiskState {
     pub(super) model: Option<String>,
     pub(super) sessions: BTreeMap<SessionId, (LogKey, Timestamp)>,
     pub(super) logs: HashMap<LogKey, Log>,
@@ -61,12 +61,12 @@ impl Log {
 }
 
 impl MemoryDisk {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Disk> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Disk {
+impl DiskState {
     pub(super) fn liveness(&self, id: &str) -> Liveness {
         self.alive.get(id).map_or(Liveness::Dead, |info| Liveness::Alive(info.clone()))
     }
@@ -132,20 +132,20 @@ impl Disk {
         Ok(Written::Registered { meta, owned: Some(owned) })
     }
 
-    fn fence(&mut self, me: &str, log: LogMeta, claim: Claim) -> Result<Written, Refusal> {
+    fn fence(&mut self, me: &str, log: LogMeta, claim: Claiming) -> Result<Written, Refusal> {
         let owner = self.logs.get(&log.key).ok_or(Refusal::UnknownLog)?.owner.clone();
         let mine = owner.as_deref() == Some(me);
-        if claim == Claim::Yes
+        if claim == Claiming::Yes
             && let Some(owner) = self.living_owner(me, owner.as_deref())
         {
             return Err(Refusal::Owned(owner));
         }
         let log = self.logs.get_mut(&log.key).ok_or(Refusal::UnknownLog)?;
-        if claim != Claim::No && !mine {
+        if claim != Claiming::No && !mine {
             log.owner = Some(me.to_owned());
             log.epoch = Epoch(log.epoch.0 + 1);
         }
-        Ok(Written::Fenced { head: log.head(), owned: (mine || claim != Claim::No).then_some(log.epoch) })
+        Ok(Written::Fenced { head: log.head(), owned: (mine || claim != Claiming::No).then_some(log.epoch) })
     }
 
     fn append(

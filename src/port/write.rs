@@ -14,7 +14,7 @@ pub(crate) enum Write {
     /// Finds the session's log, or makes it, owned by this store.
     Register { session: SessionId, at: Timestamp },
     /// Tells the head, after everything ahead of it in the queue. A `claim` makes this store the owner.
-    Fence { log: LogMeta, claim: Claim },
+    Fence { log: LogMeta, claim: Claiming },
     /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
     /// Names the newest stored view of a log that this store owns. Its bytes are stored, and need not be durable.
@@ -36,7 +36,7 @@ impl Write {
 
 /// Whether a fence makes this store the log's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Claim {
+pub(crate) enum Claiming {
     /// It only looks.
     No,
     /// It does, unless another store that is alive owns the log.

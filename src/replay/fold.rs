@@ -46,7 +46,7 @@ impl Fold<'_> {
     ) -> Result<Recovered<M>, Error> {
         let begun = Instant::now();
         let mut recovered = Recovered::<M>::fresh(self.log, self.keys_max);
-        let mut state = State::<M>::default();
+        let mut state = FoldState::<M>::default();
         if let Some(Origin { head, keys, view, bytes }) = origin {
             recovered.head = head;
             recovered.tail.snapshot_bytes = bytes;
@@ -56,7 +56,7 @@ impl Fold<'_> {
             for id in self.watch.iter().filter(|id| **id <= head.id) {
                 recovered.chains.extend(reader.chain_at(self.log.key, *id)?.map(|chain| (*id, chain)));
             }
-            state = State { view, head: head.id };
+            state = FoldState { view, head: head.id };
         }
         // A stored view ends where an append does.
         let mut append_ends = recovered.head.id;
@@ -110,8 +110,8 @@ impl Fold<'_> {
     }
 
     /// Folds the events before one that cannot be folded.
-    fn fold_before<M: SessionModel>(&self, reader: &mut dyn LogReader, end: EventId) -> Result<State<M>, Error> {
-        let mut state = State::<M>::default();
+    fn fold_before<M: SessionModel>(&self, reader: &mut dyn LogReader, end: EventId) -> Result<FoldState<M>, Error> {
+        let mut state = FoldState::<M>::default();
         self.pages(self.log.base).for_each(reader, |page| {
             for stored in page.rows().filter(|stored| stored.id < end) {
                 let (header, body) = open_record(self.session, stored)?;
@@ -130,19 +130,19 @@ impl Fold<'_> {
 }
 
 /// A view in the making.
-struct State<M: SessionModel> {
+struct FoldState<M: SessionModel> {
     view: M::View,
     /// The last event that is folded into it.
     head: EventId,
 }
 
-impl<M: SessionModel> Default for State<M> {
+impl<M: SessionModel> Default for FoldState<M> {
     fn default() -> Self {
         Self { view: M::View::default(), head: EventId::ZERO }
     }
 }
 
-impl<M: SessionModel> State<M> {
+impl<M: SessionModel> FoldState<M> {
     fn fold(
         &mut self,
         session: &SessionId,

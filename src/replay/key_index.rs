@@ -90,7 +90,7 @@ const FIRST_WORDS: usize = 128;
 
 impl KeyFilter {
     fn insert(&mut self, key: &AppendKey) {
-        let hash = KeyHash::of(key);
+        let hash = FilterBits::of(key);
         let room = self.layers.last_mut().filter(|layer| layer.keys * BITS_PER_KEY < layer.bits());
         let layer = match room {
             Some(layer) => layer,
@@ -115,7 +115,7 @@ impl KeyFilter {
 
     /// Never wrong when it says no.
     fn may_have(&self, key: &AppendKey) -> bool {
-        let hash = KeyHash::of(key);
+        let hash = FilterBits::of(key);
         self.layers.iter().any(|layer| {
             layer
                 .probes(hash)
@@ -129,7 +129,7 @@ impl Layer {
         self.words.len() as u64 * 64
     }
 
-    fn probes(&self, KeyHash { first, step }: KeyHash) -> impl Iterator<Item = u64> + use<> {
+    fn probes(&self, FilterBits { first, step }: FilterBits) -> impl Iterator<Item = u64> + use<> {
         let mask = self.bits() - 1;
         (0..PROBES).map(move |probe| first.wrapping_add(probe.wrapping_mul(step)) & mask)
     }
@@ -137,13 +137,13 @@ impl Layer {
 
 /// Where the bits of a key are in a layer of any size.
 #[derive(Clone, Copy)]
-struct KeyHash {
+struct FilterBits {
     first: u64,
     /// Odd, so that it leads through all bits.
     step: u64,
 }
 
-impl KeyHash {
+impl FilterBits {
     fn of(key: &AppendKey) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = codec::key_hash(key);
         let [first, step] = [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]].map(u64::from_le_bytes);

@@ -27,6 +27,7 @@ pub(crate) fn read(
 }
 
 /// Some events of a log, in order.
+#[non_exhaustive]
 pub struct EventPage<M: SessionModel> {
     /// The events after the one that was asked for.
     pub events: Vec<LogEvent<M>>,

@@ -29,11 +29,11 @@ pub(crate) struct Pages<'a> {
 struct Ahead {
     page: StoredPage,
     /// `None` for one that was not checked yet.
-    checked: Option<Checked>,
+    checked: Option<CheckedPage>,
 }
 
 /// What was found of a page: it has only what is right.
-struct Checked {
+struct CheckedPage {
     /// Its last event.
     head: Head,
     /// What is wrong behind it, and ends the log.
@@ -102,7 +102,7 @@ impl<'a> Pages<'a> {
                 Ok(()) => None,
                 Err(error) => {
                     page.clear();
-                    Some(Checked { head: self.head, wrong: Some(error) })
+                    Some(CheckedPage { head: self.head, wrong: Some(error) })
                 }
             };
             let is_last = checked.is_some();
@@ -146,7 +146,7 @@ impl<'a> Pages<'a> {
 }
 
 /// Holds each event of a page against the one before, and leaves those that are right.
-fn check_page(session: &SessionId, mut head: Head, page: &mut StoredPage) -> Checked {
+fn check_page(session: &SessionId, mut head: Head, page: &mut StoredPage) -> CheckedPage {
     let mut right = 0;
     let mut wrong = None;
     for stored in page.rows() {
@@ -158,7 +158,7 @@ fn check_page(session: &SessionId, mut head: Head, page: &mut StoredPage) -> Che
         right += 1;
     }
     page.truncate(right);
-    Checked { head, wrong }
+    CheckedPage { head, wrong }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::replay::snapshot::Tail;
 
 /// Whether a session can be appended to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Condition {
     /// It can.
     #[default]
@@ -51,6 +52,7 @@ impl Condition {
 
 /// What a recovery did and found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecoveryReport {
     /// How many events were read.
     pub events: u64,

@@ -25,7 +25,7 @@ pub(crate) struct LogCheck<M: SessionModel> {
 
 /// What one event gave.
 #[derive(Debug, Default)]
-pub(crate) struct Checked {
+pub(crate) struct EventFindings {
     pub(crate) refs: Vec<BlobRef>,
     pub(crate) problems: Vec<(EventId, Error)>,
 }
@@ -48,8 +48,8 @@ impl<M: SessionModel> LogCheck<M> {
         self.next.prev()
     }
 
-    pub(crate) fn event(&mut self, found: AuditedEvent) -> Checked {
-        let mut checked = Checked::default();
+    pub(crate) fn event(&mut self, found: AuditedEvent) -> EventFindings {
+        let mut checked = EventFindings::default();
         let mut wrong = |event: EventId, reason: String| {
             checked.problems.push((event, corrupt(&self.session, event, reason)));
         };

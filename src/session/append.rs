@@ -73,6 +73,7 @@ impl<M: SessionModel> std::fmt::Debug for Append<M> {
 
 /// What an append wrote.
 #[derive(MessageResponse)]
+#[non_exhaustive]
 pub struct Appended<M: SessionModel> {
     /// The stamped events, in order.
     pub events: Vec<Arc<Event<M>>>,

@@ -25,7 +25,7 @@ use crate::commit::PersistError;
 use crate::error::Error;
 use crate::id::EventId;
 use crate::model::SessionModel;
-use crate::port::{Claim, Written};
+use crate::port::{Claiming, Written};
 use crate::replay::{Recovered, SnapshotOutcome};
 use crate::threads::Courier;
 
@@ -120,7 +120,7 @@ pub(super) enum Answered<M: SessionModel> {
         result: Result<Written, PersistError>,
     },
     Fenced {
-        claim: Claim,
+        claim: Claiming,
         result: Result<Written, PersistError>,
     },
     Recovered(Box<Result<Recovered<M>, Error>>),

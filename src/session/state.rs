@@ -24,7 +24,7 @@ use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
-use crate::port::{BlobStore, Claim, Epoch, Head, LogKey, LogMeta, Write};
+use crate::port::{BlobStore, Claiming, Epoch, Head, LogKey, LogMeta, Write};
 use crate::replay::{KeyFilter, KeyIndex, Recovered, RecoveryReport};
 use crate::stats::{Metrics, ResidentCount};
 use crate::threads::{Panicked, guarded};
@@ -37,7 +37,7 @@ pub(super) enum Effect<M: SessionModel> {
     /// To the persist actor; answered by [`SessionState::persisted`].
     Persist { last: EventId, write: Write },
     /// To the persist actor; answered by [`SessionState::fenced`].
-    Fence { claim: Claim },
+    Fence { claim: Claiming },
     /// To a recovery thread; answered by [`SessionState::recovered`].
     Recover { head: EventId, watch: Vec<EventId> },
     /// To the thread that stores views; answered by [`SessionState::snapshot_taken`].
@@ -79,7 +79,7 @@ pub(crate) enum Task<M: SessionModel> {
 
 /// See [`Task::Claim`].
 pub(crate) struct ClaimTask {
-    pub(crate) claim: Claim,
+    pub(crate) claim: Claiming,
     /// Whether the log was asked since. Before that, what this store remembers of its ownership may be old: nobody tells a
     /// store that its session was taken over.
     pub(crate) is_asked: bool,
@@ -214,7 +214,7 @@ impl<M: SessionModel> SessionState<M> {
         self.incarnation += 1;
         self.phase = Phase::Recovering;
         self.forget_effects();
-        self.effects.push(Effect::Fence { claim: Claim::No });
+        self.effects.push(Effect::Fence { claim: Claiming::No });
     }
 
     /// What was asked by an earlier incarnation is asked anew: its answers are dropped.
@@ -248,7 +248,7 @@ impl<M: SessionModel> SessionState<M> {
                 self.ready.push(reply);
                 if !is_asking {
                     self.set_asking(true);
-                    self.effects.push(Effect::Fence { claim: Claim::No });
+                    self.effects.push(Effect::Fence { claim: Claiming::No });
                 }
             }
             // What this store owns is as it was, also if it is cold.
@@ -317,14 +317,14 @@ impl<M: SessionModel> SessionState<M> {
 
     fn claim(&mut self, task: ClaimTask) {
         // Commits in flight already report lost ownership, and a fence would only queue behind them.
-        let commits_tell = task.claim == Claim::Yes && self.in_flight.has_appends();
+        let commits_tell = task.claim == Claiming::Yes && self.in_flight.has_appends();
         if self.owned.is_some() && (task.is_asked || commits_tell) {
             // Whoever asked may have lost interest.
             return drop(task.reply.send(Ok(())));
         }
         let claim = match task.claim {
             // Only looks, which needs no write lock.
-            Claim::Yes if self.owned.is_some() => Claim::No,
+            Claiming::Yes if self.owned.is_some() => Claiming::No,
             claim => claim,
         };
         self.ask_first(Task::Claim(task), Effect::Fence { claim });
@@ -378,7 +378,7 @@ impl<M: SessionModel> SessionState<M> {
         let Some(epoch) = self.owned else {
             // Another store may have written it since the log was searched.
             request.is_key_checked = false;
-            return self.ask_first(Task::Append(request), Effect::Fence { claim: Claim::Yes });
+            return self.ask_first(Task::Append(request), Effect::Fence { claim: Claiming::Yes });
         };
         if let Some(key) = request.key.clone() {
             match self.keys.get(&key) {

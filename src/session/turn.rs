@@ -10,7 +10,7 @@ use super::messages::Recovery;
 use super::state::{ClaimTask, Task};
 use crate::error::{Error, ErrorKind};
 use crate::model::{SessionModel, Turns};
-use crate::port::Claim;
+use crate::port::Claiming;
 use crate::threads::guarded;
 
 /// The right to run a session's turn. One at a time; given back when dropped.
@@ -54,7 +54,7 @@ impl<M: SessionModel> Entry<M> {
         let Some(guard) = self.take_turn_unchecked() else {
             return Err(ErrorKind::TurnInFlight { session }.into());
         };
-        self.claim(Claim::Yes).await?;
+        self.claim(Claiming::Yes).await?;
         // Once more: the session may have stopped while the last turn was on, or in the store that wrote it before.
         self.check_turns().await?;
         Ok(guard)
@@ -73,10 +73,10 @@ impl<M: SessionModel> Entry<M> {
         if let Some(error) = self.published().refusal(&self.id) {
             return Err(error);
         }
-        self.claim(Claim::Force).await
+        self.claim(Claiming::Force).await
     }
 
-    async fn claim(self: &Arc<Self>, claim: Claim) -> Result<(), Error> {
+    async fn claim(self: &Arc<Self>, claim: Claiming) -> Result<(), Error> {
         let (reply, receiver) = oneshot::channel();
         self.tell(Task::Claim(ClaimTask { claim, is_asked: false, reply }))?;
         receiver.await.unwrap_or_else(|_| Err(self.closed()))

@@ -58,6 +58,7 @@ impl<M: SessionModel> fmt::Debug for Salvage<M> {
 }
 
 /// The longest valid beginning of a session.
+#[non_exhaustive]
 pub struct Salvaged<M: SessionModel> {
     /// The events, from the first on: each follows the one before by id and chain, and decodes.
     pub events: Vec<LogEvent<M>>,

@@ -11,7 +11,7 @@ use foldlog_vfs::{Failure, Operation, Watch, Watched};
 use crate::config::StoreConfig;
 use crate::port::Medium;
 use crate::sqlite::{Directory, Files, OsFiles};
-use crate::testkit::journal::{Entry, SyncOf};
+use crate::testkit::journal::{JournalEntry, SyncOf};
 
 /// A temporary directory for stores, every operation on which is counted, recorded and can be made to fail: those on
 /// the database, by way of a SQLite VFS of its own, as well as those on blobs and on the directory itself.
@@ -39,7 +39,7 @@ use crate::testkit::journal::{Entry, SyncOf};
 /// # store.close().await }) }
 /// ```
 #[derive(Debug, Clone)]
-pub struct TestDisk(Arc<Inner>);
+pub struct TestDisk(Arc<DiskInner>);
 
 /// What a disk says when it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,16 +62,16 @@ pub enum Lasting {
 }
 
 #[derive(Debug)]
-struct Inner {
+struct DiskInner {
     directory: tempfile::TempDir,
     /// The directory as SQLite names it.
     root: PathBuf,
-    mode: Mode,
+    mode: DiskMode,
     journal: Mutex<Journal>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum DiskMode {
     Recorded,
     /// Nothing is recorded, and nothing is synced: quick, for a disk that is thrown away.
     Volatile,
@@ -79,15 +79,15 @@ enum Mode {
 
 #[derive(Debug, Default)]
 struct Journal {
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
     operations: u64,
-    fault: Option<Fault>,
+    fault: Option<PlannedFault>,
     met: Vec<String>,
     passed_over: Option<SyncOf>,
 }
 
 #[derive(Debug)]
-struct Fault {
+struct PlannedFault {
     /// How many operations that could meet it come before.
     after: u64,
     error: DiskError,
@@ -129,7 +129,7 @@ impl TestDisk {
     /// # Errors
     /// When no temporary directory can be made.
     pub fn new() -> io::Result<Self> {
-        Self::with_mode(Mode::Recorded)
+        Self::with_mode(DiskMode::Recorded)
     }
 
     /// Makes one that keeps no record of what was done and syncs nothing, which is quick. Syncs can be made to fail all the
@@ -138,13 +138,13 @@ impl TestDisk {
     /// # Errors
     /// When no temporary directory can be made.
     pub fn volatile() -> io::Result<Self> {
-        Self::with_mode(Mode::Volatile)
+        Self::with_mode(DiskMode::Volatile)
     }
 
-    fn with_mode(mode: Mode) -> io::Result<Self> {
+    fn with_mode(mode: DiskMode) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("foldlog-testkit-").tempdir()?;
         let root = directory.path().canonicalize()?;
-        Ok(Self(Arc::new(Inner { directory, root, mode, journal: Mutex::default() })))
+        Ok(Self(Arc::new(DiskInner { directory, root, mode, journal: Mutex::default() })))
     }
 
     /// A configuration of a store on this disk, all else at its default.
@@ -160,7 +160,7 @@ impl TestDisk {
     #[must_use]
     #[expect(clippy::expect_used, reason = "a test cannot go on without it, and SQLite always takes one")]
     pub fn watch(&self, mut config: StoreConfig) -> StoreConfig {
-        let layer = Layer { watched: watch(&self.0).expect("SQLite takes the VFS"), inner: Arc::clone(&self.0) };
+        let layer = DiskLayer { watched: watch(&self.0).expect("SQLite takes the VFS"), inner: Arc::clone(&self.0) };
         config.medium = Medium::new(Directory {
             files: Arc::new(layer),
             vfs: Some(foldlog_vfs::NAME),
@@ -187,13 +187,13 @@ impl TestDisk {
     ///
     /// A write that fails may have written its bytes or a part of them, and a sync that fails has made nothing durable.
     pub fn fail(&self, after: u64, error: DiskError, lasting: Lasting) {
-        self.0.journal().fault = Some(Fault { after, error, lasting, only: |_| true });
+        self.0.journal().fault = Some(PlannedFault { after, error, lasting, only: |_| true });
     }
 
     /// The same for syncs alone.
     pub fn fail_sync(&self, after: u64, lasting: Lasting) {
         let only = |class: &Class| matches!(class, Class::Sync(_));
-        self.0.journal().fault = Some(Fault { after, error: DiskError::Device, lasting, only });
+        self.0.journal().fault = Some(PlannedFault { after, error: DiskError::Device, lasting, only });
     }
 
     /// Whether an operation has met the fault.
@@ -216,28 +216,28 @@ impl TestDisk {
     }
 
     /// Notes something in the record of operations.
-    pub(super) fn note(&self, entry: Entry) {
+    pub(super) fn note(&self, entry: JournalEntry) {
         self.0.journal().entries.push(entry);
     }
 
-    pub(super) fn take_entries(&self) -> Vec<Entry> {
+    pub(super) fn take_entries(&self) -> Vec<JournalEntry> {
         std::mem::take(&mut self.0.journal().entries)
     }
 }
 
 /// What a store holds of a disk.
 #[derive(Debug)]
-struct Layer {
-    inner: Arc<Inner>,
+struct DiskLayer {
+    inner: Arc<DiskInner>,
     #[expect(dead_code, reason = "the directory is watched for as long as a configuration or a store has this")]
     watched: Watched,
 }
 
-fn watch(inner: &Arc<Inner>) -> io::Result<Watched> {
-    foldlog_vfs::watch(inner.directory.path(), Arc::new(Database(Arc::clone(inner))))
+fn watch(inner: &Arc<DiskInner>) -> io::Result<Watched> {
+    foldlog_vfs::watch(inner.directory.path(), Arc::new(DatabaseFiles(Arc::clone(inner))))
 }
 
-impl Inner {
+impl DiskInner {
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,7 +248,7 @@ impl Inner {
         &self,
         class: Class,
         what: impl FnOnce() -> String,
-        run: impl FnOnce(Decision) -> Result<(T, Option<Entry>), (E, Option<Entry>)>,
+        run: impl FnOnce(Decision) -> Result<(T, Option<JournalEntry>), (E, Option<JournalEntry>)>,
     ) -> Result<T, E> {
         let mut journal = self.journal();
         let decision = journal.decide(class, self.mode, what);
@@ -262,7 +262,7 @@ impl Inner {
             Ok((value, entry)) => (Ok(value), entry),
             Err((error, entry)) => (Err(error), entry),
         };
-        if self.mode == Mode::Recorded && !passed_over {
+        if self.mode == DiskMode::Recorded && !passed_over {
             journal.entries.extend(entry);
         }
         outcome
@@ -275,7 +275,7 @@ impl Inner {
 }
 
 impl Journal {
-    fn decide(&mut self, class: Class, mode: Mode, what: impl FnOnce() -> String) -> Decision {
+    fn decide(&mut self, class: Class, mode: DiskMode, what: impl FnOnce() -> String) -> Decision {
         self.operations += 1;
         if let Some(fault) = &mut self.fault
             && class.may_meet(fault.error)
@@ -293,7 +293,7 @@ impl Journal {
             }
         }
         match class {
-            Class::Sync(_) if mode == Mode::Volatile => Decision::PassOver,
+            Class::Sync(_) if mode == DiskMode::Volatile => Decision::PassOver,
             Class::Sync(of) if self.passed_over == Some(of) => Decision::PassOver,
             _ => Decision::Run,
         }
@@ -311,13 +311,13 @@ impl DiskError {
     }
 }
 
-impl Layer {
+impl DiskLayer {
     fn operate<T>(
         &self,
         class: Class,
         path: &Path,
         name: &str,
-        run: impl FnOnce() -> io::Result<(T, Option<Entry>)>,
+        run: impl FnOnce() -> io::Result<(T, Option<JournalEntry>)>,
     ) -> io::Result<T> {
         let what = || format!("{name} {}", path.strip_prefix(&self.inner.root).unwrap_or(path).display());
         self.inner.operate(class, what, |decision| match decision {
@@ -335,11 +335,11 @@ impl Layer {
     ) -> io::Result<()> {
         let what = || format!("write {}", path.strip_prefix(&self.inner.root).unwrap_or(path).display());
         self.inner.operate(Class::Write, what, |decision| {
-            let write = |bytes: &[u8]| -> io::Result<Option<Entry>> {
+            let write = |bytes: &[u8]| -> io::Result<Option<JournalEntry>> {
                 let mut position = file;
                 let offset = position.stream_position()?;
                 run(bytes)?;
-                Ok(self.inner.inside(path).map(|path| Entry::Wrote { path, offset, bytes: bytes.to_vec() }))
+                Ok(self.inner.inside(path).map(|path| JournalEntry::Wrote { path, offset, bytes: bytes.to_vec() }))
             };
             match decision {
                 // A full disk takes some of the bytes.
@@ -372,14 +372,14 @@ impl Layer {
 
 /// What is recorded of a sync.
 struct SyncEntries {
-    done: fn(PathBuf) -> Entry,
-    failed: fn(PathBuf) -> Entry,
+    done: fn(PathBuf) -> JournalEntry,
+    failed: fn(PathBuf) -> JournalEntry,
 }
 
-impl Files for Layer {
+impl Files for DiskLayer {
     fn create_file(&self, path: &Path) -> io::Result<File> {
         self.operate(Class::Write, path, "make", || {
-            Ok((OsFiles.create_file(path)?, self.inner.inside(path).map(|path| Entry::Made { path })))
+            Ok((OsFiles.create_file(path)?, self.inner.inside(path).map(|path| JournalEntry::Made { path })))
         })
     }
 
@@ -393,7 +393,7 @@ impl Files for Layer {
     }
 
     fn sync_file(&self, path: &Path, file: &File) -> io::Result<()> {
-        let entries = SyncEntries { done: |path| Entry::Synced { path }, failed: |path| Entry::SyncFailed { path } };
+        let entries = SyncEntries { done: |path| JournalEntry::Synced { path }, failed: |path| JournalEntry::SyncFailed { path } };
         self.sync(path, "sync", || OsFiles.sync_file(path, file), entries)
     }
 
@@ -401,34 +401,34 @@ impl Files for Layer {
         self.operate(Class::Write, to, "rename to", || {
             OsFiles.rename(from, to)?;
             let paths = self.inner.inside(from).zip(self.inner.inside(to));
-            Ok(((), paths.map(|(from, to)| Entry::Renamed { from, to })))
+            Ok(((), paths.map(|(from, to)| JournalEntry::Renamed { from, to })))
         })
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.operate(Class::Remove, path, "remove", || {
             OsFiles.remove_file(path)?;
-            Ok(((), self.inner.inside(path).map(|path| Entry::Removed { path })))
+            Ok(((), self.inner.inside(path).map(|path| JournalEntry::Removed { path })))
         })
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         self.operate(Class::Write, path, "make directory", || {
             OsFiles.create_directory(path)?;
-            Ok(((), self.inner.inside(path).map(|path| Entry::MadeDirectory { path })))
+            Ok(((), self.inner.inside(path).map(|path| JournalEntry::MadeDirectory { path })))
         })
     }
 
     fn remove_directory(&self, path: &Path) -> io::Result<()> {
         self.operate(Class::Remove, path, "remove directory", || {
             OsFiles.remove_directory(path)?;
-            Ok(((), self.inner.inside(path).map(|path| Entry::RemovedDirectory { path })))
+            Ok(((), self.inner.inside(path).map(|path| JournalEntry::RemovedDirectory { path })))
         })
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let entries =
-            SyncEntries { done: |path| Entry::SyncedDirectory { path }, failed: |path| Entry::SyncFailed { path } };
+            SyncEntries { done: |path| JournalEntry::SyncedDirectory { path }, failed: |path| JournalEntry::SyncFailed { path } };
         self.sync(path, "sync directory", || OsFiles.sync_directory(path), entries)
     }
 
@@ -447,9 +447,9 @@ impl Files for Layer {
 
 /// The database's files on a disk.
 #[derive(Debug)]
-struct Database(Arc<Inner>);
+struct DatabaseFiles(Arc<DiskInner>);
 
-impl Watch for Database {
+impl Watch for DatabaseFiles {
     fn operate(&self, operation: &Operation<'_>, run: &mut dyn FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
         let (name, path, class) = match *operation {
             Operation::Open { path, makes: true } => ("make", path, Class::Write),
@@ -465,13 +465,13 @@ impl Watch for Database {
         let Some(inside) = self.0.inside(path) else { return run() };
         let what = || format!("{name} {}", inside.display());
         let entry = || match *operation {
-            Operation::Open { makes: true, .. } => Some(Entry::Made { path: inside.clone() }),
+            Operation::Open { makes: true, .. } => Some(JournalEntry::Made { path: inside.clone() }),
             Operation::Write { offset, bytes, .. } => {
-                Some(Entry::Wrote { path: inside.clone(), offset, bytes: bytes.to_vec() })
+                Some(JournalEntry::Wrote { path: inside.clone(), offset, bytes: bytes.to_vec() })
             }
-            Operation::Truncate { len, .. } => Some(Entry::Truncated { path: inside.clone(), len }),
-            Operation::Sync { .. } => Some(Entry::Synced { path: inside.clone() }),
-            Operation::Remove { .. } => Some(Entry::Removed { path: inside.clone() }),
+            Operation::Truncate { len, .. } => Some(JournalEntry::Truncated { path: inside.clone(), len }),
+            Operation::Sync { .. } => Some(JournalEntry::Synced { path: inside.clone() }),
+            Operation::Remove { .. } => Some(JournalEntry::Removed { path: inside.clone() }),
             _ => None,
         };
         self.0.operate(class, what, |decision| match decision {
@@ -485,7 +485,7 @@ impl Watch for Database {
                     _ => Failure::of_device(operation),
                 };
                 let entry = match class {
-                    Class::Sync(_) => Some(Entry::SyncFailed { path: inside.clone() }),
+                    Class::Sync(_) => Some(JournalEntry::SyncFailed { path: inside.clone() }),
                     // Every other write that a device fails has arrived all the same. One for which there is no space has not.
                     Class::Write if name == "write" && error == DiskError::Device && count % 2 == 0 => {
                         run().is_ok().then(&entry).flatten()

@@ -12,7 +12,7 @@ const SECTOR: u64 = 512;
 
 /// One operation, or a note that came between two. Paths are relative to the directory of the store.
 #[derive(Debug, Clone)]
-pub(super) enum Entry {
+pub(super) enum JournalEntry {
     Made {
         path: PathBuf,
     },
@@ -52,7 +52,7 @@ pub(super) enum Entry {
     Note(usize),
 }
 
-impl std::fmt::Display for Entry {
+impl std::fmt::Display for JournalEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Made { path } => write!(f, "make {}", path.display()),
@@ -134,17 +134,17 @@ impl Unsynced {
 
 /// A disk that forgets what is not synced.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Disk {
+pub(super) struct RecordedDisk {
     files: Vec<FileState>,
     /// The names as the running store sees them.
-    names: BTreeMap<PathBuf, Node>,
-    durable_names: BTreeMap<PathBuf, Node>,
+    names: BTreeMap<PathBuf, JournalNode>,
+    durable_names: BTreeMap<PathBuf, JournalNode>,
     /// What happened to names since their directories were synced.
     unsynced_names: Vec<NameChange>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
+enum JournalNode {
     Directory,
     /// Its place in `files`.
     File(usize),
@@ -164,8 +164,8 @@ enum Change {
 
 #[derive(Debug, Clone)]
 enum NameChange {
-    Made { path: PathBuf, node: Node },
-    Renamed { from: PathBuf, to: PathBuf, node: Node },
+    Made { path: PathBuf, node: JournalNode },
+    Renamed { from: PathBuf, to: PathBuf, node: JournalNode },
     Removed { path: PathBuf },
 }
 
@@ -176,7 +176,7 @@ impl NameChange {
         path.parent().unwrap_or(Path::new(""))
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, JournalNode>) {
         match self {
             Self::Made { path, node } => drop(names.insert(path.clone(), *node)),
             Self::Renamed { from, to, node } => {
@@ -190,31 +190,31 @@ impl NameChange {
     }
 }
 
-impl Disk {
+impl RecordedDisk {
     /// Goes one operation further. `unsynced` decides what a sync that fails leaves: the kernel may have dropped the pages
     /// that it could not write, and holds the rest for clean.
-    pub(super) fn step(&mut self, entry: &Entry, unsynced: Unsynced) {
+    pub(super) fn step(&mut self, entry: &JournalEntry, unsynced: Unsynced) {
         match entry {
-            Entry::Made { path } => {
+            JournalEntry::Made { path } => {
                 self.files.push(FileState::default());
-                self.change(NameChange::Made { path: path.clone(), node: Node::File(self.files.len() - 1) });
+                self.change(NameChange::Made { path: path.clone(), node: JournalNode::File(self.files.len() - 1) });
             }
-            Entry::MadeDirectory { path } => {
-                self.change(NameChange::Made { path: path.clone(), node: Node::Directory });
+            JournalEntry::MadeDirectory { path } => {
+                self.change(NameChange::Made { path: path.clone(), node: JournalNode::Directory });
             }
-            Entry::Wrote { path, offset, bytes } => {
+            JournalEntry::Wrote { path, offset, bytes } => {
                 let change = Change::Write { offset: *offset, bytes: bytes.clone() };
                 self.file(path, |file| file.unsynced.push(change));
             }
-            Entry::Truncated { path, len } => {
+            JournalEntry::Truncated { path, len } => {
                 self.file(path, |file| file.unsynced.push(Change::Truncate { len: *len }))
             }
-            Entry::Synced { path } => self.file(path, |file| {
+            JournalEntry::Synced { path } => self.file(path, |file| {
                 for change in std::mem::take(&mut file.unsynced) {
                     change.apply(&mut file.durable, || true);
                 }
             }),
-            Entry::SyncFailed { path } => {
+            JournalEntry::SyncFailed { path } => {
                 let mut coin = unsynced.coin();
                 self.file(path, |file| {
                     for change in std::mem::take(&mut file.unsynced) {
@@ -222,7 +222,7 @@ impl Disk {
                     }
                 });
             }
-            Entry::SyncedDirectory { path } => {
+            JournalEntry::SyncedDirectory { path } => {
                 let (synced, rest) = self.unsynced_names.drain(..).partition(|change| change.directory() == path);
                 self.unsynced_names = rest;
                 let synced: Vec<NameChange> = synced;
@@ -230,15 +230,15 @@ impl Disk {
                     change.apply(&mut self.durable_names);
                 }
             }
-            Entry::Renamed { from, to } => {
+            JournalEntry::Renamed { from, to } => {
                 if let Some(node) = self.names.get(from).copied() {
                     self.change(NameChange::Renamed { from: from.clone(), to: to.clone(), node });
                 }
             }
-            Entry::Removed { path } | Entry::RemovedDirectory { path } => {
+            JournalEntry::Removed { path } | JournalEntry::RemovedDirectory { path } => {
                 self.change(NameChange::Removed { path: path.clone() });
             }
-            Entry::Note(_) => {}
+            JournalEntry::Note(_) => {}
         }
     }
 
@@ -249,7 +249,7 @@ impl Disk {
 
     /// One that lost its name is written to by those who have it open, and nobody sees it again.
     fn file(&mut self, path: &Path, change: impl FnOnce(&mut FileState)) {
-        if let Some(Node::File(at)) = self.names.get(path)
+        if let Some(JournalNode::File(at)) = self.names.get(path)
             && let Some(file) = self.files.get_mut(*at)
         {
             change(file);
@@ -276,8 +276,8 @@ impl Disk {
                 continue;
             }
             let bytes = match node {
-                Node::Directory => None,
-                Node::File(at) => self.files.get(*at).map(|file| {
+                JournalNode::Directory => None,
+                JournalNode::File(at) => self.files.get(*at).map(|file| {
                     let mut bytes = file.durable.clone();
                     for change in &file.unsynced {
                         change.apply(&mut bytes, &mut coin);

@@ -1,7 +1,7 @@
 //! What a store asks of its log and its blobs, as a test sees it.
 
 use crate::id::{AppendKey, Digest, EventId, SessionId};
-use crate::port::{Claim, Write};
+use crate::port::{Claiming, Write};
 use crate::testkit::Fault;
 
 /// One call at a port, and how it ended.
@@ -144,7 +144,7 @@ impl Group {
     pub(super) fn of(write: &Write) -> Self {
         match write {
             Write::Register { session, .. } => Self::Register { session: session.clone() },
-            Write::Fence { log, claim } => Self::Fence { log: log.key.0, claims: *claim == Claim::Yes },
+            Write::Fence { log, claim } => Self::Fence { log: log.key.0, claims: *claim == Claiming::Yes },
             Write::Append { log, events, .. } => Self::Append {
                 log: log.0,
                 events: events.iter().map(|event| event.id).collect(),

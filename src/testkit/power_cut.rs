@@ -16,7 +16,7 @@ use crate::model::SessionModel;
 use crate::port::{Durability, OpenedMedium};
 use crate::testkit::dice::Dice;
 use crate::testkit::disk::{Lasting, TestDisk};
-use crate::testkit::journal::{Disk, Entry, SyncOf, Unsynced};
+use crate::testkit::journal::{RecordedDisk, JournalEntry, SyncOf, Unsynced};
 use crate::testkit::layered::layered;
 
 /// More are counted, not kept.
@@ -211,7 +211,7 @@ impl<M: SessionModel> PowerCuts<M> {
         Ok(PowerCutReport { sync_failed, ..report })
     }
 
-    fn try_all(&self, entries: &[Entry], notes: &Notes) -> Result<PowerCutReport, Error> {
+    fn try_all(&self, entries: &[JournalEntry], notes: &Notes) -> Result<PowerCutReport, Error> {
         let work = Mutex::new(Cuts::new(self, entries, notes));
         let report = Mutex::new(PowerCutReport::default());
         let check = Check::<M> { probe: self.probe.clone(), durability: self.durability, model: PhantomData };
@@ -260,11 +260,11 @@ struct Cut {
 
 /// Every disk to check, in order; none twice.
 struct Cuts<'a> {
-    entries: std::slice::Iter<'a, Entry>,
+    entries: std::slice::Iter<'a, JournalEntry>,
     notes: &'a Notes,
     variants: Vec<Unsynced>,
     /// One for each variant, since a sync that fails leaves different disks.
-    disks: Vec<Disk>,
+    disks: Vec<RecordedDisk>,
     /// The variants that are still to come at this cut.
     left: Vec<usize>,
     at: usize,
@@ -278,13 +278,13 @@ struct Cuts<'a> {
 }
 
 impl<'a> Cuts<'a> {
-    fn new<M: SessionModel>(cuts: &PowerCuts<M>, entries: &'a [Entry], notes: &'a Notes) -> Self {
+    fn new<M: SessionModel>(cuts: &PowerCuts<M>, entries: &'a [JournalEntry], notes: &'a Notes) -> Self {
         let mixed = (0..cuts.mixed).map(|n| Unsynced::Mixed(cuts.seed.wrapping_mul(1000).wrapping_add(n)));
         let variants: Vec<_> = [Unsynced::Lost, Unsynced::Kept].into_iter().chain(mixed).collect();
         Self {
             entries: entries.iter(),
             notes,
-            disks: vec![Disk::default(); variants.len()],
+            disks: vec![RecordedDisk::default(); variants.len()],
             left: (0..variants.len()).collect(),
             variants,
             at: 0,
@@ -315,7 +315,7 @@ impl<'a> Cuts<'a> {
                 }
             }
             let entry = self.entries.next()?;
-            if let Entry::Note(note) = entry {
+            if let JournalEntry::Note(note) = entry {
                 self.notes.with(*note, |note| self.promised.add(note));
             } else {
                 self.at += 1;

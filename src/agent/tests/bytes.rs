@@ -12,7 +12,7 @@ use crate::model::DecodeError;
 
 /// The bodies of `full_bodies`, as schema 1 writes them. Never to be changed.
 #[rustfmt::skip]
-const SCHEMA_1: [(&str, &str); 13] = [
+const SCHEMA_1: &[(&str, &str)] = &[
     ("session_started", "000101730001fc80841e0001047465616d0161010870726f766964657201056d6f64656c147b22736f75726365223a2266697874757265227d"),
     ("turn_started", "01010101fc00093d0001fc808d5b000101010101010101010101010101010101010101010101010101010101010101010101010201000101020202020202020202020202020202020202020202020202020202020202020203010001fbe80314fb2c01040501fbd204010774696d656f7574010303030303030303030303030303030303030303030303030303030303030303040100147b22736f75726365223a2266697874757265227d147b22736f75726365223a2266697874757265227d"),
     ("turn_put", "02020101fc00093d0001fc808d5b000101010104040404040404040404040404040404040404040404040404040404040404040501000101050505050505050505050505050505050505050505050505050505050505050506010001fbe80314fb2c01040501fbd204010774696d656f7574010606060606060606060606060606060606060606060606060606060606060606070100147b22736f75726365223a2266697874757265227d147b22736f75726365223a2266697874757265227d"),
@@ -84,7 +84,7 @@ fn every_variant_decodes_from_its_own_bytes_under_its_own_type_only() {
     assert_eq!(types, AgentBody::EVENT_TYPES);
     for body in bodies {
         let bytes = codec::encode_body(&body).unwrap();
-        for event_type in AgentBody::EVENT_TYPES {
+        for event_type in AgentBody::EVENT_TYPES.iter().copied() {
             match Agent::decode(event_type, 1, &bytes) {
                 Ok(decoded) => assert!(decoded == body && event_type == body.event_type()),
                 Err(DecodeError::Malformed { .. }) => assert_ne!(event_type, body.event_type()),
@@ -108,10 +108,17 @@ fn an_unknown_type_or_schema_is_unknown_and_damaged_bytes_are_malformed() {
 
 #[test]
 fn bytes_of_schema_1_still_decode_and_are_still_written() {
-    for ((event_type, golden), body) in SCHEMA_1.into_iter().zip(full_bodies()) {
+    for ((event_type, golden), body) in SCHEMA_1.iter().copied().zip(full_bodies()) {
         assert_eq!(Agent::decode(event_type, 1, &unhex(golden)).as_ref(), Ok(&body), "{event_type}");
         assert_eq!(hex(&codec::encode_body(&body).unwrap()), golden, "{event_type}");
     }
+    // A new event type is missing here until its line is added: this prints it.
+    let golden: Vec<_> = SCHEMA_1.iter().map(|(event_type, _)| *event_type).collect();
+    let new = full_bodies().into_iter().filter(|body| !golden.contains(&body.event_type()));
+    let lines: Vec<_> = new
+        .map(|body| format!("    ({:?}, {:?}),", body.event_type(), hex(&codec::encode_body(&body).unwrap())))
+        .collect();
+    assert!(lines.is_empty(), "append to the golden bytes:\n{}", lines.join("\n"));
 }
 
 #[test]
@@ -132,19 +139,19 @@ fn every_enum_value_keeps_its_stored_number() {
     assert_eq!(numbers(&[Content::default(), Content::Blob(blob(1))]), [0, 1]);
 }
 
-/// Of the view of all bodies, at view schema 1.
-const VIEW_1: &str = "a39b855a4ed990fbc6f0d4414463d6938e77eba0c844245599c8a89a9d4dc9f6";
+/// Of the view of all bodies, at view schema 2.
+const VIEW_2: &str = "a39b855a4ed990fbc6f0d4414463d6938e77eba0c844245599c8a89a9d4dc9f6";
 
 #[test]
 fn a_view_comes_back_from_its_bytes_and_they_are_those_of_its_schema() {
     let mut view = AgentView::default();
-    for (body, id) in full_bodies().into_iter().zip(1..) {
-        view.apply(EventId::new(id), crate::id::Timestamp::from_micros(1_000_000), body);
+    for body in full_bodies() {
+        view.apply(crate::id::Timestamp::from_micros(1_000_000), body);
     }
     let bytes = Bytes::from(Agent::encode_view(&view).unwrap());
     assert_eq!(Agent::decode_view(bytes.clone()).as_ref(), Ok(&view));
     let found = (Agent::VIEW_SCHEMA, codec::digest(&bytes).to_string());
-    assert_eq!(found, (1, VIEW_1.to_owned()), "the bytes of a view changed: raise VIEW_SCHEMA");
+    assert_eq!(found, (2, VIEW_2.to_owned()), "the bytes of a view changed: raise VIEW_SCHEMA");
     for len in 0..bytes.len() {
         assert!(Agent::decode_view(bytes.slice(..len)).is_err(), "{len}");
     }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::agent::Counter;
 
-fn counters(event: u64, message: u64, turn: u64, step: u64, eval: u64) -> Counters {
-    Counters { event, message, turn, step, eval }
+fn counters(message: u64, turn: u64, step: u64, eval: u64) -> Counters {
+    Counters { message, turn, step, eval }
 }
 
 fn turn_ids(view: &AgentView) -> Vec<u64> {
@@ -14,10 +14,10 @@ fn turn_ids(view: &AgentView) -> Vec<u64> {
 #[test]
 fn a_new_session_has_zero_counters_and_nothing_in_it() {
     let view = AgentView::default();
-    assert_eq!(Agent::counters(&view), counters(0, 0, 0, 0, 0));
+    assert_eq!(Agent::counters(&view), counters(0, 0, 0, 0));
     assert!(view.session.is_none() && view.vars.is_none() && view.compact_from.is_none() && view.error.is_none());
     assert!(view.messages.is_empty() && view.turns.is_empty() && view.steps.is_empty() && view.evals.is_empty());
-    for counter in [Counter::Event, Counter::Message, Counter::Turn, Counter::Step, Counter::Eval] {
+    for counter in [Counter::Message, Counter::Turn, Counter::Step, Counter::Eval] {
         assert_eq!(view.counters.next(counter), 1);
     }
 }
@@ -37,7 +37,7 @@ fn the_first_entity_of_each_kind_gets_id_1() {
     assert_eq!(view.messages[0].id, MessageId::new(1));
     assert_eq!(view.messages[0].event_id, EventId::new(4));
     assert_eq!(view.evals[0].id, EvalId::new(1));
-    assert_eq!(view.counters, counters(5, 1, 1, 1, 1));
+    assert_eq!(view.counters, counters(1, 1, 1, 1));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn ids_that_the_caller_put_into_a_creating_body_are_overwritten() {
     let ids: Vec<_> = view.messages.iter().map(|message| (message.id.get(), message.event_id.get())).collect();
     assert_eq!(ids, [(1, 4), (2, 5)]);
     assert_eq!(view.compact_from, Some(EventId::new(5)));
-    assert_eq!(view.counters, counters(5, 2, 1, 1, 1));
+    assert_eq!(view.counters, counters(2, 1, 1, 1));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_put_of_an_absent_id_is_added_and_the_next_id_comes_after_it() {
         AgentBody::StepPut(Step { id: StepId::new(7), ..Step::default() }),
     ]);
     assert_eq!(turn_ids(&script.view), [1, 7]);
-    assert_eq!(script.view.counters, counters(4, 0, 7, 7, 0));
+    assert_eq!(script.view.counters, counters(0, 7, 7, 0));
     assert_eq!(script.counters.next(Counter::Turn), 8);
     script.append(AgentBody::TurnStarted(Turn::default()));
     script.append(AgentBody::StepStarted(Step::default()));
@@ -116,22 +116,22 @@ fn a_compaction_mints_its_message_from_the_message_counter() {
         AgentBody::compacted(Some("{}".into()), Message::system("summary")),
     ]);
     assert_eq!(script.view.messages[1].id, MessageId::new(2));
-    assert_eq!(script.view.counters, counters(2, 2, 0, 0, 0));
+    assert_eq!(script.view.counters, counters(2, 0, 0, 0));
 }
 
 #[test]
 fn a_fold_takes_the_larger_of_counter_and_id_and_never_mints() {
-    let mut view = AgentView { counters: counters(9, 9, 9, 9, 9), ..AgentView::default() };
+    let mut view = AgentView { counters: counters(9, 9, 9, 9), ..AgentView::default() };
     let fold = |view: &mut AgentView, id: u64, entity: u64| {
         let body = AgentBody::TurnStarted(Turn { id: TurnId::new(entity), ..Turn::default() });
         Agent::apply(view, &Event::new(EventId::new(id), Timestamp::default(), body));
     };
     fold(&mut view, 4, 5);
     assert_eq!(turn_ids(&view), [5]);
-    assert_eq!(view.counters, counters(9, 9, 9, 9, 9));
+    assert_eq!(view.counters, counters(9, 9, 9, 9));
     fold(&mut view, 12, 11);
     assert_eq!(turn_ids(&view), [5, 11]);
-    assert_eq!(view.counters, counters(12, 9, 11, 9, 9));
+    assert_eq!(view.counters, counters(9, 11, 9, 9));
 }
 
 #[test]

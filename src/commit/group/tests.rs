@@ -10,7 +10,7 @@ use crate::config::StoreConfig;
 use crate::id::EventId;
 use crate::id::{SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
-use crate::port::{Claim, Epoch, Head, LogMeta, LogReader, StoredEvent, Upkeep};
+use crate::port::{Claiming, Epoch, Head, LogMeta, LogReader, StoredEvent, Upkeep};
 use crate::threads::lock;
 
 /// What the next commit does.
@@ -267,7 +267,7 @@ fn a_fence_behind_a_write_that_fails_is_asked_again_and_tells_the_head() {
         let mut bench = Bench::plain([fault]);
         let mut log = bench.session("s");
         let append = bench.push(log.append(), 1);
-        let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
+        let fence = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
         assert_eq!(bench.writer.flush(), Next::Flush, "{fault:?}");
         assert_eq!(append.try_recv().unwrap().is_ok(), head == 1, "{fault:?}");
         assert_eq!(bench.writer.flush(), Next::Idle, "{fault:?}");
@@ -280,7 +280,7 @@ fn a_fence_behind_a_write_that_fails_is_asked_again_and_tells_the_head() {
     // Alone, it fails by itself: whoever waits for it is not kept waiting.
     let mut bench = Bench::plain([Fault::DiskFull]);
     let log = bench.session("s");
-    let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
+    let fence = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
     assert_eq!(bench.writer.flush(), Next::Idle);
     assert!(matches!(fence.try_recv().unwrap(), Err(PersistError::NotWritten { error: LogError::DiskFull, .. })));
 }
@@ -296,7 +296,7 @@ fn an_outcome_is_unknown_only_while_the_log_cannot_be_read() {
     bench.writer.flush();
     assert!(matches!(refused.try_recv().unwrap(), Err(PersistError::NotWritten { .. })), "not tried, so not written");
     *lock(&bench.medium.is_readable) = true;
-    let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
+    let fence = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
     bench.writer.flush();
     assert!(matches!(fence.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id == EventId::ZERO));
 }
@@ -340,8 +340,8 @@ fn a_session_that_is_only_opened_does_not_wait_for_a_foreign_lock() {
     let mut bench = Bench::plain([]);
     let (mut mine, other) = (bench.session("mine"), bench.session("other"));
     let waiting = bench.push(mine.append(), 1);
-    let behind = bench.push(Write::Fence { log: mine.meta, claim: Claim::No }, 2);
-    let opened = bench.push(Write::Fence { log: other.meta, claim: Claim::No }, 1);
+    let behind = bench.push(Write::Fence { log: mine.meta, claim: Claiming::No }, 2);
+    let opened = bench.push(Write::Fence { log: other.meta, claim: Claiming::No }, 1);
     bench.medium.is_locked.store(true, Ordering::SeqCst);
     assert_eq!(bench.writer.flush(), Next::Retry);
     assert!(matches!(opened.try_recv().unwrap(), Ok(Written::Fenced { .. })));
@@ -357,7 +357,7 @@ fn after_a_fence_appends_of_an_earlier_life_are_refused() {
     let mut bench = Bench::plain([]);
     let mut log = bench.session("s");
     let before = bench.push(log.append(), 1);
-    let fence = bench.push(Write::Fence { log: log.meta, claim: Claim::No }, 2);
+    let fence = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
     let late = bench.push(log.append(), 1);
     bench.writer.flush();
     assert!(matches!(before.try_recv().unwrap(), Ok(Written::Appended { .. })));

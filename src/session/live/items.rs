@@ -9,6 +9,7 @@ use actix::prelude::Message;
 
 /// From where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SubscribeFrom {
     /// The next event that is committed.
     Now,
@@ -17,6 +18,7 @@ pub enum SubscribeFrom {
 }
 
 /// One item of a subscription.
+#[non_exhaustive]
 pub enum Item<M: SessionModel> {
     /// A committed event. Ids ascend by one, but for what a [`Gap`] names.
     Event(LogEvent<M>),
@@ -52,6 +54,7 @@ impl<M: SessionModel> Clone for Item<M> {
 
 /// What a subscriber that lagged behind has not been given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gap {
     /// The last event that was delivered, or named by the gap before: read the log after it.
     pub after: EventId,

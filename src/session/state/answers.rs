@@ -5,19 +5,19 @@ use crate::commit::PersistError;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
 use crate::model::SessionModel;
-use crate::port::{Claim, Refusal, Written};
+use crate::port::{Claiming, Refusal, Written};
 use crate::replay::Recovered;
 
 impl<M: SessionModel> SessionState<M> {
     /// The session's log is fenced, and perhaps this store's own now.
-    pub(in crate::session) fn fenced(&mut self, claim: Claim, result: Result<Written, PersistError>, env: &Env<'_>) {
+    pub(in crate::session) fn fenced(&mut self, claim: Claiming, result: Result<Written, PersistError>, env: &Env<'_>) {
         self.set_asking(false);
         match (result, claim) {
             (Ok(Written::Fenced { head, owned }), _) => {
                 self.owned = owned;
                 if let Some(Task::Claim(task)) = self.waiting.front_mut() {
                     // A take-over that waited while something else was asked has still to be done.
-                    task.is_asked = task.claim != Claim::Force || claim == Claim::Force;
+                    task.is_asked = task.claim != Claiming::Force || claim == Claiming::Force;
                 }
                 // Another store may have written since. A session that recovers has everything to read.
                 if !self.is_ready() || head != self.committed {
@@ -29,7 +29,7 @@ impl<M: SessionModel> SessionState<M> {
                 let error = ErrorKind::OwnedElsewhere { session: self.id.clone(), owner };
                 self.refuse_appends(&error.into());
             }
-            (result, Claim::No) if self.is_ready() => {
+            (result, Claiming::No) if self.is_ready() => {
                 let error = unavailable(result);
                 self.ready.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
                 // It would ask again at once, and for ever.
@@ -39,8 +39,8 @@ impl<M: SessionModel> SessionState<M> {
                     drop(task.reply.send(Err(error)));
                 }
             }
-            (result, Claim::No) => self.failed(unavailable(result), "the log cannot be read"),
-            (result, Claim::Yes | Claim::Force) => self.refuse_appends(&unavailable(result)),
+            (result, Claiming::No) => self.failed(unavailable(result), "the log cannot be read"),
+            (result, Claiming::Yes | Claiming::Force) => self.refuse_appends(&unavailable(result)),
         }
         if self.is_ready() {
             self.answer_ready();
@@ -117,24 +117,24 @@ impl<M: SessionModel> SessionState<M> {
 
     /// The blobs that the first waiting append references were looked at.
     pub(in crate::session) fn refs_checked(&mut self, result: Result<(), Error>, env: &Env<'_>) {
-        self.checked(result.map(|()| Finding::Refs), env);
+        self.checked(result.map(|()| CheckFound::Refs), env);
     }
 
     /// The log was searched for the key of the first waiting append.
     pub(in crate::session) fn key_found(&mut self, result: Result<Option<EventId>, Error>, env: &Env<'_>) {
-        self.checked(result.map(Finding::Key), env);
+        self.checked(result.map(CheckFound::Key), env);
     }
 
-    fn checked(&mut self, result: Result<Finding, Error>, env: &Env<'_>) {
+    fn checked(&mut self, result: Result<CheckFound, Error>, env: &Env<'_>) {
         self.set_asking(false);
         if let Some(Task::Append(mut request)) = self.waiting.pop_front() {
             match result {
                 Err(error) => request.answer(Err(error)),
-                Ok(Finding::Key(Some(first))) => self.effects.push(Effect::Repeat { first, request }),
+                Ok(CheckFound::Key(Some(first))) => self.effects.push(Effect::Repeat { first, request }),
                 Ok(finding) => {
                     match finding {
-                        Finding::Refs => request.are_refs_checked = true,
-                        Finding::Key(_) => request.is_key_checked = true,
+                        CheckFound::Refs => request.are_refs_checked = true,
+                        CheckFound::Key(_) => request.is_key_checked = true,
                     }
                     self.waiting.push_front(Task::Append(request));
                 }
@@ -145,7 +145,7 @@ impl<M: SessionModel> SessionState<M> {
 }
 
 /// What was found out about the first waiting append.
-enum Finding {
+enum CheckFound {
     Refs,
     Key(Option<EventId>),
 }

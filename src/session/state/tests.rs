@@ -43,18 +43,18 @@ impl Bench {
         step(state, &Env { now: Timestamp::default(), config, blobs, metrics, store_closes: false })
     }
 
-    fn claim(&mut self, claim: Claim) -> oneshot::Receiver<Result<(), Error>> {
+    fn claim(&mut self, claim: Claiming) -> oneshot::Receiver<Result<(), Error>> {
         let (reply, receiver) = oneshot::channel();
         self.with(|state, env| state.accept(Task::Claim(ClaimTask { claim, is_asked: false, reply }), env));
         receiver
     }
 
-    fn fenced(&mut self, claim: Claim, result: Result<Written, PersistError>) {
+    fn fenced(&mut self, claim: Claiming, result: Result<Written, PersistError>) {
         self.with(|state, env| state.fenced(claim, result, env));
     }
 
     /// The claims that the log is asked for.
-    fn asked(&mut self) -> Vec<Claim> {
+    fn asked(&mut self) -> Vec<Claiming> {
         let fence = |effect| match effect {
             Effect::Fence { claim } => claim,
             _ => panic!("not a fence"),
@@ -74,17 +74,17 @@ fn answer(receiver: &mut oneshot::Receiver<Result<(), Error>>) -> Option<Result<
 #[test]
 fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_robbed() {
     let mut bench = Bench::new();
-    let mut claim = bench.claim(Claim::Yes);
-    assert_eq!(bench.asked(), [Claim::No]);
-    bench.fenced(Claim::No, owned(Some(Epoch(1))));
+    let mut claim = bench.claim(Claiming::Yes);
+    assert_eq!(bench.asked(), [Claiming::No]);
+    bench.fenced(Claiming::No, owned(Some(Epoch(1))));
     assert!(answer(&mut claim).unwrap().is_ok());
 
-    let mut robbed = bench.claim(Claim::Yes);
-    assert_eq!(bench.asked(), [Claim::No]);
-    bench.fenced(Claim::No, owned(None));
-    assert_eq!(bench.asked(), [Claim::Yes]);
+    let mut robbed = bench.claim(Claiming::Yes);
+    assert_eq!(bench.asked(), [Claiming::No]);
+    bench.fenced(Claiming::No, owned(None));
+    assert_eq!(bench.asked(), [Claiming::Yes]);
     let owner = OwnerInfo { id: "x".to_owned(), process: 1, host: "h".to_owned(), since: Timestamp::default() };
-    bench.fenced(Claim::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
+    bench.fenced(Claiming::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
     let error = answer(&mut robbed).unwrap().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }), "{error}");
     assert_eq!(bench.asked(), []);
@@ -98,29 +98,29 @@ fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
     let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
-    assert!(answer(&mut bench.claim(Claim::Yes)).unwrap().is_ok());
+    assert!(answer(&mut bench.claim(Claiming::Yes)).unwrap().is_ok());
     assert_eq!(bench.asked(), []);
-    assert!(answer(&mut bench.claim(Claim::Force)).is_none());
-    assert_eq!(bench.asked(), [Claim::Force]);
+    assert!(answer(&mut bench.claim(Claiming::Force)).is_none());
+    assert_eq!(bench.asked(), [Claiming::Force]);
 }
 
 #[test]
 fn a_take_over_that_waits_behind_a_look_is_still_asked_for() {
     let mut bench = Bench::new();
-    let mut first = bench.claim(Claim::Yes);
-    let mut taken = bench.claim(Claim::Force);
-    assert_eq!(bench.asked(), [Claim::No]);
-    bench.fenced(Claim::No, owned(Some(Epoch(1))));
+    let mut first = bench.claim(Claiming::Yes);
+    let mut taken = bench.claim(Claiming::Force);
+    assert_eq!(bench.asked(), [Claiming::No]);
+    bench.fenced(Claiming::No, owned(Some(Epoch(1))));
     assert!(answer(&mut first).unwrap().is_ok());
     assert!(answer(&mut taken).is_none());
-    assert_eq!(bench.asked(), [Claim::Force]);
-    bench.fenced(Claim::Force, owned(Some(Epoch(2))));
+    assert_eq!(bench.asked(), [Claiming::Force]);
+    bench.fenced(Claiming::Force, owned(Some(Epoch(2))));
     assert!(answer(&mut taken).unwrap().is_ok());
 }
 
 #[test]
 fn a_claim_is_answered_when_the_log_cannot_be_read_and_asks_no_second_time() {
-    for claim in [Claim::Yes, Claim::Force] {
+    for claim in [Claiming::Yes, Claiming::Force] {
         let mut bench = Bench::new();
         let mut refused = bench.claim(claim);
         let [asked] = bench.asked()[..] else { panic!("one question") };
@@ -214,9 +214,9 @@ fn a_key_is_searched_for_again_when_the_log_was_another_stores_meanwhile() {
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }, Effect::FindKey { .. }]));
     bench.with(|state, env| state.persisted(EventId::new(1), refused(Refusal::StaleEpoch), env));
     bench.with(|state, env| state.key_found(Ok(None), env));
-    assert_eq!(bench.asked(), [Claim::Yes]);
+    assert_eq!(bench.asked(), [Claiming::Yes]);
     let head = Head { id: EventId::new(1), ..log().base };
-    bench.fenced(Claim::Yes, Ok(Written::Fenced { head, owned: Some(Epoch(3)) }));
+    bench.fenced(Claiming::Yes, Ok(Written::Fenced { head, owned: Some(Epoch(3)) }));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Recover { .. }]));
     let keys = KeyIndex::with_filter(10, other_keys.filter().cloned());
     let recovered = Recovered { head, keys, ..Recovered::<Agent>::fresh(log(), 10) };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::sqlite::files::{Files, OsFiles};
 
 /// One operation, by name, and the path it was for (a rename: the path it was to).
-pub(crate) type Operation = (&'static str, PathBuf);
+pub(crate) type FileOperation = (&'static str, PathBuf);
 
 /// The file system, watched. Clones share one record.
 #[derive(Debug, Clone, Default)]
@@ -17,14 +17,14 @@ pub(crate) struct FaultyFiles(Arc<Mutex<Watch>>);
 
 #[derive(Debug, Default)]
 struct Watch {
-    operations: Vec<Operation>,
+    operations: Vec<FileOperation>,
     /// Which operation fails, counted from the next one (0), and with what.
     fails: Option<(usize, io::ErrorKind)>,
 }
 
 impl FaultyFiles {
     /// Takes what was done since the last call.
-    pub(crate) fn take_operations(&self) -> Vec<Operation> {
+    pub(crate) fn take_operations(&self) -> Vec<FileOperation> {
         std::mem::take(&mut self.0.lock().unwrap().operations)
     }
 

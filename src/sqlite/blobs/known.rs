@@ -13,11 +13,11 @@ const KNOWN_DIGESTS_MAX: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct Known {
     digests_max: usize,
-    state: Mutex<State>,
+    state: Mutex<KnownState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct KnownState {
     digests: HashSet<Digest>,
     oldest_first: VecDeque<Digest>,
 }
@@ -59,10 +59,10 @@ impl Known {
     }
 
     pub(crate) fn clear(&self) {
-        *self.lock() = State::default();
+        *self.lock() = KnownState::default();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, KnownState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

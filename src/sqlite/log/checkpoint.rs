@@ -12,12 +12,12 @@ use crate::sqlite::log::identity::Identity;
 /// How far a checkpoint came: pages in the log when it began, and those of them that are in the database. Both are below
 /// zero when another one was on, of another store: nothing was looked at.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Progress {
+pub(crate) struct CheckpointProgress {
     log: i64,
     moved: i64,
 }
 
-impl Progress {
+impl CheckpointProgress {
     pub(crate) fn is_complete(self) -> bool {
         self.moved >= self.log && !self.is_refused()
     }
@@ -28,9 +28,9 @@ impl Progress {
 }
 
 /// Copies what no reader holds back. Waits for nobody; another checkpoint that is on counts as no progress.
-pub(crate) fn passive(connection: &Connection, identity: &Identity) -> Result<Progress, LogError> {
+pub(crate) fn passive(connection: &Connection, identity: &Identity) -> Result<CheckpointProgress, LogError> {
     let moved = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut checkpoint| {
-        checkpoint.query_row([], |row| Ok(Progress { log: row.get(1)?, moved: row.get(2)? }))
+        checkpoint.query_row([], |row| Ok(CheckpointProgress { log: row.get(1)?, moved: row.get(2)? }))
     });
     moved.map_err(|error| failed(connection, identity, error))
 }
@@ -100,8 +100,8 @@ mod tests {
     /// SQLite says -1 for both.
     #[test]
     fn a_checkpoint_that_was_refused_is_not_complete() {
-        assert!(!Progress { log: -1, moved: -1 }.is_complete());
-        assert!(Progress { log: 0, moved: 0 }.is_complete());
-        assert!(!Progress { log: 2, moved: 1 }.is_complete());
+        assert!(!CheckpointProgress { log: -1, moved: -1 }.is_complete());
+        assert!(CheckpointProgress { log: 0, moved: 0 }.is_complete());
+        assert!(!CheckpointProgress { log: 2, moved: 1 }.is_complete());
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn after(
     id: EventId,
     max: usize,
 ) -> SqlResult<Vec<Run>> {
-    let mut found = Found { runs: Vec::new(), last: id, left: max as u64 };
+    let mut found = FoundRuns { runs: Vec::new(), last: id, left: max as u64 };
     let begin = segment_of(connection, log, id.next())?.map_or(EventId::ZERO, |segment| segment.first);
     let mut statement = connection.prepare_cached(
         "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 AND first_event >= ?2
@@ -67,13 +67,13 @@ pub(super) fn after(
     Ok(found.runs)
 }
 
-struct Found {
+struct FoundRuns {
     runs: Vec<Run>,
     last: EventId,
     left: u64,
 }
 
-impl Found {
+impl FoundRuns {
     fn take(&mut self, run: &Run) {
         if let Some(mut run) = run.after(self.last)
             && self.left > 0

@@ -192,7 +192,7 @@ fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
         let (log, epoch) = first.register("s");
         let epoch = epoch.unwrap();
         first.write(append(log, epoch, vec![event(1, None)])).unwrap();
-        let claim = || Write::Fence { log, claim: Claim::Yes };
+        let claim = || Write::Fence { log, claim: Claiming::Yes };
         assert_eq!(owner_named(second.write(claim())), first.me);
         assert_eq!(owner_named(second.write(append(log, epoch, vec![event(2, None)]))), first.me);
         first.ownership.release().unwrap();
@@ -218,7 +218,7 @@ fn a_log_is_taken_over_from_an_owner_that_lives_and_its_epoch_keeps_that_one_out
         let (mut first, mut second) = (disk.open(), disk.open());
         let (log, epoch) = first.register("s");
         let epoch = epoch.unwrap();
-        let take_over = || Write::Fence { log, claim: Claim::Force };
+        let take_over = || Write::Fence { log, claim: Claiming::Force };
         let taken = |written| match written {
             Ok(Written::Fenced { head, owned }) => (head.id.get(), owned.unwrap()),
             other => panic!("{other:?}"),
@@ -233,7 +233,7 @@ fn a_log_is_taken_over_from_an_owner_that_lives_and_its_epoch_keeps_that_one_out
             append(log, epoch, vec![event(2, None)]),
             append(log, epoch, vec![event(3, None)]),
             Write::Release { log: log.key, epoch },
-            Write::Fence { log, claim: Claim::Yes },
+            Write::Fence { log, claim: Claiming::Yes },
         ]);
         for (place, answer) in robbed.unwrap().into_iter().enumerate() {
             match answer {
@@ -295,7 +295,7 @@ fn a_stored_view_is_named_by_its_owner_and_only_of_what_is_in_the_log() {
         assert_eq!(replaced(first.write(name(epoch, row(2, chain(2), 2)))), None, "the same stays");
         assert_eq!(second.reader.snapshot(log.key).unwrap(), Some(row(2, chain(2), 2)));
 
-        second.write(Write::Fence { log, claim: Claim::Force }).unwrap();
+        second.write(Write::Fence { log, claim: Claiming::Force }).unwrap();
         assert_eq!(first.write(name(epoch, row(1, chain(1), 3))).unwrap_err(), Refusal::StaleEpoch);
         assert_eq!(second.reader.snapshot(log.key).unwrap(), Some(row(2, chain(2), 2)));
     }
@@ -307,7 +307,7 @@ fn an_owner_that_releases_a_log_leaves_it_to_the_next() {
         let (mut first, mut second) = (disk.open(), disk.open());
         let (log, epoch) = first.register("s");
         first.write(Write::Release { log: log.key, epoch: epoch.unwrap() }).unwrap();
-        let claimed = second.write(Write::Fence { log, claim: Claim::Yes });
+        let claimed = second.write(Write::Fence { log, claim: Claiming::Yes });
         assert!(matches!(claimed, Ok(Written::Fenced { owned: Some(_), .. })), "{claimed:?}");
     }
 }
@@ -365,7 +365,7 @@ fn an_impossible_event_id_is_damage_of_one_session_and_not_of_the_list() {
     connection.execute("UPDATE events SET event_id = 9223372036854775807 WHERE log_key = 1", []).unwrap();
     let whole = end.reader.find(&SessionId::new("whole").unwrap()).unwrap().unwrap();
     let damaged = end.reader.find(&SessionId::new("damaged").unwrap()).unwrap().unwrap();
-    let fence = |log| Write::Fence { log, claim: Claim::No };
+    let fence = |log| Write::Fence { log, claim: Claiming::No };
     let answers = end.log.commit(&[fence(damaged), fence(whole)]).unwrap();
     assert!(matches!(&answers[0], Err(Refusal::Damaged(_))), "{:?}", answers[0]);
     assert!(matches!(&answers[1], Ok(Written::Fenced { .. })), "a damaged log is alone in its group");

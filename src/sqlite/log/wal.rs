@@ -49,6 +49,7 @@ pub struct WalDamage {
 
 /// What a damaged write-ahead log means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WalLoss {
     /// Transactions behind the damage were acknowledged: others followed them.
     Likely,

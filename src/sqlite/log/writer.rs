@@ -22,7 +22,7 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{SessionId, Timestamp};
 use crate::port::{
-    Claim, CommitError, Durability, Epoch, EventLog, Head, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal,
+    Claiming, CommitError, Durability, Epoch, EventLog, Head, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal,
     Settled, SnapshotRow, StoredEvent, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
@@ -206,7 +206,7 @@ impl SqliteLog {
 
     fn commit_group(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let not_written = |error: SqlError| CommitError::NotWritten(error.into());
-        let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claim::No, .. }));
+        let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claiming::No, .. }));
         let connection = &self.connection;
         let begun = if only_reads { Transaction::reading(connection) } else { Transaction::writing(connection) };
         let transaction = begun.map_err(SqlError::from).map_err(not_written)?;
@@ -358,11 +358,11 @@ impl Scope<'_> {
         Ok(Written::Registered { meta, owned: Some(epoch) })
     }
 
-    fn fence(&mut self, log: LogMeta, claim: Claim) -> SqlResult<Result<Written, Refusal>> {
+    fn fence(&mut self, log: LogMeta, claim: Claiming) -> SqlResult<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log.key)? else { return Ok(Err(Refusal::UnknownLog)) };
         let mine = state.owner.as_deref() == Some(self.me());
-        if claim != Claim::No && !mine {
-            if claim == Claim::Yes
+        if claim != Claiming::No && !mine {
+            if claim == Claiming::Yes
                 && let Some(owner) = self.living_owner(&state)?
             {
                 return Ok(Err(Refusal::Owned(owner)));
@@ -376,7 +376,7 @@ impl Scope<'_> {
             ))?;
             self.changed.insert(log.key, state.clone());
         }
-        let owned = (mine || claim != Claim::No).then_some(state.epoch);
+        let owned = (mine || claim != Claiming::No).then_some(state.epoch);
         Ok(Ok(Written::Fenced { head: state.head, owned }))
     }
 

@@ -131,10 +131,10 @@ fn references<M: SessionModel>(body: &M::Body, id: EventId) -> Result<u64, Findi
 }
 
 /// The counters after a stamp, and the stamped body.
-type Stamped<M> = (<M as SessionModel>::Counters, <M as SessionModel>::Body);
+type StampedBody<M> = (<M as SessionModel>::Counters, <M as SessionModel>::Body);
 
 /// Stamps a body; `None` when the model refuses it.
-fn stamp<M: SessionModel>(view: &M::View, id: EventId, body: &M::Body) -> Result<Option<Stamped<M>>, Finding> {
+fn stamp<M: SessionModel>(view: &M::View, id: EventId, body: &M::Body) -> Result<Option<StampedBody<M>>, Finding> {
     let before = call("counters", id, || M::counters(view))?;
     let once = || {
         let (mut counters, mut stamped) = (before.clone(), body.clone());

@@ -75,7 +75,7 @@ pub(super) struct Check<M: SessionModel> {
 }
 
 /// What is there, if nothing is wrong.
-pub(super) struct Found {
+pub(super) struct ImageFindings {
     /// How many acknowledged events are gone, where that is allowed.
     pub(super) given_up: u64,
     pub(super) snapshot_fallbacks: u64,
@@ -83,13 +83,13 @@ pub(super) struct Found {
 
 impl<M: SessionModel> Check<M> {
     /// What is wrong is the error.
-    pub(super) fn run(&self, image: &Image, promised: &Promised) -> Result<Found, String> {
+    pub(super) fn run(&self, image: &Image, promised: &Promised) -> Result<ImageFindings, String> {
         let disk = TestDisk::volatile().map_err(|error| error.to_string())?;
         image.write_to(disk.path()).map_err(|error| format!("the disk cannot be rebuilt: {error}"))?;
         futures::executor::block_on(self.open_and_look(&disk, promised))
     }
 
-    async fn open_and_look(&self, disk: &TestDisk, promised: &Promised) -> Result<Found, String> {
+    async fn open_and_look(&self, disk: &TestDisk, promised: &Promised) -> Result<ImageFindings, String> {
         let medium: Arc<Mutex<Option<Arc<dyn LogMedium>>>> = Arc::default();
         let mut config = disk.config();
         let seen = Arc::clone(&medium);
@@ -106,7 +106,7 @@ impl<M: SessionModel> Check<M> {
         };
         let closed = store.close().await.map_err(|error| format!("the store does not close: {error}"));
         let snapshot_fallbacks = store.stats().snapshot_fallbacks;
-        looked.and_then(|given_up| closed.map(|()| Found { given_up, snapshot_fallbacks }))
+        looked.and_then(|given_up| closed.map(|()| ImageFindings { given_up, snapshot_fallbacks }))
     }
 
     async fn look(&self, store: &Store<M>, medium: &dyn LogMedium, promised: &Promised) -> Result<u64, String> {

@@ -9,7 +9,7 @@ use crate::port::{
     Settled, SettledAs, StoredEvent, Upkeep, Write, Written,
 };
 use crate::testkit::disk::TestDisk;
-use crate::testkit::journal::Entry;
+use crate::testkit::journal::JournalEntry;
 
 #[derive(Debug, Clone)]
 pub(super) enum Note {
@@ -47,7 +47,7 @@ impl Notes {
     fn add(&self, note: Note) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(note);
-        self.disk.note(Entry::Note(notes.len() - 1));
+        self.disk.note(JournalEntry::Note(notes.len() - 1));
     }
 
     pub(super) fn with<T>(&self, number: usize, read: impl FnOnce(&Note) -> T) -> Option<T> {

@@ -98,7 +98,7 @@ fn a_row_of_the_recent_index_that_is_damaged_or_lost_is_read_from_the_events_and
             for (log, _) in &logs {
                 let expected = if log.key.0 == 1 { 11 } else { 10 };
                 assert_eq!(end.ids(*log), (1..=expected).collect::<Vec<_>>(), "{damage}");
-                let head = end.write(Write::Fence { log: *log, claim: Claim::No });
+                let head = end.write(Write::Fence { log: *log, claim: Claiming::No });
                 assert!(matches!(head, Ok(Written::Fenced { head, .. }) if head.id.get() == expected), "{damage}");
             }
             let found = end.reader.find_key(logs[0].0.key, &AppendKey::new("k").unwrap()).unwrap();
@@ -158,7 +158,7 @@ fn a_first_or_later_row_of_the_recent_index_that_moved_hides_no_event_and_adds_n
         for end in [&mut end, &mut fresh] {
             for (log, _) in &logs {
                 assert_eq!(end.ids(*log), (1..=10).collect::<Vec<_>>(), "{damage}");
-                let head = end.write(Write::Fence { log: *log, claim: Claim::No });
+                let head = end.write(Write::Fence { log: *log, claim: Claiming::No });
                 assert!(matches!(head, Ok(Written::Fenced { head, .. }) if head.id.get() == 10), "{damage}");
             }
         }
@@ -228,7 +228,7 @@ fn a_run_that_began_in_rows_that_are_gone_takes_no_event_of_another_log_with_it(
             group.push(append(one.0, one.1.unwrap(), vec![event(1, None)]));
         }
         assert!(second.log.commit(&group).unwrap().iter().all(Result::is_ok));
-        first.write(Write::Fence { log: many.0, claim: Claim::No }).unwrap();
+        first.write(Write::Fence { log: many.0, claim: Claiming::No }).unwrap();
     }
     append_to_all(&mut first, &[own], 1..=1);
     let mut fresh = disk.open();
@@ -282,7 +282,7 @@ fn stores_that_take_turns_lose_no_event_of_each_other() {
                 );
                 if below(3) == 0 {
                     let ((log, _), head) = logs[which][below(7) as usize];
-                    let fence = ends[1 - which].write(Write::Fence { log, claim: Claim::No });
+                    let fence = ends[1 - which].write(Write::Fence { log, claim: Claiming::No });
                     assert!(matches!(fence, Ok(Written::Fenced { head: found, .. }) if found.id.get() == head));
                 }
             }
