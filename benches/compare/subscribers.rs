@@ -45,7 +45,7 @@ async fn take(mut stream: EventStream<Agent>) -> Taken {
         match item {
             Item::Event(_) => taken.events += 1,
             Item::Gap(_) => taken.gaps += 1,
-            Item::Transient(_) | Item::Ended => {}
+            _ => {}
         }
     }
     taken

@@ -73,8 +73,8 @@ async fn repair(session: &Session) -> Result<(), Error> {
     let mut bodies = Vec::new();
     for left in &report.unfinished {
         eprintln!("agent_host: {} {} was left running: it is ended now", left.kind, left.id);
-        match left.kind {
-            "turn" => bodies.extend(view.turns.get(TurnId::new(left.id)).map(|turn| {
+        match (left.kind, left.id.as_number()) {
+            ("turn", Some(id)) => bodies.extend(view.turns.get(TurnId::new(id)).map(|turn| {
                 let turn = Turn::clone(turn);
                 AgentBody::TurnPut(Turn {
                     status: TurnStatus::Error,
@@ -83,7 +83,7 @@ async fn repair(session: &Session) -> Result<(), Error> {
                     ..turn
                 })
             })),
-            "step" => bodies.extend(view.steps.get(StepId::new(left.id)).map(|step| {
+            ("step", Some(id)) => bodies.extend(view.steps.get(StepId::new(id)).map(|step| {
                 let step = Step::clone(step);
                 AgentBody::StepPut(Step {
                     status: StepStatus::Error,

@@ -202,10 +202,11 @@ pub(crate) async fn from_message(store: &Store, message: &Message) -> Result<Val
     }
     let role = match &message.role {
         Role::System => "system",
-        Role::User | Role::Observation => "user",
+        Role::Observation => "user",
         Role::Assistant => "assistant",
         Role::Tool => "tool",
         Role::Other(role) => role,
+        _ => "user",
     };
     if !role.is_empty() {
         entry.insert("role".to_owned(), role.into());

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foldlog::agent::Agent;
-use foldlog::{Digest, Error, Event, EventId, SessionModel, Store, View};
+use foldlog::agent::{Agent, AgentBody};
+use foldlog::{Digest, Error, EventId, LogEvent, SessionModel, Store, View};
 use serde_json::Value;
 
 use crate::entry::{Contents, difference, from_message};
@@ -131,13 +131,13 @@ pub(crate) async fn blobs(store: &Store, id: &str) -> Result<Blobs, Error> {
         let page = session.events_after(after, 1024).await?;
         let Some(last) = page.events.last() else { return Ok(blobs) };
         after = last.id();
-        page.events.iter().for_each(|event| blobs.see(event));
+        page.events.iter().filter_map(LogEvent::body).for_each(|body| blobs.see(body));
     }
 }
 
 impl Blobs {
-    fn see(&mut self, event: &Event<Agent>) {
-        Agent::blob_refs(event.body(), &mut |blob| {
+    fn see(&mut self, body: &AgentBody) {
+        Agent::blob_refs(body, &mut |blob| {
             self.stored.insert(blob.digest, blob.bytes);
             self.references += 1;
             self.referenced_bytes += blob.bytes;

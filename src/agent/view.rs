@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::agent::Agent;
 use crate::agent::append_list::AppendList;
 use crate::agent::body::AgentBody;
 use crate::agent::counters::Counters;
@@ -11,7 +12,6 @@ use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
 use crate::agent::message::Message;
 use crate::content::Content;
 use crate::id::{EventId, Timestamp};
-use crate::agent::Agent;
 use crate::model::{Turns, Unfinished, View};
 
 /// The folded state of an agent's session. A clone shares structure, so it costs the same at any length.

@@ -393,7 +393,10 @@ impl Files for DiskLayer {
     }
 
     fn sync_file(&self, path: &Path, file: &File) -> io::Result<()> {
-        let entries = SyncEntries { done: |path| JournalEntry::Synced { path }, failed: |path| JournalEntry::SyncFailed { path } };
+        let entries = SyncEntries {
+            done: |path| JournalEntry::Synced { path },
+            failed: |path| JournalEntry::SyncFailed { path },
+        };
         self.sync(path, "sync", || OsFiles.sync_file(path, file), entries)
     }
 
@@ -427,8 +430,10 @@ impl Files for DiskLayer {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        let entries =
-            SyncEntries { done: |path| JournalEntry::SyncedDirectory { path }, failed: |path| JournalEntry::SyncFailed { path } };
+        let entries = SyncEntries {
+            done: |path| JournalEntry::SyncedDirectory { path },
+            failed: |path| JournalEntry::SyncFailed { path },
+        };
         self.sync(path, "sync directory", || OsFiles.sync_directory(path), entries)
     }
 

@@ -16,7 +16,7 @@ use crate::model::SessionModel;
 use crate::port::{Durability, OpenedMedium};
 use crate::testkit::dice::Dice;
 use crate::testkit::disk::{Lasting, TestDisk};
-use crate::testkit::journal::{RecordedDisk, JournalEntry, SyncOf, Unsynced};
+use crate::testkit::journal::{JournalEntry, RecordedDisk, SyncOf, Unsynced};
 use crate::testkit::layered::layered;
 
 /// More are counted, not kept.

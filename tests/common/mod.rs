@@ -1,19 +1,21 @@
-//! What the integration tests share: media, bodies, subscribers, and the [`tally`] model of our own.
+//! What the integration tests share: media, bodies, subscribers, child processes, and the [`tally`] model.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros, reason = "each test crate uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
+pub mod child;
 pub mod subscribers;
 pub mod tally;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use foldlog::agent::{AgentBody, AgentTransient, Message};
+use foldlog::agent::{Agent, AgentBody, AgentTransient, Message};
+use foldlog::testkit::Dice;
 use foldlog::{
-    AppendKey, BlobKind, BlobRef, Digest, Error, Event, EventId, Json, Medium, MemoryDisk, Session, SessionModel,
-    Store, StoreConfig,
+    Append, AppendKey, Appended, BlobKind, BlobRef, Digest, Error, ErrorKind, Event, EventId, Json, LogEvent, Medium,
+    MemoryDisk, Session, SessionModel, Store, StoreConfig, View,
 };
 
 pub use subscribers::{Gate, Received, collector, gated};
@@ -22,9 +24,43 @@ pub use tally::{Tally, TallyBody};
 /// No wait of a test is longer: on a loaded machine a test is slow, and one that hangs fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for what must come soon.
+/// Waits for what must come soon. Needs the timer of an actix or tokio runtime.
 pub async fn soon<F: Future>(future: F) -> F::Output {
     actix::clock::timeout(PATIENCE, future).await.expect("it came in time")
+}
+
+/// Ends the whole test binary when a test hangs where no timer helps. To be held until the end of the test.
+pub struct Watchdog(#[expect(dead_code, reason = "its drop tells that the test has ended")] mpsc::Sender<()>);
+
+pub fn watchdog() -> Watchdog {
+    let (sender, receiver) = mpsc::channel::<()>();
+    let test = std::thread::current().name().unwrap_or("unknown").to_owned();
+    std::thread::spawn(move || {
+        if receiver.recv_timeout(4 * PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("test {test} hangs");
+            std::process::abort();
+        }
+    });
+    Watchdog(sender)
+}
+
+/// The number in an environment variable: a seed, or the size of a long form.
+pub fn number_of(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+/// `FOLDLOG_SEED`, or a new seed. Printed, so that a run that fails can be repeated.
+pub fn seed() -> u64 {
+    // Below 2^48, so that it is short to type.
+    let random = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) >> 16;
+    let seed = number_of("FOLDLOG_SEED").unwrap_or_else(random);
+    println!("FOLDLOG_SEED={seed}");
+    seed
+}
+
+/// Dice of that [`seed`].
+pub fn seeded_dice() -> Dice {
+    Dice::new(seed())
 }
 
 /// Polls until something holds that nothing announces.
@@ -102,6 +138,13 @@ impl TestDisk {
     }
 }
 
+/// For a test that makes its stores itself. The directory is there for as long as the disk is.
+impl From<TestDisk> for StoreConfig {
+    fn from(disk: TestDisk) -> Self {
+        disk.config()
+    }
+}
+
 /// Holds the write lock of a directory's database, as another process would, until it is dropped.
 pub struct ForeignLock(rusqlite::Connection);
 
@@ -135,14 +178,23 @@ macro_rules! assert_refused {
 }
 pub(crate) use assert_refused;
 
-/// One contract body for both media: `memory::name` and `directory::name`.
+/// One body for both media: `memory::name` and `directory::name`. It takes a [`TestDisk`] or a [`StoreConfig`].
 macro_rules! on_both_media {
     ($($name:ident),* $(,)?) => {
         mod memory {
-            $(#[actix::test] async fn $name() { super::$name(crate::common::TestDisk::memory()).await; })*
+            $(#[actix::test]
+            async fn $name() {
+                let _watchdog = crate::common::watchdog();
+                super::$name(crate::common::TestDisk::memory().into()).await;
+            })*
         }
         mod directory {
-            $(#[actix::test] async fn $name() { super::$name(crate::common::TestDisk::directory()).await; })*
+            $(#[actix::test]
+            async fn $name() {
+                let _watchdog = crate::common::watchdog();
+                let disk = crate::common::TestDisk::directory();
+                super::$name(disk.clone().into()).await;
+            })*
         }
     };
 }
@@ -177,9 +229,42 @@ pub fn at(position: u64) -> EventId {
     EventId::new(position)
 }
 
+/// The ids of what was appended.
+pub fn ids_of<M: SessionModel>(appended: &Appended<M>) -> Vec<u64> {
+    ids(&appended.events)
+}
+
 /// The ids of events, as numbers.
-pub fn ids<M: SessionModel>(events: &[Arc<Event<M>>]) -> Vec<u64> {
-    events.iter().map(|event| event.id().get()).collect()
+pub fn ids(events: &[impl HasId]) -> Vec<u64> {
+    events.iter().map(|event| event.event_id().get()).collect()
+}
+
+/// The largest ids of messages, turns, steps and evals.
+pub fn entity_ids(view: &View<Agent>) -> [u64; 4] {
+    let counters = view.counters;
+    [counters.message, counters.turn, counters.step, counters.eval]
+}
+
+/// An event of either kind.
+pub trait HasId {
+    fn event_id(&self) -> EventId;
+}
+
+impl<M: SessionModel> HasId for Arc<Event<M>> {
+    fn event_id(&self) -> EventId {
+        self.id()
+    }
+}
+
+impl<M: SessionModel> HasId for LogEvent<M> {
+    fn event_id(&self) -> EventId {
+        self.id()
+    }
+}
+
+/// The events of a page, all of them of the session model.
+pub fn of_model<M: SessionModel>(events: Vec<LogEvent<M>>) -> impl Iterator<Item = Arc<Event<M>>> {
+    events.into_iter().map(|event| event.as_model().cloned().expect("no test has foldlog's own events"))
 }
 
 /// Every event of a session, read from the log in pages.
@@ -187,8 +272,8 @@ pub async fn whole_log<M: SessionModel>(session: &Session<M>) -> Vec<Arc<Event<M
     let mut events: Vec<Arc<Event<M>>> = Vec::new();
     loop {
         let after = events.last().map_or(EventId::ZERO, |event| event.id());
-        let page = session.events_after(after, usize::MAX).await.unwrap();
-        events.extend(page.events);
+        let page = soon(session.events_after(after, usize::MAX)).await.unwrap();
+        events.extend(of_model(page.events));
         if !page.more {
             return events;
         }
@@ -200,10 +285,63 @@ pub async fn log_ids<M: SessionModel>(session: &Session<M>) -> Vec<u64> {
     ids(&whole_log(session).await)
 }
 
+/// What the medium holds of a session: its folded state, and the head of its log.
+pub async fn look<M: SessionModel>(store: &Store<M>, session: &str) -> (View<M>, EventId) {
+    let state = soon(store.read_state(session)).await.unwrap();
+    let listed = soon(store.list_sessions(None, 1000)).await.unwrap();
+    let listed = listed.into_iter().find(|summary| summary.id.as_str() == session).unwrap();
+    (state.view, listed.head)
+}
+
 /// Asserts that the log, the live view and a view folded afresh from the log say the same, and end at `head`.
 pub async fn assert_head<M: SessionModel>(session: &Session<M>, head: u64) {
     assert_eq!(log_ids(session).await, (1..=head).collect::<Vec<_>>());
     let stored = session.store().read_state(session.id()).await.unwrap();
     assert_eq!(stored.view, *session.view().unwrap());
     assert_eq!(stored.view.head(), at(head));
+}
+
+/// Appends one body and waits.
+pub async fn append<M: SessionModel>(session: &Session<M>, body: M::Body) -> Result<Appended<M>, Error> {
+    soon(session.append(body)?).await
+}
+
+/// Whether an answer is one that a host can rely on: committed, or nothing written.
+pub fn is_definite<T>(answer: &Result<T, Error>) -> bool {
+    !matches!(answer, Err(error) if matches!(error.kind(), ErrorKind::OutcomeUnknown { .. }))
+}
+
+/// Opens a store of tallies.
+pub async fn open(config: &StoreConfig) -> Store<Tally> {
+    soon(Store::open_model(config.clone())).await.unwrap()
+}
+
+/// An append that a key makes repeatable.
+pub fn keyed(body: TallyBody, text: &str) -> Append<Tally> {
+    Append::new(body).key(key(text))
+}
+
+/// Asserts that a session can be opened, appended to and read.
+pub async fn usable(store: &Store<Tally>, session: &str) {
+    let session = soon(store.open_session(session)).await.unwrap();
+    let before = session.view().unwrap();
+    let appended = append(&session, TallyBody::Added(1)).await.unwrap();
+    assert_eq!(appended.head, before.head().next());
+    assert_eq!(session.view().unwrap().sum, before.sum + 1);
+    let (stored, head) = look(store, session.id().as_str()).await;
+    assert_eq!((stored, head), ((*session.view().unwrap()).clone(), appended.head));
+}
+
+/// The files below a directory, by their paths.
+pub fn files_below(root: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { directories.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
 }

@@ -60,6 +60,7 @@ pub fn short<M: SessionModel>(item: &Item<M>) -> String {
         Item::Transient(_) => "transient".to_owned(),
         Item::Gap(gap) => format!("gap {}..{} ({} transients)", gap.after, gap.through, gap.transients),
         Item::Ended => "ended".to_owned(),
+        other => panic!("an item of an unknown kind: {other:?}"),
     }
 }
 

@@ -89,7 +89,7 @@ async fn a_batch_gets_consecutive_ids_and_sees_its_own(disk: TestDisk) {
     assert_eq!((ids(&batch.events), batch.head), (vec![3, 4, 5, 6, 7], at(7)));
     assert_eq!(after.await.unwrap().head, at(8));
     let view = session.view().unwrap();
-    assert_eq!(view.counters, Counters { event: 8, message: 1, turn: 2, step: 1, eval: 1 });
+    assert_eq!(entity_ids(&view), [1, 2, 1, 1]);
     assert_eq!(view.turns.iter().map(|turn| turn.id.get()).collect::<Vec<_>>(), [1, 2]);
     assert_head(&session, 8).await;
     store.close().await.unwrap();
@@ -133,7 +133,7 @@ async fn a_fresh_expected_head_is_accepted_and_a_stale_one_refused(disk: TestDis
     let expecting = |head| session.append_with(Append::new(noted(1)).expect_head(head)).unwrap();
     assert_eq!(expecting(EventId::ZERO).await.unwrap().head, at(1));
     assert_eq!(expecting(at(1)).await.unwrap().head, at(2));
-    for stale in [0, 1, 3, 99] {
+    for stale in [0, 1, 3, 99, EventId::MAX.get()] {
         assert_refused!(
             expecting(at(stale)).await,
             ErrorKind::HeadMoved { session, expected, actual }
@@ -180,12 +180,13 @@ async fn the_expected_head_counts_what_is_in_flight(disk: TestDisk) {
 async fn next_ids_count_what_is_in_flight(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
-    for counter in [Counter::Event, Counter::Message, Counter::Turn, Counter::Step, Counter::Eval] {
+    assert_eq!(session.counters().await.unwrap().0.next().get(), 1);
+    for counter in [Counter::Message, Counter::Turn, Counter::Step, Counter::Eval] {
         assert_eq!(session.next_id(counter).await.unwrap(), 1);
     }
     let receipts: Vec<_> = (0..10).map(|_| session.append(AgentBody::TurnStarted(Turn::default())).unwrap()).collect();
     assert_eq!(session.next_id(Counter::Turn).await.unwrap(), 11);
-    assert_eq!(session.next_id(Counter::Event).await.unwrap(), 11);
+    assert_eq!(session.counters().await.unwrap().0.next().get(), 11);
     assert_eq!(session.next_id(Counter::Step).await.unwrap(), 1);
     let (head, counters) = session.counters().await.unwrap();
     assert_eq!((head, counters.turn), (at(10), 10));
@@ -214,7 +215,7 @@ async fn a_put_of_a_larger_id_moves_its_counter(disk: TestDisk) {
 
 async fn what_is_over_a_limit_is_refused_and_nothing_is_written(disk: TestDisk) {
     let change = |config: &mut foldlog::StoreConfig| {
-        (config.batch_events_max, config.record_bytes_max, config.blob_bytes_max) = (3, 1000, 10);
+        (config.batch_events_max, config.record_bytes_max) = (3, 1000);
     };
     let store = disk.open_with(change).await;
     let session = store.open_session("s").await.unwrap();
@@ -222,14 +223,18 @@ async fn what_is_over_a_limit_is_refused_and_nothing_is_written(disk: TestDisk) 
     assert_refused!(session.append_batch(four), ErrorKind::TooLarge { size: 4, limit: 3, .. });
     let large = session.append(user("x".repeat(1000))).unwrap().await;
     assert_refused!(large, ErrorKind::TooLarge { size: 1001.., limit: 1000, .. });
-    let batch = session.append_batch(vec![noted(0), user("x".repeat(1000))]).unwrap().await;
-    assert_refused!(batch, ErrorKind::TooLarge { .. });
-    assert_refused!(store.put_bytes(vec![0; 11]).await, ErrorKind::TooLarge { size: 11, limit: 10, .. });
-    store.put_bytes(vec![0; 10]).await.unwrap();
+    let batch = session.append_batch(vec![noted(0), user("x".repeat(1000)), noted(1)]).unwrap().await;
+    assert_refused!(batch, ErrorKind::TooLarge { limit: 1000, .. });
+    assert_eq!(session.counters().await.unwrap(), (EventId::ZERO, Counters::default()));
     assert_head(&session, 0).await;
     let three = (0..3).map(noted).collect();
-    assert_eq!(session.append_batch(three).unwrap().await.unwrap().head, at(3));
-    assert_head(&session, 3).await;
+    let ahead = session.append_batch(three).unwrap();
+    let refused = session.append(user("x".repeat(1000))).unwrap();
+    let behind = session.append(noted(3)).unwrap();
+    assert_eq!(ids_of(&ahead.await.unwrap()), [1, 2, 3]);
+    assert_refused!(refused.await, ErrorKind::TooLarge { .. });
+    assert_eq!(behind.await.unwrap().head, at(4));
+    assert_head(&session, 4).await;
     store.close().await.unwrap();
 }
 
@@ -255,15 +260,22 @@ async fn a_body_that_names_a_missing_blob_is_refused_until_the_blob_is_put(disk:
 async fn what_was_accepted_behind_a_refused_append_is_written(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
+    let blob = store.put_text("stored").await.unwrap();
     let first = session.append(noted(1)).unwrap();
     let refused = session.append(AgentBody::VarsSnapshotted(foldlog::Content::Blob(dangling()))).unwrap();
     let stale = session.append_with(Append::new(noted(2)).expect_head(at(77))).unwrap();
-    let last = session.append(noted(3)).unwrap();
+    let vars = |blob| AgentBody::VarsSnapshotted(foldlog::Content::Blob(blob));
+    let batch = session.append_batch(vec![noted(3), vars(blob), vars(dangling())]).unwrap();
+    let whole = session.append_batch(vec![noted(3), vars(blob)]).unwrap();
+    let last = session.append(noted(4)).unwrap();
     assert_eq!(first.await.unwrap().head, at(1));
     assert_refused!(refused.await, ErrorKind::DanglingRef { .. });
     assert_refused!(stale.await, ErrorKind::HeadMoved { .. });
-    assert_eq!(last.await.unwrap().head, at(2));
-    assert_head(&session, 2).await;
+    assert_refused!(batch.await, ErrorKind::DanglingRef { .. });
+    assert_eq!(ids_of(&whole.await.unwrap()), [2, 3]);
+    assert_eq!(last.await.unwrap().head, at(4));
+    assert_head(&session, 4).await;
+    assert!(store.verify().await.unwrap().is_sound());
     store.close().await.unwrap();
 }
 
@@ -281,8 +293,15 @@ async fn a_session_takes_so_many_appends_in_flight_and_says_busy_at_once(disk: T
         pin!(receipt).await.unwrap();
     }
     assert_head(&session, 8).await;
-    assert_eq!(session.append(noted(8)).unwrap().await.unwrap().head, at(9));
     assert_head(&other, 1).await;
+    // A receipt that was dropped and an append that was refused count no more once they are answered.
+    for n in 0..10 {
+        drop(session.append(noted(n)).unwrap());
+        session.append(noted(n)).unwrap().await.unwrap();
+        let stale = session.append_with(Append::new(noted(n)).expect_head(EventId::ZERO)).unwrap();
+        assert_refused!(stale.await, ErrorKind::HeadMoved { .. });
+    }
+    assert_head(&session, 28).await;
     store.close().await.unwrap();
 }
 

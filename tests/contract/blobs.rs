@@ -15,6 +15,7 @@ on_both_media!(
     json_is_interned_by_its_canonical_text,
     a_blob_that_is_not_there_is_an_error_of_its_own,
     bytes_that_are_no_text_are_not_read_as_content,
+    a_blob_over_the_limit_is_refused_and_not_stored,
 );
 
 async fn text_json_and_bytes_come_back_as_they_were(disk: TestDisk) {
@@ -133,4 +134,43 @@ async fn bytes_that_are_no_text_are_not_read_as_content(disk: TestDisk) {
     assert_eq!(store.get_bytes(blob.digest).await.unwrap(), [0xff, 0xfe]);
     assert_eq!(store.read_content(&Content::from("inline")).await.unwrap(), "inline");
     store.close().await.unwrap();
+}
+
+async fn a_blob_over_the_limit_is_refused_and_not_stored(disk: TestDisk) {
+    let small = |config: &mut foldlog::StoreConfig| (config.blob_bytes_max, config.inline_bytes_max) = (100, 10);
+    let store = disk.open_with(small).await;
+    let text = "x".repeat(101);
+    let digest = Digest::from_bytes(*blake3::hash(text.as_bytes()).as_bytes());
+    let bytes = store.put_bytes(text.clone().into_bytes()).await;
+    assert_refused!(bytes, ErrorKind::TooLarge { size: 101, limit: 100, .. });
+    assert_refused!(store.put_text(text.clone()).await, ErrorKind::TooLarge { .. });
+    assert_refused!(store.intern_text(text).await, ErrorKind::TooLarge { .. });
+    assert_refused!(store.get_bytes(digest).await, ErrorKind::UnknownBlob { digest: named } if *named == digest);
+    for directory in disk.path().iter().flat_map(|path| [path.join("blobs"), path.join("tmp")]) {
+        assert_eq!(files_below(&directory), [] as [std::path::PathBuf; 0]);
+    }
+    let blob = store.put_bytes(vec![b'x'; 100]).await.unwrap();
+    assert_eq!(store.get_bytes(blob.digest).await.unwrap(), [b'x'; 100]);
+    store.close().await.unwrap();
+}
+
+#[test]
+fn a_digest_that_is_none_never_becomes_a_path() {
+    let good = blake3::hash(b"x").to_string();
+    for text in [
+        "".to_owned(),
+        "..".to_owned(),
+        format!("../{}", &good[3..]),
+        format!("{}/../x", &good[..59]),
+        good.to_uppercase(),
+        good[1..].to_owned(),
+        format!("{good}0"),
+        format!(" {}", &good[1..]),
+        format!("{}\0", &good[1..]),
+        good.replacen(|_| true, "é", 1),
+        "g".repeat(64),
+    ] {
+        assert_refused!(text.parse::<Digest>(), ErrorKind::InvalidDigest { .. });
+    }
+    assert_eq!(good.parse::<Digest>().unwrap().to_string(), good);
 }

@@ -67,6 +67,7 @@ async fn every_call_after_close_says_that_the_store_is_closed(disk: TestDisk) {
     assert_refused!(store.read_state("s").await, ErrorKind::StoreClosed);
     assert_refused!(store.list_sessions(None, 1).await, ErrorKind::StoreClosed);
     assert_refused!(store.verify().await, ErrorKind::StoreClosed);
+    assert_refused!(store.put_bytes(vec![1]).await, ErrorKind::StoreClosed);
     assert_refused!(store.put_text("x").await, ErrorKind::StoreClosed);
     assert_refused!(store.intern_text("x").await, ErrorKind::StoreClosed);
     assert_refused!(store.get_bytes(blob.digest).await, ErrorKind::StoreClosed);

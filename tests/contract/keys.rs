@@ -168,8 +168,8 @@ async fn keys_are_of_one_session(disk: TestDisk) {
 async fn a_key_is_1_to_64_bytes(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
-    for bad in [0, AppendKey::BYTES_MAX + 1] {
-        assert_refused!(AppendKey::new(vec![0; bad]), ErrorKind::InvalidArgument { .. });
+    for (bad, text) in [(0, "limit is 1 to 64"), (AppendKey::BYTES_MAX + 1, "65")] {
+        assert_refused!(AppendKey::new(vec![0; bad]), ErrorKind::InvalidArgument { what } if what.contains(text));
     }
     for good in [vec![0], vec![255; AppendKey::BYTES_MAX]] {
         let append = || Append::new(noted(1)).key(AppendKey::new(&good).unwrap());

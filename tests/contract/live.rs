@@ -1,10 +1,9 @@
 //! Goal: a subscriber gets every event once and in order, or is told what it was not given; it delays nobody. Method:
 //! actors and streams that take at once, block, panic, append themselves or leave.
 
-use std::sync::{Arc, Mutex, mpsc};
-
 use actix::prelude::*;
 use foldlog::agent::Agent;
+use foldlog::testkit::{Faults, Port};
 use foldlog::{Append, Delivery, EventId, Item, LagPolicy, LiveConfig, Restart, Session, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 
@@ -246,7 +245,12 @@ async fn a_stream_that_nobody_polls_gets_its_queue_then_a_gap(disk: TestDisk) {
         }
         append(&session, 7..=7).await;
         assert_eq!(take(&mut stream, 1).await, ["7"]);
+        append(&session, 8..=20).await;
         store.close().await.unwrap();
+        if lag == LagPolicy::Gap {
+            let left: Vec<_> = soon(stream.map(|item| short(&item)).collect()).await;
+            assert_eq!(left, ["8", "9", "gap 9..20 (0 transients)"], "closing leaves it what is queued");
+        }
     }
 }
 
@@ -274,8 +278,8 @@ async fn a_subscriber_that_panics_is_unsubscribed_and_the_others_go_on(disk: Tes
     }
     impl Handler<Delivery<Agent>> for Panicking {
         type Result = ();
-        fn handle(&mut self, _: Delivery<Agent>, _: &mut Context<Self>) {
-            panic!("on purpose: a subscriber that panics");
+        fn handle(&mut self, delivery: Delivery<Agent>, _: &mut Context<Self>) {
+            assert_ne!(short(delivery.item()), "3", "on purpose: a subscriber that panics");
         }
     }
     let store = disk.open().await;
@@ -284,15 +288,18 @@ async fn a_subscriber_that_panics_is_unsubscribed_and_the_others_go_on(disk: Tes
     session.subscribe_actor(SubscribeFrom::Now, panicking.clone().recipient()).await.unwrap();
     let (recipient, mut received) = collector();
     session.subscribe_actor(SubscribeFrom::Now, recipient).await.unwrap();
+    let mut stream = session.subscribe(SubscribeFrom::Now).await.unwrap();
     append(&session, 1..=3).await;
     assert_eq!(received.take(3).await, numbers(1..=3));
-    assert!(!panicking.connected());
+    eventually("it has ended", || !panicking.connected()).await;
     append(&session, 4..=5).await;
     assert_head(&session, 5).await;
+    assert_eq!(take(&mut stream, 5).await, numbers(1..=5));
     soon(store.close()).await.unwrap();
+    assert_eq!(received.until_ended().await, numbers(4..=5));
 }
 
-/// It writes what it saw, up to event 10: a subscriber is an actor of its own, so nothing waits for itself.
+/// It appends one for each event up to the tenth, the last without waiting for it. A subscriber is an actor of its own, so nothing waits for itself.
 async fn a_subscriber_may_append_to_its_own_session(disk: TestDisk) {
     struct Echo(Session);
     impl Actor for Echo {
@@ -302,7 +309,12 @@ async fn a_subscriber_may_append_to_its_own_session(disk: TestDisk) {
         type Result = ResponseFuture<()>;
         fn handle(&mut self, delivery: Delivery<Agent>, _: &mut Context<Self>) -> ResponseFuture<()> {
             let Item::Event(event) = delivery.item() else { return Box::pin(async {}) };
-            let (session, event) = (self.0.clone(), Arc::clone(event));
+            let (session, event) = (self.0.clone(), event.clone());
+            // This is the session's own thread, where a wait of any kind would hang both.
+            assert!(session.view().unwrap().head() >= event.id());
+            if event.id() == at(10) {
+                drop(session.append(noted(0)).unwrap());
+            }
             Box::pin(async move {
                 if event.id() < at(10) {
                     // The delivery is held until the append is acknowledged.
@@ -318,8 +330,8 @@ async fn a_subscriber_may_append_to_its_own_session(disk: TestDisk) {
     session.subscribe_actor(SubscribeFrom::Now, Echo(session.clone()).start().recipient()).await.unwrap();
     let mut stream = session.subscribe(SubscribeFrom::Now).await.unwrap();
     session.append(noted(1)).unwrap().await.unwrap();
-    assert_eq!(take(&mut stream, 10).await, numbers(1..=10));
-    assert_head(&session, 10).await;
+    assert_eq!(take(&mut stream, 11).await, numbers(1..=11));
+    assert_head(&session, 11).await;
     soon(store.close()).await.unwrap();
 }
 
@@ -441,53 +453,19 @@ async fn a_cancelled_subscription_is_forgotten_without_an_append(disk: TestDisk)
     soon(store.close()).await.unwrap();
 }
 
-/// A model whose `decode` waits at the gate, when there is one.
-#[derive(Debug)]
-struct Slow;
-
-static DECODES: Mutex<Option<mpsc::Receiver<()>>> = Mutex::new(None);
-
-impl foldlog::SessionModel for Slow {
-    const NAME: &'static str = "slow";
-    const SCHEMA: u16 = 1;
-    type Body = u64;
-    type View = u64;
-    type Counters = ();
-    type Transient = ();
-
-    fn event_type(_: &u64) -> &'static str {
-        "number"
-    }
-
-    fn apply(view: &mut u64, event: &foldlog::Event<Self>) {
-        *view += event.body();
-    }
-
-    fn decode(_: &str, _: u16, bytes: &[u8]) -> Result<u64, foldlog::DecodeError> {
-        let gate = DECODES.lock().unwrap().take();
-        if let Some(gate) = gate {
-            // Ends when the test lets go of its end.
-            assert_eq!(gate.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
-        }
-        foldlog::decode_body(bytes)
-    }
-}
-
 #[actix::test]
 async fn a_subscription_that_is_cancelled_while_its_page_is_read_gets_nothing_of_it() {
-    let store: foldlog::Store<Slow> = TestDisk::memory().open_model().await;
+    let faults = Faults::default();
+    let store = TestDisk::memory().open_with(|config| *config = faults.watch(config.clone())).await;
     let session = soon(store.open_session("s")).await.unwrap();
-    for n in 1..=5 {
-        soon(session.append(n).unwrap()).await.unwrap();
-    }
+    append(&session, 1..=5).await;
     let (recipient, received) = collector();
-    let (held, gate) = mpsc::channel();
-    *DECODES.lock().unwrap() = Some(gate);
+    let mut held = faults.hold(Port::Page);
     let subscription = soon(session.subscribe_actor(SubscribeFrom::After(EventId::ZERO), recipient)).await.unwrap();
-    eventually("a page is read", || DECODES.lock().unwrap().is_none()).await;
+    soon(held.reached()).await;
     subscription.cancel();
     drop(subscription);
-    drop(held);
+    held.release();
     soon(store.close()).await.unwrap();
     assert_eq!(received.until_forgotten().await, Vec::<String>::new());
 }

@@ -1,5 +1,5 @@
 //! Goal: every call of a host keeps its promise, on both media. Method: one body per claim, run on a store in memory and
-//! on one in a directory; nothing but the public interface.
+//! on one in a directory; nothing but the public interface and the testkit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 #[path = "../common/mod.rs"]
@@ -9,9 +9,16 @@ mod actors;
 mod appends;
 mod blobs;
 mod closing;
+mod conformance;
+mod invariants;
 mod keys;
 mod live;
+mod own_model;
+mod ports;
 mod reads;
+mod residency;
 mod second_model;
 mod sessions;
+mod stats;
+mod stored_views;
 mod turns;

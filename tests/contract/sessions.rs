@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use foldlog::agent::{AgentBody, SessionInfo, Step, Turn, TurnId};
+use foldlog::agent::{AgentBody, SessionInfo, Step, StepId, Turn, TurnId, TurnStatus};
 use foldlog::{Condition, ErrorKind, SessionId, Unfinished};
 use futures::future::join_all;
 
@@ -73,17 +73,21 @@ async fn a_session_that_must_exist_is_unknown_until_it_is_created(disk: TestDisk
 
 async fn a_name_that_is_none_is_refused_and_creates_nothing(disk: TestDisk) {
     let store = disk.open().await;
-    for name in ["", "a\nb", "a\0", &"x".repeat(SessionId::BYTES_MAX + 1)] {
+    let (longest, longer) = ("x".repeat(SessionId::BYTES_MAX), "x".repeat(SessionId::BYTES_MAX + 1));
+    let bad = ["", &longer, &"é".repeat(129), "a\0b", "line\nbreak", "\u{7f}", "c1 \u{85} control", "\r", "\t"];
+    for name in bad {
         assert_refused!(store.open_session(name).await, ErrorKind::InvalidSessionId { .. });
         assert_refused!(store.resume_session(name).await, ErrorKind::InvalidSessionId { .. });
         assert_refused!(store.read_state(name).await, ErrorKind::InvalidSessionId { .. });
     }
     assert!(store.list_sessions(None, 10).await.unwrap().is_empty());
-    for name in ["../../etc/passwd", "späti", &"x".repeat(SessionId::BYTES_MAX)] {
+    let good = [&longest, "../../etc/passwd", " ", "..", "a/b", "'; drop table events; --", "späti", "日本語", "%00"];
+    for name in good {
         let session = store.open_session(name).await.unwrap();
         session.append(user("hello")).unwrap().await.unwrap();
         assert_head(&session, 1).await;
     }
+    assert_eq!(store.list_sessions(None, 100).await.unwrap().len(), good.len());
     store.close().await.unwrap();
 }
 
@@ -123,8 +127,9 @@ async fn a_closed_session_refuses_its_handles_and_opens_again_from_the_log(disk:
         assert_eq!(soon(receipt).await.unwrap().head, at(n as u64 + 1), "what was in flight is finished");
     }
     assert_eq!(received.until_ended().await.len(), 20);
-    assert_refused!(session.append(noted(99)), ErrorKind::SessionClosed { .. });
+    assert_refused!(session.append(noted(99)), ErrorKind::SessionClosed { session } if session.as_str() == "s");
     assert_refused!(session.notify(shown(1)), ErrorKind::SessionClosed { .. });
+    assert_refused!(session.address(), ErrorKind::SessionClosed { .. });
     assert_refused!(session.counters().await, ErrorKind::SessionClosed { .. });
     assert_refused!(session.subscribe(foldlog::SubscribeFrom::Now).await, ErrorKind::SessionClosed { .. });
     assert_refused!(session.recovery().await, ErrorKind::SessionClosed { .. });
@@ -182,19 +187,28 @@ async fn a_recovery_reports_events_and_what_was_left_running(disk: TestDisk) {
     let session = store.open_session("s").await.unwrap();
     let bodies = vec![
         AgentBody::SessionStarted(SessionInfo::default()),
+        AgentBody::TurnStarted(Turn { status: TurnStatus::Final, ..Turn::default() }),
         AgentBody::TurnStarted(Turn::default()),
-        AgentBody::StepStarted(Step::of_turn(TurnId::new(1))),
+        AgentBody::StepStarted(Step::of_turn(TurnId::new(2))),
     ];
     session.append_batch(bodies).unwrap().await.unwrap();
     store.close().await.unwrap();
     let store = disk.open().await;
     let session = store.resume_session("s").await.unwrap();
     let report = session.recovery().await.unwrap();
-    assert_eq!(report.events, 3);
+    assert_eq!(report.events, 4);
     assert_eq!(report.condition, Condition::Ready);
-    let left = [Unfinished { kind: "turn", id: 1 }, Unfinished { kind: "step", id: 1 }];
+    let left = [Unfinished::new("turn", 2), Unfinished::new("step", 1)];
     assert_eq!(report.unfinished, left);
     assert_eq!(store.read_state("s").await.unwrap().report.unfinished, left);
+    let view = session.view().unwrap();
+    assert!(view.steps.get(StepId::new(1)).is_some());
+    let ended = Turn { status: TurnStatus::Error, ..(**view.turns.get(TurnId::new(2)).unwrap()).clone() };
+    session.append(AgentBody::TurnPut(ended)).unwrap().await.unwrap();
+    store.close().await.unwrap();
+    let store = disk.open().await;
+    let report = store.resume_session("s").await.unwrap().recovery().await.unwrap();
+    assert_eq!(report.unfinished, left[1..], "a turn that was ended is left no more");
     store.close().await.unwrap();
 }
 

@@ -3,7 +3,7 @@
 
 use foldlog::{ErrorKind, Store, StoreConfig};
 
-use crate::support::{Probe, within};
+use crate::common::*;
 use crate::{Prepared, plain};
 
 #[actix::test]
@@ -16,21 +16,21 @@ async fn a_truncated_database_is_refused_or_names_what_it_lost() {
             prepared.restore();
             let cut = &whole[..pages * 4096 + odd];
             std::fs::write(prepared.db(), cut).unwrap();
-            match within(Store::<Probe>::open_model(prepared.config())).await {
+            match soon(Store::<Tally>::open_model(prepared.config())).await {
                 Err(error) => match error.kind() {
                     ErrorKind::CorruptStore { reason } => assert!(reason.contains("Store::salvage"), "{reason}"),
                     other => panic!("{pages} pages: {other:?}"),
                 },
                 Ok(store) => {
                     opened += 1;
-                    assert!(!within(store.verify()).await.unwrap().is_sound(), "{pages} pages");
-                    let _ = within(store.close()).await;
+                    assert!(!soon(store.verify()).await.unwrap().is_sound(), "{pages} pages");
+                    let _ = soon(store.close()).await;
                 }
             }
-            if let Ok(mut salvage) = Store::<Probe>::salvage(prepared.directory.path()) {
+            if let Ok(mut salvage) = Store::<Tally>::salvage(prepared.directory.path()) {
                 for original in &prepared.sessions {
                     let Ok(salvaged) = salvage.session(&original.name) else { continue };
-                    let events: Vec<_> = salvaged.events.iter().map(|event| plain(event)).collect();
+                    let events: Vec<_> = of_model(salvaged.events).map(|event| plain(&event)).collect();
                     assert!(original.events.starts_with(&events), "{pages} pages: {}", original.name);
                 }
             }
@@ -47,7 +47,7 @@ async fn an_empty_or_missing_database_beside_its_blobs_is_no_new_store() {
         if gone {
             std::fs::remove_file(prepared.db()).unwrap();
         }
-        let opened = within(Store::<Probe>::open_model(prepared.config())).await;
+        let opened = soon(Store::<Tally>::open_model(prepared.config())).await;
         let error = opened.unwrap_err();
         assert!(
             matches!(error.kind(), ErrorKind::CorruptStore { reason } if reason.contains("put it back")),
@@ -57,7 +57,7 @@ async fn an_empty_or_missing_database_beside_its_blobs_is_no_new_store() {
         assert_eq!(prepared.db().exists(), !gone, "nothing was made");
     }
     prepared.restore();
-    within(within(Store::<Probe>::open_model(prepared.config())).await.unwrap().close()).await.unwrap();
+    soon(soon(Store::<Tally>::open_model(prepared.config())).await.unwrap().close()).await.unwrap();
 }
 
 #[actix::test]
@@ -67,9 +67,9 @@ async fn a_zeroed_header_is_refused_and_left_as_it_is() {
         let mut bytes = prepared.bytes(&prepared.db());
         bytes[..end].fill(0);
         std::fs::write(prepared.db(), &bytes).unwrap();
-        let error = within(Store::<Probe>::open_model(prepared.config())).await.unwrap_err();
+        let error = soon(Store::<Tally>::open_model(prepared.config())).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::NotAStore { path } if *path == prepared.db()), "{error:?}");
-        assert!(Store::<Probe>::salvage(prepared.directory.path()).is_err());
+        assert!(Store::<Tally>::salvage(prepared.directory.path()).is_err());
         assert_eq!(std::fs::read(prepared.db()).unwrap(), bytes);
     }
 }
@@ -84,8 +84,8 @@ async fn a_creation_that_was_cut_short_is_no_damage() {
     let wal = directory.path().join("events.db-wal");
     for left in [vec![], vec![0; 5000], vec![7; 20]] {
         std::fs::write(&wal, left).unwrap();
-        let store = within(Store::<Probe>::open_model(StoreConfig::directory(directory.path()))).await.unwrap();
+        let store = soon(Store::<Tally>::open_model(StoreConfig::directory(directory.path()))).await.unwrap();
         assert_eq!(store.wal_damage(), None);
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
     }
 }

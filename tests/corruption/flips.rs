@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldlog::testkit::Dice;
 use foldlog::{Condition, ErrorKind, EventId, Session, Store};
 
-use crate::support::{Probe, ProbeBody, open, within};
+use crate::common::*;
 use crate::{Original, Plain, Prepared, plain};
 
 /// How many flips a run of the tests makes. `FOLDLOG_FLIPS` asks for more.
@@ -21,23 +22,6 @@ fn count_panics() {
         PANICS.fetch_add(1, Ordering::SeqCst);
         default(info);
     }));
-}
-
-/// A small generator whose numbers one seed gives.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
 /// What one session shows, in every way that it can be read.
@@ -55,9 +39,9 @@ enum Shows {
     Nothing,
 }
 
-async fn shows(store: &Store<Probe>, original: &Original) -> Shows {
-    let read = within(store.read_state(&original.name)).await;
-    let opened = within(store.resume_session(&original.name)).await;
+async fn shows(store: &Store<Tally>, original: &Original) -> Shows {
+    let read = soon(store.read_state(&original.name)).await;
+    let opened = soon(store.resume_session(&original.name)).await;
     match (read, opened) {
         (Ok(read), Ok(session)) => {
             let view = session.view().unwrap();
@@ -88,13 +72,13 @@ async fn shows(store: &Store<Probe>, original: &Original) -> Shows {
 }
 
 /// Every event that pages give, and the error that ended them.
-async fn served(session: &Session<Probe>) -> (Vec<Plain>, Option<String>) {
+async fn served(session: &Session<Tally>) -> (Vec<Plain>, Option<String>) {
     let mut events: Vec<Plain> = Vec::new();
     loop {
         let after = events.last().map_or(EventId::ZERO, |event| EventId::new(event.0));
-        match within(session.events_after(after, 100)).await {
+        match soon(session.events_after(after, 100)).await {
             Ok(page) if page.events.is_empty() => return (events, None),
-            Ok(page) => events.extend(page.events.iter().map(|event| plain(event))),
+            Ok(page) => events.extend(of_model(page.events).map(|event| plain(&event))),
             Err(error) => return (events, Some(error.to_string())),
         }
     }
@@ -104,19 +88,18 @@ async fn served(session: &Session<Probe>) -> (Vec<Plain>, Option<String>) {
 async fn a_flipped_bit_is_found_or_has_changed_nothing() {
     count_panics();
     let prepared = Prepared::new(700).await;
-    let seed = setting("FOLDLOG_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-    let flips = setting("FOLDLOG_FLIPS").unwrap_or(FLIPS);
-    println!("seed {seed}: FOLDLOG_SEED={seed} repeats it");
-    let mut random = Random(seed);
+    let seed = seed();
+    let flips = number_of("FOLDLOG_FLIPS").unwrap_or(FLIPS);
+    let mut dice = Dice::new(seed);
     let original = prepared.bytes(&prepared.db());
     let pages = original.len() as u64 / 4096;
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    let only = setting("FOLDLOG_FLIP");
+    let only = number_of("FOLDLOG_FLIP");
     for flip in 0..flips {
         // Every third is in the first bytes of a page, which say how to read the rest.
-        let page = random.below(pages);
-        let byte = page * 4096 + random.below(if flip % 3 == 0 { 64 } else { 4096 });
-        let bit = random.below(8);
+        let page = dice.below(pages);
+        let byte = page * 4096 + dice.below(if flip % 3 == 0 { 64 } else { 4096 });
+        let bit = dice.below(8);
         let place = format!("seed {seed}, flip {flip}: page {}, byte {}, bit {bit}", page + 1, byte % 4096);
         if only.is_some_and(|only| only != flip) {
             continue;
@@ -136,7 +119,7 @@ async fn a_flipped_bit_is_found_or_has_changed_nothing() {
 }
 
 async fn look(prepared: &Prepared, place: &str) -> &'static str {
-    let store = match within(Store::<Probe>::open_model(prepared.config())).await {
+    let store = match soon(Store::<Tally>::open_model(prepared.config())).await {
         Ok(store) => store,
         Err(error) => {
             let kind = error.kind();
@@ -144,7 +127,7 @@ async fn look(prepared: &Prepared, place: &str) -> &'static str {
             return "the store does not open";
         }
     };
-    let verification = within(store.verify()).await.unwrap();
+    let verification = soon(store.verify()).await.unwrap();
     let found = !verification.problems.is_empty();
     let mut outcome = if found { "found" } else { "nothing changed" };
     for original in &prepared.sessions {
@@ -168,27 +151,27 @@ async fn look(prepared: &Prepared, place: &str) -> &'static str {
         }
         if shows == Shows::Original {
             // Whatever the answer is.
-            let session = within(store.resume_session(&original.name)).await.unwrap();
-            let _ = within(session.append(ProbeBody::Added(1)).unwrap()).await;
+            let session = soon(store.resume_session(&original.name)).await.unwrap();
+            let _ = soon(session.append(TallyBody::Added(1)).unwrap()).await;
         }
     }
-    let _ = within(store.close()).await;
+    let _ = soon(store.close()).await;
     outcome
 }
 
 #[actix::test]
 async fn a_flipped_bit_of_a_blob_is_found_and_named() {
     let prepared = Prepared::new(10).await;
-    let mut random = Random(7);
+    let mut dice = Dice::new(7);
     for (number, blob) in prepared.blobs.iter().enumerate() {
         let path = prepared.blob_file(blob);
         let whole = prepared.bytes(&path);
         for _ in 0..20 {
             let mut bytes = whole.clone();
-            bytes[random.below(whole.len() as u64) as usize] ^= 1 << random.below(8);
+            bytes[dice.below(whole.len() as u64) as usize] ^= 1 << dice.below(8);
             std::fs::write(&path, bytes).unwrap();
             let store = open(&prepared.config()).await;
-            let verification = within(store.verify()).await.unwrap();
+            let verification = soon(store.verify()).await.unwrap();
             let [problem] = &verification.problems[..] else { panic!("{verification:?}") };
             assert!(matches!(problem.error.kind(), ErrorKind::CorruptBlob { digest } if *digest == blob.digest));
             assert_eq!(problem.event.map(EventId::get), (number < 2).then_some(number as u64 + 1));
@@ -196,7 +179,7 @@ async fn a_flipped_bit_of_a_blob_is_found_and_named() {
             for original in &prepared.sessions {
                 assert_eq!(shows(&store, original).await, Shows::Original);
             }
-            within(store.close()).await.unwrap();
+            soon(store.close()).await.unwrap();
         }
         std::fs::write(&path, whole).unwrap();
     }

@@ -2,8 +2,8 @@
 //! delete in the files of a store, then open, verify and salvage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod files;
 mod flips;
@@ -13,20 +13,20 @@ mod wal;
 
 use std::path::{Path, PathBuf};
 
-use foldlog::{BlobRef, Event, EventId, Store, StoreConfig, View};
-use support::{Probe, ProbeBody, all_events, files_below, keyed, open, within};
+use crate::common::*;
+use foldlog::{BlobRef, Event, Store, StoreConfig, View};
 
 /// What a session held before anything was damaged.
 struct Original {
     name: String,
-    view: View<Probe>,
+    view: View<Tally>,
     events: Vec<Plain>,
 }
 
 /// An event in plain values.
-type Plain = (u64, i64, ProbeBody);
+type Plain = (u64, i64, TallyBody);
 
-fn plain(event: &Event<Probe>) -> Plain {
+fn plain(event: &Event<Tally>) -> Plain {
     (event.id().get(), event.at().as_micros(), event.body().clone())
 }
 
@@ -45,30 +45,30 @@ impl Prepared {
         let store = open(&StoreConfig::directory(directory.path())).await;
         let mut blobs = Vec::new();
         for content in ["a first blob", "a second one"] {
-            blobs.push(within(store.put_bytes(content.repeat(20).into_bytes())).await.unwrap());
+            blobs.push(soon(store.put_bytes(content.repeat(20).into_bytes())).await.unwrap());
         }
         // Of no event.
-        blobs.push(within(store.put_bytes(b"an orphan".to_vec())).await.unwrap());
+        blobs.push(soon(store.put_bytes(b"an orphan".to_vec())).await.unwrap());
         for name in ["blobs", "few", "large", "many", "none", "one"] {
-            let session = within(store.open_session(name)).await.unwrap();
-            let added = |range: std::ops::Range<u64>| range.map(ProbeBody::Added).collect::<Vec<_>>();
+            let session = soon(store.open_session(name)).await.unwrap();
+            let added = |range: std::ops::Range<u64>| range.map(TallyBody::Added).collect::<Vec<_>>();
             let batches = match name {
-                "blobs" => vec![vec![ProbeBody::Referenced(blobs[0]), ProbeBody::Referenced(blobs[1])]],
+                "blobs" => vec![vec![TallyBody::Attached(blobs[0]), TallyBody::Attached(blobs[1])]],
                 "few" => vec![added(0..3), added(3..4), added(4..6)],
-                "large" => vec![vec![noted(9_000)], added(0..2), vec![noted(30_000), noted(10)]],
+                "large" => vec![vec![note(9_000)], added(0..2), vec![note(30_000), note(10)]],
                 "many" => (0..many / 10).map(|n| added(n..n + 10)).collect(),
                 "none" => vec![],
                 _ => vec![added(7..8)],
             };
             for batch in batches {
-                within(session.append_batch(batch).unwrap()).await.unwrap();
+                soon(session.append_batch(batch).unwrap()).await.unwrap();
             }
             if name == "few" {
-                within(session.append_with(keyed(ProbeBody::Added(1), "key")).unwrap()).await.unwrap();
+                soon(session.append_with(keyed(TallyBody::Added(1), "key")).unwrap()).await.unwrap();
             }
         }
         let sessions = look_at_all(&store).await;
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
         let read = |path: PathBuf| (path.clone(), std::fs::read(path).unwrap());
         let files = files_below(directory.path()).into_iter().map(read).collect();
         Self { directory, sessions, blobs, files }
@@ -113,15 +113,15 @@ impl Prepared {
     }
 }
 
-fn noted(bytes: usize) -> ProbeBody {
-    ProbeBody::Noted("n".repeat(bytes))
+fn note(bytes: usize) -> TallyBody {
+    TallyBody::Noted("n".repeat(bytes))
 }
 
-async fn look_at_all(store: &Store<Probe>) -> Vec<Original> {
+async fn look_at_all(store: &Store<Tally>) -> Vec<Original> {
     let mut sessions = Vec::new();
-    for summary in within(store.list_sessions(None, 1000)).await.unwrap() {
-        let session = within(store.open_session(summary.id.as_str())).await.unwrap();
-        let events = all_events(&session).await.iter().map(|event| plain(event)).collect();
+    for summary in soon(store.list_sessions(None, 1000)).await.unwrap() {
+        let session = soon(store.open_session(summary.id.as_str())).await.unwrap();
+        let events = whole_log(&session).await.iter().map(|event| plain(event)).collect();
         sessions.push(Original {
             name: summary.id.as_str().to_owned(),
             view: (*session.view().unwrap()).clone(),
@@ -129,8 +129,4 @@ async fn look_at_all(store: &Store<Probe>) -> Vec<Original> {
         });
     }
     sessions
-}
-
-fn at(event: u64) -> EventId {
-    EventId::new(event)
 }

@@ -3,8 +3,8 @@
 
 use foldlog::{ErrorKind, Problem, StoreConfig};
 
-use crate::support::{ProbeBody, append, open, within};
-use crate::{Prepared, at, noted};
+use crate::common::*;
+use crate::{Prepared, note};
 
 fn places(problems: &[Problem]) -> Vec<(Option<&str>, Option<u64>)> {
     let place = |problem: &Problem| (problem.session.clone(), problem.event.map(foldlog::EventId::get));
@@ -23,7 +23,7 @@ fn of(session: &str) -> String {
 async fn an_undamaged_store_is_sound_and_counted() {
     let prepared = Prepared::new(20).await;
     let store = open(&prepared.config()).await;
-    let found = within(store.verify()).await.unwrap();
+    let found = soon(store.verify()).await.unwrap();
     assert!(found.is_sound() && found.problems.is_empty(), "{:?}", found.problems);
     let events: usize = prepared.sessions.iter().map(|session| session.events.len()).sum();
     assert_eq!((found.sessions, found.events), (6, events as u64));
@@ -31,7 +31,7 @@ async fn an_undamaged_store_is_sound_and_counted() {
     assert_eq!(found.blob_bytes, prepared.blobs.iter().map(|blob| blob.bytes).sum::<u64>());
     assert!(found.record_bytes > 39_000);
     assert_eq!(found.to_string(), format!("6 sessions, {events} events, 3 undamaged blobs, 0 problems"));
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// Each changes the rows of one session, and says which events must be named. Nothing else may be.
@@ -55,14 +55,14 @@ async fn each_damaged_event_is_named_and_the_search_goes_on_behind_it() {
         prepared.restore();
         prepared.sql(&damage);
         let store = open(&prepared.config()).await;
-        let found = within(store.verify()).await.unwrap();
+        let found = soon(store.verify()).await.unwrap();
         let wanted: Vec<_> = wanted.into_iter().map(|event| (Some("few"), Some(event))).collect();
         // What holds the rows together may be told beside.
         let named: Vec<_> = found.problems.into_iter().filter(|problem| problem.session.is_some()).collect();
         assert_eq!(places(&named), wanted, "{damage}: {named:?}");
         assert!(named.iter().all(|problem| problem.to_string().contains("session few")));
         assert_eq!(found.sessions, 6);
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
     }
 }
 
@@ -71,11 +71,11 @@ async fn an_event_of_a_newer_build_is_named_and_no_damage() {
     let prepared = Prepared::new(20).await;
     prepared.sql(&format!("UPDATE events SET event_type = 'later' WHERE event_id IN (4, 5) AND {}", of("few")));
     let store = open(&prepared.config()).await;
-    let found = within(store.verify()).await.unwrap();
+    let found = soon(store.verify()).await.unwrap();
     assert_eq!(places(&found.problems), [(Some("few"), Some(4))]);
     assert!(matches!(found.problems[0].error.kind(), ErrorKind::NewerRecord { .. }));
     assert!(found.is_sound());
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 #[actix::test]
@@ -111,10 +111,10 @@ async fn rows_that_lead_nowhere_are_found() {
         prepared.restore();
         prepared.sql(&format!("PRAGMA foreign_keys = OFF; {damage}"));
         let store = open(&prepared.config()).await;
-        let found = within(store.verify()).await.unwrap();
+        let found = soon(store.verify()).await.unwrap();
         let texts: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
         assert!(texts.iter().any(|text| text.contains(wanted)), "{damage}: {texts:?}");
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
     }
 }
 
@@ -128,10 +128,10 @@ async fn a_table_that_is_defined_otherwise_is_found() {
         prepared.restore();
         prepared.sql(&format!("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET {damage}"));
         let store = open(&prepared.config()).await;
-        let found = within(store.verify()).await.unwrap();
+        let found = soon(store.verify()).await.unwrap();
         let texts: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
         assert!(texts.iter().any(|text| text.contains("is not as foldlog defines it")), "{damage}: {texts:?}");
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
     }
 }
 
@@ -147,12 +147,12 @@ async fn files_among_the_blobs_that_are_none_are_counted_and_left_alone() {
     let lost = prepared.blob_file(&prepared.blobs[1]);
     std::fs::copy(&file, &lost).unwrap();
     let store = open(&prepared.config()).await;
-    let found = within(store.verify()).await.unwrap();
+    let found = soon(store.verify()).await.unwrap();
     assert_eq!(found.strays, 3);
     assert_eq!(places(&found.problems), [(Some("blobs"), Some(2))]);
     assert!(matches!(found.problems[0].error.kind(), ErrorKind::CorruptBlob { .. }));
     assert!(strays.iter().all(|stray| std::fs::read(stray).unwrap() == b"theirs"));
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// An index that lost the last entry of a log shows a shorter log, and it is no error by itself.
@@ -173,11 +173,11 @@ async fn a_log_whose_last_entry_the_index_lost_does_not_open_shorter() {
     bytes[entry + 4] = large as u8;
     std::fs::write(prepared.db(), bytes).unwrap();
     let store = open(&prepared.config()).await;
-    let opened = within(store.open_session("few")).await.map(|session| session.view().unwrap().head());
+    let opened = soon(store.open_session("few")).await.map(|session| session.view().unwrap().head());
     assert!(matches!(opened.as_ref().unwrap_err().kind(), ErrorKind::CorruptStore { .. }), "{opened:?}");
-    assert!(!within(store.verify()).await.unwrap().is_sound());
-    within(store.open_session("one")).await.unwrap();
-    within(store.close()).await.unwrap();
+    assert!(!soon(store.verify()).await.unwrap().is_sound());
+    soon(store.open_session("one")).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// What no event is read through is held against the table all the same.
@@ -196,9 +196,9 @@ async fn an_index_that_lost_its_entries_is_found() {
         bytes[(root as usize - 1) * 4096 + 3..][..2].fill(0);
         std::fs::write(prepared.db(), bytes).unwrap();
         let store = open(&prepared.config()).await;
-        let found = within(store.verify()).await.unwrap();
+        let found = soon(store.verify()).await.unwrap();
         assert!(found.problems.iter().any(|problem| problem.to_string().contains(wanted)), "{index}: {found:?}");
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
     }
 }
 
@@ -207,23 +207,23 @@ async fn appends_beside_a_verification_are_no_problem_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { page_events_max: 7, ..StoreConfig::directory(directory.path()) };
     let store = open(&config).await;
-    let session = within(store.open_session("busy")).await.unwrap();
-    append(&session, noted(1)).await.unwrap();
+    let session = soon(store.open_session("busy")).await.unwrap();
+    append(&session, note(1)).await.unwrap();
     for round in 0..10 {
         let receipts: Vec<_> = (0..20)
-            .map(|n| session.append_batch(vec![noted(round), ProbeBody::Added(n), ProbeBody::Added(n)]).unwrap())
+            .map(|n| session.append_batch(vec![note(round), TallyBody::Added(n), TallyBody::Added(n)]).unwrap())
             .collect();
-        let found = within(store.verify()).await.unwrap();
+        let found = soon(store.verify()).await.unwrap();
         assert!(found.problems.is_empty(), "{:?}", found.problems);
         for receipt in receipts {
-            within(receipt).await.unwrap();
+            soon(receipt).await.unwrap();
         }
-        let blob = within(store.put_bytes(vec![round as u8; 100])).await.unwrap();
-        append(&session, ProbeBody::Referenced(blob)).await.unwrap();
+        let blob = soon(store.put_bytes(vec![round as u8; 100])).await.unwrap();
+        append(&session, TallyBody::Attached(blob)).await.unwrap();
     }
-    let found = within(store.verify()).await.unwrap();
+    let found = soon(store.verify()).await.unwrap();
     assert_eq!((found.events, session.view().unwrap().head()), (1 + 610, at(611)));
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// The session was folded when its log was whole: pages check what they serve.
@@ -231,13 +231,13 @@ async fn appends_beside_a_verification_are_no_problem_of_it() {
 async fn what_is_damaged_after_the_open_is_not_served() {
     let prepared = Prepared::new(20).await;
     let store = open(&prepared.config()).await;
-    let session = within(store.open_session("few")).await.unwrap();
+    let session = soon(store.open_session("few")).await.unwrap();
     prepared.sql(&format!("UPDATE events SET event_at = event_at + 1 WHERE event_id = 4 AND {}", of("few")));
-    let page = within(session.events_after(at(0), 100)).await.unwrap();
+    let page = soon(session.events_after(at(0), 100)).await.unwrap();
     assert_eq!(page.events.len(), 3);
-    let refused = within(session.events_after(at(3), 100)).await.unwrap_err();
+    let refused = soon(session.events_after(at(3), 100)).await.unwrap_err();
     assert!(matches!(refused.kind(), ErrorKind::CorruptEvent { event, .. } if *event == at(4)), "{refused:?}");
     // What follows it is what was written.
-    assert_eq!(within(session.events_after(at(4), 100)).await.unwrap().events.len(), 3);
-    within(store.close()).await.unwrap();
+    assert_eq!(soon(session.events_after(at(4), 100)).await.unwrap().events.len(), 3);
+    soon(store.close()).await.unwrap();
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use foldlog::{Store, StoreConfig, WalLoss};
 
-use crate::support::{Probe, ProbeBody, append, open, within};
+use crate::common::*;
 use crate::{Original, look_at_all, plain};
 
 const FRAME: usize = 24 + 4096;
@@ -33,13 +33,13 @@ async fn crashed() -> Crashed {
     let store = open(&StoreConfig::directory(live.path())).await;
     for round in 0..4 {
         for name in ["a", "b"] {
-            let session = within(store.open_session(name)).await.unwrap();
-            append(&session, ProbeBody::Noted(format!("{round}").repeat(3000))).await.unwrap();
+            let session = soon(store.open_session(name)).await.unwrap();
+            append(&session, TallyBody::Noted(format!("{round}").repeat(3000))).await.unwrap();
         }
     }
     let sessions = look_at_all(&store).await;
     copy(live.path(), directory.path());
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
     let wal = std::fs::read(directory.path().join("events.db-wal")).unwrap();
     assert_eq!(wal.len() % FRAME, 32);
     Crashed { directory, sessions, wal }
@@ -62,7 +62,7 @@ impl Crashed {
     }
 
     /// Every session that is there is a beginning of what it was. How many events there are.
-    async fn assert_prefix(&self, store: &Store<Probe>) -> usize {
+    async fn assert_prefix(&self, store: &Store<Tally>) -> usize {
         let mut events = 0;
         for found in look_at_all(store).await {
             let original = self.sessions.iter().find(|original| original.name == found.name).unwrap();
@@ -105,17 +105,17 @@ async fn a_flip_in_any_frame_is_reported_and_a_copy_is_kept() {
         assert_eq!(std::fs::read(&evidence).unwrap(), wal);
         assert_eq!(evidence.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         crashed.assert_prefix(&store).await;
-        let session = within(store.open_session("new")).await.unwrap();
-        append(&session, ProbeBody::Added(1)).await.unwrap();
-        assert!(within(store.verify()).await.unwrap().is_sound());
+        let session = soon(store.open_session("new")).await.unwrap();
+        append(&session, TallyBody::Added(1)).await.unwrap();
+        assert!(soon(store.verify()).await.unwrap().is_sound());
         // Another store beside it reports nothing: this one has.
         let second = open(&StoreConfig::directory(directory.path())).await;
         assert_eq!(second.wal_damage(), None);
-        within(second.close()).await.unwrap();
-        within(store.close()).await.unwrap();
+        soon(second.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
         let again = open(&StoreConfig::directory(directory.path())).await;
         assert_eq!(again.wal_damage(), None);
-        within(again.close()).await.unwrap();
+        soon(again.close()).await.unwrap();
         assert_eq!(copies(directory.path()), [evidence]);
     }
 }
@@ -132,8 +132,8 @@ async fn a_clean_cut_is_not_seen() {
         let store = open(&StoreConfig::directory(directory.path())).await;
         assert_eq!(store.wal_damage(), None);
         counts.push(crashed.assert_prefix(&store).await);
-        assert!(within(store.verify()).await.unwrap().is_sound());
-        within(store.close()).await.unwrap();
+        assert!(soon(store.verify()).await.unwrap().is_sound());
+        soon(store.close()).await.unwrap();
         assert_eq!(copies(directory.path()), [] as [PathBuf; 0]);
     }
     assert!(counts.is_sorted());
@@ -157,7 +157,7 @@ async fn eight_copies_are_kept_and_the_first_stay() {
         if let Some(evidence) = &damage.evidence {
             assert!(evidence.ends_with(format!("events.db-wal.damaged-{number}")));
         }
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
         assert_eq!(copies(directory.path()).len(), number.min(8));
     }
 }
@@ -170,13 +170,13 @@ async fn a_salvage_reads_what_is_before_the_damage() {
     let mut wal = crashed.wal.clone();
     wal[32 + (commits[5] - 1) * FRAME + 100] ^= 1;
     let directory = crashed.with(&wal);
-    let mut salvage = Store::<Probe>::salvage(directory.path()).unwrap();
+    let mut salvage = Store::<Tally>::salvage(directory.path()).unwrap();
     let (sessions, stopped_by) = salvage.sessions();
     assert!(stopped_by.is_none() && !sessions.is_empty());
     for session in sessions {
         let salvaged = salvage.session(session.as_str()).unwrap();
         let original = crashed.sessions.iter().find(|original| original.name == session.as_str()).unwrap();
-        let events: Vec<_> = salvaged.events.iter().map(|event| plain(event)).collect();
+        let events: Vec<_> = of_model(salvaged.events).map(|event| plain(&event)).collect();
         assert!(!events.is_empty() && events.len() < original.events.len());
         assert!(original.events.starts_with(&events));
     }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use foldlog::{ErrorKind, StoreConfig};
 
-use crate::support::child::{Neighbour, hear, tell};
-use crate::support::random::Random;
-use crate::support::{Probe, ProbeBody, append, assert_kind, look, open, usable, watchdog, within};
+use crate::common::child::{Child, hear, tell};
+use crate::common::*;
 
 /// Opens the directory and appends to a session of its own.
 pub(crate) async fn create(directory: &Path, name: &str) {
@@ -16,11 +15,11 @@ pub(crate) async fn create(directory: &Path, name: &str) {
     hear().unwrap();
     let store = open(&StoreConfig::directory(directory)).await;
     tell("opened");
-    let session = within(store.open_session(name)).await.unwrap();
-    append(&session, ProbeBody::Added(1)).await.unwrap();
+    let session = soon(store.open_session(name)).await.unwrap();
+    append(&session, TallyBody::Added(1)).await.unwrap();
     tell("appended");
     hear();
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// Leaves a database as a process does that is killed in the middle of a transaction: pages are written, and the journal
@@ -50,8 +49,8 @@ async fn a_half_written_database_of_another_program_is_refused_and_left_as_it_is
     let paths = ["events.db", "events.db-journal"].map(|name| directory.path().join(name));
     leave_half_written(&paths[0], "CREATE TABLE theirs(x); INSERT INTO theirs VALUES (1)");
     let before = paths.each_ref().map(|path| std::fs::read(path).unwrap());
-    let opened = within(foldlog::Store::<Probe>::open_model(StoreConfig::directory(directory.path()))).await;
-    assert_kind!(opened.map(drop), ErrorKind::Unavailable { .. });
+    let opened = soon(foldlog::Store::<Tally>::open_model(StoreConfig::directory(directory.path()))).await;
+    assert_refused!(opened.map(drop), ErrorKind::Unavailable { .. });
     assert!(paths.each_ref().map(|path| std::fs::read(path).unwrap()) == before, "nothing of it is changed");
 }
 
@@ -59,28 +58,28 @@ async fn a_half_written_database_of_another_program_is_refused_and_left_as_it_is
 async fn a_directory_whose_makers_are_killed_is_opened_by_the_next() {
     const MAKERS: [&str; 3] = ["a", "b", "c"];
     let _watchdog = watchdog();
-    let mut random = Random::seeded();
+    let mut dice = seeded_dice();
     let (mut unmade, mut made) = (0, 0);
     for round in 0..25 {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("store");
         // The last of them is let live in every third round.
-        let mut makers: Vec<_> = MAKERS.iter().map(|name| Neighbour::start("create", name, &root)).collect();
+        let mut makers: Vec<_> = MAKERS.iter().map(|name| Child::with_task("create", name, &root)).collect();
         for maker in &makers {
             maker.expect("ready");
         }
         for maker in &mut makers {
-            maker.command("go");
+            maker.say("go");
         }
         let survivor = (round % 3 == 0).then(|| makers.pop().unwrap());
         for maker in &mut makers {
             // The moment is random: there is nothing to wait for.
-            std::thread::sleep(Duration::from_micros(random.below(12_000)));
+            std::thread::sleep(Duration::from_micros(dice.below(12_000)));
             maker.strike();
         }
         let mut acknowledged = Vec::new();
         for (maker, name) in makers.into_iter().zip(MAKERS) {
-            let told = maker.kill();
+            let told = maker.kill().lines;
             unmade += u32::from(told.is_empty());
             made += u32::from(!told.is_empty());
             if told.iter().any(|line| line == "appended") {
@@ -92,17 +91,17 @@ async fn a_directory_whose_makers_are_killed_is_opened_by_the_next() {
             survivor.expect("opened");
             survivor.expect("appended");
             acknowledged.push("c");
-            assert!(survivor.end().1.success());
+            assert!(survivor.end().status.success());
         }
         for name in acknowledged {
             assert_eq!(look(&store, name).await.0.sum, 1, "round {round}");
         }
         usable(&store, "d").await;
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
         let store = open(&StoreConfig::directory(&root)).await;
         assert_eq!(std::fs::read_dir(root.join("owners")).unwrap().count(), 1, "round {round}");
         assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 1, "round {round}");
-        within(store.close()).await.unwrap();
+        soon(store.close()).await.unwrap();
     }
     println!("{unmade} were killed before they had opened, {made} after");
     assert!(unmade > 0, "no kill came early enough");

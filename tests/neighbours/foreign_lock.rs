@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use foldlog::{BlobKind, ErrorKind, EventId, Item, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 
-use crate::support::child::{Neighbour, hear, tell};
-use crate::support::{ProbeBody, all_events, append, assert_kind, look, open, usable, watchdog, within};
+use crate::common::child::{Child, hear, tell};
+use crate::common::*;
 
 /// Holds the write lock until it is told to let go.
 pub(crate) fn hold(directory: &Path) {
@@ -58,43 +58,40 @@ async fn a_process_that_holds_the_write_lock_delays_acknowledgements_and_loses_n
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { session_in_flight_max: IN_FLIGHT_MAX, ..StoreConfig::directory(directory.path()) };
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
-    append(&session, ProbeBody::Added(0)).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
+    append(&session, TallyBody::Added(0)).await.unwrap();
     usable(&store, "other").await;
     let theirs = open(&config).await;
     usable(&theirs, "theirs").await;
-    let mut live = within(session.subscribe(SubscribeFrom::Now)).await.unwrap();
+    let mut live = soon(session.subscribe(SubscribeFrom::Now)).await.unwrap();
     assert_eq!(store.stats().lock_waits, 0);
     let acknowledged = store.stats().appends_acknowledged;
 
-    let mut holder = Neighbour::start("hold-lock", "", directory.path());
+    let mut holder = Child::with_task("hold-lock", "", directory.path());
     holder.expect("held");
     let begun = Instant::now();
     let mut receipts: Vec<_> =
-        (1..=IN_FLIGHT_MAX as u64).map(|n| session.append(ProbeBody::Added(n)).unwrap()).collect();
+        (1..=IN_FLIGHT_MAX as u64).map(|n| session.append(TallyBody::Added(n)).unwrap()).collect();
     for _ in 0..3 {
-        assert_kind!(
-            session.append(ProbeBody::Added(0)),
+        assert_refused!(
+            session.append(TallyBody::Added(0)),
             ErrorKind::Busy { what: "queue of appends in flight", limit } if *limit == IN_FLIGHT_MAX as u64
         );
     }
-    let other = within(store.open_session("other")).await.unwrap();
-    let mut others = other.append(ProbeBody::Added(7)).unwrap();
+    let other = soon(store.open_session("other")).await.unwrap();
+    let mut others = other.append(TallyBody::Added(7)).unwrap();
 
     let mut looks = 0;
     while begun.elapsed() < Duration::from_secs(seconds) {
         // All that need not be written goes on, as often as it is asked for.
         assert_eq!(session.view().unwrap().head(), EventId::new(1));
         assert_eq!(look(&store, "s").await.1, EventId::new(1));
-        assert_eq!(all_events(&session).await.len(), 1);
-        let read = within(store.open_session("theirs")).await.unwrap();
+        assert_eq!(whole_log(&session).await.len(), 1);
+        let read = soon(store.open_session("theirs")).await.unwrap();
         assert_eq!((read.view().unwrap().head(), read.view().unwrap().sum), (EventId::new(1), 1));
-        within(read.close()).await.unwrap();
-        let blob = within(store.put_bytes(format!("blob {looks}").into_bytes())).await.unwrap();
-        assert_eq!(
-            (within(store.get_bytes(blob.digest)).await.unwrap().is_empty(), blob.kind),
-            (false, BlobKind::Bytes)
-        );
+        soon(read.close()).await.unwrap();
+        let blob = soon(store.put_bytes(format!("blob {looks}").into_bytes())).await.unwrap();
+        assert_eq!((soon(store.get_bytes(blob.digest)).await.unwrap().is_empty(), blob.kind), (false, BlobKind::Bytes));
         for receipt in receipts.iter_mut().chain([&mut others]) {
             let answer = futures::poll!(&mut *receipt);
             assert!(matches!(answer, Poll::Pending), "answered without a commit: {answer:?}");
@@ -108,20 +105,20 @@ async fn a_process_that_holds_the_write_lock_delays_acknowledgements_and_loses_n
     assert_eq!(during.lock_waiting, Some(during.lock_waited));
     assert_eq!(theirs.stats().lock_waits, 0, "it had nothing to write");
 
-    holder.command("let go");
+    holder.say("let go");
     holder.expect("released");
     let mut heads = Vec::new();
     for receipt in receipts {
-        heads.push(within(receipt).await.unwrap().head.get());
+        heads.push(soon(receipt).await.unwrap().head.get());
     }
     assert_eq!(heads, (2..=IN_FLIGHT_MAX as u64 + 1).collect::<Vec<_>>(), "in the order of the calls");
-    within(others).await.unwrap();
-    let items: Vec<_> = within(live.take(IN_FLIGHT_MAX).collect()).await;
+    soon(others).await.unwrap();
+    let items: Vec<_> = soon(live.take(IN_FLIGHT_MAX).collect()).await;
     let shown: Vec<_> =
         items.iter().map(|item| if let Item::Event(event) = item { event.id().get() } else { 0 }).collect();
     assert_eq!(shown, heads);
-    let numbers: Vec<_> = all_events(&session).await.iter().map(|event| event.body().clone()).collect();
-    assert_eq!(numbers, (0..=IN_FLIGHT_MAX as u64).map(ProbeBody::Added).collect::<Vec<_>>());
+    let numbers: Vec<_> = whole_log(&session).await.iter().map(|event| event.body().clone()).collect();
+    assert_eq!(numbers, (0..=IN_FLIGHT_MAX as u64).map(TallyBody::Added).collect::<Vec<_>>());
     let after = store.stats();
     assert_eq!((after.lock_waits, after.lock_waiting), (1, None));
     assert!(after.lock_waited >= during.lock_waited);
@@ -138,7 +135,7 @@ async fn a_process_that_holds_the_write_lock_delays_acknowledgements_and_loses_n
 
     usable(&store, "s").await;
     usable(&theirs, "theirs").await;
-    within(theirs.close()).await.unwrap();
-    within(store.close()).await.unwrap();
-    assert!(holder.end().1.success());
+    soon(theirs.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
+    assert!(holder.end().status.success());
 }

@@ -3,16 +3,17 @@
 //! test binary run again, started by gates, stopped and killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod creation;
 mod foreign_lock;
 mod many;
 mod ownership;
 mod take_over;
+mod two_stores;
 
-use support::child;
+use common::child;
 
 /// Not a test of its own: does nothing unless another test runs it as a child.
 #[actix::test]

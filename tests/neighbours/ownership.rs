@@ -8,41 +8,41 @@ use std::time::{Duration, Instant};
 
 use foldlog::{ErrorKind, EventId, StoreConfig, Timestamp};
 
-use crate::support::child::{Neighbour, hear, tell};
-use crate::support::{ProbeBody, all_events, append, assert_kind, ids, look, open, usable, watchdog, within};
+use crate::common::child::{Child, hear, tell};
+use crate::common::*;
 
 /// Owns the session `s`: appends once, and again at each command.
 pub(crate) async fn own(directory: &Path) {
     let store = open(&StoreConfig::directory(directory)).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     loop {
-        let appended = append(&session, ProbeBody::Added(1)).await.unwrap();
+        let appended = append(&session, TallyBody::Added(1)).await.unwrap();
         tell(format!("appended {}", appended.head));
         if hear().is_none() {
             break;
         }
     }
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// Reads the session `s` in every way there is, at each command.
 pub(crate) async fn read(directory: &Path) {
     let store = open(&StoreConfig::directory(directory)).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     while hear().is_some() {
-        let session = within(store.open_session("s")).await.unwrap();
-        let state = within(store.read_state("s")).await.unwrap();
+        let session = soon(store.open_session("s")).await.unwrap();
+        let state = soon(store.read_state("s")).await.unwrap();
         // Its owner may write between one look and the next.
-        let events = all_events(&session).await.len() as u64;
+        let events = whole_log(&session).await.len() as u64;
         assert!(session.view().unwrap().head() <= state.view.head() && state.view.head().get() <= events);
-        assert_eq!(state.view.events, state.view.head().get());
-        drop(within(session.subscribe(foldlog::SubscribeFrom::Now)).await.unwrap());
-        within(store.list_sessions(None, 10)).await.unwrap();
-        assert!(within(store.verify()).await.unwrap().is_sound());
+        assert_eq!(state.view.counters.event, state.view.head().get());
+        drop(soon(session.subscribe(foldlog::SubscribeFrom::Now)).await.unwrap());
+        soon(store.list_sessions(None, 10)).await.unwrap();
+        assert!(soon(store.verify()).await.unwrap().is_sound());
         tell(format!("read {}", state.view.head()));
     }
-    within(session.close()).await.unwrap();
-    within(store.close()).await.unwrap();
+    soon(session.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// What the log's row says of the owner and the epoch of the only session; asked of a process that has no store open.
@@ -57,14 +57,14 @@ async fn a_second_process_is_refused_at_once_with_the_name_of_the_owner() {
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig::directory(directory.path());
     let before = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
-    let mut owner = Neighbour::start("own", "", directory.path());
+    let mut owner = Child::with_task("own", "", directory.path());
     owner.expect("appended 1");
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
     for round in 2..6 {
-        let refused = append(&session, ProbeBody::Added(100)).await;
-        assert_kind!(
+        let refused = append(&session, TallyBody::Added(100)).await;
+        assert_refused!(
             refused.as_ref(),
             ErrorKind::OwnedElsewhere { session, owner: named }
                 if session.as_str() == "s" && named.process == owner.id() && named.since >= before
@@ -72,33 +72,82 @@ async fn a_second_process_is_refused_at_once_with_the_name_of_the_owner() {
         );
         let text = refused.unwrap_err().to_string();
         assert!(text.contains(&format!("process {}", owner.id())) && text.contains(" since 2"), "{text}");
-        assert_kind!(within(session.take_turn()).await, ErrorKind::OwnedElsewhere { .. });
-        owner.command("again");
+        assert_refused!(soon(session.take_turn()).await, ErrorKind::OwnedElsewhere { .. });
+        owner.say("again");
         owner.expect(&format!("appended {round}"));
     }
     assert_eq!(store.stats().lock_waits, 0, "nobody waits for an owner");
-    assert!(owner.end().1.success());
+    assert!(owner.end().status.success());
     usable(&store, "s").await;
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 #[actix::test]
-async fn a_killed_owner_is_replaced_by_the_very_next_append() {
+async fn a_killed_owner_is_replaced_by_the_very_next_append_whatever_it_was_doing() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let store = open(&StoreConfig::directory(directory.path())).await;
-    for round in 0..5 {
-        let mut owner = Neighbour::start("own", "", directory.path());
-        owner.expect(&format!("appended {}", 2 * round + 1));
-        let session = within(store.open_session("s")).await.unwrap();
-        assert_kind!(append(&session, ProbeBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
+    let mut head = 0;
+    for round in 0..8 {
+        // Every second one is idle when it is killed, the others have appends in flight.
+        let is_idle = round % 2 == 0;
+        let task = if is_idle { "own" } else { "append-until-robbed" };
+        let mut owner = Child::with_task(task, "", directory.path());
+        let mut told = head;
+        let mut heard = |line: &str| {
+            told += 1;
+            assert_eq!(line, format!("appended {told}"), "in order, and after what was acknowledged before");
+        };
+        (0..if is_idle { 1 } else { 10 }).for_each(|_| heard(&owner.next().unwrap()));
+        // Read and refused here, as long as it lives.
+        let session = soon(store.open_session("s")).await.unwrap();
+        assert_refused!(
+            append(&session, TallyBody::Added(1)).await,
+            ErrorKind::OwnedElsewhere { owner: named, .. } if named.process == owner.id()
+        );
         owner.strike();
         // Its output ends when it has: from then on it is dead, and not a moment is given to anyone.
-        assert_eq!(owner.next(), None);
-        assert_eq!(ids(&append(&session, ProbeBody::Added(1)).await.unwrap()), [2 * round + 2]);
-        within(session.close()).await.unwrap();
+        while let Some(line) = owner.next() {
+            heard(&line);
+        }
+        head = append(&session, TallyBody::Added(1)).await.unwrap().head.get();
+        assert!(if is_idle { head == told + 1 } else { head > told }, "acknowledged up to {told}, appended as {head}");
+        assert_head(&session, head).await;
+        soon(session.close()).await.unwrap();
     }
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
+    // What the killed processes left is cleared.
+    let store = open(&StoreConfig::directory(directory.path())).await;
+    assert_eq!(std::fs::read_dir(directory.path().join("owners")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(directory.path().join("tmp")).unwrap().count(), 1);
+    usable(&store, "s").await;
+    soon(store.close()).await.unwrap();
+}
+
+#[actix::test]
+async fn temporaries_of_a_killed_process_are_cleared_at_open_and_those_of_a_living_one_are_not() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig::directory(directory.path());
+    let owner = Child::with_task("own", "", directory.path());
+    owner.expect("appended 1");
+    let tmp = directory.path().join("tmp");
+    let theirs = std::fs::read_dir(&tmp).unwrap().next().unwrap().unwrap().path();
+    let temporary = theirs.join("half-written");
+    std::fs::write(&temporary, "half of a secret").unwrap();
+    let foreign = tmp.join("not foldlog's");
+    std::fs::write(&foreign, "theirs").unwrap();
+
+    let store = open(&config).await;
+    usable(&store, "here").await;
+    soon(store.close()).await.unwrap();
+    assert!(temporary.exists(), "the temporary of a living process was removed");
+    owner.kill();
+    let store = open(&config).await;
+    assert!(!theirs.exists());
+    assert!(foreign.exists(), "a file of another form is not ours to remove");
+    usable(&store, "s").await;
+    soon(store.close()).await.unwrap();
 }
 
 /// The files of the database and of the owners, byte by byte: read by another process, since closing a handle here would
@@ -117,43 +166,43 @@ fn bytes_of(directory: &Path) -> Vec<u8> {
 async fn an_idle_session_stays_owned_and_nobody_writes_anything_for_that() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
-    let mut owner = Neighbour::start("own", "", directory.path());
+    let mut owner = Child::with_task("own", "", directory.path());
     owner.expect("appended 1");
     let store = open(&StoreConfig::directory(directory.path())).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     let before = bytes_of(directory.path());
     assert!(before.len() > 4096);
     // By the clock: a heartbeat or a renewal would announce itself by nothing but its bytes.
     let until = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < until {
         for _ in 0..10 {
-            assert_kind!(append(&session, ProbeBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
+            assert_refused!(append(&session, TallyBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
         }
         assert_eq!(look(&store, "s").await.1, EventId::new(1));
         assert_eq!(bytes_of(directory.path()), before);
         actix::clock::sleep(Duration::from_millis(50)).await;
     }
-    owner.command("again");
+    owner.say("again");
     owner.expect("appended 2");
     assert_ne!(bytes_of(directory.path()), before);
-    within(store.close()).await.unwrap();
-    assert!(owner.end().1.success());
+    soon(store.close()).await.unwrap();
+    assert!(owner.end().status.success());
 }
 
 #[actix::test]
 async fn readers_never_become_owners_and_keep_nobody_from_writing() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
-    let mut owner = Neighbour::start("own", "", directory.path());
+    let mut owner = Child::with_task("own", "", directory.path());
     owner.expect("appended 1");
-    let mut readers: Vec<_> = (0..3).map(|_| Neighbour::start("read", "", directory.path())).collect();
+    let mut readers: Vec<_> = (0..3).map(|_| Child::with_task("read", "", directory.path())).collect();
     let owned = owner_and_epoch(directory.path());
     assert!(owned.0.is_some());
     for head in 2..12 {
         for reader in &mut readers {
-            reader.command("read");
+            reader.say("read");
         }
-        owner.command("again");
+        owner.say("again");
         owner.expect(&format!("appended {head}"));
         for reader in &readers {
             let read = reader.next();
@@ -163,18 +212,18 @@ async fn readers_never_become_owners_and_keep_nobody_from_writing() {
         assert_eq!(owner_and_epoch(directory.path()), owned);
     }
     // Not even of a session whose owner is gone.
-    assert!(owner.end().1.success());
+    assert!(owner.end().status.success());
     for reader in &mut readers {
-        reader.command("read");
+        reader.say("read");
         reader.expect("read 11");
     }
     let (left, epoch) = owner_and_epoch(directory.path());
     assert_eq!(epoch, owned.1, "whoever owns a log raises its epoch");
     assert!(left.is_none() || left == owned.0, "{left:?}");
     for reader in readers {
-        assert!(reader.end().1.success());
+        assert!(reader.end().status.success());
     }
     let store = open(&StoreConfig::directory(directory.path())).await;
     usable(&store, "s").await;
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }

@@ -9,14 +9,11 @@ use foldlog::{ErrorKind, EventId, Item, OwnerInfo, Store, StoreConfig, Subscribe
 use futures::StreamExt;
 use futures::future::{Either, select};
 
-use crate::support::child::{Neighbour, hear, tell};
-use crate::support::random::Random;
-use crate::support::{
-    Place, Probe, ProbeBody, Switch, all_events, append, assert_kind, ids, look, on_both, open, usable, watchdog,
-    within,
-};
+use crate::common::child::{Child, Ended, hear, tell};
+use crate::common::tally::{Place, Switch, TallyCounters};
+use crate::common::*;
 
-on_both! {
+on_both_media! {
     whoever_takes_a_session_over_owns_it_with_all_that_was_written,
     the_robbed_store_writes_nothing_more_and_is_told_who_robbed_it,
     appends_in_flight_when_the_session_is_taken_are_committed_before_it_or_not_at_all,
@@ -31,24 +28,24 @@ on_both! {
 
 /// Two stores, and the session of the first as both have it.
 struct Pair {
-    stores: [Store<Probe>; 2],
-    owned: foldlog::Session<Probe>,
-    ours: foldlog::Session<Probe>,
+    stores: [Store<Tally>; 2],
+    owned: foldlog::Session<Tally>,
+    ours: foldlog::Session<Tally>,
 }
 
 impl Pair {
     async fn new(config: &StoreConfig) -> Self {
         let stores = [open(config).await, open(config).await];
-        let owned = within(stores[0].open_session("s")).await.unwrap();
-        append(&owned, ProbeBody::Added(1)).await.unwrap();
-        let ours = within(stores[1].open_session("s")).await.unwrap();
-        assert_kind!(append(&ours, ProbeBody::Added(0)).await, ErrorKind::OwnedElsewhere { .. });
+        let owned = soon(stores[0].open_session("s")).await.unwrap();
+        append(&owned, TallyBody::Added(1)).await.unwrap();
+        let ours = soon(stores[1].open_session("s")).await.unwrap();
+        assert_refused!(append(&ours, TallyBody::Added(0)).await, ErrorKind::OwnedElsewhere { .. });
         Self { stores, owned, ours }
     }
 
     async fn close(self) {
         for store in &self.stores {
-            within(store.close()).await.unwrap();
+            soon(store.close()).await.unwrap();
         }
     }
 }
@@ -62,29 +59,29 @@ fn owner_of<T: std::fmt::Debug>(answer: Result<T, foldlog::Error>) -> OwnerInfo 
 
 async fn whoever_takes_a_session_over_owns_it_with_all_that_was_written(config: StoreConfig) {
     let pair = Pair::new(&config).await;
-    append(&pair.owned, ProbeBody::Added(10)).await.unwrap();
+    append(&pair.owned, TallyBody::Added(10)).await.unwrap();
     assert_eq!(pair.ours.view().unwrap().sum, 1);
-    within(pair.ours.take_over()).await.unwrap();
+    soon(pair.ours.take_over()).await.unwrap();
     assert_eq!((pair.ours.view().unwrap().sum, pair.ours.view().unwrap().head()), (11, EventId::new(2)));
-    assert_eq!(within(pair.ours.counters()).await.unwrap(), (EventId::new(2), 2));
-    assert_eq!(ids(&append(&pair.ours, ProbeBody::Added(100)).await.unwrap()), [3]);
-    drop(within(pair.ours.take_turn()).await.unwrap());
+    assert_eq!(soon(pair.ours.counters()).await.unwrap(), (EventId::new(2), TallyCounters { event: 2, name: 0 }));
+    assert_eq!(ids_of(&append(&pair.ours, TallyBody::Added(100)).await.unwrap()), [3]);
+    drop(soon(pair.ours.take_turn()).await.unwrap());
     usable(&pair.stores[1], "s").await;
     pair.close().await;
 }
 
 async fn the_robbed_store_writes_nothing_more_and_is_told_who_robbed_it(config: StoreConfig) {
     let pair = Pair::new(&config).await;
-    let before = owner_of(append(&pair.ours, ProbeBody::Added(0)).await);
-    within(pair.ours.take_over()).await.unwrap();
+    let before = owner_of(append(&pair.ours, TallyBody::Added(0)).await);
+    soon(pair.ours.take_over()).await.unwrap();
     let taken = look(&pair.stores[1], "s").await;
     // Several at once: each is stamped as if the session were its own still.
-    let receipts: Vec<_> = (0..20).map(|_| pair.owned.append(ProbeBody::Added(100)).unwrap()).collect();
+    let receipts: Vec<_> = (0..20).map(|_| pair.owned.append(TallyBody::Added(100)).unwrap()).collect();
     let mut robbers = Vec::new();
     for receipt in receipts {
-        robbers.push(owner_of(within(receipt).await));
+        robbers.push(owner_of(soon(receipt).await));
     }
-    robbers.push(owner_of(append(&pair.owned, ProbeBody::Added(100)).await));
+    robbers.push(owner_of(append(&pair.owned, TallyBody::Added(100)).await));
     assert!(robbers.iter().all(|robber| *robber == robbers[0] && robber.id != before.id), "{before:?}: {robbers:?}");
     assert_eq!(robbers[0].process, std::process::id());
     assert_eq!(look(&pair.stores[0], "s").await, taken);
@@ -98,16 +95,20 @@ async fn appends_in_flight_when_the_session_is_taken_are_committed_before_it_or_
     let mut acknowledged = 1;
     for round in 0..20 {
         let (robbed, robber) = if round % 2 == 0 { (&pair.owned, &pair.ours) } else { (&pair.ours, &pair.owned) };
-        let receipts: Vec<_> = (0..50).map(|_| robbed.append(ProbeBody::Added(1)).unwrap()).collect();
-        within(robber.take_over()).await.unwrap();
+        let receipts: Vec<_> = (0..50).map(|_| robbed.append(TallyBody::Added(1)).unwrap()).collect();
+        soon(robber.take_over()).await.unwrap();
         let found = robber.view().unwrap().head();
         let mut written = acknowledged;
         let mut refused = 0;
         for receipt in receipts {
-            match within(receipt).await {
+            match soon(receipt).await {
                 Ok(appended) => {
                     written += 1;
-                    assert_eq!((ids(&appended), refused), (vec![written], 0), "in order, and none after a refused one");
+                    assert_eq!(
+                        (ids_of(&appended), refused),
+                        (vec![written], 0),
+                        "in order, and none after a refused one"
+                    );
                 }
                 Err(error) => {
                     assert!(matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }), "{error:?}");
@@ -117,10 +118,10 @@ async fn appends_in_flight_when_the_session_is_taken_are_committed_before_it_or_
         }
         assert_eq!(found, EventId::new(written), "round {round}: the robber found what was acknowledged, and no more");
         acknowledged = written + 1;
-        assert_eq!(ids(&append(robber, ProbeBody::Added(1)).await.unwrap()), [acknowledged]);
+        assert_eq!(ids_of(&append(robber, TallyBody::Added(1)).await.unwrap()), [acknowledged]);
         assert_eq!(robber.view().unwrap().sum, acknowledged);
     }
-    let events = all_events(&pair.owned).await;
+    let events = whole_log(&pair.owned).await;
     assert!(events.iter().zip(1..).all(|(event, id)| event.id().get() == id));
     assert_eq!(look(&pair.stores[0], "s").await.0.sum, acknowledged);
     pair.close().await;
@@ -128,18 +129,18 @@ async fn appends_in_flight_when_the_session_is_taken_are_committed_before_it_or_
 
 async fn the_robbed_store_reads_on_and_its_subscribers_go_on_from_where_they_were(config: StoreConfig) {
     let pair = Pair::new(&config).await;
-    let stream = within(pair.owned.subscribe(SubscribeFrom::Now)).await.unwrap();
-    append(&pair.owned, ProbeBody::Added(2)).await.unwrap();
-    within(pair.ours.take_over()).await.unwrap();
-    append(&pair.ours, ProbeBody::Added(3)).await.unwrap();
-    assert_kind!(append(&pair.owned, ProbeBody::Added(0)).await, ErrorKind::OwnedElsewhere { .. });
-    append(&pair.ours, ProbeBody::Added(4)).await.unwrap();
+    let stream = soon(pair.owned.subscribe(SubscribeFrom::Now)).await.unwrap();
+    append(&pair.owned, TallyBody::Added(2)).await.unwrap();
+    soon(pair.ours.take_over()).await.unwrap();
+    append(&pair.ours, TallyBody::Added(3)).await.unwrap();
+    assert_refused!(append(&pair.owned, TallyBody::Added(0)).await, ErrorKind::OwnedElsewhere { .. });
+    append(&pair.ours, TallyBody::Added(4)).await.unwrap();
 
-    assert_eq!(all_events(&pair.owned).await.len(), 4);
+    assert_eq!(whole_log(&pair.owned).await.len(), 4);
     assert_eq!(pair.owned.view().unwrap().sum, 3);
-    let again = within(pair.stores[0].open_session("s")).await.unwrap();
+    let again = soon(pair.stores[0].open_session("s")).await.unwrap();
     assert_eq!((again.view().unwrap().sum, *pair.owned.view().unwrap() == *pair.ours.view().unwrap()), (10, true));
-    let items: Vec<_> = within(stream.take(3).collect()).await;
+    let items: Vec<_> = soon(stream.take(3).collect()).await;
     let seen: Vec<_> =
         items.iter().map(|item| if let Item::Event(event) = item { event.id().get() } else { 0 }).collect();
     assert_eq!(seen, [2, 3, 4], "{items:?}");
@@ -148,14 +149,14 @@ async fn the_robbed_store_reads_on_and_its_subscribers_go_on_from_where_they_wer
 
 async fn a_turn_is_not_given_by_a_store_that_was_robbed_and_does_not_know_it_yet(config: StoreConfig) {
     let pair = Pair::new(&config).await;
-    drop(within(pair.owned.take_turn()).await.unwrap());
-    within(pair.ours.take_over()).await.unwrap();
-    let robber = owner_of(within(pair.owned.take_turn()).await);
+    drop(soon(pair.owned.take_turn()).await.unwrap());
+    soon(pair.ours.take_over()).await.unwrap();
+    let robber = owner_of(soon(pair.owned.take_turn()).await);
     assert_eq!(robber.process, std::process::id());
-    let turn = within(pair.ours.take_turn()).await.unwrap();
+    let turn = soon(pair.ours.take_turn()).await.unwrap();
     drop(turn);
-    within(pair.owned.take_over()).await.unwrap();
-    drop(within(pair.owned.take_turn()).await.unwrap());
+    soon(pair.owned.take_over()).await.unwrap();
+    drop(soon(pair.owned.take_turn()).await.unwrap());
     pair.close().await;
 }
 
@@ -165,14 +166,14 @@ async fn a_session_is_taken_over_and_back_without_a_gap(config: StoreConfig) {
         let (robber, robbed) = if round % 2 == 0 { (&pair.ours, &pair.owned) } else { (&pair.owned, &pair.ours) };
         // The message, and the handle.
         if round < 5 {
-            within(robber.address().unwrap().send(TakeOver)).await.unwrap().unwrap();
+            soon(robber.address().unwrap().send(TakeOver)).await.unwrap().unwrap();
         } else {
-            within(robber.take_over()).await.unwrap();
+            soon(robber.take_over()).await.unwrap();
         }
         assert_eq!(robber.view().unwrap().head(), EventId::new(round + 1), "its view is current");
-        assert_eq!(ids(&append(robber, ProbeBody::Added(1)).await.unwrap()), [round + 2]);
+        assert_eq!(ids_of(&append(robber, TallyBody::Added(1)).await.unwrap()), [round + 2]);
         if round % 3 == 0 {
-            assert_kind!(append(robbed, ProbeBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
+            assert_refused!(append(robbed, TallyBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
         }
     }
     assert_eq!(look(&pair.stores[0], "s").await.0.sum, 11);
@@ -181,42 +182,41 @@ async fn a_session_is_taken_over_and_back_without_a_gap(config: StoreConfig) {
 
 async fn a_take_over_of_what_is_owned_or_nobodys_or_closed_is_what_it_should_be(config: StoreConfig) {
     let pair = Pair::new(&config).await;
-    let stream = within(pair.owned.subscribe(SubscribeFrom::Now)).await.unwrap();
-    within(pair.owned.take_over()).await.unwrap();
-    assert_eq!(ids(&append(&pair.owned, ProbeBody::Added(1)).await.unwrap()), [2]);
-    assert!(matches!(within(stream.take(1).collect::<Vec<_>>()).await[0], Item::Event(_)));
-    within(pair.owned.close()).await.unwrap();
-    assert_kind!(within(pair.owned.take_over()).await, ErrorKind::SessionClosed { .. });
-    within(pair.ours.take_over()).await.unwrap();
-    assert_eq!(ids(&append(&pair.ours, ProbeBody::Added(1)).await.unwrap()), [3]);
+    let stream = soon(pair.owned.subscribe(SubscribeFrom::Now)).await.unwrap();
+    soon(pair.owned.take_over()).await.unwrap();
+    assert_eq!(ids_of(&append(&pair.owned, TallyBody::Added(1)).await.unwrap()), [2]);
+    assert!(matches!(soon(stream.take(1).collect::<Vec<_>>()).await[0], Item::Event(_)));
+    soon(pair.owned.close()).await.unwrap();
+    assert_refused!(soon(pair.owned.take_over()).await, ErrorKind::SessionClosed { .. });
+    soon(pair.ours.take_over()).await.unwrap();
+    assert_eq!(ids_of(&append(&pair.ours, TallyBody::Added(1)).await.unwrap()), [3]);
     let ours = pair.ours.clone();
     pair.close().await;
-    assert_kind!(within(ours.take_over()).await, ErrorKind::StoreClosed);
+    assert_refused!(soon(ours.take_over()).await, ErrorKind::StoreClosed);
 }
 
 async fn a_session_that_this_build_cannot_write_stays_with_its_owner(config: StoreConfig) {
     let pair = Pair::new(&config).await;
-    let switch = Switch::on();
-    switch.off();
+    let switch = Switch::off();
     append(&pair.owned, switch.trap(Place::Apply)).await.unwrap();
     switch.turn_on();
-    assert_kind!(within(pair.ours.take_over()).await, ErrorKind::Unfoldable { event, .. } if *event == EventId::new(2));
-    append(&pair.owned, ProbeBody::Added(1)).await.unwrap();
-    switch.off();
+    assert_refused!(soon(pair.ours.take_over()).await, ErrorKind::Unfoldable { event, .. } if *event == EventId::new(2));
+    append(&pair.owned, TallyBody::Added(1)).await.unwrap();
+    switch.turn_off();
     pair.close().await;
 }
 
 async fn the_robbed_store_goes_on_when_the_robber_is_gone(config: StoreConfig) {
     let pair = Pair::new(&config).await;
-    within(pair.ours.take_over()).await.unwrap();
-    append(&pair.ours, ProbeBody::Added(1)).await.unwrap();
-    within(pair.stores[1].close()).await.unwrap();
+    soon(pair.ours.take_over()).await.unwrap();
+    append(&pair.ours, TallyBody::Added(1)).await.unwrap();
+    soon(pair.stores[1].close()).await.unwrap();
     // Stamped after the first event, which is not the last any more: nobody is left to name.
-    assert_kind!(
-        append(&pair.owned, ProbeBody::Added(100)).await,
+    assert_refused!(
+        append(&pair.owned, TallyBody::Added(100)).await,
         ErrorKind::NotWritten { reason, .. } if reason.contains("append again")
     );
-    assert_eq!(ids(&append(&pair.owned, ProbeBody::Added(1)).await.unwrap()), [3]);
+    assert_eq!(ids_of(&append(&pair.owned, TallyBody::Added(1)).await.unwrap()), [3]);
     assert_eq!(pair.owned.view().unwrap().sum, 3);
     pair.close().await;
 }
@@ -224,10 +224,10 @@ async fn the_robbed_store_goes_on_when_the_robber_is_gone(config: StoreConfig) {
 async fn a_take_over_is_of_one_session_and_leaves_the_others_with_their_owner(config: StoreConfig) {
     let pair = Pair::new(&config).await;
     usable(&pair.stores[0], "other").await;
-    within(pair.ours.take_over()).await.unwrap();
+    soon(pair.ours.take_over()).await.unwrap();
     usable(&pair.stores[0], "other").await;
-    let other = within(pair.stores[1].open_session("other")).await.unwrap();
-    assert_kind!(append(&other, ProbeBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
+    let other = soon(pair.stores[1].open_session("other")).await.unwrap();
+    assert_refused!(append(&other, TallyBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
     pair.close().await;
 }
 
@@ -236,14 +236,14 @@ async fn a_take_over_is_of_one_session_and_leaves_the_others_with_their_owner(co
 /// Appends one at each command, and tells the answer.
 pub(crate) async fn append_on_command(directory: &Path) {
     let store = open(&StoreConfig::directory(directory)).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     while let Some(word) = hear() {
         match word.as_str() {
             // Both stamped before either is answered.
             "append-two" => {
-                let receipts = [(); 2].map(|()| session.append(ProbeBody::Added(1000)).unwrap());
+                let receipts = [(); 2].map(|()| session.append(TallyBody::Added(1000)).unwrap());
                 for receipt in receipts {
-                    match within(receipt).await.map_err(|error| error.kind().clone()) {
+                    match soon(receipt).await.map_err(|error| error.kind().clone()) {
                         Ok(appended) => tell(format!("appended {}", appended.head)),
                         Err(ErrorKind::OwnedElsewhere { owner, .. }) => tell(format!("robbed by {}", owner.process)),
                         Err(other) => tell(format!("{other:?}")),
@@ -251,89 +251,89 @@ pub(crate) async fn append_on_command(directory: &Path) {
                 }
             }
             "read" => {
-                within(session.recovery()).await.unwrap();
+                soon(session.recovery()).await.unwrap();
                 tell(format!("head {} sum {}", session.view().unwrap().head(), session.view().unwrap().sum));
             }
             "take-over" => {
-                within(session.take_over()).await.unwrap();
+                soon(session.take_over()).await.unwrap();
                 tell("taken over");
             }
             other => panic!("no command {other}"),
         }
     }
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 #[actix::test]
 async fn a_session_of_a_stopped_process_is_taken_over_at_once_and_the_process_reads_on_when_it_wakes() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
-    let mut hung = Neighbour::start("append-on-command", "", directory.path());
-    hung.command("append-two");
+    let mut hung = Child::with_task("append-on-command", "", directory.path());
+    hung.say("append-two");
     hung.expect("appended 1");
     hung.expect("appended 2");
     let store = open(&StoreConfig::directory(directory.path())).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
 
     hung.signal("-STOP");
-    assert_kind!(
-        append(&session, ProbeBody::Added(1)).await,
+    assert_refused!(
+        append(&session, TallyBody::Added(1)).await,
         ErrorKind::OwnedElsewhere { owner, .. } if owner.process == hung.id()
     );
-    within(session.take_over()).await.unwrap();
+    soon(session.take_over()).await.unwrap();
     assert_eq!(session.view().unwrap().sum, 2000);
-    assert_eq!(ids(&append(&session, ProbeBody::Added(1)).await.unwrap()), [3]);
+    assert_eq!(ids_of(&append(&session, TallyBody::Added(1)).await.unwrap()), [3]);
     // It is to go on with this as soon as it wakes.
-    hung.command("append-two");
+    hung.say("append-two");
     hung.signal("-CONT");
     let told = format!("robbed by {}", std::process::id());
     hung.expect(&told);
     hung.expect(&told);
-    hung.command("read");
+    hung.say("read");
     hung.expect("head 3 sum 2001");
     assert_eq!(look(&store, "s").await.0.sum, 2001, "nothing of the robbed process is there");
-    append(&session, ProbeBody::Added(1)).await.unwrap();
-    hung.command("read");
+    append(&session, TallyBody::Added(1)).await.unwrap();
+    hung.say("read");
     hung.expect("head 4 sum 2002");
 
-    hung.command("take-over");
+    hung.say("take-over");
     hung.expect("taken over");
-    hung.command("append-two");
+    hung.say("append-two");
     hung.expect("appended 5");
     hung.expect("appended 6");
-    assert_kind!(
-        append(&session, ProbeBody::Added(1)).await,
+    assert_refused!(
+        append(&session, TallyBody::Added(1)).await,
         ErrorKind::OwnedElsewhere { owner, .. } if owner.process == hung.id()
     );
-    assert!(hung.end().1.success());
+    assert!(hung.end().status.success());
     usable(&store, "s").await;
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// Appends, always several at once, until it is robbed.
 pub(crate) async fn append_until_robbed(directory: &Path) {
     let store = open(&StoreConfig::directory(directory)).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     let mut receipts = VecDeque::new();
     loop {
         while receipts.len() < 8 {
-            receipts.push_back(session.append(ProbeBody::Added(1000)).unwrap());
+            receipts.push_back(session.append(TallyBody::Added(1000)).unwrap());
         }
-        match within(receipts.pop_front().unwrap()).await.map_err(|error| error.kind().clone()) {
+        match soon(receipts.pop_front().unwrap()).await.map_err(|error| error.kind().clone()) {
             Ok(appended) => tell(format!("appended {}", appended.head)),
             Err(ErrorKind::OwnedElsewhere { owner, .. }) => break tell(format!("robbed by {}", owner.process)),
             Err(other) => panic!("{other:?}"),
         }
     }
     for receipt in receipts {
-        assert_kind!(within(receipt).await, ErrorKind::OwnedElsewhere { .. });
+        assert_refused!(soon(receipt).await, ErrorKind::OwnedElsewhere { .. });
     }
     hear();
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 /// Until the store waits for a lock, which nothing announces.
-async fn locked_out(store: &Store<Probe>) {
+async fn locked_out(store: &Store<Tally>) {
     while store.stats().lock_waiting.is_none() {
         actix::clock::sleep(Duration::from_millis(5)).await;
     }
@@ -342,40 +342,40 @@ async fn locked_out(store: &Store<Probe>) {
 #[actix::test]
 async fn whatever_a_process_was_doing_when_it_was_stopped_it_writes_nothing_after_a_take_over() {
     let _watchdog = watchdog();
-    let mut random = Random::seeded();
+    let mut dice = seeded_dice();
     let directory = tempfile::tempdir().unwrap();
     let store = open(&StoreConfig::directory(directory.path())).await;
     let (mut held, mut killed) = (0, 0);
     for round in 0..12 {
-        let mut hung = Neighbour::start("append-until-robbed", "", directory.path());
-        for _ in 0..10 + random.below(20) {
+        let mut hung = Child::with_task("append-until-robbed", "", directory.path());
+        for _ in 0..10 + dice.below(20) {
             assert!(hung.next().unwrap().starts_with("appended "));
         }
         // The moment is random: there is nothing to wait for.
-        std::thread::sleep(Duration::from_micros(random.below(3000)));
+        std::thread::sleep(Duration::from_micros(dice.below(3000)));
         hung.signal("-STOP");
-        let session = within(store.open_session("s")).await.unwrap();
+        let session = soon(store.open_session("s")).await.unwrap();
         let locked_out = std::pin::pin!(locked_out(&store));
-        match within(select(std::pin::pin!(session.take_over()), locked_out)).await {
+        match soon(select(std::pin::pin!(session.take_over()), locked_out)).await {
             Either::Left((taken, _)) => taken.unwrap(),
             Either::Right(((), taken)) => {
                 // Stopped inside a commit, it holds the lock that everyone needs: then it has to go on, or be killed.
                 held += 1;
-                if random.one_in(3) {
+                if dice.one_in(3) {
                     killed += 1;
                     hung.strike();
                 } else {
                     hung.signal("-CONT");
                 }
-                within(taken).await.unwrap();
+                soon(taken).await.unwrap();
             }
         }
-        let ours = append(&session, ProbeBody::Noted(format!("taken over in round {round}"))).await.unwrap().head;
+        let ours = append(&session, TallyBody::Noted(format!("taken over in round {round}"))).await.unwrap().head;
         let was_killed = !hung.is_alive();
         if !was_killed {
             hung.signal("-CONT");
         }
-        let (lines, status) = hung.end();
+        let Ended { lines, status, .. } = hung.end();
         let (told, robbed): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.starts_with("appended "));
         let told: Vec<u64> = told.iter().map(|line| line.strip_prefix("appended ").unwrap().parse().unwrap()).collect();
         let by_us = format!("robbed by {}", std::process::id());
@@ -385,12 +385,12 @@ async fn whatever_a_process_was_doing_when_it_was_stopped_it_writes_nothing_afte
             assert!(robbed == [&by_us] && status.success(), "{robbed:?}");
         }
         assert!(told.iter().all(|id| *id < ours.get()), "acknowledged after the take-over at {ours}: {told:?}");
-        let events = all_events(&session).await;
+        let events = whole_log(&session).await;
         assert_eq!(events.last().unwrap().id(), ours, "nothing came after it");
         assert!(events.iter().zip(1..).all(|(event, id)| event.id().get() == id));
         assert_eq!(look(&store, "s").await.0, *session.view().unwrap());
-        within(session.close()).await.unwrap();
+        soon(session.close()).await.unwrap();
     }
     println!("{held} of 12 were stopped inside a commit, {killed} of them killed for it");
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }

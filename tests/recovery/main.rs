@@ -3,39 +3,40 @@
 //! stores that are closed in the middle; afterwards the log is read again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod answers;
+mod bad_input;
 mod closing;
-mod foreign_lock;
 mod panics;
+mod replaced_files;
 mod restarts;
-mod subscribers;
+mod safety;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::common::*;
 use foldlog::{Error, Event, Item, Receipt, StoreConfig};
 use futures::StreamExt;
-use support::{Probe, ProbeBody, all_events, is_definite, open, within};
 
 /// The numbers that the log of session `s` holds, by a new store; ids and chain are checked on the way.
 async fn numbers_in_log(config: &StoreConfig) -> BTreeSet<u64> {
     let store = open(config).await;
-    let session = within(store.open_session("s")).await.unwrap();
-    let events = all_events(&session).await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    let events = whole_log(&session).await;
     let numbers = numbers(&events);
     assert_eq!(session.view().unwrap().head().get(), events.len() as u64);
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
     numbers
 }
 
-fn numbers(events: &[Arc<Event<Probe>>]) -> BTreeSet<u64> {
+fn numbers(events: &[Arc<Event<Tally>>]) -> BTreeSet<u64> {
     let mut numbers = BTreeSet::new();
     for (event, id) in events.iter().zip(1..) {
         assert_eq!(event.id().get(), id, "ids are dense");
-        if let ProbeBody::Added(n) = event.body() {
+        if let TallyBody::Added(n) = event.body() {
             assert!(numbers.insert(*n), "{n} was written twice");
         }
     }
@@ -43,12 +44,12 @@ fn numbers(events: &[Arc<Event<Probe>>]) -> BTreeSet<u64> {
 }
 
 /// Each number with what its append was answered.
-type Answers = Vec<(u64, Result<foldlog::Appended<Probe>, Error>)>;
+type Answers = Vec<(u64, Result<foldlog::Appended<Tally>, Error>)>;
 
-async fn answers(receipts: impl IntoIterator<Item = (u64, Receipt<Probe>)>) -> Answers {
+async fn answers(receipts: impl IntoIterator<Item = (u64, Receipt<Tally>)>) -> Answers {
     let mut answers = Vec::new();
     for (n, receipt) in receipts {
-        answers.push((n, within(receipt).await));
+        answers.push((n, soon(receipt).await));
     }
     answers
 }
@@ -66,10 +67,10 @@ fn assert_answers_agree(answers: &Answers, log: &BTreeSet<u64>) {
     }
 }
 
-async fn live_ids(stream: foldlog::EventStream<Probe>, count: usize) -> Vec<u64> {
+async fn live_ids(stream: foldlog::EventStream<Tally>, count: usize) -> Vec<u64> {
     let events = stream.filter_map(async |item| match item {
         Item::Event(event) => Some(event.id().get()),
         _ => None,
     });
-    within(events.take(count).collect()).await
+    soon(events.take(count).collect()).await
 }

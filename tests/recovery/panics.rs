@@ -3,12 +3,11 @@
 use foldlog::{Append, Condition, ErrorKind, EventId, Restart, Session, StoreConfig, SubscribeFrom, TakeTurn};
 use futures::StreamExt;
 
-use crate::support::{
-    Place, Probe, ProbeBody, Switch, all_events, append, assert_kind, ids, look, on_both, open, usable, within,
-};
+use crate::common::tally::{Place, Switch};
+use crate::common::*;
 use crate::{answers, assert_answers_agree, live_ids, numbers};
 
-on_both! {
+on_both_media! {
     a_panic_in_apply_makes_the_session_unfoldable_until_a_build_folds_it,
     a_panic_in_apply_at_recovery_loses_nothing_and_loops_nowhere,
     a_panic_in_decode_names_the_event_and_ends_with_the_next_build,
@@ -23,122 +22,121 @@ on_both! {
 
 async fn a_panic_in_apply_makes_the_session_unfoldable_until_a_build_folds_it(config: StoreConfig) {
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
-    let stream = within(session.subscribe(SubscribeFrom::Now)).await.unwrap();
-    append(&session, ProbeBody::Added(1)).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
+    let stream = soon(session.subscribe(SubscribeFrom::Now)).await.unwrap();
+    append(&session, TallyBody::Added(1)).await.unwrap();
 
     let switch = Switch::on();
-    let batch = vec![ProbeBody::Added(10), switch.trap(Place::Apply), ProbeBody::Added(100)];
+    let batch = vec![TallyBody::Added(10), switch.trap(Place::Apply), TallyBody::Added(100)];
     let poisoned = session.append_batch(batch).unwrap();
-    let behind = session.append(ProbeBody::Added(1000)).unwrap();
-    assert_eq!(ids(&within(poisoned).await.unwrap()), [2, 3, 4]);
-    assert_eq!(ids(&within(behind).await.unwrap()), [5], "stamped before the panic: committed, and said so");
+    let behind = session.append(TallyBody::Added(1000)).unwrap();
+    assert_eq!(ids_of(&soon(poisoned).await.unwrap()), [2, 3, 4]);
+    assert_eq!(ids_of(&soon(behind).await.unwrap()), [5], "stamped before the panic: committed, and said so");
 
     let event = EventId::new(3);
-    let unfoldable = |session: &Session<Probe>| {
+    let unfoldable = |session: &Session<Tally>| {
         assert_eq!(session.condition(), Condition::Unfoldable { event });
         let view = session.view().unwrap();
-        assert_eq!((view.head(), view.sum, view.events), (EventId::new(2), 11, 2));
+        assert_eq!((view.head(), view.sum, view.counters.event), (EventId::new(2), 11, 2));
     };
     unfoldable(&session);
     for _ in 0..2 {
-        assert_kind!(
-            append(&session, ProbeBody::Added(1)).await,
+        assert_refused!(
+            append(&session, TallyBody::Added(1)).await,
             ErrorKind::Unfoldable { session, event: named } if session.as_str() == "s" && *named == event
         );
     }
     // Reads and subscriptions go on.
-    assert_eq!(all_events(&session).await.len(), 5);
+    assert_eq!(whole_log(&session).await.len(), 5);
     assert_eq!(live_ids(stream, 5).await, [1, 2, 3, 4, 5]);
-    let late = within(session.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
+    let late = soon(session.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
     assert_eq!(live_ids(late, 5).await, [1, 2, 3, 4, 5]);
     usable(&store, "other").await;
 
     // A restart and a new store find the same.
-    within(session.address().unwrap().send(Restart)).await.unwrap();
-    let report = within(session.recovery()).await.unwrap();
+    soon(session.address().unwrap().send(Restart)).await.unwrap();
+    let report = soon(session.recovery()).await.unwrap();
     assert_eq!((report.condition, report.events), (Condition::Unfoldable { event }, 5));
     unfoldable(&session);
     let (stored, head) = look(&store, "s").await;
     assert_eq!((stored, head), ((*session.view().unwrap()).clone(), EventId::new(5)));
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 
     let store = open(&config).await;
-    unfoldable(&within(store.open_session("s")).await.unwrap());
-    assert_kind!(
-        append(&within(store.open_session("s")).await.unwrap(), ProbeBody::Added(1)).await,
+    unfoldable(&soon(store.open_session("s")).await.unwrap());
+    assert_refused!(
+        append(&soon(store.open_session("s")).await.unwrap(), TallyBody::Added(1)).await,
         ErrorKind::Unfoldable { .. }
     );
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 
-    switch.off();
+    switch.turn_off();
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     assert_eq!(
-        (session.condition(), session.view().unwrap().sum, session.view().unwrap().events),
+        (session.condition(), session.view().unwrap().sum, session.view().unwrap().counters.event),
         (Condition::Ready, 1111, 5)
     );
-    assert_eq!(ids(&append(&session, ProbeBody::Added(1)).await.unwrap()), [6]);
-    within(store.close()).await.unwrap();
+    assert_eq!(ids_of(&append(&session, TallyBody::Added(1)).await.unwrap()), [6]);
+    soon(store.close()).await.unwrap();
 }
 
 async fn a_panic_in_apply_at_recovery_loses_nothing_and_loops_nowhere(config: StoreConfig) {
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
-    let switch = Switch::on();
-    switch.off();
-    append(&session, ProbeBody::Added(1)).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
+    let switch = Switch::off();
+    append(&session, TallyBody::Added(1)).await.unwrap();
     append(&session, switch.trap(Place::Apply)).await.unwrap();
-    append(&session, ProbeBody::Added(10)).await.unwrap();
+    append(&session, TallyBody::Added(10)).await.unwrap();
     assert_eq!(session.view().unwrap().sum, 11);
     // A live session that was folded stays so until it has to be folded again.
     switch.turn_on();
-    within(session.address().unwrap().send(Restart)).await.unwrap();
-    let in_flight = session.append(ProbeBody::Added(100)).unwrap();
-    assert_kind!(within(in_flight).await, ErrorKind::Unfoldable { .. });
+    soon(session.address().unwrap().send(Restart)).await.unwrap();
+    let in_flight = session.append(TallyBody::Added(100)).unwrap();
+    assert_refused!(soon(in_flight).await, ErrorKind::Unfoldable { .. });
     let view = session.view().unwrap();
-    assert_eq!((view.head(), view.sum, view.events), (EventId::new(1), 1, 1));
+    assert_eq!((view.head(), view.sum, view.counters.event), (EventId::new(1), 1, 1));
     assert_eq!(look(&store, "s").await.1, EventId::new(3));
     usable(&store, "other").await;
-    switch.off();
-    within(session.address().unwrap().send(Restart)).await.unwrap();
-    within(session.recovery()).await.unwrap();
+    switch.turn_off();
+    soon(session.address().unwrap().send(Restart)).await.unwrap();
+    soon(session.recovery()).await.unwrap();
     assert_eq!((session.condition(), session.view().unwrap().sum), (Condition::Ready, 11));
-    assert_eq!(ids(&append(&session, ProbeBody::Added(100)).await.unwrap()), [4]);
-    within(store.close()).await.unwrap();
+    assert_eq!(ids_of(&append(&session, TallyBody::Added(100)).await.unwrap()), [4]);
+    soon(store.close()).await.unwrap();
 }
 
 async fn a_panic_in_decode_names_the_event_and_ends_with_the_next_build(config: StoreConfig) {
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     let switch = Switch::on();
-    append(&session, ProbeBody::Added(1)).await.unwrap();
+    append(&session, TallyBody::Added(1)).await.unwrap();
     append(&session, switch.trap(Place::Decode)).await.unwrap();
-    append(&session, ProbeBody::Added(10)).await.unwrap();
+    append(&session, TallyBody::Added(10)).await.unwrap();
 
-    let page = within(session.events_after(EventId::ZERO, 10)).await.unwrap();
+    let page = soon(session.events_after(EventId::ZERO, 10)).await.unwrap();
     assert_eq!(page.events.len(), 1);
     let is_second = |event: &EventId| *event == EventId::new(2);
-    assert_kind!(
-        within(session.events_after(EventId::new(1), 10)).await,
+    assert_refused!(
+        soon(session.events_after(EventId::new(1), 10)).await,
         ErrorKind::CorruptEvent { event, .. } if is_second(event)
     );
     // A subscriber that must read it is told by its end.
-    let stream = within(session.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
-    assert_eq!(within(stream.collect::<Vec<_>>()).await.len(), 1);
+    let stream = soon(session.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
+    assert_eq!(soon(stream.collect::<Vec<_>>()).await.len(), 1);
 
-    within(session.address().unwrap().send(Restart)).await.unwrap();
-    assert_kind!(within(session.recovery()).await, ErrorKind::CorruptEvent { event, .. } if is_second(event));
-    let refused = append(&session, ProbeBody::Added(100)).await;
+    soon(session.address().unwrap().send(Restart)).await.unwrap();
+    assert_refused!(soon(session.recovery()).await, ErrorKind::CorruptEvent { event, .. } if is_second(event));
+    let refused = append(&session, TallyBody::Added(100)).await;
     assert!(refused.is_err());
     assert_eq!(session.view().unwrap().sum, 11, "the last view stays");
     usable(&store, "other").await;
 
-    switch.off();
-    within(session.recovery()).await.unwrap();
-    assert_eq!(ids(&append(&session, ProbeBody::Added(100)).await.unwrap()), [4]);
+    switch.turn_off();
+    soon(session.recovery()).await.unwrap();
+    assert_eq!(ids_of(&append(&session, TallyBody::Added(100)).await.unwrap()), [4]);
     assert_eq!(session.view().unwrap().sum, 111);
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 async fn a_panic_in_stamp_answers_everyone(config: StoreConfig) {
@@ -155,25 +153,25 @@ async fn a_panic_in_blob_refs_answers_everyone(config: StoreConfig) {
 
 async fn a_panic_while_stamping(config: StoreConfig, place: Place) {
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
-    let other = within(store.open_session("other")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
+    let other = soon(store.open_session("other")).await.unwrap();
     let switch = Switch::on();
     let mut receipts = Vec::new();
     for n in 0..30 {
         if n % 10 == 5 {
-            let batch = vec![ProbeBody::Added(1000 + n), switch.trap(place), ProbeBody::Added(2000 + n)];
+            let batch = vec![TallyBody::Added(1000 + n), switch.trap(place), TallyBody::Added(2000 + n)];
             // What is called on the caller's thread is refused there.
             match session.append_batch(batch) {
                 Ok(receipt) => receipts.push((1000 + n, receipt)),
                 Err(error) => assert!(matches!(error.kind(), ErrorKind::BodyRefused { .. }), "{error:?}"),
             }
         } else {
-            receipts.push((n, session.append(ProbeBody::Added(n)).unwrap()));
+            receipts.push((n, session.append(TallyBody::Added(n)).unwrap()));
         }
     }
-    let elsewhere = other.append(ProbeBody::Added(1)).unwrap();
+    let elsewhere = other.append(TallyBody::Added(1)).unwrap();
     let answers = answers(receipts).await;
-    within(elsewhere).await.unwrap();
+    soon(elsewhere).await.unwrap();
     for (n, answer) in &answers {
         match answer {
             Ok(_) => assert!(*n < 1000, "{n} was to panic"),
@@ -183,36 +181,36 @@ async fn a_panic_while_stamping(config: StoreConfig, place: Place) {
             assert!(matches!(error.kind(), ErrorKind::BodyRefused { .. }), "{error:?}");
         }
     }
-    assert_answers_agree(&answers, &numbers(&all_events(&session).await));
+    assert_answers_agree(&answers, &numbers(&whole_log(&session).await));
 
     // Once more, with nothing else in flight.
     let before = look(&store, "s").await;
-    assert_kind!(append(&session, switch.trap(place)).await, ErrorKind::BodyRefused { .. });
+    assert_refused!(append(&session, switch.trap(place)).await, ErrorKind::BodyRefused { .. });
     assert_eq!(look(&store, "s").await, before);
     usable(&store, "s").await;
     usable(&store, "other").await;
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 async fn a_panic_in_check_on_the_actor_answers_everyone(config: StoreConfig) {
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     let switch = Switch::on();
-    assert_kind!(session.append(switch.trap(Place::Check)), ErrorKind::BodyRefused { .. });
-    append(&session, ProbeBody::Added(1)).await.unwrap();
+    assert_refused!(session.append(switch.trap(Place::Check)), ErrorKind::BodyRefused { .. });
+    append(&session, TallyBody::Added(1)).await.unwrap();
 
     let address = session.address().unwrap();
-    let receipts: Vec<_> = (10..20).map(|n| (n, session.append(ProbeBody::Added(n)).unwrap())).collect();
-    let sent = within(address.send(Append::new(switch.trap(Place::Check)))).await.unwrap();
-    assert_kind!(sent, ErrorKind::BodyRefused { .. });
-    let more: Vec<_> = (20..30).map(|n| (n, session.append(ProbeBody::Added(n)).unwrap())).collect();
+    let receipts: Vec<_> = (10..20).map(|n| (n, session.append(TallyBody::Added(n)).unwrap())).collect();
+    let sent = soon(address.send(Append::new(switch.trap(Place::Check)))).await.unwrap();
+    assert_refused!(sent, ErrorKind::BodyRefused { .. });
+    let more: Vec<_> = (20..30).map(|n| (n, session.append(TallyBody::Added(n)).unwrap())).collect();
     let answers = answers(receipts.into_iter().chain(more)).await;
     assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
-    assert_answers_agree(&answers, &numbers(&all_events(&session).await));
+    assert_answers_agree(&answers, &numbers(&whole_log(&session).await));
     assert!(address.connected(), "the address that a host keeps stays valid");
     usable(&store, "s").await;
     usable(&store, "other").await;
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 async fn a_panic_in_counters_is_answered_and_does_not_loop(config: StoreConfig) {
@@ -226,47 +224,47 @@ async fn a_panic_in_unfinished_is_answered_and_does_not_loop(config: StoreConfig
 /// A function of the view that panics when the log is folded again: the session cannot go on, and says so.
 async fn a_panic_over_the_view(config: StoreConfig, place: Place) {
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     let switch = Switch::on();
-    append(&session, ProbeBody::Added(1)).await.unwrap();
+    append(&session, TallyBody::Added(1)).await.unwrap();
     append(&session, switch.trap(place)).await.unwrap();
-    within(session.address().unwrap().send(Restart)).await.unwrap();
-    let in_flight = session.append(ProbeBody::Added(10)).unwrap();
+    soon(session.address().unwrap().send(Restart)).await.unwrap();
+    let in_flight = session.append(TallyBody::Added(10)).unwrap();
     let condition = Condition::Unfoldable { event: EventId::new(2) };
-    assert_kind!(within(in_flight).await, ErrorKind::Unfoldable { event, .. } if *event == EventId::new(2));
-    assert_eq!(within(session.recovery()).await.unwrap().condition, condition);
+    assert_refused!(soon(in_flight).await, ErrorKind::Unfoldable { event, .. } if *event == EventId::new(2));
+    assert_eq!(soon(session.recovery()).await.unwrap().condition, condition);
     assert_eq!((session.condition(), session.view().unwrap().sum), (condition.clone(), 1));
-    assert_eq!(all_events(&session).await.len(), 2);
+    assert_eq!(whole_log(&session).await.len(), 2);
     usable(&store, "other").await;
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 
     let store = open(&config).await;
-    assert_eq!(within(store.open_session("s")).await.unwrap().condition(), condition);
-    assert_eq!(within(store.read_state("s")).await.unwrap().report.condition, condition);
+    assert_eq!(soon(store.open_session("s")).await.unwrap().condition(), condition);
+    assert_eq!(soon(store.read_state("s")).await.unwrap().report.condition, condition);
     usable(&store, "other").await;
-    switch.off();
-    within(store.close()).await.unwrap();
+    switch.turn_off();
+    soon(store.close()).await.unwrap();
 
     let store = open(&config).await;
     assert_eq!(look(&store, "s").await.1, EventId::new(2));
     usable(&store, "s").await;
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }
 
 async fn a_panic_in_turns_harms_no_append(config: StoreConfig) {
     let store = open(&config).await;
-    let session = within(store.open_session("s")).await.unwrap();
+    let session = soon(store.open_session("s")).await.unwrap();
     let switch = Switch::on();
     append(&session, switch.trap(Place::Turns)).await.unwrap();
-    assert_kind!(session.take_turn().await, ErrorKind::Unavailable { .. });
+    assert_refused!(session.take_turn().await, ErrorKind::Unavailable { .. });
     let address = session.address().unwrap();
-    let receipts: Vec<_> = (10..20).map(|n| (n, session.append(ProbeBody::Added(n)).unwrap())).collect();
-    assert_kind!(within(address.send(TakeTurn::default())).await.unwrap(), ErrorKind::Unavailable { .. });
+    let receipts: Vec<_> = (10..20).map(|n| (n, session.append(TallyBody::Added(n)).unwrap())).collect();
+    assert_refused!(soon(address.send(TakeTurn::default())).await.unwrap(), ErrorKind::Unavailable { .. });
     let answers = answers(receipts).await;
     assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
-    assert_answers_agree(&answers, &numbers(&all_events(&session).await));
+    assert_answers_agree(&answers, &numbers(&whole_log(&session).await));
     usable(&store, "s").await;
-    switch.off();
+    switch.turn_off();
     drop(session.take_turn().await.unwrap());
-    within(store.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
 }

@@ -47,7 +47,7 @@ impl World {
                     None => self.marked(),
                 },
                 5 => TallyBody::Attached(self.dangling()),
-                6 => TallyBody::Added(0),
+                6 => TallyBody::Refused,
                 _ => self.marked(),
             };
             bodies.push(body);
@@ -95,7 +95,7 @@ impl World {
         }
         let receipt = session.append_with(append);
         let short: Vec<_> = handed.iter().map(short).collect();
-        let is_refused = handed.contains(&TallyBody::Added(0));
+        let is_refused = handed.contains(&TallyBody::Refused);
         let receipt = match receipt {
             Ok(receipt) => receipt,
             Err(error) => {

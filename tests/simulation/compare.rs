@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldlog::{ErrorKind, Event, EventId, Session, View};
 
-use crate::common::{Tally, TallyBody, soon};
+use crate::common::{Tally, TallyBody, of_model, soon};
 use crate::truth::{Owner, Truth, folded, mark, position, stamped};
 use crate::world::{At, World};
 
@@ -107,7 +107,7 @@ impl World {
             let after = log.last().map_or(EventId::ZERO, |event| event.id());
             match soon(session.events_after(after, usize::MAX)).await {
                 Ok(page) => {
-                    log.extend(page.events);
+                    log.extend(of_model(page.events));
                     if !page.more {
                         break;
                     }

@@ -29,7 +29,7 @@ impl Follower {
                 let id = position(event.id());
                 assert_eq!(self.position.map_or(id, |position| position + 1), id, "an event too few or too many");
                 self.position = Some(id);
-                self.got.push((id, event.body().clone()));
+                self.got.push((id, event.body().expect("no own events here").clone()));
                 self.is_tried &= self.settled.is_none_or(|settled| id <= settled);
             }
             Item::Gap(gap) => {
@@ -48,7 +48,7 @@ impl Follower {
                 let is_early = self.position.is_some_and(|position| position < after as usize);
                 assert!(!is_early || !truth.is_sure || mark <= truth.sure_from, "a transient too early");
             }
-            Item::Ended => panic!("a stream ends instead"),
+            other => panic!("a stream gives no {other:?}"),
         }
     }
 }
