@@ -145,11 +145,25 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest::from_bytes(*blake3::hash(bytes).as_bytes())
 }
 
+/// The same for bytes that come in parts.
+#[derive(Default)]
+pub(crate) struct Digester(blake3::Hasher);
+
+impl Digester {
+    pub(crate) fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    pub(crate) fn finish(&self) -> Digest {
+        Digest::from_bytes(*self.0.finalize().as_bytes())
+    }
+}
+
 /// The same for bytes that need not fit into memory.
 pub(crate) fn digest_of_reader(reader: impl io::Read) -> io::Result<Digest> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(reader)?;
-    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
+    let mut digester = Digester::default();
+    digester.0.update_reader(reader)?;
+    Ok(digester.finish())
 }
 
 /// The limit is that of what is there: views are as large as their logs.

@@ -27,3 +27,6 @@ pub use recovered::{Condition, RecoveryReport};
 pub use snapshot::SnapshotPolicy;
 pub(crate) use snapshot::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView, Tail};
 pub(crate) use verify::LogCheck;
+
+#[cfg(test)]
+mod tests;

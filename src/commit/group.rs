@@ -259,8 +259,10 @@ impl GroupWriter {
         match self.log.take() {
             Some(log) => Ok(log),
             None => guarded(|| {
-                let held = self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))?;
-                if held { self.medium.writer() } else { Err(LogError::Io(NOT_HELD.to_owned())) }
+                // First: the medium knows better what became of it, should it be gone altogether.
+                let log = self.medium.writer()?;
+                let is_held = self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))?;
+                if is_held { Ok(log) } else { Err(LogError::Io(NOT_HELD.to_owned())) }
             }),
         }
     }

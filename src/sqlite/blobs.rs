@@ -65,7 +65,7 @@ pub(crate) struct FileBlobs {
     /// this object lives, what is found is written afresh instead of synced.
     sync_failed: AtomicBool,
     /// The directory that everything above is known of. A rescan takes what is there by then.
-    directory: Mutex<Option<Directory>>,
+    directory: Mutex<Option<HeldDirectory>>,
     /// Held for reading by whoever has a temporary, and for writing by whoever clears them.
     temporaries: RwLock<()>,
 }
@@ -84,7 +84,7 @@ impl FileBlobs {
             known: Known::default(),
             shards: Mutex::default(),
             sync_failed: AtomicBool::new(false),
-            directory: Mutex::new(Directory::open(blobs).ok()),
+            directory: Mutex::new(HeldDirectory::open(blobs).ok()),
             temporaries: RwLock::new(()),
         }
     }
@@ -104,7 +104,7 @@ impl FileBlobs {
     }
 
     fn look_at_directory(&self) {
-        let directory = Directory::open(&self.blobs).ok();
+        let directory = HeldDirectory::open(&self.blobs).ok();
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
     }
 
@@ -248,12 +248,12 @@ impl FileBlobs {
 
 /// A directory that is kept open, so that its number stays its own.
 #[derive(Debug)]
-struct Directory {
+struct HeldDirectory {
     id: FileId,
     _open: File,
 }
 
-impl Directory {
+impl HeldDirectory {
     fn open(path: &Path) -> io::Result<Self> {
         let open = File::open(path)?;
         Ok(Self { id: FileId::look(path)?.0, _open: open })
@@ -409,11 +409,11 @@ fn read_and_hash_beside(from: &mut impl Read, bytes: &mut [u8]) -> Option<io::Re
     thread::scope(|scope| {
         let (read, to_hash) = mpsc::channel::<&[u8]>();
         let hashing = thread::Builder::new().name("foldlog-hash".to_owned()).spawn_scoped(scope, move || {
-            let mut hasher = blake3::Hasher::new();
+            let mut digester = codec::Digester::default();
             for part in to_hash {
-                hasher.update(part);
+                digester.update(part);
             }
-            Digest::from_bytes(*hasher.finalize().as_bytes())
+            digester.finish()
         });
         let hashing = hashing.ok()?;
         let all_read = bytes.chunks_mut(PART).try_for_each(|part| {
