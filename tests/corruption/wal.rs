@@ -1,6 +1,6 @@
 //! Goal: a write-ahead log that is damaged before its end is reported, and a copy is kept before SQLite writes over it;
 //! what was before the damage is there; a cut between two commits is not seen, as the documents say. Method: copy the
-//! files of a store that is open, change the copy, open it.
+//! files of a store that is open, change the copy, open it. With `FOLDLOG_FLIPS` set, every place of every frame is flipped.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,10 @@ async fn a_flip_in_any_frame_is_reported_and_a_copy_is_kept() {
     // In the header of the file, in each salt, checksum and page.
     let mut places = vec![(0, 17)];
     places.extend((1..=frames).flat_map(|frame| [0, 9, 17, 24, 4000].map(|byte| (frame, byte))));
+    if number_of("FOLDLOG_FLIPS").is_none() {
+        // Two or three of each frame, the others of the next.
+        places = places.into_iter().step_by(2).collect();
+    }
     for (frame, byte) in places {
         let mut wal = crashed.wal.clone();
         wal[if frame == 0 { byte } else { 32 + (frame - 1) * FRAME + byte }] ^= 4;

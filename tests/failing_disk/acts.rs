@@ -1,7 +1,7 @@
 //! What a host does while the disk fails.
 
-use super::common::{Tally, TallyBody, soon};
-use super::{ERRORS, Fixture, Ledger, MISSED_MAX, assert_typed, bodies, sweep};
+use super::common::{Tally, TallyBody, number_of, soon};
+use super::{ERRORS, Fixture, Ledger, MISSED_MAX, assert_typed, bodies, each_fault, sweep};
 use foldlog::testkit::{Lasting, TestDisk};
 use foldlog::{Append, AppendKey, EventId, Restart, Store};
 
@@ -105,7 +105,7 @@ async fn a_blob_and_a_reference_to_it() {
 /// It has thousands of operations: a few of them, spread over all, unless `FOLDLOG_FAULTS=1` asks for each.
 #[actix::test]
 async fn a_checkpoint() {
-    let apart = std::env::var("FOLDLOG_FAULTS").map_or(29, |apart| apart.parse().expect("FOLDLOG_FAULTS is a number"));
+    let apart = number_of("FOLDLOG_FAULTS").unwrap_or(29) as usize;
     let act = async |fixture: &mut Fixture| {
         let ended = |fixture: &Fixture| {
             let stats = fixture.store.stats();
@@ -219,41 +219,30 @@ async fn opening() {
 /// On an empty directory: what a creation that failed leaves is no hindrance.
 #[actix::test]
 async fn creating() {
-    let mut injected = 0;
-    for error in ERRORS {
-        for lasting in [Lasting::Once, Lasting::UntilCleared] {
-            let mut missed = 0;
-            for skipped in 0.. {
-                let disk = TestDisk::volatile().unwrap();
-                disk.fail(skipped, error, lasting);
-                let mut ledger = Ledger::default();
-                match Store::<Tally>::open_model(disk.config()).await {
-                    Ok(store) => {
-                        if let Ok(session) = store.open_session("one").await {
-                            let answer = async { session.append(TallyBody::Added(1))?.await }.await;
-                            ledger.answered(&[TallyBody::Added(1)], &answer);
-                        }
-                        if let Err(error) = store.close().await {
-                            assert_typed(&error);
-                        }
-                    }
-                    Err(error) => assert_typed(&error),
+    each_fault("creating", async |at| {
+        let disk = TestDisk::volatile().unwrap();
+        disk.fail(at.0, at.1, at.2);
+        let mut ledger = Ledger::default();
+        match Store::<Tally>::open_model(disk.config()).await {
+            Ok(store) => {
+                if let Ok(session) = store.open_session("one").await {
+                    let answer = async { session.append(TallyBody::Added(1))?.await }.await;
+                    ledger.answered(&[TallyBody::Added(1)], &answer);
                 }
-                let met = disk.clear();
-                let what = format!("creating, {error:?} {lasting:?} after {skipped}, met by {met:?}");
-                let store = Store::<Tally>::open_model(disk.config()).await.unwrap_or_else(|e| panic!("{what}: {e}"));
-                let session = store.open_session("one").await.unwrap_or_else(|error| panic!("{what}: {error}"));
-                ledger.must_be(&bodies(&session).await);
-                session.append(TallyBody::Added(2)).unwrap().await.unwrap_or_else(|error| panic!("{what}: {error}"));
-                store.close().await.unwrap();
-                missed = if met.is_empty() { missed + 1 } else { 0 };
-                if missed == MISSED_MAX {
-                    break;
+                if let Err(error) = store.close().await {
+                    assert_typed(&error);
                 }
-                injected += met.len();
             }
+            Err(error) => assert_typed(&error),
         }
-    }
-    println!("creating: {injected} faults");
-    assert!(injected > 0);
+        let met = disk.clear();
+        let what = format!("creating, {at:?}, met by {met:?}");
+        let store = Store::<Tally>::open_model(disk.config()).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let session = store.open_session("one").await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        ledger.must_be(&bodies(&session).await);
+        session.append(TallyBody::Added(2)).unwrap().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        store.close().await.unwrap();
+        met
+    })
+    .await;
 }

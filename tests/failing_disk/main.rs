@@ -2,14 +2,15 @@
 //! changed nothing, and the store goes on when the disk does. Method: fail the first operation of an act, then the second,
 //! and so on until the act meets no fault any more; with each error, for once and for good.
 //!
-//! Prints how many faults were injected.
+//! In the short form each of these six faults comes at every third operation, so that each operation meets two of them.
+//! `FOLDLOG_FAULTS=1` is the long form, with each fault at each operation. Prints how many faults were injected.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 mod acts;
 #[path = "../common/mod.rs"]
 mod common;
 
-use common::{Tally, TallyBody, soon, whole_log};
+use common::{Tally, TallyBody, number_of, soon, whole_log};
 use foldlog::testkit::{DiskError, Fault, Faults, Lasting, Port, TestDisk};
 use foldlog::{Error, ErrorKind, Session, SessionModel, Store, StoreConfig};
 
@@ -174,27 +175,39 @@ async fn assert_folded(session: &Session<Tally>) {
 /// How often in a row a fault is not met when an act is over: threads may make one run of it shorter than another.
 const MISSED_MAX: u32 = 3;
 
-/// Does the act again and again, each time with the fault one operation later, until it is not met.
-async fn sweep(name: &str, act: impl AsyncFn(&mut Fixture), after: impl AsyncFn(Fixture, &str)) {
+/// A fault that strikes after so many operations.
+#[derive(Debug, Clone, Copy)]
+struct At(u64, DiskError, Lasting);
+
+/// Tries every fault, each time one operation later, until none is met. `attempt` gives back the operations that met it.
+async fn each_fault(name: &str, attempt: impl AsyncFn(At) -> Vec<String>) {
+    let faults = ERRORS.iter().flat_map(|error| [(*error, Lasting::Once), (*error, Lasting::UntilCleared)]);
+    let apart = if number_of("FOLDLOG_FAULTS").is_some() { 1 } else { 3 };
     let mut injected = 0;
-    for error in ERRORS {
-        for lasting in [Lasting::Once, Lasting::UntilCleared] {
-            let mut missed = 0;
-            for skipped in 0.. {
-                let mut fixture = Fixture::new().await;
-                fixture.disk.fail(skipped, error, lasting);
-                soon(act(&mut fixture)).await;
-                let met = fixture.disk.clear();
-                let what = format!("{name}, {error:?} {lasting:?} after {skipped}, met by {met:?}");
-                soon(after(fixture, &what)).await;
-                missed = if met.is_empty() { missed + 1 } else { 0 };
-                if missed == MISSED_MAX {
-                    break;
-                }
-                injected += met.len();
+    for (number, (error, lasting)) in faults.enumerate() {
+        let mut missed = 0;
+        for skipped in (number as u64 % apart..).step_by(apart as usize) {
+            let met = attempt(At(skipped, error, lasting)).await;
+            missed = if met.is_empty() { missed + 1 } else { 0 };
+            if missed == MISSED_MAX {
+                break;
             }
+            injected += met.len();
         }
     }
     println!("{name}: {injected} faults");
     assert!(injected > 0);
+}
+
+/// Does the act with every fault, and then what comes after it without one.
+async fn sweep(name: &str, act: impl AsyncFn(&mut Fixture), after: impl AsyncFn(Fixture, &str)) {
+    each_fault(name, async |at| {
+        let mut fixture = Fixture::new().await;
+        fixture.disk.fail(at.0, at.1, at.2);
+        soon(act(&mut fixture)).await;
+        let met = fixture.disk.clear();
+        soon(after(fixture, &format!("{name}, {at:?}, met by {met:?}"))).await;
+        met
+    })
+    .await;
 }
