@@ -51,7 +51,7 @@ impl Ledger {
     }
 }
 
-/// The disk fails: that is neither damage, nor a bug, nor somebody else's doing.
+/// Asserts that the error says that the disk fails, and neither damage, nor a bug, nor another owner.
 fn assert_typed(error: &Error) {
     let allowed = matches!(
         error.kind(),
@@ -85,7 +85,7 @@ impl Fixture {
             session.append(body.clone()).unwrap().await.unwrap();
             ledger.told(&[body]);
         }
-        // As it comes back from the log.
+        // As the body comes back from the log, with its id.
         ledger.0[1].0 = TallyBody::Named { id: 1, name: "first".to_owned() };
         Self { disk, config, store, session, ledger }
     }
@@ -119,8 +119,8 @@ impl Fixture {
     }
 }
 
-/// SQLite does not take a transaction for committed whose sync has failed, but the process that reads the write-ahead log
-/// next would, for all of it is there.
+/// If the sync of a transaction fails, SQLite says that it is not committed. But all of it is in the write-ahead log, so the
+/// next process that reads the log would take it for committed.
 #[actix::test]
 async fn an_append_that_was_not_written_is_not_there_after_a_kill_either() {
     let disk = TestDisk::volatile().unwrap();
@@ -142,7 +142,7 @@ async fn an_append_that_was_not_written_is_not_there_after_a_kill_either() {
     store.close().await.unwrap();
 }
 
-/// Each failure opens the log anew.
+/// The store opens the log anew after each failure.
 #[actix::test]
 async fn a_log_that_fails_again_and_again_has_checkpoints_all_the_same() {
     let disk = TestDisk::volatile().unwrap();
@@ -172,7 +172,8 @@ async fn assert_folded(session: &Session<Tally>) {
     assert_eq!(*session.view().unwrap().state(), folded, "the view is not the fold of the log");
 }
 
-/// How often in a row a fault is not met when an act is over: threads may make one run of it shorter than another.
+/// An act has no operation left to fail when so many faults in a row were not met. One is not enough, since threads make
+/// some runs of an act shorter than others.
 const MISSED_MAX: u32 = 3;
 
 /// A fault that strikes after so many operations.

@@ -1,4 +1,4 @@
-//! The explorer sees what it is there to see: each kind of sync is left out, and missed.
+//! Goal: the explorer finds losses where there are any. Method: one kind of sync is left out, and disks lose something.
 
 use super::{cuts, cuts_of, scenarios};
 use foldlog::testkit::SyncOf;
@@ -13,7 +13,7 @@ async fn each_sync_that_is_left_out_is_missed() {
     }
 }
 
-/// Its sync is what lets the write-ahead log be begun anew.
+/// Once the database is synced, the write-ahead log may be written from its beginning again.
 #[actix::test]
 async fn a_checkpoint_that_does_not_sync_the_database_is_missed() {
     let report = cuts().without(SyncOf::Database).cuts_max(50).run(scenarios::checkpoints).await.unwrap();

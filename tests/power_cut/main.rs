@@ -26,7 +26,7 @@ fn mixed(default: u64) -> u64 {
     long_form().unwrap_or(default)
 }
 
-/// For what would take minutes if every cut were tried.
+/// For scenarios with so many operations that every cut would take minutes.
 fn cuts_max(default: usize) -> usize {
     long_form().map_or(default, |times| times as usize * default)
 }
@@ -95,11 +95,11 @@ async fn at_the_level_of_process_crashes_a_power_cut_leaves_a_prefix() {
     let report = cuts.run(scenarios::appends_batches_and_blobs).await.unwrap();
     println!("process crash: {report}, {} given up", report.events_given_up);
     assert_eq!(report.losses, [], "{report}");
-    // What this level gives up is seen: so would a loss be at the other.
+    // The events that this level may lose are noticed, so a loss at the other level would be, too.
     assert!(report.events_given_up > 0);
 }
 
-/// The kernel may drop pages that it could not write, and holds them for clean: a later sync proves nothing.
+/// The kernel may drop pages that it could not write, and count them as written: a later sync proves nothing.
 #[actix::test]
 async fn a_sync_that_fails_and_a_power_cut_after_it_lose_nothing_acknowledged() {
     let failed = each_sync_fails(syncs_apart(4), cuts_max(10), scenarios::appends_that_may_fail).await;
@@ -112,7 +112,7 @@ async fn a_sync_of_a_checkpoint_that_fails_and_a_power_cut_after_it_lose_nothing
     assert!(failed > 2);
 }
 
-/// SQLite copies nothing again that is counted as copied, synced or not.
+/// SQLite does not copy again what it has counted as copied, whether that was synced or not.
 #[actix::test]
 async fn a_sync_that_fails_after_a_reader_held_a_checkpoint_back_and_a_power_cut_lose_nothing_acknowledged() {
     let failed = each_sync_fails(syncs_apart(9), 10, scenarios::a_checkpoint_in_two_parts).await;

@@ -26,7 +26,7 @@ const HISTORIES: u64 = 800;
 const STEPS: u64 = 40;
 const THREADS: u64 = 3;
 
-/// What panicked without being told to, on whatever thread: foldlog goes on after it, and this test does not.
+/// Panics, on any thread, that the testkit did not cause. foldlog goes on after a panic, and this test does not.
 static OTHER_PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// The panics that the testkit is told to cause are not worth a line each.
@@ -76,7 +76,7 @@ fn random_histories_agree_with_a_plain_list_of_events_after_every_step() {
     }
     assert!(!is_failed, "a history failed; its seed is above");
     println!("{figures:?}");
-    // It was worth something: each kind of thing happened.
+    // Each kind of thing happened, or the run would prove little.
     if histories >= HISTORIES {
         assert!(figures.is_rich(), "{figures:?}");
     }
