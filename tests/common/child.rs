@@ -101,7 +101,7 @@ impl Child {
         let errors = process.stderr.take();
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            // What could be read is shown.
+            // An error ends the reading, and what was read until then is shown.
             let _ = errors.map(|mut errors| errors.read_to_end(&mut bytes));
             let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
         });

@@ -21,7 +21,7 @@ use foldlog::{
 pub use subscribers::{Gate, Received, collector, gated};
 pub use tally::{Tally, TallyBody};
 
-/// No wait of a test is longer: on a loaded machine a test is slow, and one that hangs fails.
+/// The longest wait of a test: long enough for a loaded machine, and a test that hangs fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for what must come soon. Needs the timer of an actix or tokio runtime.
@@ -63,7 +63,7 @@ pub fn seeded_dice() -> Dice {
     Dice::new(seed())
 }
 
-/// Polls until something holds that nothing announces.
+/// Looks again and again until something holds that nothing announces.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !holds() {
@@ -72,7 +72,7 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Polls a future that has to wait, and comes back when it has been woken: what it waits for is there, and not taken yet.
+/// Polls a future that has to wait, and comes back when the future was woken. What it waits for is there then, and not taken.
 pub async fn until_woken<F: Future>(future: std::pin::Pin<&mut F>) {
     struct Woken(std::sync::atomic::AtomicBool);
     impl std::task::Wake for Woken {
@@ -108,7 +108,7 @@ impl TestDisk {
         self.directory.as_ref().map(|directory| directory.path().join("store"))
     }
 
-    /// Everything at its default.
+    /// A configuration for it, with everything else at its default.
     pub fn config(&self) -> StoreConfig {
         StoreConfig::on(self.medium.clone())
     }

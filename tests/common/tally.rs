@@ -92,7 +92,7 @@ impl Trap {
 static ON: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
 static NEXT_SWITCH: AtomicU64 = AtomicU64::new(1);
 
-/// Whether a trap springs. To turn it off is, so to speak, the next build of the host.
+/// Sets and lifts a trap. To turn it off is as if the host had been built again without its mistake.
 #[derive(Debug, Clone, Copy)]
 pub struct Switch(u64);
 
@@ -235,7 +235,7 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
     }
 
     fn stamp(counters: &mut TallyCounters, id: EventId, body: &mut TallyBody) -> Result<(), String> {
-        // Before the trap, so that counters that a panic left behind would be seen.
+        // Before the trap, so that counters which a panic left behind would be noticed.
         counters.event = id.get();
         step_on(Place::Stamp, body);
         if let TallyBody::Named { id, .. } = body {
@@ -246,7 +246,8 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
     }
 
     fn apply(view: &mut TallyView, event: &Event<Self>) {
-        // Before the trap, so that a view that a panic left behind would be seen. Counted, so that a second apply would.
+        // Before the trap, so that a view which a panic left behind would be noticed. Counted, and not taken from the event, so
+        // that an event which is applied twice would be noticed.
         view.counters.event += 1;
         step_on(Place::Apply, event.body());
         match event.body() {

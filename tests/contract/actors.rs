@@ -187,7 +187,7 @@ async fn a_session_restarts_while_it_recovers(disk: TestDisk) {
     let address = session.address().unwrap();
     for _ in 0..20 {
         address.try_send(Restart).unwrap();
-        // Waits for the recovery, whichever.
+        // Waits for the recovery that is on, if one is.
         let counted = soon(session.counters());
         address.send(Restart).await.unwrap();
         assert_eq!(counted.await.unwrap().0, at(50));

@@ -134,7 +134,7 @@ async fn a_subscriber_that_blocks_delays_closing_no_longer_than_the_limit(disk: 
     session.subscribe_actor(SubscribeFrom::Now, recipient).await.unwrap();
     session.append(noted(1)).unwrap().await.unwrap();
     assert_eq!(blocked.take(1).await, ["1"]);
-    // Its sessions have finished; the subscriber alone is late.
+    // The sessions of the store have finished, and only the subscriber is late.
     soon(store.close()).await.unwrap();
     let store = disk.open().await;
     assert_head(&store.resume_session("s").await.unwrap(), 1).await;
@@ -236,7 +236,7 @@ async fn calls_on_a_host_that_blocks_are_answered_when_the_store_closed_past_its
     let session = soon(store.open_session("s")).await.unwrap();
     let receipts: Vec<_> = (1..=5).map(|n| session.append(noted(n)).unwrap()).collect();
     let mut opening = Box::pin(store.open_session("known"));
-    // Their actors have this thread, so that nothing of this can end before it waits.
+    // The actors run on this thread, so none of these calls can end before this test waits.
     for _ in 0..2 {
         assert!(futures::FutureExt::now_or_never(opening.as_mut()).is_none());
         futures::executor::block_on(store.list_sessions(None, 1)).unwrap();

@@ -83,7 +83,7 @@ async fn a_retry_is_found_in_the_log_when_the_cache_has_forgotten_it(disk: TestD
             store = disk.open_with(small).await;
             session = store.open_session(name).await.unwrap();
         }
-        // All at once, with new appends between them: the order of the calls stays.
+        // All at once, with new appends between them: each takes its place in the order of the calls.
         let mut receipts = Vec::new();
         for n in 1..=40 {
             receipts.push((n, true, keyed(&session, &format!("key {n}"), n)));

@@ -224,7 +224,7 @@ async fn a_full_queue_that_catches_up_leaves_out_no_event(disk: TestDisk) {
     gate.open();
     append(&session, 41..=60).await;
     assert_eq!(received.take(59).await, numbers(2..=60));
-    // Transients that do not fit are left out all the same, and said to be.
+    // Transients that do not fit are left out under this policy, too, and a gap says so.
     session.notify(shown(1)).unwrap();
     assert_eq!(received.take(1).await, ["transient"]);
     store.close().await.unwrap();
@@ -299,7 +299,8 @@ async fn a_subscriber_that_panics_is_unsubscribed_and_the_others_go_on(disk: Tes
     assert_eq!(received.until_ended().await, numbers(4..=5));
 }
 
-/// It appends one for each event up to the tenth, the last without waiting for it. A subscriber is an actor of its own, so nothing waits for itself.
+/// It appends one for each event up to the tenth, the last without waiting for it. A subscriber is an actor of its own, so
+/// nothing waits for itself.
 async fn a_subscriber_may_append_to_its_own_session(disk: TestDisk) {
     struct Echo(Session);
     impl Actor for Echo {

@@ -132,7 +132,7 @@ async fn a_panic_while_a_key_is_searched_or_a_blob_is_looked_for_refuses_that_ap
     soon(store.blob_address().send(Restart)).await.unwrap();
 
     faults.fail_next(Port::FindKey, Fault::Panic);
-    // A retry: no new key is searched for.
+    // The key of a retry is known already, so it is not searched for.
     let searched = session.append_with(keyed(1)).unwrap();
     faults.fail_next(Port::EnsureBlob, Fault::Panic);
     let later = session.append(TallyBody::Added(3)).unwrap();

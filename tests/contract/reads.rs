@@ -89,10 +89,10 @@ async fn the_stored_state_is_read_from_a_second_store_without_opening_the_sessio
     session.append_batch(vec![user("two"), user("three")]).unwrap().await.unwrap();
     assert_eq!(reader.read_state("s").await.unwrap().view, *session.view().unwrap());
     assert_eq!(state.view.head(), at(1));
-    // Nothing was claimed: the writer goes on.
+    // Reading has claimed nothing: the writer goes on.
     session.append(user("four")).unwrap().await.unwrap();
     assert_eq!(writer.read_state("s").await.unwrap().view, reader.read_state("s").await.unwrap().view);
-    // A session that is open there, to read: its view stands, its log reads go on.
+    // A session that is open in the reading store: its view stays, and reads of its log show more.
     let there = reader.resume_session("s").await.unwrap();
     session.append(user("five")).unwrap().await.unwrap();
     assert_eq!(there.view().unwrap().head(), at(4));

@@ -218,7 +218,7 @@ async fn a_session_that_is_opened_written_and_closed_while_another_call_makes_it
     while soon(store.list_sessions(None, 1)).await.unwrap().is_empty() {
         until_woken(slow.as_mut()).await;
     }
-    // It made the session, and does not know yet.
+    // The slow call has made the session, and has not heard of that yet.
     let quick = soon(store.open_session("s")).await.unwrap();
     for n in 1..=5 {
         soon(quick.append(noted(n)).unwrap()).await.unwrap();

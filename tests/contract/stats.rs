@@ -200,7 +200,7 @@ async fn puts_of_bytes_that_are_there_are_counted_with_their_bytes(disk: TestDis
     assert_eq!((stats.blob_puts, stats.blob_bytes_put), (5, 70));
     assert_eq!((stats.blobs_deduplicated, stats.blob_bytes_deduplicated), (3, 40));
     store.close().await.unwrap();
-    // Whoever put them.
+    // It does not matter who put them.
     let store = disk.open().await;
     store.put_bytes(vec![2; 20]).await.unwrap();
     let stats = idle(&store).await;
@@ -240,7 +240,7 @@ async fn gaps_are_counted_with_the_events_and_transients_that_they_left_out(disk
     for n in 1..=4 {
         session.notify(shown(n)).unwrap();
     }
-    // The transients have their place in the session's order, and so has this.
+    // This call takes its place in the session's order after the transients.
     session.append(noted(6)).unwrap().await.unwrap();
     assert_eq!(store.stats().subscriber_gaps, 0, "it is counted when it is given");
     let items: Vec<_> = soon(stream.by_ref().take(3).collect()).await;
@@ -260,7 +260,7 @@ async fn two_stores_on_one_medium_count_apart(disk: TestDisk) {
     let (ours_seen, theirs_seen) = (idle(&ours).await, idle(&theirs).await);
     assert_eq!((ours_seen.appends_acknowledged, ours_seen.recovery_micros.count()), (1, 0));
     assert_eq!((theirs_seen.appends_acknowledged, theirs_seen.recovery_micros.count()), (0, 1));
-    // What another store has written is folded by one more.
+    // One more recovery folds what another store has written.
     session.append(noted(2)).unwrap().await.unwrap();
     soon(read.recovery()).await.unwrap();
     assert_eq!(read.view().unwrap().head(), at(2));
@@ -305,7 +305,7 @@ async fn a_checkpoint_that_a_foreign_reader_holds_up_is_counted_as_blocked() {
     let before = store.stats();
     append_until("a checkpoint was blocked", &|| store.stats().upkeep.runs_blocked > 0).await;
     append_until("and another one", &|| store.stats().upkeep.runs_blocked > 1).await;
-    // It was begun anew before, and first fills the room that it had.
+    // The log was begun anew before, and first fills the room that its file has.
     append_until("it grows", &|| store.stats().upkeep.log_bytes > before.upkeep.log_bytes).await;
     let during = store.stats();
     assert!(during.upkeep.runs <= before.upkeep.runs + 1, "but for one that was on");

@@ -36,7 +36,7 @@ async fn a_second_taker_is_refused_until_the_guard_is_dropped(disk: TestDisk) {
     let guard = session.take_turn().await.unwrap();
     assert_refused!(again.take_turn().await, ErrorKind::TurnInFlight { session } if session.as_str() == "s");
     drop(other.take_turn().await.unwrap());
-    // The guard binds who asks for it: appends go on.
+    // The guard keeps others from taking the turn, and not from appending.
     session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
     drop(guard);
     drop(again.take_turn().await.unwrap());

@@ -11,7 +11,7 @@ use foldlog::{Condition, ErrorKind, EventId, Session, Store};
 use crate::common::*;
 use crate::{Original, Plain, Prepared, plain};
 
-/// How many flips a run of the tests makes. `FOLDLOG_FLIPS` asks for more.
+/// How many flips the short form makes. `FOLDLOG_FLIPS` is the number of the long form.
 const FLIPS: u64 = 150;
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -64,7 +64,7 @@ async fn shows(store: &Store<Tally>, original: &Original) -> Shows {
             (ErrorKind::UnknownSession { .. }, ErrorKind::UnknownSession { .. }) => Shows::Nothing,
             _ => Shows::Error(one.to_string()),
         },
-        // What one of them reads more than the other may be the damage.
+        // One of them reads more than the other, and what it reads more may be the damage.
         (Ok(read), Err(error)) if read.view == original.view => Shows::Error(error.to_string()),
         (Err(error), Ok(session)) if *session.view().unwrap() == original.view => Shows::Error(error.to_string()),
         _ => Shows::Other,
@@ -135,7 +135,7 @@ async fn look(prepared: &Prepared, place: &str) -> &'static str {
         let problems = &verification.problems;
         match &shows {
             Shows::Original => {}
-            // The names are a table without a second copy: what a name leads to is checked, what it says is not.
+            // There is no second copy of the table of names: what a name leads to is checked, the name itself is not.
             Shows::Nothing if !found => outcome = "a session's name changed",
             Shows::Nothing | Shows::Error(_) => assert!(found, "{place}: {} shows {shows:?}, not found", original.name),
             Shows::Shorter => {
@@ -150,7 +150,7 @@ async fn look(prepared: &Prepared, place: &str) -> &'static str {
             }
         }
         if shows == Shows::Original {
-            // Whatever the answer is.
+            // Every answer is allowed, but no panic.
             let session = soon(store.resume_session(&original.name)).await.unwrap();
             let _ = soon(session.append(TallyBody::Added(1)).unwrap()).await;
         }

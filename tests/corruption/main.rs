@@ -47,7 +47,7 @@ impl Prepared {
         for content in ["a first blob", "a second one"] {
             blobs.push(soon(store.put_bytes(content.repeat(20).into_bytes())).await.unwrap());
         }
-        // Of no event.
+        // No event names this one.
         blobs.push(soon(store.put_bytes(b"an orphan".to_vec())).await.unwrap());
         for name in ["blobs", "few", "large", "many", "none", "one"] {
             let session = soon(store.open_session(name)).await.unwrap();

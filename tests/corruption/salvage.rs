@@ -73,7 +73,7 @@ async fn exactly_the_events_before_the_damage_are_salvaged() {
     }
 }
 
-/// What the index cannot lead to is found in the table.
+/// Events that the index does not lead to are found in the table.
 #[actix::test]
 async fn a_damaged_index_loses_no_event() {
     let prepared = Prepared::new(700).await;
@@ -135,7 +135,7 @@ async fn a_page_that_cannot_be_read_hides_nothing_behind_it() {
         let Ok(mut salvage) = Store::<Tally>::salvage(prepared.directory.path()) else { continue };
         let Ok(many) = salvage.session("many") else { continue };
         let Ok(last) = salvage.session("one") else { continue };
-        // The page held a part of the one, and the other was appended after it.
+        // The page held a part of the session `many`, and the session after it was appended later.
         let is_cut = !many.events.is_empty() && many.events.len() < 700;
         stepped_over += usize::from(is_cut && last.events.len() == 1);
     }

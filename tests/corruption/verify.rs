@@ -57,7 +57,7 @@ async fn each_damaged_event_is_named_and_the_search_goes_on_behind_it() {
         let store = open(&prepared.config()).await;
         let found = soon(store.verify()).await.unwrap();
         let wanted: Vec<_> = wanted.into_iter().map(|event| (Some("few"), Some(event))).collect();
-        // What holds the rows together may be told beside.
+        // Problems of the tables that hold the rows together may be named beside these.
         let named: Vec<_> = found.problems.into_iter().filter(|problem| problem.session.is_some()).collect();
         assert_eq!(places(&named), wanted, "{damage}: {named:?}");
         assert!(named.iter().all(|problem| problem.to_string().contains("session few")));
@@ -180,7 +180,7 @@ async fn a_log_whose_last_entry_the_index_lost_does_not_open_shorter() {
     soon(store.close()).await.unwrap();
 }
 
-/// What no event is read through is held against the table all the same.
+/// Index entries that no read goes through are compared with the table all the same.
 #[actix::test]
 async fn an_index_that_lost_its_entries_is_found() {
     let prepared = Prepared::new(700).await;
@@ -226,7 +226,7 @@ async fn appends_beside_a_verification_are_no_problem_of_it() {
     soon(store.close()).await.unwrap();
 }
 
-/// The session was folded when its log was whole: pages check what they serve.
+/// The session was folded when its log was whole, so only the reading of a page can notice the damage.
 #[actix::test]
 async fn what_is_damaged_after_the_open_is_not_served() {
     let prepared = Prepared::new(20).await;
@@ -237,7 +237,7 @@ async fn what_is_damaged_after_the_open_is_not_served() {
     assert_eq!(page.events.len(), 3);
     let refused = soon(session.events_after(at(3), 100)).await.unwrap_err();
     assert!(matches!(refused.kind(), ErrorKind::CorruptEvent { event, .. } if *event == at(4)), "{refused:?}");
-    // What follows it is what was written.
+    // The events after the damaged one are served as they were written.
     assert_eq!(soon(session.events_after(at(4), 100)).await.unwrap().events.len(), 3);
     soon(store.close()).await.unwrap();
 }

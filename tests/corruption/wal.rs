@@ -1,6 +1,6 @@
 //! Goal: a write-ahead log that is damaged before its end is reported, and a copy is kept before SQLite writes over it;
 //! what was before the damage is there; a cut between two commits is not seen, as the documents say. Method: copy the
-//! files of a store that is open, change the copy, open it.
+//! files of a store that is open, change the copy, open it. With `FOLDLOG_FLIPS` set, every place of every frame is flipped.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ impl Crashed {
         (1..=frames).filter(ends).collect()
     }
 
-    /// Every session that is there is a beginning of what it was. How many events there are.
+    /// Asserts that each session shows a beginning of what it held, and gives back how many events they show together.
     async fn assert_prefix(&self, store: &Store<Tally>) -> usize {
         let mut events = 0;
         for found in look_at_all(store).await {
@@ -89,6 +89,10 @@ async fn a_flip_in_any_frame_is_reported_and_a_copy_is_kept() {
     // In the header of the file, in each salt, checksum and page.
     let mut places = vec![(0, 17)];
     places.extend((1..=frames).flat_map(|frame| [0, 9, 17, 24, 4000].map(|byte| (frame, byte))));
+    if number_of("FOLDLOG_FLIPS").is_none() {
+        // Two or three of each frame, the others of the next.
+        places = places.into_iter().step_by(2).collect();
+    }
     for (frame, byte) in places {
         let mut wal = crashed.wal.clone();
         wal[if frame == 0 { byte } else { 32 + (frame - 1) * FRAME + byte }] ^= 4;
@@ -96,7 +100,7 @@ async fn a_flip_in_any_frame_is_reported_and_a_copy_is_kept() {
         let store = open(&StoreConfig::directory(directory.path())).await;
         let damage = store.wal_damage().unwrap_or_else(|| panic!("frame {frame}, byte {byte}")).clone();
         assert_eq!(damage.first_bad_frame, frame as u64, "byte {byte}: {damage:?}");
-        // SQLite does not hold the salts of the last frame against anything else, nor does it read a frame with others.
+        // SQLite skips a frame with other salts, and compares the salts of the last frame with nothing else.
         let last = commits.len() - 1;
         let is_last = frame > commits[last - 1];
         assert_eq!(damage.loss, if is_last { WalLoss::Possible } else { WalLoss::Likely }, "frame {frame}: {damage}");
@@ -108,7 +112,7 @@ async fn a_flip_in_any_frame_is_reported_and_a_copy_is_kept() {
         let session = soon(store.open_session("new")).await.unwrap();
         append(&session, TallyBody::Added(1)).await.unwrap();
         assert!(soon(store.verify()).await.unwrap().is_sound());
-        // Another store beside it reports nothing: this one has.
+        // A second store on the directory reports nothing, since the first one has reported the damage.
         let second = open(&StoreConfig::directory(directory.path())).await;
         assert_eq!(second.wal_damage(), None);
         soon(second.close()).await.unwrap();
@@ -120,7 +124,7 @@ async fn a_flip_in_any_frame_is_reported_and_a_copy_is_kept() {
     }
 }
 
-/// A whole log, and one cut anywhere: between two commits this loses acknowledged events, and nothing can tell.
+/// A log that is cut between two commits has lost acknowledged events, and nothing in it can tell that they were there.
 #[actix::test]
 async fn a_clean_cut_is_not_seen() {
     let crashed = crashed().await;

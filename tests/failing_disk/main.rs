@@ -2,14 +2,15 @@
 //! changed nothing, and the store goes on when the disk does. Method: fail the first operation of an act, then the second,
 //! and so on until the act meets no fault any more; with each error, for once and for good.
 //!
-//! Prints how many faults were injected.
+//! In the short form each of these six faults comes at every third operation, so that each operation meets two of them.
+//! `FOLDLOG_FAULTS=1` is the long form, with each fault at each operation. Prints how many faults were injected.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 mod acts;
 #[path = "../common/mod.rs"]
 mod common;
 
-use common::{Tally, TallyBody, soon, whole_log};
+use common::{Tally, TallyBody, number_of, soon, whole_log};
 use foldlog::testkit::{DiskError, Fault, Faults, Lasting, Port, TestDisk};
 use foldlog::{Error, ErrorKind, Session, SessionModel, Store, StoreConfig};
 
@@ -50,7 +51,7 @@ impl Ledger {
     }
 }
 
-/// The disk fails: that is neither damage, nor a bug, nor somebody else's doing.
+/// Asserts that the error says that the disk fails, and neither damage, nor a bug, nor another owner.
 fn assert_typed(error: &Error) {
     let allowed = matches!(
         error.kind(),
@@ -84,7 +85,7 @@ impl Fixture {
             session.append(body.clone()).unwrap().await.unwrap();
             ledger.told(&[body]);
         }
-        // As it comes back from the log.
+        // As the body comes back from the log, with its id.
         ledger.0[1].0 = TallyBody::Named { id: 1, name: "first".to_owned() };
         Self { disk, config, store, session, ledger }
     }
@@ -118,8 +119,8 @@ impl Fixture {
     }
 }
 
-/// SQLite does not take a transaction for committed whose sync has failed, but the process that reads the write-ahead log
-/// next would, for all of it is there.
+/// If the sync of a transaction fails, SQLite says that it is not committed. But all of it is in the write-ahead log, so the
+/// next process that reads the log would take it for committed.
 #[actix::test]
 async fn an_append_that_was_not_written_is_not_there_after_a_kill_either() {
     let disk = TestDisk::volatile().unwrap();
@@ -141,7 +142,7 @@ async fn an_append_that_was_not_written_is_not_there_after_a_kill_either() {
     store.close().await.unwrap();
 }
 
-/// Each failure opens the log anew.
+/// The store opens the log anew after each failure.
 #[actix::test]
 async fn a_log_that_fails_again_and_again_has_checkpoints_all_the_same() {
     let disk = TestDisk::volatile().unwrap();
@@ -171,30 +172,43 @@ async fn assert_folded(session: &Session<Tally>) {
     assert_eq!(*session.view().unwrap().state(), folded, "the view is not the fold of the log");
 }
 
-/// How often in a row a fault is not met when an act is over: threads may make one run of it shorter than another.
+/// An act has no operation left to fail when so many faults in a row were not met. One is not enough, since threads make
+/// some runs of an act shorter than others.
 const MISSED_MAX: u32 = 3;
 
-/// Does the act again and again, each time with the fault one operation later, until it is not met.
-async fn sweep(name: &str, act: impl AsyncFn(&mut Fixture), after: impl AsyncFn(Fixture, &str)) {
+/// A fault that strikes after so many operations.
+#[derive(Debug, Clone, Copy)]
+struct At(u64, DiskError, Lasting);
+
+/// Tries every fault, each time one operation later, until none is met. `attempt` gives back the operations that met it.
+async fn each_fault(name: &str, attempt: impl AsyncFn(At) -> Vec<String>) {
+    let faults = ERRORS.iter().flat_map(|error| [(*error, Lasting::Once), (*error, Lasting::UntilCleared)]);
+    let apart = if number_of("FOLDLOG_FAULTS").is_some() { 1 } else { 3 };
     let mut injected = 0;
-    for error in ERRORS {
-        for lasting in [Lasting::Once, Lasting::UntilCleared] {
-            let mut missed = 0;
-            for skipped in 0.. {
-                let mut fixture = Fixture::new().await;
-                fixture.disk.fail(skipped, error, lasting);
-                soon(act(&mut fixture)).await;
-                let met = fixture.disk.clear();
-                let what = format!("{name}, {error:?} {lasting:?} after {skipped}, met by {met:?}");
-                soon(after(fixture, &what)).await;
-                missed = if met.is_empty() { missed + 1 } else { 0 };
-                if missed == MISSED_MAX {
-                    break;
-                }
-                injected += met.len();
+    for (number, (error, lasting)) in faults.enumerate() {
+        let mut missed = 0;
+        for skipped in (number as u64 % apart..).step_by(apart as usize) {
+            let met = attempt(At(skipped, error, lasting)).await;
+            missed = if met.is_empty() { missed + 1 } else { 0 };
+            if missed == MISSED_MAX {
+                break;
             }
+            injected += met.len();
         }
     }
     println!("{name}: {injected} faults");
     assert!(injected > 0);
+}
+
+/// Does the act with every fault, and then what comes after it without one.
+async fn sweep(name: &str, act: impl AsyncFn(&mut Fixture), after: impl AsyncFn(Fixture, &str)) {
+    each_fault(name, async |at| {
+        let mut fixture = Fixture::new().await;
+        fixture.disk.fail(at.0, at.1, at.2);
+        soon(act(&mut fixture)).await;
+        let met = fixture.disk.clear();
+        soon(after(fixture, &format!("{name}, {at:?}, met by {met:?}"))).await;
+        met
+    })
+    .await;
 }

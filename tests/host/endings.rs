@@ -47,7 +47,7 @@ fn a_system_that_stops_with_the_store_open_is_a_crash_and_loses_nothing_acknowle
             }
             acknowledged
         });
-        // The actor's thread is gone: a typed answer, at once or by the receipt, and the last view.
+        // The actor's thread is gone. The call or the receipt gives a typed error, and the last view stays.
         let refused = match session.append(TallyBody::Added(1)) {
             Ok(receipt) => block_on(receipt),
             Err(error) => Err(error),

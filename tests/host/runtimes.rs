@@ -16,7 +16,7 @@ use futures::executor::block_on;
 use crate::common::tally::threads_that_folded;
 use crate::common::*;
 
-/// What a host does, without a timer of any runtime. The watchdog sees to hangs.
+/// What a host does, without the timer of any runtime. The watchdog ends a test that hangs.
 async fn program(config: StoreConfig) {
     let store = Store::<Tally>::open_model(config.clone()).await.unwrap();
     let session = store.open_session("s").await.unwrap();

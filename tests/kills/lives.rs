@@ -17,7 +17,7 @@ use crate::common::*;
 const SESSIONS: u64 = 6;
 /// The last of them are mostly idle.
 const BUSY_SESSIONS: u64 = 4;
-/// A directory is changed for a new one after so many kills: each look folds its whole log.
+/// After so many kills a new directory is used, since each look at a directory folds all of its logs.
 const KILLS_OF_A_DIRECTORY: u64 = 20;
 
 // --- the child ---
@@ -31,7 +31,7 @@ pub(crate) async fn live_until_killed(directory: &Path, life: &str) {
     }
 }
 
-/// What stands for a body in what is told.
+/// A child tells the digest of a body instead of the body.
 fn digest(body: &TallyBody) -> String {
     blake3::hash(format!("{body:?}").as_bytes()).to_hex().to_string()
 }
@@ -67,7 +67,7 @@ async fn live(directory: &Path, dice: &mut Dice, life: &str, bodies: &mut u64) {
             12..15 => {
                 *bodies += 1;
                 let key = format!("{life}-{bodies}");
-                // Told first: a retry must find out what became of it.
+                // Told before it is tried: the retry finds out what became of it.
                 tell(format!("tries {} {key}", session.id()));
                 let receipt = session.append_with(keyed(keyed_body(&key), &key)).unwrap();
                 answers.push(answer(session, vec![keyed_body(&key)], receipt));
@@ -271,7 +271,7 @@ async fn i1_kills_at_random_moments_lose_nothing_that_was_acknowledged_or_shown(
                 told.hear(&line);
             }
             let last = of_directory == KILLS_OF_A_DIRECTORY || is_over(&figures);
-            // Not each time, so that the next child finds what the killed one left.
+            // Not after each kill, so that some children find what the killed one left.
             if last || !dice.one_in(3) {
                 told.look(directory.path(), &mut figures).await;
             }

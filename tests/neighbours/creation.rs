@@ -34,7 +34,7 @@ fn leave_half_written(database: &Path, sql_before: &str) {
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
          INSERT INTO t SELECT randomblob(100) FROM n;";
     connection.execute_batch(begun).unwrap();
-    // By another process: the locks of this connection are not to be touched.
+    // Another process copies the files, so that the locks of this connection stay.
     for name in ["events.db", "events.db-journal"] {
         let (from, to) = (outside.path().join(name), database.with_file_name(name));
         assert!(std::process::Command::new("cp").args([&from, &to]).status().unwrap().success());

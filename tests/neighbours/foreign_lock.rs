@@ -53,7 +53,7 @@ async fn a_process_that_holds_the_write_lock_delays_acknowledgements_and_loses_n
     log::set_logger(&COLLECTOR).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
     let seconds = std::env::var("FOLDLOG_LOCK_SECONDS").map_or(6, |seconds| seconds.parse().unwrap());
-    // The watchdog's limit is for tests that are not asked to wait.
+    // The long form waits for longer than the watchdog would allow.
     let _watchdog = (seconds <= 20).then(watchdog);
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { session_in_flight_max: IN_FLIGHT_MAX, ..StoreConfig::directory(directory.path()) };
@@ -123,7 +123,7 @@ async fn a_process_that_holds_the_write_lock_delays_acknowledgements_and_loses_n
     assert_eq!((after.lock_waits, after.lock_waiting), (1, None));
     assert!(after.lock_waited >= during.lock_waited);
     assert_eq!(after.appends_acknowledged, acknowledged + IN_FLIGHT_MAX as u64 + 1);
-    // The counter has microseconds, the line what is below them too.
+    // The counter is in whole microseconds, the logged line has the fractions, too.
     let waited = format!("held the event log's lock for {:?}", after.lock_waited);
     let logged = COLLECTOR.0.lock().unwrap().clone();
     let ours =

@@ -68,7 +68,7 @@ pub(crate) async fn work(directory: &Path, name: &str) {
     tell("done");
 }
 
-/// The same without an end.
+/// Appends to its own sessions until it is killed.
 pub(crate) async fn work_until_killed(directory: &Path, name: &str) {
     let store = behind_the_gate(directory).await;
     let sessions = sessions_of(&store, name).await;
@@ -120,7 +120,7 @@ async fn whole(directory: &Path, events_of: impl Fn(&str) -> RangeInclusive<u64>
 async fn thirty_two_processes_that_make_a_directory_together_and_append_and_close_get_no_error() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
-    // Not there yet, nor is its parent.
+    // Neither the directory nor its parent is there yet.
     let root = directory.path().join("hosts/store");
     for again in 1..=2 {
         for (n, child) in start_all("work", &root).into_iter().enumerate() {

@@ -99,14 +99,14 @@ async fn a_killed_owner_is_replaced_by_the_very_next_append_whatever_it_was_doin
             assert_eq!(line, format!("appended {told}"), "in order, and after what was acknowledged before");
         };
         (0..if is_idle { 1 } else { 10 }).for_each(|_| heard(&owner.next().unwrap()));
-        // Read and refused here, as long as it lives.
+        // As long as the owner lives, the session can be read here, and appends are refused.
         let session = soon(store.open_session("s")).await.unwrap();
         assert_refused!(
             append(&session, TallyBody::Added(1)).await,
             ErrorKind::OwnedElsewhere { owner: named, .. } if named.process == owner.id()
         );
         owner.strike();
-        // Its output ends when it has: from then on it is dead, and not a moment is given to anyone.
+        // Its output ends when the process has ended. The append that follows at once must find that the owner is dead.
         while let Some(line) = owner.next() {
             heard(&line);
         }
@@ -172,7 +172,7 @@ async fn an_idle_session_stays_owned_and_nobody_writes_anything_for_that() {
     let session = soon(store.open_session("s")).await.unwrap();
     let before = bytes_of(directory.path());
     assert!(before.len() > 4096);
-    // By the clock: a heartbeat or a renewal would announce itself by nothing but its bytes.
+    // By the clock, since a heartbeat or a renewal would show in nothing but the bytes of the files.
     let until = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < until {
         for _ in 0..10 {
@@ -211,7 +211,7 @@ async fn readers_never_become_owners_and_keep_nobody_from_writing() {
         }
         assert_eq!(owner_and_epoch(directory.path()), owned);
     }
-    // Not even of a session whose owner is gone.
+    // Readers do not become owners of a session whose owner is gone either.
     assert!(owner.end().status.success());
     for reader in &mut readers {
         reader.say("read");

@@ -75,7 +75,7 @@ async fn the_robbed_store_writes_nothing_more_and_is_told_who_robbed_it(config: 
     let before = owner_of(append(&pair.ours, TallyBody::Added(0)).await);
     soon(pair.ours.take_over()).await.unwrap();
     let taken = look(&pair.stores[1], "s").await;
-    // Several at once: each is stamped as if the session were its own still.
+    // Several at once: each is stamped as if the store still owned the session.
     let receipts: Vec<_> = (0..20).map(|_| pair.owned.append(TallyBody::Added(100)).unwrap()).collect();
     let mut robbers = Vec::new();
     for receipt in receipts {
@@ -211,7 +211,7 @@ async fn the_robbed_store_goes_on_when_the_robber_is_gone(config: StoreConfig) {
     soon(pair.ours.take_over()).await.unwrap();
     append(&pair.ours, TallyBody::Added(1)).await.unwrap();
     soon(pair.stores[1].close()).await.unwrap();
-    // Stamped after the first event, which is not the last any more: nobody is left to name.
+    // It was stamped after the first event, which is not the last any more, and no living store owns the log.
     assert_refused!(
         append(&pair.owned, TallyBody::Added(100)).await,
         ErrorKind::NotWritten { reason, .. } if reason.contains("append again")
@@ -283,7 +283,7 @@ async fn a_session_of_a_stopped_process_is_taken_over_at_once_and_the_process_re
     soon(session.take_over()).await.unwrap();
     assert_eq!(session.view().unwrap().sum, 2000);
     assert_eq!(ids_of(&append(&session, TallyBody::Added(1)).await.unwrap()), [3]);
-    // It is to go on with this as soon as it wakes.
+    // The stopped process finds this command as soon as it wakes.
     hung.say("append-two");
     hung.signal("-CONT");
     let told = format!("robbed by {}", std::process::id());
@@ -332,7 +332,7 @@ pub(crate) async fn append_until_robbed(directory: &Path) {
     soon(store.close()).await.unwrap();
 }
 
-/// Until the store waits for a lock, which nothing announces.
+/// Comes back when the store waits for a lock, which nothing announces.
 async fn locked_out(store: &Store<Tally>) {
     while store.stats().lock_waiting.is_none() {
         actix::clock::sleep(Duration::from_millis(5)).await;

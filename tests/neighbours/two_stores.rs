@@ -154,7 +154,7 @@ async fn ids_stay_dense_through_many_changes_of_hands(config: StoreConfig) {
         assert_eq!(session.view().unwrap().sum, expected);
         soon(session.close()).await.unwrap();
     }
-    // Handles that are kept, and no close in between: only the owner's own word changes.
+    // Handles that are kept: all that changes hands is the ownership.
     let kept = [soon(stores[0].open_session("s")).await.unwrap(), soon(stores[1].open_session("s")).await.unwrap()];
     append(&kept[0], TallyBody::Added(1)).await.unwrap();
     assert_refused!(append(&kept[1], TallyBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });

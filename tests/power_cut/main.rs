@@ -2,8 +2,9 @@
 //! operation, rebuild the disk as it could be after a cut at each of them, open a store on it, and look. Then leave out one
 //! kind of sync after the other, and see each missed.
 //!
-//! `FOLDLOG_CUTS=n` tries n mixtures of what was not synced at each cut, and n times as many cuts where the short form tries
-//! some; `FOLDLOG_SEED` chooses both.
+//! The short form tries every cut of one scenario and some of the others, which the seed chooses. `FOLDLOG_CUTS=n` is the
+//! long form: n mixtures of what was not synced at each cut, and every cut, but for scenarios with thousands of operations,
+//! of which it tries n times as many cuts as the short form. `FOLDLOG_SEED` chooses the mixtures and the cuts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 #[path = "../common/mod.rs"]
@@ -11,30 +12,33 @@ mod common;
 mod controls;
 mod scenarios;
 
-use common::{Tally, TallyBody};
+use common::{Tally, TallyBody, number_of, seed};
 use foldlog::testkit::{PowerCutReport, PowerCuts};
 use foldlog::{Durability, Error, StoreConfig};
 
 /// The mixtures of the long form.
-fn long_form() -> Option<usize> {
-    std::env::var("FOLDLOG_CUTS").ok().map(|text| text.parse().expect("FOLDLOG_CUTS is a number"))
+fn long_form() -> Option<u64> {
+    number_of("FOLDLOG_CUTS")
 }
 
 /// How many mixtures are tried at each cut.
 fn mixed(default: u64) -> u64 {
-    long_form().map_or(default, |mixed| mixed as u64)
+    long_form().unwrap_or(default)
 }
 
-/// For what would take minutes if every cut were tried.
+/// For scenarios with so many operations that every cut would take minutes.
 fn cuts_max(default: usize) -> usize {
-    long_form().map_or(default, |times| times * default)
+    long_form().map_or(default, |times| times as usize * default)
 }
 
-fn seed() -> u64 {
-    let random = || u64::from(std::process::id());
-    let seed = std::env::var("FOLDLOG_SEED").map_or_else(|_| random(), |text| text.parse().expect("a number"));
-    println!("FOLDLOG_SEED={seed}");
-    seed
+/// Some of the cuts in the short form, every one in the long form.
+fn cuts_of(short: usize) -> PowerCuts<Tally> {
+    cuts().cuts_max(if long_form().is_some() { usize::MAX } else { short })
+}
+
+/// How many syncs lie between two that are failed: in the long form each is.
+fn syncs_apart(short: usize) -> usize {
+    if long_form().is_some() { 1 } else { short }
 }
 
 fn cuts() -> PowerCuts<Tally> {
@@ -63,57 +67,55 @@ async fn a_power_cut_at_any_moment_around_checkpoints_loses_nothing_acknowledged
 
 #[actix::test]
 async fn a_power_cut_at_any_moment_of_many_sessions_loses_nothing_acknowledged() {
-    nothing_lost("many sessions", &cuts().cuts_max(cuts_max(100)).run(scenarios::many_sessions).await.unwrap());
+    nothing_lost("many sessions", &cuts_of(60).run(scenarios::many_sessions).await.unwrap());
 }
 
 #[actix::test]
 async fn a_power_cut_at_any_moment_of_closing_and_reopening_loses_nothing_acknowledged() {
-    nothing_lost("reopening", &cuts().run(scenarios::stores_one_after_the_other).await.unwrap());
+    nothing_lost("reopening", &cuts_of(80).run(scenarios::stores_one_after_the_other).await.unwrap());
 }
 
 /// Nothing of a view is synced but the row that names its file: one that is gone, empty, or half there is not used, and
 /// its log is folded.
 #[actix::test]
 async fn a_power_cut_at_any_moment_of_storing_views_loses_nothing_acknowledged() {
-    let report = cuts().cuts_max(cuts_max(150)).run(scenarios::stored_views).await.unwrap();
+    let report = cuts_of(60).run(scenarios::stored_views).await.unwrap();
     nothing_lost("views", &report);
     assert!(report.snapshot_fallbacks > 0, "no disk lost a view: {report}");
 }
 
 #[actix::test]
 async fn a_power_cut_at_any_moment_of_two_stores_on_one_directory_loses_nothing_acknowledged() {
-    nothing_lost("two stores", &cuts().run(scenarios::two_stores_at_once).await.unwrap());
+    nothing_lost("two stores", &cuts_of(80).run(scenarios::two_stores_at_once).await.unwrap());
 }
 
 #[actix::test]
 async fn at_the_level_of_process_crashes_a_power_cut_leaves_a_prefix() {
-    let cuts = cuts().durability(Durability::ProcessCrash);
+    let cuts = cuts_of(80).durability(Durability::ProcessCrash);
     let report = cuts.run(scenarios::appends_batches_and_blobs).await.unwrap();
     println!("process crash: {report}, {} given up", report.events_given_up);
     assert_eq!(report.losses, [], "{report}");
-    // What this level gives up is seen: so would a loss be at the other.
+    // The events that this level may lose are noticed, so a loss at the other level would be, too.
     assert!(report.events_given_up > 0);
 }
 
-/// The kernel may drop pages that it could not write, and holds them for clean: a later sync proves nothing.
+/// The kernel may drop pages that it could not write, and count them as written: a later sync proves nothing.
 #[actix::test]
 async fn a_sync_that_fails_and_a_power_cut_after_it_lose_nothing_acknowledged() {
-    let failed = each_sync_fails(1, cuts_max(10), scenarios::appends_that_may_fail).await;
+    let failed = each_sync_fails(syncs_apart(4), cuts_max(10), scenarios::appends_that_may_fail).await;
     assert!(failed > 10);
 }
 
 #[actix::test]
 async fn a_sync_of_a_checkpoint_that_fails_and_a_power_cut_after_it_lose_nothing_acknowledged() {
-    let apart = if long_form().is_some() { 1 } else { 4 };
-    let failed = each_sync_fails(apart, 10, scenarios::checkpoints_that_may_fail).await;
+    let failed = each_sync_fails(syncs_apart(8), 10, scenarios::checkpoints_that_may_fail).await;
     assert!(failed > 2);
 }
 
-/// SQLite copies nothing again that is counted as copied, synced or not.
+/// SQLite does not copy again what it has counted as copied, whether that was synced or not.
 #[actix::test]
 async fn a_sync_that_fails_after_a_reader_held_a_checkpoint_back_and_a_power_cut_lose_nothing_acknowledged() {
-    let apart = if long_form().is_some() { 1 } else { 5 };
-    let failed = each_sync_fails(apart, 10, scenarios::a_checkpoint_in_two_parts).await;
+    let failed = each_sync_fails(syncs_apart(9), 10, scenarios::a_checkpoint_in_two_parts).await;
     assert!(failed > 5);
 }
 

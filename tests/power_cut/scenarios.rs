@@ -1,4 +1,4 @@
-//! What a host does, small enough to try every cut of it.
+//! Goal: scenarios that a host goes through, few enough operations to cut each. Method: plain calls on plain stores.
 
 use super::common::{Tally, TallyBody};
 use foldlog::{Append, AppendKey, Error, SnapshotPolicy, Store, StoreConfig};
@@ -9,7 +9,7 @@ pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(),
     one.append(TallyBody::Added(1))?.await?;
     let blob = store.put_bytes(vec![7; 3000]).await?;
     one.append(TallyBody::Attached(blob))?.await?;
-    // Several in flight, of two sessions: one group or several.
+    // Several in flight, of two sessions: they are committed in one group or in several.
     let receipts =
         [one.append(TallyBody::named("a"))?, two.append(TallyBody::Added(2))?, one.append(TallyBody::named("b"))?];
     for receipt in receipts {
@@ -36,7 +36,7 @@ pub(super) async fn checkpoints(config: StoreConfig) -> Result<(), Error> {
             let long = TallyBody::named(&"x".repeat(300_000));
             session.append_batch(vec![long.clone(), TallyBody::Added(1), long])?.await?;
         }
-        // It has a thread of its own, and the next commits do the rest.
+        // A checkpoint has a thread of its own, and the next commits do the rest.
         while store.stats().upkeep.runs < round {
             session.append(TallyBody::Added(1))?.await?;
         }
@@ -95,7 +95,7 @@ pub(super) async fn two_stores_at_once(config: StoreConfig) -> Result<(), Error>
     two.close().await
 }
 
-/// Goes on whatever an answer is: what it was is noted by the log itself.
+/// Goes on whatever an answer is. The explorer notes each answer.
 pub(super) async fn appends_that_may_fail(config: StoreConfig) -> Result<(), Error> {
     // The open itself may be what fails.
     for _ in 0..2 {
@@ -118,7 +118,7 @@ pub(super) async fn appends_that_may_fail(config: StoreConfig) -> Result<(), Err
 
 /// The same with checkpoints.
 pub(super) async fn checkpoints_that_may_fail(config: StoreConfig) -> Result<(), Error> {
-    // The second time after all of it was read anew.
+    // The second store has read all of it from the disk.
     for _ in 0..2 {
         appends_between_checkpoints(config.clone()).await;
     }
@@ -136,7 +136,7 @@ async fn appends_between_checkpoints(config: StoreConfig) {
             }
         }
         let before = store.stats().upkeep.runs;
-        // One that fails is not counted.
+        // A checkpoint that fails is not counted.
         for _ in 0..50 {
             if let Ok(receipt) = session.append(TallyBody::Added(1)) {
                 drop(receipt.await);

@@ -78,7 +78,7 @@ async fn dropping_receipts_and_store_loses_nothing_that_was_accepted_and_acknowl
             });
         }
     }
-    // Dropping a receipt cancels nothing: the last one is acknowledged after all of them.
+    // Dropping a receipt cancels nothing: when the last append is acknowledged, all before it are written.
     append(&session, TallyBody::Added(300)).await.unwrap();
     assert_eq!(session.view().unwrap().head(), at(301));
     let more: Vec<_> = (1000..1300).map(|n| (n, session.append(TallyBody::Added(n)).unwrap())).collect();
@@ -103,7 +103,7 @@ async fn closing_under_a_foreign_lock_ends_in_time_with_a_typed_error() {
     let config = StoreConfig { close_timeout: Duration::from_millis(200), ..StoreConfig::directory(directory.path()) };
     let store = open(&config).await;
     close_under_a_foreign_lock(directory.path(), &config, store).await;
-    // What comes after is not harmed.
+    // The next store is not harmed.
     let store = open(&config).await;
     usable(&store, "s").await;
     soon(store.close()).await.unwrap();

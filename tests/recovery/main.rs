@@ -43,7 +43,7 @@ fn numbers(events: &[Arc<Event<Tally>>]) -> BTreeSet<u64> {
     numbers
 }
 
-/// Each number with what its append was answered.
+/// Each number with the answer to its append.
 type Answers = Vec<(u64, Result<foldlog::Appended<Tally>, Error>)>;
 
 async fn answers(receipts: impl IntoIterator<Item = (u64, Receipt<Tally>)>) -> Answers {

@@ -89,7 +89,7 @@ async fn a_panic_in_apply_at_recovery_loses_nothing_and_loops_nowhere(config: St
     append(&session, switch.trap(Place::Apply)).await.unwrap();
     append(&session, TallyBody::Added(10)).await.unwrap();
     assert_eq!(session.view().unwrap().sum, 11);
-    // A live session that was folded stays so until it has to be folded again.
+    // A session that was folded stays as it is until it has to be folded again.
     switch.turn_on();
     soon(session.address().unwrap().send(Restart)).await.unwrap();
     let in_flight = session.append(TallyBody::Added(100)).unwrap();
@@ -121,7 +121,7 @@ async fn a_panic_in_decode_names_the_event_and_ends_with_the_next_build(config: 
         soon(session.events_after(EventId::new(1), 10)).await,
         ErrorKind::CorruptEvent { event, .. } if is_second(event)
     );
-    // A subscriber that must read it is told by its end.
+    // The stream of a subscriber that would have to read it ends.
     let stream = soon(session.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
     assert_eq!(soon(stream.collect::<Vec<_>>()).await.len(), 1);
 
@@ -160,7 +160,7 @@ async fn a_panic_while_stamping(config: StoreConfig, place: Place) {
     for n in 0..30 {
         if n % 10 == 5 {
             let batch = vec![TallyBody::Added(1000 + n), switch.trap(place), TallyBody::Added(2000 + n)];
-            // What is called on the caller's thread is refused there.
+            // A function that is called on the caller's thread refuses the append there.
             match session.append_batch(batch) {
                 Ok(receipt) => receipts.push((1000 + n, receipt)),
                 Err(error) => assert!(matches!(error.kind(), ErrorKind::BodyRefused { .. }), "{error:?}"),

@@ -79,7 +79,7 @@ async fn moved(name: &str, instead: Instead, acknowledged: u64, is_put_back: boo
     let what = format!("{file} was {} while the store was open", if removed { "removed" } else { "replaced" });
     for _ in 0..3 {
         assert_says(&append(&session, TallyBody::Added(100)).await.unwrap_err(), &what);
-        // Nor does a session that is made now, or one that is restarted.
+        // A session that is made now, or restarted, finds the same.
         assert_says(&soon(store.open_session("new")).await.unwrap_err(), &what);
         soon(session.address().unwrap().send(Restart)).await.unwrap();
         soon(store.persist_address().send(Restart)).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_write_ahead_log_that_is_removed_or_replaced_is_noticed_before_the_nex
     }
 }
 
-/// The store still has it open, and brings what it holds into the database.
+/// The store still has the removed log open, and copies what it holds into the database.
 #[actix::test]
 async fn what_a_removed_write_ahead_log_held_is_there_without_it() {
     let _watchdog = watchdog();
@@ -166,7 +166,7 @@ async fn a_blob_directory_that_is_removed_or_replaced_is_noticed_before_the_next
             assert_refused!(soon(store.put_bytes(vec![2; 100])).await, ErrorKind::Io { .. });
         }
         if instead == Instead::Empty {
-            // Told to look again, it takes what is there, and knows of nothing.
+            // After a restart the blob actor takes the directory that is there, in which it knows no blob.
             soon(store.blob_address().send(Restart)).await.unwrap();
             let looked = async {
                 while !matches!(

@@ -31,7 +31,7 @@ async fn restarts_during_recovery_and_in_a_row_answer_everyone_by_the_log(config
     assert_answers_agree(&answers, &numbers(&events));
     assert_eq!(session.view().unwrap().head().get(), events.len() as u64);
     assert_eq!(look(&store, "s").await.0, *session.view().unwrap());
-    // Alone, and with nothing to do.
+    // Restarts of a session that has nothing to do.
     for _ in 0..50 {
         soon(address.send(Restart)).await.unwrap();
     }
@@ -70,7 +70,7 @@ async fn restarts_of_every_actor_with_work_in_flight_lose_nothing(config: StoreC
     soon(store.close()).await.unwrap();
 }
 
-/// The persist actor waits by itself when SQLite has waited long enough, and is restarted while it waits.
+/// When SQLite has waited long enough, the persist actor waits by itself. It is restarted while it does.
 #[actix::test]
 async fn restarts_while_another_program_holds_the_write_lock_lose_nothing() {
     let _watchdog = watchdog();
@@ -99,7 +99,7 @@ async fn restarts_while_another_program_holds_the_write_lock_lose_nothing() {
     soon(store.close()).await.unwrap();
 }
 
-/// The answers of the persist actor are for the actor before the restart: only the log can tell the one after it.
+/// The persist actor answers the session's actor from before the restart. The one after it learns the outcome from the log.
 #[actix::test]
 async fn appends_that_were_refused_during_a_restart_are_answered_as_not_written() {
     let _watchdog = watchdog();
@@ -115,7 +115,7 @@ async fn appends_that_were_refused_during_a_restart_are_answered_as_not_written(
     let receipts: Vec<_> = (1..20).map(|n| (n, session.append(TallyBody::Added(n)).unwrap())).collect();
     let address = session.address().unwrap();
     soon(address.send(Restart)).await.unwrap();
-    // Answered by the actor that has begun again.
+    // The actor that has begun again answers this.
     soon(address.send(CurrentView::default())).await.unwrap().unwrap();
     lock.release();
     let answers = answers(receipts).await;

@@ -1,4 +1,4 @@
-//! Appending, hearing the answers, and what they may be.
+//! Goal: each append gets an answer that it may get. Method: appends of random shapes, and what is known about each of them.
 
 use foldlog::testkit::{Call, Fault, Group, Outcome, Port};
 use foldlog::{Append, Appended, BlobRef, Digest, Error, ErrorKind, EventId, Session};
@@ -69,7 +69,7 @@ impl World {
         }
         let last = self.truths[at.session].sent.len() - 1;
         match self.dice.below(8) {
-            // Who wins a log that nobody owns must not depend on threads.
+            // Which store wins a log that nobody owns must not depend on threads.
             _ if claims => self.hear(at.session, last).await,
             0..4 => self.hear(at.session, last).await,
             4 => self.truths[at.session].sent[last].receipt = None,
@@ -195,7 +195,7 @@ impl World {
                 }
             }
             (Must::Any, Err(error)) => self.may_be(sent, error),
-            // Heard after something went wrong with what was sent with it.
+            // It is heard after an append that was sent with it has failed.
             (_, Err(error)) if !truth.is_sure => self.may_be(sent, error),
             (_, Ok(_)) if !truth.is_sure => true,
             (Must::Write { first }, Ok(appended)) => !appended.repeated && at(*first, appended),
@@ -217,7 +217,7 @@ impl World {
     /// Whether an append may fail like this while things go wrong.
     fn may_be(&self, sent: &Sent, error: &Error) -> bool {
         match error.kind() {
-            // Who only meets a foreign lock waits for it.
+            // A store that meets nothing but a foreign lock waits for it.
             ErrorKind::NotWritten { .. } | ErrorKind::DiskFull | ErrorKind::Unavailable { .. }
                 if self.is_stormy && !self.is_restarted && self.stores[1].is_none() && self.was_only_busy() =>
             {
@@ -258,7 +258,7 @@ impl World {
         })
     }
 
-    /// Appends until it is told who owns the session: everything ahead of that is decided then.
+    /// Appends until the answer tells who owns the session. Everything that was sent before is decided then.
     pub async fn probe(&mut self, session: usize) {
         let mut store = usize::from(self.stores[0].is_none());
         for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! Looking at everything that can be seen, and comparing it with the reference.
+//! Goal: everything that can be seen agrees with the reference. Method: look after each step, and at all of it in a calm.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl World {
         assert_eq!(*view.state(), folded(shown), "the view of {at:?}");
         match soon(open.store().read_state(&name)).await {
             Ok(stored) => {
-                // Later than the log that was read.
+                // The view was taken later than the log was read.
                 let head = position(stored.view.head());
                 assert!(head >= log.len());
                 if head == log.len() {

@@ -1,4 +1,4 @@
-//! Subscribers that come, lag and leave.
+//! Goal: a subscriber is given each event once and in order, or a gap. Method: subscribers that come, lag and leave.
 
 use foldlog::{EventId, EventStream, Item, SubscribeFrom};
 use futures::{FutureExt, StreamExt};

@@ -1,4 +1,4 @@
-//! Faults, the calm after them, and a commit that is held.
+//! Goal: what was acknowledged is there after any faults. Method: plan faults, end them, and hold commits between.
 
 use foldlog::testkit::{Call, Fault, Group, Outcome, Port};
 use foldlog::{EventId, Restart};
@@ -37,7 +37,7 @@ impl World {
                 break fault;
             }
         };
-        // Who waits for a lock that is never let go waits for ever.
+        // An append that waits for a lock which is never let go would wait for ever.
         let how = if fault == Fault::Busy { self.dice.below(7) } else { self.dice.below(10) };
         self.trace.add(format!("storm: {fault:?} at {port:?}, {how}"));
         match how {
@@ -131,7 +131,7 @@ impl World {
         let log = truth.log.clone();
         let (body, mark) = (vec![TallyBody::Added(self.mark())], self.mark());
         let number = Some(mark);
-        // This one and no other: a store writes of its own accord where its stored views are.
+        // This commit and no other: a store also commits the rows of stored views, and nobody asked for those.
         let wanted = key(&mark.to_string());
         let mut held = self.faults.hold_where(Port::Commit, move |call| {
             let is_wanted = |write: &Group| matches!(write, Group::Append { key, .. } if *key == Some(wanted.clone()));

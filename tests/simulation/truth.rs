@@ -1,4 +1,4 @@
-//! The reference: what each session's log must hold, as plain lists.
+//! Goal: a reference that is right by being simple. Method: what each session's log must hold, as plain lists.
 
 use std::collections::{HashMap, HashSet};
 
@@ -163,7 +163,7 @@ pub fn folded(log: &[TallyBody]) -> TallyView {
     view
 }
 
-/// The number that tells an append from all others: that of its first body.
+/// The number by which an append is told from all others: the one in its first body.
 pub fn mark(body: &TallyBody) -> Option<u64> {
     match body {
         TallyBody::Added(n) => Some(*n),

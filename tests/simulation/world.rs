@@ -1,4 +1,4 @@
-//! One history: its stores, its sessions, its steps.
+//! Goal: one history that its seed repeats. Method: stores, sessions, and steps that dice choose.
 
 use foldlog::testkit::{Dice, Faults, ManualClock};
 use foldlog::{
@@ -38,7 +38,7 @@ pub struct World {
     pub is_restarted: bool,
     /// What was done, printed when it fails.
     pub trace: Trace,
-    // Last, so that it goes after the stores.
+    // The last field, so that it is dropped after the stores.
     _disk: TestDisk,
 }
 
@@ -302,7 +302,7 @@ impl World {
         self.trace.add(format!("restart {at:?}"));
         self.figures.restarts += 1;
         self.is_restarted = true;
-        // What is stamped and not yet sent on is refused; what is sent is answered by the log.
+        // An append that is stamped and not sent to be persisted is refused. One that was sent is answered by what the log holds.
         if self.truths[at.session].sent.iter().any(|sent| sent.receipt.is_some() || sent.answer.is_none()) {
             self.truths[at.session].is_sure = false;
         }
@@ -332,7 +332,7 @@ impl World {
         self.ended(Some(at.session), at.store, head).await;
     }
 
-    /// What another store has asked for meanwhile is refused or written, as the threads will have it.
+    /// Appends of another store in the meantime are refused or written, depending on the threads.
     fn others_may_win(&mut self, at: At) {
         let truth = &mut self.truths[at.session];
         if truth.sent.iter().any(|sent| sent.answer.is_none() && sent.store != at.store) {

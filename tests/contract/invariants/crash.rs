@@ -46,7 +46,7 @@ async fn i11_an_append_in_flight_is_answered_with_what_the_log_says_after_a_rest
     store.close().await.unwrap();
 }
 
-/// While the appends wait for the lock, the log changes hands: none of them is written, whoever asks.
+/// While the appends wait for the lock, the log changes hands. None of them is written, with a restart and without.
 #[actix::test]
 async fn i11_an_append_in_flight_that_was_not_written_is_answered_so_after_a_restart() {
     let disk = TestDisk::directory();
@@ -120,7 +120,7 @@ async fn i11_an_append_in_flight_is_answered_when_its_arbiter_dies() {
     living.stop();
 }
 
-/// What leads to a session's arbiter ends with it, and ahead of the session's actor.
+/// The way by which answers reach a session's arbiter ends with the arbiter, and before the session's actor does.
 #[actix::test]
 async fn i11_an_append_whose_answer_is_on_its_way_is_answered_when_its_arbiter_dies() {
     use std::sync::mpsc;
@@ -132,7 +132,7 @@ async fn i11_an_append_whose_answer_is_on_its_way_is_answered_when_its_arbiter_d
     let mut held = faults.hold(Port::Commit);
     let receipt = session.append(noted(0)).unwrap();
     soon(held.reached()).await;
-    // The arbiter stands still, and has more to do then than it does before it looks whether it is to stop.
+    // The arbiter stands still, and is then given more tasks than it runs before it looks whether it is to stop.
     let (open, closed) = mpsc::channel::<()>();
     let (stands, stood) = mpsc::channel();
     let mut wake = Vec::new();

@@ -69,7 +69,7 @@ fn occupy(id: u64) -> String {
     )
 }
 
-/// The rows after the head are taken by hand, so that the commit fails; then they are gone again.
+/// Rows that are put behind the head by hand make the commit fail. Then they are removed again.
 #[actix::test]
 async fn i2_a_failed_persist_changes_nothing_that_anyone_can_see() {
     let disk = TestDisk::directory();

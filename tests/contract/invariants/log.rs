@@ -48,7 +48,7 @@ async fn i3_ids_are_dense_whatever_is_refused_or_restarted() {
             0 => session.append_batch((0..3).map(noted).collect()).unwrap(),
             1 => session.append(AgentBody::VarsSnapshotted(Content::Blob(dangling()))).unwrap(),
             2 => session.append_with(foldlog::Append::new(noted(n)).expect_head(at(1 << 40))).unwrap(),
-            // Its own ids and event id are not taken from the caller.
+            // The ids in the body and the event id do not come from the caller.
             3 => {
                 let (id, event_id) = (MessageId::new(99), at(99));
                 session.append(AgentBody::MessageAppended(Message { id, event_id, ..Message::user("x") })).unwrap()

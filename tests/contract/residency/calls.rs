@@ -1,4 +1,4 @@
-//! Each call, on a session that is cold.
+//! Goal: each call is answered by a session that was emptied as by one in memory. Method: empty it before every call.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ async fn an_emptied_session_shows_the_same_view_and_goes_on_where_it_was(disk: T
     empty_one(&session).await;
     assert_eq!(session.append(user("6")).unwrap().await.unwrap().head, at(6));
     assert_head(&session, 6).await;
-    // Never twice.
+    // A session that is cold already is not emptied again.
     empty_one(&session).await;
     empty(&store, 0);
     empty(&store, 0);
@@ -59,7 +59,7 @@ async fn the_view_of_an_emptied_session_is_there_on_its_own_arbiter_at_once_and_
     let session = store.open_session("s").await.unwrap();
     session.append(user("1")).unwrap().await.unwrap();
     for _ in 0..20 {
-        // What the actor hears of the last one is still in its mailbox.
+        // The actor may not have taken the notice of the last waking from its mailbox yet.
         store.empty_idle_sessions();
         let first = session.view().unwrap();
         assert_eq!(first.head(), at(1));
@@ -117,7 +117,7 @@ async fn each_message_is_answered_by_an_emptied_session(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
     session.append(user("1")).unwrap().await.unwrap();
-    // One that was given before it was emptied.
+    // An address from before the session was emptied.
     let address = session.address().unwrap();
     empty_one(&session).await;
     assert_eq!(soon(address.send(Append::new(user("2")))).await.unwrap().unwrap().head, at(2));

@@ -1,4 +1,5 @@
-//! Ends, owners, damage and panics, while a session is cold.
+//! Goal: a cold session meets closings, other owners, damage and panics as one in memory does. Method: empty it, let each of
+//! them happen, and use it again.
 
 use foldlog::testkit::{Fault, Faults, Port};
 use foldlog::{Condition, ErrorKind, Restart, StoreConfig};
@@ -24,7 +25,7 @@ async fn a_cold_session_closes_and_opens_again(disk: TestDisk) {
     empty_one(&session).await;
     session.close().await.unwrap();
     assert_refused!(session.append(user("2")), ErrorKind::SessionClosed { .. });
-    // What it shows stays to be read, though nobody has it in memory.
+    // Its view can still be read, though nobody has it in memory.
     assert_eq!(session.view().unwrap().head(), at(1));
     let again = store.open_session("s").await.unwrap();
     assert_head(&again, 1).await;
@@ -150,7 +151,7 @@ async fn a_log_that_cannot_be_read_just_now_is_told_and_read_later(disk: TestDis
     for fault in [Fault::Io, Fault::Panic] {
         store.empty_idle_sessions();
         faults.fail_all(Port::Page, fault);
-        // Twice: as it wakes, and after that has failed, before and after the actor has heard of it.
+        // Twice: while it wakes, and after the waking has failed and the actor has heard of that.
         for _ in 0..2 {
             assert_refused!(session.view(), ErrorKind::Unavailable { .. });
             assert_refused!(session.unfinished(), ErrorKind::Unavailable { .. });

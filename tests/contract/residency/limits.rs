@@ -1,4 +1,5 @@
-//! What the limits empty, and what they never do; and whom a recovery keeps waiting.
+//! Goal: limits empty idle sessions and never busy ones, and recoveries keep no append of another session waiting. Method: tiny
+//! limits; commits and reads that are held.
 
 use foldlog::testkit::{Faults, Port};
 use foldlog::{Append, ResidencyConfig, Session};

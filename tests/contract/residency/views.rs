@@ -1,4 +1,5 @@
-//! What an emptied session shows whose log cannot give its view back: an error that says why, and never an empty view.
+//! Goal: an emptied session whose log cannot give its view back shows an error that says why, and never an empty view.
+//! Method: bytes that are malformed, stores that are closed, reads that fail.
 
 use foldlog::testkit::{Fault, Faults, Port};
 use foldlog::{Error, ErrorKind, EventId, SessionModel, View};
@@ -21,7 +22,7 @@ async fn a_damaged_log_is_told_and_no_empty_view_shown(disk: TestDisk) {
     session.append_batch(vec![bad.trap(Place::DecodeFails), TallyBody::Added(7)]).unwrap().await.unwrap();
     empty_one(&session).await;
     bad.turn_on();
-    // As it wakes, and after that has failed.
+    // While it wakes, and after the waking has failed.
     for _ in 0..3 {
         assert_corrupt(session.view());
         assert_corrupt(session.current_view().await);

@@ -43,7 +43,8 @@ async fn agrees_with_its_events<M: SessionModel>(disk: &TestDisk, seed: u64, bod
 
 #[actix::test]
 async fn a_stored_view_and_its_tail_are_the_fold_of_all_events() {
-    for seed in 0..6 {
+    let first = seed();
+    for seed in first..first + 3 {
         for disk in [TestDisk::directory(), TestDisk::memory()] {
             agrees_with_its_events::<Agent>(&disk, seed, agent_body).await;
         }
@@ -69,7 +70,7 @@ async fn two_stores_use_each_others_views() {
         taken.append(TallyBody::Added(100)).unwrap().await.unwrap();
         assert_eq!(*taken.view().unwrap().state(), folded(&taken).await);
         assert!(other.stats().snapshot_hits > 0);
-        // The one that was robbed reads what the other wrote.
+        // The store that lost the session reads what the other wrote.
         assert_eq!(one.read_state("s").await.unwrap().view, *taken.view().unwrap());
         one.close().await.unwrap();
         other.close().await.unwrap();
@@ -112,7 +113,7 @@ async fn equal_views_have_equal_digests_whatever_they_came_from() {
     store.close().await.unwrap();
 }
 
-/// Whether a view that stands before the log's last event is stored as if it were the last one's.
+/// Such a view stands before the last event of its log, and must not be stored as the view of the last event.
 #[actix::test]
 async fn a_session_that_cannot_be_folded_to_its_end_stores_no_view() {
     for disk in [TestDisk::directory(), TestDisk::memory()] {

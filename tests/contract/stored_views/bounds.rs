@@ -8,7 +8,7 @@ use foldlog::testkit::Dice;
 use super::{EAGER, agent_body, files_in, open};
 use crate::common::*;
 
-/// A store with many sessions would not be done with theirs in time.
+/// A store with many sessions could not store all of their views within its time to close.
 #[actix::test]
 async fn a_session_that_is_closed_stores_its_view_and_a_store_that_closes_stores_none() {
     for disk in [TestDisk::directory(), TestDisk::memory()] {

@@ -101,7 +101,7 @@ async fn a_row_that_is_damaged_or_leads_elsewhere_is_not_used() {
     ] {
         falls_back(set, |path| row_of_s(path, set)).await;
     }
-    // All of another log's row.
+    // Everything in the row is that of another log.
     falls_back("another log's", |path| {
         let columns = ["event_id", "chain", "digest", "bytes"];
         let from = |column: &str| format!("{column} = (SELECT {column} FROM snapshots WHERE log_key = 2)");
@@ -110,7 +110,7 @@ async fn a_row_that_is_damaged_or_leads_elsewhere_is_not_used() {
     .await;
 }
 
-/// Changes the bytes of every stored view, and lets its row and its name agree with them.
+/// Changes the bytes of every stored view, and then its row and its name, so that they agree.
 fn forge(path: &Path, change: impl Fn(&mut Vec<u8>)) {
     let database = rusqlite::Connection::open(path.join("events.db")).unwrap();
     for file in files_in(path) {

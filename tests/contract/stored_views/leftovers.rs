@@ -20,10 +20,10 @@ async fn a_verification_counts_damaged_views_and_finds_damaged_rows() {
     assert_eq!(found.snapshots, 1);
     std::fs::write(&files[1], "not a view").unwrap();
     let found = store.verify().await.unwrap();
-    // A power cut leaves both: nothing is lost with them.
+    // A power cut may leave missing and damaged files. Nothing is lost with them.
     assert!(found.is_sound(), "{:?}", found.problems);
     assert_eq!((found.snapshots, found.damaged_snapshots), (0, 1));
-    // Of both, since either file may be that of `s`.
+    // The rows of both, since either file may be that of `s`.
     let database = rusqlite::Connection::open(path.join("events.db")).unwrap();
     assert_eq!(database.execute("UPDATE snapshots SET chain = zeroblob(7)", []).unwrap(), 2);
     assert_eq!(store.verify().await.unwrap().problems.len(), 2);
@@ -41,7 +41,7 @@ async fn files_that_a_crash_left_are_removed_by_the_next_store_that_comes_alone(
     std::fs::write(&new, "about to be named").unwrap();
     let later = named[1].metadata().unwrap().modified().unwrap() + std::time::Duration::from_secs(3600);
     std::fs::File::options().write(true).open(&new).unwrap().set_modified(later).unwrap();
-    // Not alone.
+    // A store that is not alone removes nothing.
     let other = open::<Agent>(&disk, |_| ()).await;
     assert_eq!(other.read_state("s").await.unwrap().view, view);
     assert!(orphan.exists());

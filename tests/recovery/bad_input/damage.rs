@@ -102,7 +102,7 @@ async fn a_row_that_foldlog_never_wrote_is_an_error_and_no_panic() {
         let store = open(&config).await;
         let opened = soon(store.open_session("s")).await;
         assert_refused!(opened, ErrorKind::CorruptEvent { .. } | ErrorKind::CorruptStore { .. });
-        // A list that would have to show such a row cannot be had; the session next to it can.
+        // A list of sessions may fail over such a row. The session next to it opens.
         let new = soon(store.open_session("new")).await.unwrap();
         append(&new, TallyBody::Added(1)).await.unwrap();
         assert_eq!(soon(store.read_state("new")).await.unwrap().view, *new.view().unwrap());
@@ -124,7 +124,7 @@ async fn a_log_that_lost_its_last_events_is_a_shorter_log() {
     soon(store.close()).await.unwrap();
 }
 
-/// The key stands in the record too, where the chain covers it.
+/// The record holds the key, too, and there the chain covers it.
 #[actix::test]
 async fn a_changed_append_key_column_lets_nothing_be_written_twice() {
     let directory = tempfile::tempdir().unwrap();

@@ -78,7 +78,7 @@ async fn a_directory_that_cannot_be_written_is_named() {
     assert_eq!(std::fs::read(&file).unwrap(), b"theirs");
     assert_eq!(files_below(directory.path()), [file]);
 
-    // What foldlog needs is there, and is something else.
+    // A name that foldlog needs is taken by something else.
     for name in ["blobs", "tmp", "owners"] {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(name), "theirs").unwrap();
