@@ -99,7 +99,13 @@ pub use store::verification::{Problem, Verification};
 pub use store::{Session, SessionSummary, Store, StoredState};
 pub use threads::Restart;
 
-/// The program of the README compiles.
+/// The programs of README and guide compile.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide/first-host.md")]
+    struct FirstHost;
+    #[doc = include_str!("../docs/guide/own-model.md")]
+    struct OwnModel;
+}

@@ -7,6 +7,7 @@ mod common;
 
 mod agent_host;
 mod endings;
+mod examples;
 mod replay_transcript;
 mod runtimes;
 

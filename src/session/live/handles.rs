@@ -49,6 +49,7 @@ impl<M: SessionModel> Subscription<M> {
 ///         Item::Transient(live) => println!("{live:?}"),
 ///         Item::Gap(gap) => println!("left out: {gap:?}"),
 ///         Item::Ended => {} // for actors
+///         _ => {}
 ///     }
 ///     # events += 1;
 /// }

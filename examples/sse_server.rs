@@ -1,0 +1,121 @@
+//! Sessions over HTTP, with server-sent events. A client appends with POST and follows with GET; after a lost connection it
+//! goes on from the last event that it has, without a gap: browsers send `Last-Event-ID` by themselves.
+//!
+//! ```sh
+//! cargo run --example sse_server
+//! curl -N http://127.0.0.1:8080/sessions/s1/events
+//! curl -H 'Idempotency-Key: k1' -d 'hello' http://127.0.0.1:8080/sessions/s1/messages
+//! ```
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data, Path};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, get, post};
+use foldlog::agent::{Agent, AgentBody, Message};
+use foldlog::{Append, AppendKey, Error, ErrorKind, EventId, Item, Store, StoreConfig, SubscribeFrom};
+use futures::StreamExt;
+use futures::future::ready;
+
+#[actix_web::main]
+async fn main() -> std::io::Result<()> {
+    let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(8080);
+    let given = std::env::args_os().nth(2).map(PathBuf::from);
+    let directory = given.unwrap_or_else(|| std::env::temp_dir().join("foldlog-sse-server"));
+    let store = Store::open(StoreConfig::directory(directory)).await.map_err(std::io::Error::other)?;
+    let shared = Data::new(store.clone());
+    let server = HttpServer::new(move || App::new().app_data(shared.clone()).service(append).service(events))
+        .bind(("127.0.0.1", port))?;
+    for address in server.addrs() {
+        println!("listening on {address}");
+    }
+    // The server ends at SIGTERM and Ctrl-C; then the store closes, which ends the streams of its subscribers.
+    server.shutdown_timeout(5).run().await?;
+    store.close().await.map_err(std::io::Error::other)
+}
+
+/// Appends a user's message. With the header `Idempotency-Key` a retry writes nothing and gets the first answer.
+#[post("/sessions/{id}/messages")]
+async fn append(store: Data<Store>, id: Path<String>, request: HttpRequest, text: String) -> HttpResponse {
+    let appended = async {
+        let session = store.open_session(id.as_str()).await?;
+        let mut append = Append::new(AgentBody::MessageAppended(Message::user(store.intern_text(text).await?)));
+        if let Some(key) = request.headers().get("Idempotency-Key") {
+            append = append.key(AppendKey::new(key)?);
+        }
+        session.append_with(append)?.await
+    };
+    match appended.await {
+        Ok(appended) => HttpResponse::Ok().body(format!("{}\n", appended.head)),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// The events of a session as they come: first those of the log after the last one that the client has, then live.
+#[get("/sessions/{id}/events")]
+async fn events(store: Data<Store>, id: Path<String>, request: HttpRequest) -> HttpResponse {
+    let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let stream = async {
+        let session = store.open_session(id.as_str()).await?;
+        session.subscribe(SubscribeFrom::After(EventId::new(last))).await
+    };
+    match stream.await {
+        Ok(stream) => {
+            HttpResponse::Ok().content_type("text/event-stream").insert_header(("Cache-Control", "no-cache")).streaming(
+                stream.take_while(|item| ready(!lost_events(item))).map(|item| Ok::<_, Infallible>(frame(&item))),
+            )
+        }
+        Err(error) => refusal(&error),
+    }
+}
+
+/// Whether this client was so slow that events did not fit its queue. Then its stream ends, and it connects again: with the
+/// last id that it has it gets them from the log.
+fn lost_events(item: &Item<Agent>) -> bool {
+    matches!(item, Item::Gap(gap) if gap.through > gap.after)
+}
+
+/// One item as a server-sent event. Only events have an id: it is what a client goes on from.
+fn frame(item: &Item<Agent>) -> Bytes {
+    match item {
+        Item::Event(event) => {
+            let body = serde_json::to_string(&event.body()).unwrap_or_default();
+            format!("id: {}\nevent: {}\ndata: {body}\n\n", event.id(), event.event_type()).into()
+        }
+        Item::Transient(transient) => {
+            let body = serde_json::to_string(transient).unwrap_or_default();
+            format!("event: transient\ndata: {body}\n\n").into()
+        }
+        // Transients that did not fit.
+        Item::Gap(gap) => format!(
+            "event: gap
+data: {{\"transients\":{}}}
+
+",
+            gap.transients
+        )
+        .into(),
+        _ => "event: ended\ndata: {}\n\n".into(),
+    }
+}
+
+/// What a caller can do about an error: docs/guide/errors.md has all kinds.
+fn refusal(error: &Error) -> HttpResponse {
+    let status = match error.kind() {
+        ErrorKind::InvalidSessionId { .. } | ErrorKind::InvalidArgument { .. } | ErrorKind::BodyRefused { .. } => {
+            StatusCode::BAD_REQUEST
+        }
+        ErrorKind::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::UnknownSession { .. } => StatusCode::NOT_FOUND,
+        ErrorKind::HeadMoved { .. } | ErrorKind::KeyReused { .. } | ErrorKind::OwnedElsewhere { .. } => {
+            StatusCode::CONFLICT
+        }
+        ErrorKind::Busy { .. } | ErrorKind::Unavailable { .. } | ErrorKind::OutcomeUnknown { .. } => {
+            return HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).body(format!("{error}\n"));
+        }
+        ErrorKind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    HttpResponse::build(status).body(format!("{error}\n"))
+}

@@ -1,0 +1,67 @@
+//! Goal: the examples that the guide explains do what it says. Method: the compiled programs, and an HTTP client of a few lines.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::common::child::{Child, run};
+
+#[test]
+fn a_turn_that_died_between_a_tool_call_and_its_result_is_repaired_and_runs_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let first = run("tool_repair", &[path]);
+    assert!(!first.status.success(), "it ends itself: {first:?}");
+    let second = run("tool_repair", &[path]);
+    assert!(second.status.success(), "{second:?}");
+    let said = second.lines.join("\n");
+    for wanted in ["turn 1 was left running", "tool call call_1 has no result", "event 7: repaired", "turn 2 has ended"]
+    {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    // For a provider each call has its result, and the text of what it answered is there.
+    let messages: serde_json::Value = serde_json::from_str(&said[said.find("\n[").unwrap()..]).unwrap();
+    let texts: Vec<_> = messages.as_array().unwrap().iter().map(|message| &message["tool_call_id"]).collect();
+    assert_eq!(texts.iter().filter(|id| id.is_string()).count(), 2, "{messages}");
+    assert_eq!(messages[2]["tool_call_id"], messages[1]["tool_calls"][0]["id"]);
+    let third = run("tool_repair", &[path]);
+    assert!(!third.status.success(), "nothing was left, so it runs a turn and ends itself again: {third:?}");
+}
+
+#[test]
+fn a_client_of_server_sent_events_goes_on_from_the_last_one_that_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Child::example("sse_server", &["0", directory.path().to_str().unwrap()]);
+    let address = server.next().unwrap().strip_prefix("listening on ").unwrap().to_owned();
+    let follow = |last: u64| {
+        let head = format!("GET /sessions/s/events HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last}\r\n\r\n");
+        BufReader::new(ask(&address, &head)).lines().map(Result::unwrap)
+    };
+    let post = |key: &str, text: &str| {
+        let head =
+            format!("POST /sessions/s/messages HTTP/1.1\r\nHost: test\r\nConnection: close\r\nIdempotency-Key: {key}");
+        let mut answer = String::new();
+        let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        ask(&address, &request).read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.trim().to_owned()
+    };
+    let mut live = follow(0);
+    assert!(live.next().unwrap().contains("200"));
+    assert_eq!(post("k1", "first"), "1");
+    assert_eq!(post("k1", "first"), "1", "a retry is no second message");
+    assert_eq!(post("k2", "second"), "2");
+    let ids = |lines: &mut dyn Iterator<Item = String>, count| -> Vec<String> {
+        lines.filter(|line| line.starts_with("id: ")).take(count).collect()
+    };
+    assert_eq!(ids(&mut live, 2), ["id: 1", "id: 2"]);
+    assert_eq!(ids(&mut follow(1), 1), ["id: 2"], "after a lost connection");
+    server.kill();
+}
+
+fn ask(address: &str, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
