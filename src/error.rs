@@ -1,4 +1,6 @@
 //! The one error type of the public interface. Its kind says what the caller does next, not which layer failed.
+//!
+//! It and `id` name each other: an error names the session, and making a session id may fail.
 
 use std::fmt;
 use std::path::PathBuf;

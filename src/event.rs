@@ -1,4 +1,6 @@
 //! Events: what a log holds, stamped and in order.
+//!
+//! It and `model` name each other: an event is of a session model, which applies it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -3,8 +3,11 @@
 //!
 //! An append comes in by `entry`, as a [`Request`](in_flight::Request). The `actor` drives the `state`, which stamps it
 //! (`stamper`) and has it persisted; the answer comes back by `reply`, and `state/commit` folds, publishes (`published`),
-//! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `turn`, `context` (the host's own
-//! objects), `retry`, `snapshots`, and `residency`, `emptying` and `waking` for sessions that are not in memory.
+//! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `context` (the host's own
+//! objects), `retry`, `snapshots`, and `residency` (which sessions stay in memory).
+//!
+//! `entry`, `actor`, `reply` and `messages` name each other, and are meant to: an entry starts its actor, the actor acts on
+//! its entry, an answer finds both, and a message is handled by the actor for the entry.
 //!
 //! Invariants: nothing is folded, published or acknowledged before COMMIT has returned. A session's state is in its
 //! [`Entry`], never in its actor, so that an actor that dies takes nothing with it. Every append that was stamped is
@@ -13,7 +16,6 @@
 mod actor;
 mod append;
 mod context;
-mod emptying;
 mod entry;
 mod in_flight;
 mod live;
@@ -27,12 +29,11 @@ mod services;
 mod snapshots;
 mod stamper;
 mod state;
-mod turn;
-mod waking;
 
 pub use actor::SessionActor;
 pub use append::{Append, Appended, Receipt};
 pub(crate) use entry::Entry;
+pub use entry::TurnGuard;
 pub use live::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
 pub(crate) use messages::SubscribeStream;
 pub use messages::{CurrentView, EventsAfter, NextIds, Notify, Recovery, Subscribe, TakeOver, TakeTurn};
@@ -40,4 +41,3 @@ pub(crate) use residency::Residency;
 pub(crate) use services::{OpenFlag, Services, SessionArbiters};
 pub(crate) use snapshots::Snapshots;
 pub(crate) use state::Task;
-pub use turn::TurnGuard;

@@ -1,7 +1,6 @@
 //! The ports to the durable log: what the persist actor writes through, and what reader threads read through.
 
 use super::event::{LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
-use super::medium::Upkeep;
 use super::page::StoredPage;
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
@@ -114,4 +113,19 @@ pub(crate) struct AuditedSession {
 pub(crate) struct AuditedEvent {
     pub(crate) id: EventId,
     pub(crate) row: Result<StoredEvent, LogError>,
+}
+
+/// How the upkeep of a store's log stands: an engine first writes what was appended where that is fast, and moves it to
+/// its final place later, in steps between the commits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Upkeep {
+    /// How many bytes stand where they were first written, as the last commit left it. On a directory it is the size of
+    /// SQLite's write-ahead log, which is written over from its beginning after a checkpoint. 0 in memory.
+    pub log_bytes: u64,
+    /// How many times everything that was committed was moved to its final place: checkpoints, on a directory.
+    pub runs: u64,
+    /// How many times it could not be, since a reader still needed the log: then the log grows. One now and then is a read
+    /// of this store; many are a program that holds a read transaction open. No write is refused for it.
+    pub runs_blocked: u64,
 }

@@ -85,18 +85,3 @@ pub(crate) struct OpenedMedium {
 
 /// Removes what an earlier store has left behind and nothing names.
 pub(crate) type Tidy = Box<dyn FnOnce(&mut dyn LogReader) -> Result<(), Error> + Send>;
-
-/// How the upkeep of a store's log stands: an engine first writes what was appended where that is fast, and moves it to
-/// its final place later, in steps between the commits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Upkeep {
-    /// How many bytes stand where they were first written, as the last commit left it. On a directory it is the size of
-    /// SQLite's write-ahead log, which is written over from its beginning after a checkpoint. 0 in memory.
-    pub log_bytes: u64,
-    /// How many times everything that was committed was moved to its final place: checkpoints, on a directory.
-    pub runs: u64,
-    /// How many times it could not be, since a reader still needed the log: then the log grows. One now and then is a read
-    /// of this store; many are a program that holds a read transaction open. No write is refused for it.
-    pub runs_blocked: u64,
-}

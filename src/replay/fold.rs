@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind};
+use crate::event::OwnBody;
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, View};
 use crate::port::StoredRow;
 use crate::port::{Head, LogMeta, LogReader};
 use crate::replay::key_index::{KeyFilter, KeyIndex};
 use crate::replay::read_ahead::Pages;
-use crate::replay::record::{Decoded, corrupt, decode_unguarded, open_record, panicked};
+use crate::replay::record::{corrupt, decode_model, decode_own, open_record, panicked};
 use crate::replay::recovered::{Condition, Recovered};
 use crate::threads::guarded;
 
@@ -153,12 +154,13 @@ impl<M: SessionModel> FoldState<M> {
         let mut decoded = false;
         // In one step, so that a body goes straight to its place in the view: it is large.
         let folded = catch_unwind(AssertUnwindSafe(|| {
-            let event = decode_unguarded::<M>(session, stored, schema, body)?;
-            decoded = true;
-            match event {
-                Decoded::Model(event) => M::apply_owned(&mut self.view, event),
-                Decoded::Own(_) => {}
+            if OwnBody::is_type(stored.event_type) {
+                // It changes no view of a session model.
+                return decode_own(session, stored, schema, body).map(drop);
             }
+            let event = decode_model::<M>(session, stored, schema, body)?;
+            decoded = true;
+            M::apply_owned(&mut self.view, event);
             Ok(())
         }));
         match folded {

@@ -55,14 +55,50 @@ pub(crate) fn panicked(session: &SessionId, stored: StoredRow<'_>) -> Error {
     corrupt(session, stored.id, "decode panicked".to_owned())
 }
 
-/// Decodes the body of a stored event whose record is open already. The session model's `decode` may panic.
-pub(crate) fn decode_unguarded<M: SessionModel>(
+/// Decodes the body of a stored event whose record is open already.
+fn decode_unguarded<M: SessionModel>(
     session: &SessionId,
     stored: StoredRow<'_>,
     schema: u16,
     body: &[u8],
 ) -> Result<Decoded<M>, Error> {
-    let failed = |error| match error {
+    if OwnBody::is_type(stored.event_type) {
+        return decode_own(session, stored, schema, body).map(Decoded::Own);
+    }
+    decode_model(session, stored, schema, body).map(Decoded::Model)
+}
+
+/// Decodes an event of foldlog's own.
+pub(crate) fn decode_own(
+    session: &SessionId,
+    stored: StoredRow<'_>,
+    schema: u16,
+    body: &[u8],
+) -> Result<OwnEvent, Error> {
+    let body =
+        OwnBody::decode(stored.event_type, schema, body).map_err(|error| failed(session, stored, schema, error))?;
+    Ok(OwnEvent::new(stored.id, stored.at, body))
+}
+
+/// Decodes an event of the session model, whose `decode` may panic.
+pub(crate) fn decode_model<M: SessionModel>(
+    session: &SessionId,
+    stored: StoredRow<'_>,
+    schema: u16,
+    body: &[u8],
+) -> Result<Event<M>, Error> {
+    let body = M::decode(stored.event_type, schema, body).map_err(|error| failed(session, stored, schema, error))?;
+    // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
+    let event_type = M::event_type(&body);
+    if schema == M::SCHEMA && event_type != stored.event_type {
+        let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
+        return Err(corrupt(session, stored.id, reason));
+    }
+    Ok(Event::new(stored.id, stored.at, body))
+}
+
+fn failed(session: &SessionId, stored: StoredRow<'_>, schema: u16, error: DecodeError) -> Error {
+    match error {
         DecodeError::Unknown => Error::from(ErrorKind::NewerRecord {
             session: session.clone(),
             event: stored.id,
@@ -70,19 +106,7 @@ pub(crate) fn decode_unguarded<M: SessionModel>(
             schema,
         }),
         DecodeError::Malformed { reason } => corrupt(session, stored.id, reason),
-    };
-    if OwnBody::is_type(stored.event_type) {
-        let body = OwnBody::decode(stored.event_type, schema, body).map_err(failed)?;
-        return Ok(Decoded::Own(OwnEvent::new(stored.id, stored.at, body)));
     }
-    let body = M::decode(stored.event_type, schema, body).map_err(failed)?;
-    // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
-    let event_type = M::event_type(&body);
-    if schema == M::SCHEMA && event_type != stored.event_type {
-        let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
-        return Err(corrupt(session, stored.id, reason));
-    }
-    Ok(Decoded::Model(Event::new(stored.id, stored.at, body)))
 }
 
 pub(crate) fn corrupt(session: &SessionId, event: EventId, reason: String) -> Error {

@@ -8,11 +8,11 @@ use actix::prelude::*;
 
 use super::append::{Append, Appended};
 use super::entry::Entry;
+use super::entry::fold_log;
 use super::live::Source;
 use super::reply::{Answer, Answered, ReplyTo};
 use super::retry::repeat;
 use super::state::{CloseReply, Effect, Env, SessionState, Task};
-use super::waking::fold_log;
 use crate::blobs::EnsureDurable;
 use crate::error::Error;
 use crate::id::AppendKey;

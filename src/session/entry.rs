@@ -1,4 +1,9 @@
-//! A session's entry in the registry: what outlives its actor, and what handles find the actor by.
+//! A session's entry in the registry: what outlives its actor, and what handles find the actor by. The files of its folder
+//! are the rest of it: `turn` (the right to run one), `emptying` and `waking` (out of memory and back).
+
+mod emptying;
+mod turn;
+mod waking;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -8,13 +13,11 @@ use actix::prelude::*;
 use super::actor::{Accept, SessionActor};
 use super::append::{Append, Receipt};
 use super::context::HostContext;
-use super::emptying::Residence;
 use super::in_flight::Request;
 use super::permit::{InFlightCount, Permit};
 use super::published::Published;
 use super::services::Services;
 use super::state::{SessionState, Task};
-use super::turn::TurnFlag;
 use crate::error::{Error, ErrorKind};
 use crate::event::OwnBody;
 use crate::id::{EventId, SessionId};
@@ -22,6 +25,10 @@ use crate::model::SessionModel;
 use crate::port::{Epoch, LogMeta};
 use crate::replay::{Condition, EventPage, read_page};
 use crate::threads::{guarded, lock};
+use emptying::Residence;
+use turn::TurnFlag;
+pub use turn::TurnGuard;
+pub(super) use waking::fold_log;
 
 /// See the module.
 pub(crate) struct Entry<M: SessionModel> {
@@ -32,8 +39,8 @@ pub(crate) struct Entry<M: SessionModel> {
     published: Arc<Published<M>>,
     address: RwLock<Address<M>>,
     in_flight: Arc<InFlightCount>,
-    pub(super) turn: TurnFlag,
-    pub(super) residence: Residence,
+    turn: TurnFlag,
+    residence: Residence,
     pub(crate) context: HostContext,
 }
 

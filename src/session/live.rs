@@ -10,5 +10,6 @@ mod queue;
 mod subscriber;
 
 pub use handles::{EventStream, Subscription};
-pub use items::{Delivery, Gap, Item, SubscribeFrom};
+pub use items::{Gap, Item, SubscribeFrom};
+pub use subscriber::Delivery;
 pub(super) use subscriber::{Source, Subscriber};

@@ -6,9 +6,9 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 
 use super::actor::SessionActor;
+use super::entry::TurnGuard;
 use super::live::{Delivery, SubscribeFrom, Subscriber, Subscription};
 use super::state::Task;
-use super::turn::TurnGuard;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
 use crate::model::{SessionModel, View};

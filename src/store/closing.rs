@@ -1,4 +1,5 @@
 //! Closing a store: in order, once, on a thread of its own, so that it goes on whatever becomes of its caller.
+//! It and `opening` are the rest of `store`, whose fields they make and take apart.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};

@@ -1,4 +1,5 @@
-//! What is to fail, what is to be held, and what has happened.
+//! What is to fail, what is to be held, and what has happened. `operations` (what a store can ask) and `ports` (who asks)
+//! name it and are named by it: a fault is set on an operation, and a port asks for it before each.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, mpsc};

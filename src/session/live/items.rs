@@ -1,11 +1,8 @@
 //! What a subscriber is given, and from where a subscription begins.
 
-use super::subscriber::Ticket;
 use crate::event::LogEvent;
 use crate::id::EventId;
 use crate::model::SessionModel;
-
-use actix::prelude::Message;
 
 /// From where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,20 +59,4 @@ pub struct Gap {
     pub through: EventId,
     /// How many transients were left out.
     pub transients: u64,
-}
-
-/// What a subscriber actor receives. The next one is sent when this one is dropped.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Delivery<M: SessionModel> {
-    pub(super) item: Item<M>,
-    pub(super) _ticket: Ticket<M>,
-}
-
-impl<M: SessionModel> Delivery<M> {
-    /// The item.
-    #[must_use]
-    pub fn item(&self) -> &Item<M> {
-        &self.item
-    }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use actix::prelude::Recipient;
+use actix::prelude::{Message, Recipient};
 
-use super::items::{Delivery, Item, SubscribeFrom};
+use super::items::{Item, SubscribeFrom};
 use super::queue::{Drained, End, Mode, SubscriberQueue};
 use crate::config::{LagPolicy, LiveConfig};
 use crate::event::LogEvent;
@@ -42,9 +42,25 @@ enum Sink<M: SessionModel> {
     Stream,
 }
 
+/// What a subscriber actor receives. The next one is sent when this one is dropped.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Delivery<M: SessionModel> {
+    item: Item<M>,
+    _ticket: Ticket<M>,
+}
+
+impl<M: SessionModel> Delivery<M> {
+    /// The item.
+    #[must_use]
+    pub fn item(&self) -> &Item<M> {
+        &self.item
+    }
+}
+
 /// What an actor holds with a delivery. The next one is sent when it is dropped.
 #[derive(Debug)]
-pub(super) struct Ticket<M: SessionModel>(Arc<Subscriber<M>>);
+struct Ticket<M: SessionModel>(Arc<Subscriber<M>>);
 
 impl<M: SessionModel> Drop for Ticket<M> {
     fn drop(&mut self) {

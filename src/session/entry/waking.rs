@@ -5,17 +5,17 @@ use std::sync::{Arc, mpsc};
 
 use futures::channel::oneshot;
 
-use super::entry::Entry;
-use super::reply::{Answered, ReplyTo};
-use super::state::cold::{ViewReply, Wanted};
+use super::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
 use crate::model::{SessionModel, View};
 use crate::replay::{Fold, Recovered};
+use crate::session::reply::{Answered, ReplyTo};
+use crate::session::state::cold::{ViewReply, Wanted};
 use crate::threads::{Panicked, ReaderSlot, guarded, lock};
 
 /// Folds the log of a session that recovers or wakes. Whatever becomes of it, the actor hears of it.
-pub(super) fn fold_log<M: SessionModel>(reply_to: ReplyTo<M>, head: EventId, watch: Vec<EventId>) {
+pub(in crate::session) fn fold_log<M: SessionModel>(reply_to: ReplyTo<M>, head: EventId, watch: Vec<EventId>) {
     let entry = Arc::clone(&reply_to.entry);
     let folding = Folding { entry: Arc::clone(&entry), incarnation: reply_to.incarnation, is_told: false };
     let recovery = entry.services.metrics.recovery_began();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::entry::Entry;
-use super::residency::{EmptyOutcome, Resident};
-use super::state::cold::{Emptied, Emptying};
+use super::Entry;
 use crate::model::SessionModel;
+use crate::session::residency::{EmptyOutcome, Resident};
+use crate::session::state::cold::{Emptied, Emptying};
 use crate::threads::{guarded, lock};
 
 /// What the ring knows of a session.
@@ -20,7 +20,7 @@ pub(super) struct Residence {
 
 impl<M: SessionModel> Entry<M> {
     /// Notes that somebody calls. Only the first call after the ring has looked writes.
-    pub(super) fn touch(&self) {
+    pub(in crate::session) fn touch(&self) {
         if !self.residence.used.load(Ordering::Relaxed) {
             self.residence.used.store(true, Ordering::Relaxed);
         }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::channel::oneshot;
 
-use super::entry::Entry;
-use super::messages::Recovery;
-use super::state::{ClaimTask, Task};
+use super::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::model::{SessionModel, Turns};
 use crate::port::Claiming;
+use crate::session::messages::Recovery;
+use crate::session::state::{ClaimTask, Task};
 use crate::threads::guarded;
 
 /// The right to run a session's turn. One at a time; given back when dropped.
