@@ -1,4 +1,5 @@
-//! The built-in model: an agent's session with its turns, steps, code blocks and tool calls, and messages. Pure.
+//! The built-in session model: an agent's session with its messages, turns, steps, and evals (executed code and tool
+//! calls). Pure: no I/O, no clock.
 //!
 //! - [`AgentBody`]: what a host appends. A creating body (`TurnStarted`, `StepStarted`, `MessageAppended`, `EvalAdded`,
 //!   `SessionCompacted`) is given its entity's id when it is stamped, whatever the host put there; a `...Put` names its
@@ -51,7 +52,7 @@ use crate::event::Event;
 use crate::id::{BlobRef, EventId};
 use crate::model::{DecodeError, SessionModel, Turns, Unfinished, decode_body};
 
-/// The built-in model: names the types of this module to [`SessionModel`].
+/// The built-in session model: names the types of this module to [`SessionModel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agent {}
 
@@ -81,6 +82,7 @@ impl SessionModel for Agent {
         view.apply(event.at(), event.body().clone());
     }
 
+    #[inline]
     fn apply_owned(view: &mut AgentView, event: Event<Self>) {
         view.apply(event.at(), event.into_body());
     }
@@ -112,6 +114,8 @@ impl SessionModel for Agent {
         view_bytes::decode(bytes)
     }
 
+    // Into the fold of a log: a body is large, and each call moves it.
+    #[inline]
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<AgentBody, DecodeError> {
         if schema != Self::SCHEMA || !AgentBody::EVENT_TYPES.contains(&event_type) {
             return Err(DecodeError::Unknown);

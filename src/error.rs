@@ -48,10 +48,10 @@ pub enum ErrorKind {
         /// The wrong value and the limit.
         what: String,
     },
-    /// The model's `check` refused a body.
+    /// The session model's `check` refused a body.
     #[error("the model refused the body: {reason}")]
     BodyRefused {
-        /// The model's reason.
+        /// The reason that `check` gave.
         reason: String,
     },
     /// A body, batch or blob is over its limit.
@@ -202,7 +202,7 @@ pub enum ErrorKind {
         /// Its schema version.
         schema: u16,
     },
-    /// The model's `apply` panicked on a committed event. The session is read-only before it, until a build folds it.
+    /// The session model's `apply` panicked on a committed event. The session is read-only before it, until a build folds it.
     #[error("event {event} of session {session} cannot be folded: apply panicked")]
     Unfoldable {
         /// The session.
@@ -220,12 +220,12 @@ pub enum ErrorKind {
         /// The newest that this build knows.
         supported: i64,
     },
-    /// The directory belongs to another model.
+    /// The directory is of another session model.
     #[error("directory is of model {found}, this store is of model {expected}")]
     WrongModel {
-        /// The model's name in the directory.
+        /// The name of the session model in the directory.
         found: String,
-        /// The model of this store.
+        /// The session model of this store.
         expected: String,
     },
     /// `events.db` is not a foldlog database; it was left untouched.

@@ -27,7 +27,7 @@
 //! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`],
 //!   [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
 //!   [`PersistActor`]: [`Restart`].
-//! - The built-in model: [`agent`]. A model of your own: [`SessionModel`], and [`Store::open_model`].
+//! - The built-in session model: [`agent`]. One of your own: [`SessionModel`], and [`Store::open_model`].
 //!
 //! ARCHITECTURE.md tells how it works.
 

@@ -57,7 +57,7 @@ use crate::id::{BlobRef, Digest, EventId};
 /// }
 /// ```
 pub trait SessionModel: Sized + Send + Sync + 'static {
-    /// The model's name. It is stored with the directory, which no other model can open then.
+    /// The session model's name. It is stored in the directory; a store of another session model cannot open that.
     const NAME: &'static str;
     /// The schema version that this build writes. Raise it whenever a body changes its encoding.
     const SCHEMA: u16;
@@ -73,7 +73,7 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// The folded state. Cloned after each append, so its collections should share structure: those of the crate `imbl`, or
     /// an `Arc` around what is large.
     type View: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
-    /// What stamping depends on: the counters that mint the model's own ids.
+    /// What stamping depends on: the counters that mint the session model's own ids.
     type Counters: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
     /// A live item that is delivered to subscribers, never persisted and never folded.
     type Transient: Clone + Debug + Send + Sync + 'static;
@@ -221,7 +221,7 @@ pub enum DecodeError {
     },
 }
 
-/// What the model says of its turns.
+/// What the session model says of its turns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Turns {
     /// The session has stopped, was asked to stop, or ended in an error: no turn may be taken.
@@ -302,7 +302,7 @@ impl std::fmt::Display for UnfinishedId {
     }
 }
 
-/// The folded state of a session at an event. Dereferences to the model's own view.
+/// The folded state of a session at an event. Dereferences to the session model's own view.
 pub struct View<M: SessionModel> {
     head: EventId,
     state: M::View,
@@ -319,13 +319,13 @@ impl<M: SessionModel> View<M> {
         self.head
     }
 
-    /// The BLAKE3 of its encoding: two views of equal states have the same. `None` for a model that does not encode views.
+    /// The BLAKE3 of its encoding: two views of equal states have the same. `None` for a session model that does not encode views.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         M::encode_view(&self.state).map(|bytes| codec::digest(&bytes))
     }
 
-    /// The model's own view.
+    /// The session model's own view.
     #[must_use]
     pub fn state(&self) -> &M::View {
         &self.state

@@ -106,7 +106,7 @@ impl<M: SessionModel> Store<M> {
         self.0.found.as_ref()?.downcast_ref()
     }
 
-    /// Opens a store of sessions of the host's own model: `Store::<MyModel>::open_model(config)`.
+    /// Opens a store of sessions of the host's own session model: `Store::<MyModel>::open_model(config)`.
     ///
     /// # Errors
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for

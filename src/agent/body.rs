@@ -31,7 +31,7 @@ pub enum AgentBody {
     EvalAdded(Eval),
     /// The variables of the session, as the host writes them.
     VarsSnapshotted(Content),
-    /// The messages before this event need not be sent to the model any more: the message here stands for them.
+    /// The messages before this event need not be sent to the language model any more: the message here stands for them.
     SessionCompacted {
         /// The variables; `None` leaves them as they were.
         vars: Option<Content>,
@@ -104,7 +104,7 @@ event_types! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AgentTransient {
-    /// Text that the model has just produced.
+    /// Text that the language model has just produced.
     TokenDelta {
         /// The turn that runs.
         turn: TurnId,

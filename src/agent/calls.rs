@@ -1,6 +1,6 @@
-//! The built-in model's own calls on the handles.
+//! The agent model's own calls on the handles.
 //!
-//! This is the one file of the model that knows the handles; they know the model only as the default of their type
+//! This is the one file of the agent model that knows the handles; they know it only as the default of their type
 //! parameter.
 
 use futures::lock::Mutex;

@@ -19,9 +19,9 @@ pub struct SessionInfo {
     pub created: Option<Timestamp>,
     /// The host's labels.
     pub labels: BTreeMap<String, String>,
-    /// Who serves the model.
+    /// Who serves the language model.
     pub provider: Option<String>,
-    /// Which model answers.
+    /// Which language model answers.
     pub model: Option<String>,
     /// A JSON object of what has no field of its own.
     pub extra: Json,
@@ -98,7 +98,7 @@ pub enum TurnStatus {
     BudgetExceeded,
 }
 
-/// One call to the model within a turn, and what follows from it.
+/// One call of the language model within a turn, and what follows from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Minted by `StepStarted`, named by `StepPut`.
@@ -111,11 +111,11 @@ pub struct Step {
     pub started: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// What the model was asked.
+    /// What the language model was asked.
     pub request: Option<Content>,
     /// What the provider said beside the message: its id, finish reason and the like.
     pub response_summary: Option<Content>,
-    /// The message that the model answered with.
+    /// The message that the language model answered with.
     pub assistant_message: Option<MessageId>,
     /// What it used.
     pub usage: Option<Usage>,
@@ -183,7 +183,7 @@ pub struct Eval {
     pub at: Option<Timestamp>,
     /// How long it ran, in microseconds.
     pub elapsed_micros: Option<u64>,
-    /// What it used, where it called a model itself.
+    /// What it used, where it called a language model itself.
     pub usage: Option<Usage>,
     /// A JSON object of what has no field of its own.
     pub extra: Json,

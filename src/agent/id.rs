@@ -1,4 +1,4 @@
-//! The ids of the model's entities. None converts into another.
+//! The ids of an agent's messages, turns, steps and evals: four types, so that none is taken for another.
 
 use std::fmt;
 

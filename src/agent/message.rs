@@ -66,12 +66,12 @@ impl Message {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Role {
-    /// The host, to the model.
+    /// The host, to the language model.
     System,
     /// The user, who may be another agent.
     #[default]
     User,
-    /// The model.
+    /// The language model.
     Assistant,
     /// A tool, in answer to a tool call.
     Tool,
@@ -87,7 +87,7 @@ pub enum Role {
 pub enum Part {
     /// Text to read.
     Text(Content),
-    /// What the model thought before it spoke.
+    /// What the language model thought before it spoke.
     Thought(Content),
     /// A tool to call.
     ToolCall {
@@ -95,7 +95,7 @@ pub enum Part {
         id: String,
         /// The tool.
         name: String,
-        /// The arguments as the model wrote them: JSON text, or what should have been, never rewritten.
+        /// The arguments as the language model wrote them: JSON text, or what should have been, never rewritten.
         arguments: Content,
     },
     /// What a tool answered.

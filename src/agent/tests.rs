@@ -1,4 +1,4 @@
-//! Goal: the agent model keeps the cases of CONFORMANCE.md. Method: stamp and fold bodies without any store.
+//! Goal: the agent model keeps the cases of docs/conformance.md. Method: stamp and fold bodies without any store.
 
 mod bytes;
 mod fold;

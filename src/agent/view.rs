@@ -75,7 +75,7 @@ impl AgentView {
         self.evals.get(place)
     }
 
-    /// The messages to send to the model: those at or after the boundary of the last compaction, its own message
+    /// The messages to send to the language model: those at or after the boundary of the last compaction, its own message
     /// included; all of them where there was none.
     pub fn kept_messages(&self) -> impl DoubleEndedIterator<Item = &Arc<Message>> + ExactSizeIterator {
         let boundary = self.compact_from.unwrap_or_default();
@@ -100,6 +100,7 @@ impl AgentView {
             .collect()
     }
 
+    #[inline]
     pub(super) fn apply(&mut self, at: Timestamp, body: AgentBody) {
         self.counters.see(&body);
         match body {

@@ -80,7 +80,8 @@ pub(crate) fn decode_own(
     Ok(OwnEvent::new(stored.id, stored.at, body))
 }
 
-/// Decodes an event of the session model, whose `decode` may panic.
+/// Decodes an event of the session model, whose `decode` may panic. Inline, since a body is large, and each call moves it.
+#[inline]
 pub(crate) fn decode_model<M: SessionModel>(
     session: &SessionId,
     stored: StoredRow<'_>,

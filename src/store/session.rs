@@ -191,7 +191,7 @@ impl<M: SessionModel> Session<M> {
     /// Takes the session over from a store that hangs: makes it this store's to write though its owner is alive, and the
     /// view current. An owner that is dead needs none of this, for the next append claims its session at once.
     ///
-    /// From then on nothing that the robbed store stamped is written. It learns so from its next append, or when it takes
+    /// From then on nothing that the old owner stamped is written. It learns so from its next append, or when it takes
     /// the turn next: [`ErrorKind::OwnedElsewhere`] names this store. It reads on, and may take the session over in turn.
     /// What it does outside the log, in a turn that it is in the middle of, is not stopped: make sure first that the owner
     /// hangs, and is not merely slow. Taking over what this store owns changes nothing.

@@ -26,7 +26,7 @@ async fn as_a_child() {
         "create" => creation::create(&directory, &name).await,
         "own" => ownership::own(&directory).await,
         "append-on-command" => take_over::append_on_command(&directory).await,
-        "append-until-robbed" => take_over::append_until_robbed(&directory).await,
+        "append-until-taken-over" => take_over::append_until_taken_over(&directory).await,
         "read" => ownership::read(&directory).await,
         other => panic!("no task {other}"),
     }

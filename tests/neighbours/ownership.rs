@@ -91,7 +91,7 @@ async fn a_killed_owner_is_replaced_by_the_very_next_append_whatever_it_was_doin
     for round in 0..8 {
         // Every second one is idle when it is killed, the others have appends in flight.
         let is_idle = round % 2 == 0;
-        let task = if is_idle { "own" } else { "append-until-robbed" };
+        let task = if is_idle { "own" } else { "append-until-taken-over" };
         let mut owner = Child::with_task(task, "", directory.path());
         let mut told = head;
         let mut heard = |line: &str| {

@@ -1,4 +1,4 @@
-//! Goal: a session is taken from an owner that hangs, at once and whatever that one holds in flight; the robbed one writes
+//! Goal: a session is taken from an owner that hangs, at once and whatever that one holds in flight; the old owner writes
 //! nothing more, learns who has the session, and reads on. Method: two stores on both media; then a process that is stopped.
 
 use std::collections::VecDeque;
@@ -15,14 +15,14 @@ use crate::common::*;
 
 on_both_media! {
     whoever_takes_a_session_over_owns_it_with_all_that_was_written,
-    the_robbed_store_writes_nothing_more_and_is_told_who_robbed_it,
+    the_old_owner_writes_nothing_more_and_is_told_by_whom,
     appends_in_flight_when_the_session_is_taken_are_committed_before_it_or_not_at_all,
-    the_robbed_store_reads_on_and_its_subscribers_go_on_from_where_they_were,
-    a_turn_is_not_given_by_a_store_that_was_robbed_and_does_not_know_it_yet,
+    the_old_owner_reads_on_and_its_subscribers_go_on_from_where_they_were,
+    a_turn_is_not_given_by_a_store_that_is_owner_no_more_and_does_not_know_it_yet,
     a_session_is_taken_over_and_back_without_a_gap,
     a_take_over_of_what_is_owned_or_nobodys_or_closed_is_what_it_should_be,
     a_session_that_this_build_cannot_write_stays_with_its_owner,
-    the_robbed_store_goes_on_when_the_robber_is_gone,
+    the_old_owner_goes_on_when_the_new_one_is_gone,
     a_take_over_is_of_one_session_and_leaves_the_others_with_their_owner,
 }
 
@@ -70,20 +70,23 @@ async fn whoever_takes_a_session_over_owns_it_with_all_that_was_written(config: 
     pair.close().await;
 }
 
-async fn the_robbed_store_writes_nothing_more_and_is_told_who_robbed_it(config: StoreConfig) {
+async fn the_old_owner_writes_nothing_more_and_is_told_by_whom(config: StoreConfig) {
     let pair = Pair::new(&config).await;
     let before = owner_of(append(&pair.ours, TallyBody::Added(0)).await);
     soon(pair.ours.take_over()).await.unwrap();
     let taken = look(&pair.stores[1], "s").await;
     // Several at once: each is stamped as if the store still owned the session.
     let receipts: Vec<_> = (0..20).map(|_| pair.owned.append(TallyBody::Added(100)).unwrap()).collect();
-    let mut robbers = Vec::new();
+    let mut new_owners = Vec::new();
     for receipt in receipts {
-        robbers.push(owner_of(soon(receipt).await));
+        new_owners.push(owner_of(soon(receipt).await));
     }
-    robbers.push(owner_of(append(&pair.owned, TallyBody::Added(100)).await));
-    assert!(robbers.iter().all(|robber| *robber == robbers[0] && robber.id != before.id), "{before:?}: {robbers:?}");
-    assert_eq!(robbers[0].process, std::process::id());
+    new_owners.push(owner_of(append(&pair.owned, TallyBody::Added(100)).await));
+    assert!(
+        new_owners.iter().all(|new_owner| *new_owner == new_owners[0] && new_owner.id != before.id),
+        "{before:?}: {new_owners:?}"
+    );
+    assert_eq!(new_owners[0].process, std::process::id());
     assert_eq!(look(&pair.stores[0], "s").await, taken);
     assert_eq!(*pair.owned.view().unwrap(), taken.0);
     usable(&pair.stores[1], "s").await;
@@ -94,10 +97,10 @@ async fn appends_in_flight_when_the_session_is_taken_are_committed_before_it_or_
     let pair = Pair::new(&config).await;
     let mut acknowledged = 1;
     for round in 0..20 {
-        let (robbed, robber) = if round % 2 == 0 { (&pair.owned, &pair.ours) } else { (&pair.ours, &pair.owned) };
-        let receipts: Vec<_> = (0..50).map(|_| robbed.append(TallyBody::Added(1)).unwrap()).collect();
-        soon(robber.take_over()).await.unwrap();
-        let found = robber.view().unwrap().head();
+        let (old_owner, new_owner) = if round % 2 == 0 { (&pair.owned, &pair.ours) } else { (&pair.ours, &pair.owned) };
+        let receipts: Vec<_> = (0..50).map(|_| old_owner.append(TallyBody::Added(1)).unwrap()).collect();
+        soon(new_owner.take_over()).await.unwrap();
+        let found = new_owner.view().unwrap().head();
         let mut written = acknowledged;
         let mut refused = 0;
         for receipt in receipts {
@@ -116,10 +119,14 @@ async fn appends_in_flight_when_the_session_is_taken_are_committed_before_it_or_
                 }
             }
         }
-        assert_eq!(found, EventId::new(written), "round {round}: the robber found what was acknowledged, and no more");
+        assert_eq!(
+            found,
+            EventId::new(written),
+            "round {round}: the new owner found what was acknowledged, and no more"
+        );
         acknowledged = written + 1;
-        assert_eq!(ids_of(&append(robber, TallyBody::Added(1)).await.unwrap()), [acknowledged]);
-        assert_eq!(robber.view().unwrap().sum, acknowledged);
+        assert_eq!(ids_of(&append(new_owner, TallyBody::Added(1)).await.unwrap()), [acknowledged]);
+        assert_eq!(new_owner.view().unwrap().sum, acknowledged);
     }
     let events = whole_log(&pair.owned).await;
     assert!(events.iter().zip(1..).all(|(event, id)| event.id().get() == id));
@@ -127,7 +134,7 @@ async fn appends_in_flight_when_the_session_is_taken_are_committed_before_it_or_
     pair.close().await;
 }
 
-async fn the_robbed_store_reads_on_and_its_subscribers_go_on_from_where_they_were(config: StoreConfig) {
+async fn the_old_owner_reads_on_and_its_subscribers_go_on_from_where_they_were(config: StoreConfig) {
     let pair = Pair::new(&config).await;
     let stream = soon(pair.owned.subscribe(SubscribeFrom::Now)).await.unwrap();
     append(&pair.owned, TallyBody::Added(2)).await.unwrap();
@@ -147,12 +154,12 @@ async fn the_robbed_store_reads_on_and_its_subscribers_go_on_from_where_they_wer
     pair.close().await;
 }
 
-async fn a_turn_is_not_given_by_a_store_that_was_robbed_and_does_not_know_it_yet(config: StoreConfig) {
+async fn a_turn_is_not_given_by_a_store_that_is_owner_no_more_and_does_not_know_it_yet(config: StoreConfig) {
     let pair = Pair::new(&config).await;
     drop(soon(pair.owned.take_turn()).await.unwrap());
     soon(pair.ours.take_over()).await.unwrap();
-    let robber = owner_of(soon(pair.owned.take_turn()).await);
-    assert_eq!(robber.process, std::process::id());
+    let new_owner = owner_of(soon(pair.owned.take_turn()).await);
+    assert_eq!(new_owner.process, std::process::id());
     let turn = soon(pair.ours.take_turn()).await.unwrap();
     drop(turn);
     soon(pair.owned.take_over()).await.unwrap();
@@ -163,17 +170,17 @@ async fn a_turn_is_not_given_by_a_store_that_was_robbed_and_does_not_know_it_yet
 async fn a_session_is_taken_over_and_back_without_a_gap(config: StoreConfig) {
     let pair = Pair::new(&config).await;
     for round in 0..10 {
-        let (robber, robbed) = if round % 2 == 0 { (&pair.ours, &pair.owned) } else { (&pair.owned, &pair.ours) };
+        let (new_owner, old_owner) = if round % 2 == 0 { (&pair.ours, &pair.owned) } else { (&pair.owned, &pair.ours) };
         // The message, and the handle.
         if round < 5 {
-            soon(robber.address().unwrap().send(TakeOver)).await.unwrap().unwrap();
+            soon(new_owner.address().unwrap().send(TakeOver)).await.unwrap().unwrap();
         } else {
-            soon(robber.take_over()).await.unwrap();
+            soon(new_owner.take_over()).await.unwrap();
         }
-        assert_eq!(robber.view().unwrap().head(), EventId::new(round + 1), "its view is current");
-        assert_eq!(ids_of(&append(robber, TallyBody::Added(1)).await.unwrap()), [round + 2]);
+        assert_eq!(new_owner.view().unwrap().head(), EventId::new(round + 1), "its view is current");
+        assert_eq!(ids_of(&append(new_owner, TallyBody::Added(1)).await.unwrap()), [round + 2]);
         if round % 3 == 0 {
-            assert_refused!(append(robbed, TallyBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
+            assert_refused!(append(old_owner, TallyBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
         }
     }
     assert_eq!(look(&pair.stores[0], "s").await.0.sum, 11);
@@ -206,7 +213,7 @@ async fn a_session_that_this_build_cannot_write_stays_with_its_owner(config: Sto
     pair.close().await;
 }
 
-async fn the_robbed_store_goes_on_when_the_robber_is_gone(config: StoreConfig) {
+async fn the_old_owner_goes_on_when_the_new_one_is_gone(config: StoreConfig) {
     let pair = Pair::new(&config).await;
     soon(pair.ours.take_over()).await.unwrap();
     append(&pair.ours, TallyBody::Added(1)).await.unwrap();
@@ -245,7 +252,9 @@ pub(crate) async fn append_on_command(directory: &Path) {
                 for receipt in receipts {
                     match soon(receipt).await.map_err(|error| error.kind().clone()) {
                         Ok(appended) => tell(format!("appended {}", appended.head)),
-                        Err(ErrorKind::OwnedElsewhere { owner, .. }) => tell(format!("robbed by {}", owner.process)),
+                        Err(ErrorKind::OwnedElsewhere { owner, .. }) => {
+                            tell(format!("taken over by {}", owner.process))
+                        }
                         Err(other) => tell(format!("{other:?}")),
                     }
                 }
@@ -286,12 +295,12 @@ async fn a_session_of_a_stopped_process_is_taken_over_at_once_and_the_process_re
     // The stopped process finds this command as soon as it wakes.
     hung.say("append-two");
     hung.signal("-CONT");
-    let told = format!("robbed by {}", std::process::id());
+    let told = format!("taken over by {}", std::process::id());
     hung.expect(&told);
     hung.expect(&told);
     hung.say("read");
     hung.expect("head 3 sum 2001");
-    assert_eq!(look(&store, "s").await.0.sum, 2001, "nothing of the robbed process is there");
+    assert_eq!(look(&store, "s").await.0.sum, 2001, "nothing of the old owner is there");
     append(&session, TallyBody::Added(1)).await.unwrap();
     hung.say("read");
     hung.expect("head 4 sum 2002");
@@ -310,8 +319,8 @@ async fn a_session_of_a_stopped_process_is_taken_over_at_once_and_the_process_re
     soon(store.close()).await.unwrap();
 }
 
-/// Appends, always several at once, until it is robbed.
-pub(crate) async fn append_until_robbed(directory: &Path) {
+/// Appends, always several at once, until it is taken over.
+pub(crate) async fn append_until_taken_over(directory: &Path) {
     let store = open(&StoreConfig::directory(directory)).await;
     let session = soon(store.open_session("s")).await.unwrap();
     let mut receipts = VecDeque::new();
@@ -321,7 +330,7 @@ pub(crate) async fn append_until_robbed(directory: &Path) {
         }
         match soon(receipts.pop_front().unwrap()).await.map_err(|error| error.kind().clone()) {
             Ok(appended) => tell(format!("appended {}", appended.head)),
-            Err(ErrorKind::OwnedElsewhere { owner, .. }) => break tell(format!("robbed by {}", owner.process)),
+            Err(ErrorKind::OwnedElsewhere { owner, .. }) => break tell(format!("taken over by {}", owner.process)),
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -347,7 +356,7 @@ async fn whatever_a_process_was_doing_when_it_was_stopped_it_writes_nothing_afte
     let store = open(&StoreConfig::directory(directory.path())).await;
     let (mut held, mut killed) = (0, 0);
     for round in 0..12 {
-        let mut hung = Child::with_task("append-until-robbed", "", directory.path());
+        let mut hung = Child::with_task("append-until-taken-over", "", directory.path());
         for _ in 0..10 + dice.below(20) {
             assert!(hung.next().unwrap().starts_with("appended "));
         }
@@ -376,13 +385,13 @@ async fn whatever_a_process_was_doing_when_it_was_stopped_it_writes_nothing_afte
             hung.signal("-CONT");
         }
         let Ended { lines, status, .. } = hung.end();
-        let (told, robbed): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.starts_with("appended "));
+        let (told, old_owner): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.starts_with("appended "));
         let told: Vec<u64> = told.iter().map(|line| line.strip_prefix("appended ").unwrap().parse().unwrap()).collect();
-        let by_us = format!("robbed by {}", std::process::id());
+        let by_us = format!("taken over by {}", std::process::id());
         if was_killed {
-            assert!(robbed.is_empty(), "{robbed:?}");
+            assert!(old_owner.is_empty(), "{old_owner:?}");
         } else {
-            assert!(robbed == [&by_us] && status.success(), "{robbed:?}");
+            assert!(old_owner == [&by_us] && status.success(), "{old_owner:?}");
         }
         assert!(told.iter().all(|id| *id < ours.get()), "acknowledged after the take-over at {ours}: {told:?}");
         let events = whole_log(&session).await;

@@ -1,4 +1,4 @@
-//! Goal: each event type folds as it should. CONFORMANCE.md 14, 16 to 22, 27, 80 and the gates of 111.
+//! Goal: each event type folds as it should. docs/conformance.md 14, 16 to 22, 27, 80 and the gates of 111.
 
 use super::*;
 use crate::model::{Turns, Unfinished};

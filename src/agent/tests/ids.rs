@@ -1,4 +1,4 @@
-//! Goal: ids come from the counters. CONFORMANCE.md 1 to 7 and 11.
+//! Goal: ids come from the counters. docs/conformance.md 1 to 7 and 11.
 
 use super::*;
 use crate::agent::Counter;

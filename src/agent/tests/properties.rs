@@ -1,4 +1,4 @@
-//! Goal: stamping and folding agree, whatever is appended. CONFORMANCE.md 3, 11, 17, 18, 26.
+//! Goal: stamping and folding agree, whatever is appended. docs/conformance.md 3, 11, 17, 18, 26.
 
 use proptest::prelude::*;
 

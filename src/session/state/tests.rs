@@ -72,20 +72,20 @@ fn answer(receiver: &mut oneshot::Receiver<Result<(), Error>>) -> Option<Result<
 }
 
 #[test]
-fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_robbed() {
+fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_taken_over() {
     let mut bench = Bench::new();
     let mut claim = bench.claim(Claiming::Yes);
     assert_eq!(bench.asked(), [Claiming::No]);
     bench.fenced(Claiming::No, owned(Some(Epoch(1))));
     assert!(answer(&mut claim).unwrap().is_ok());
 
-    let mut robbed = bench.claim(Claiming::Yes);
+    let mut old_owner = bench.claim(Claiming::Yes);
     assert_eq!(bench.asked(), [Claiming::No]);
     bench.fenced(Claiming::No, owned(None));
     assert_eq!(bench.asked(), [Claiming::Yes]);
     let owner = OwnerInfo { id: "x".to_owned(), process: 1, host: "h".to_owned(), since: Timestamp::default() };
     bench.fenced(Claiming::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
-    let error = answer(&mut robbed).unwrap().unwrap_err();
+    let error = answer(&mut old_owner).unwrap().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }), "{error}");
     assert_eq!(bench.asked(), []);
 }

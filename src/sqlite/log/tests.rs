@@ -204,7 +204,7 @@ fn a_log_has_one_owner_that_lives_and_the_next_one_raises_the_epoch() {
         assert!(taken > epoch);
         second.write(append(log, taken, vec![event(2, None)])).unwrap();
         let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
-        assert_eq!(owner_named(late), second.me, "the robbed one learns it at its next append");
+        assert_eq!(owner_named(late), second.me, "the old owner learns it at its next append");
         second.ownership.release().unwrap();
         let late = first.log.commit(&[append(log, epoch, vec![event(3, None)])]).unwrap().remove(0);
         assert_eq!(late.unwrap_err(), Refusal::StaleEpoch, "and of nobody once the other is gone");
@@ -229,13 +229,13 @@ fn a_log_is_taken_over_from_an_owner_that_lives_and_its_epoch_keeps_that_one_out
         let (head, second_epoch) = taken(second.write(take_over()));
         assert_eq!(head, 1);
         assert!(second_epoch > epoch);
-        let robbed = first.log.commit(&[
+        let old_owner = first.log.commit(&[
             append(log, epoch, vec![event(2, None)]),
             append(log, epoch, vec![event(3, None)]),
             Write::Release { log: log.key, epoch },
             Write::Fence { log, claim: Claiming::Yes },
         ]);
-        for (place, answer) in robbed.unwrap().into_iter().enumerate() {
+        for (place, answer) in old_owner.unwrap().into_iter().enumerate() {
             match answer {
                 Ok(Written::Released) => assert_eq!(place, 2),
                 answer => assert_eq!(owner_named(answer), second.me, "{place}"),

@@ -56,13 +56,13 @@ async fn a_store_closes_with_cold_sessions_and_others_own_them_at_once(disk: Tes
 }
 
 async fn another_store_takes_a_cold_session_over(disk: TestDisk) {
-    let (robbed, robber) = (disk.open().await, disk.open().await);
-    let mine = robbed.open_session("s").await.unwrap();
+    let (old_owner, new_owner) = (disk.open().await, disk.open().await);
+    let mine = old_owner.open_session("s").await.unwrap();
     mine.append(user("1")).unwrap().await.unwrap();
     let (recipient, mut received) = collector();
     mine.subscribe_actor(foldlog::SubscribeFrom::Now, recipient).await.unwrap();
     empty_one(&mine).await;
-    let theirs = robber.open_session("s").await.unwrap();
+    let theirs = new_owner.open_session("s").await.unwrap();
     assert_refused!(theirs.append(user("2")).unwrap().await, ErrorKind::OwnedElsewhere { .. });
     theirs.take_over().await.unwrap();
     theirs.append(user("2")).unwrap().await.unwrap();
@@ -74,10 +74,10 @@ async fn another_store_takes_a_cold_session_over(disk: TestDisk) {
     assert_refused!(mine.take_turn().await, ErrorKind::OwnedElsewhere { .. });
     store_empty_then_take_back(&mine).await;
     assert_eq!(received.take(1).await, ["3"]);
-    empty(&robber, 1);
+    empty(&new_owner, 1);
     assert_refused!(theirs.append(user("4")).unwrap().await, ErrorKind::OwnedElsewhere { .. });
-    robbed.close().await.unwrap();
-    robber.close().await.unwrap();
+    old_owner.close().await.unwrap();
+    new_owner.close().await.unwrap();
 }
 
 async fn store_empty_then_take_back(session: &foldlog::Session) {
