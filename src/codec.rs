@@ -38,10 +38,17 @@ impl Chain {
 
     /// The chain after the next event. Only the record's digest goes in, so that a redacted record can keep it.
     pub(crate) fn next(self, id: EventId, at: Timestamp, record: &[u8]) -> Self {
-        // At once: setting up a hasher for pieces costs as much as these two blocks.
+        const TAG: &[u8] = b"foldlog1 event";
+        let mut link = [0; TAG.len() + 32 + 8 + 8 + 32];
         let (id, at, record) = (id.get().to_le_bytes(), at.as_micros().to_le_bytes(), blake3::hash(record));
-        let link = [&b"foldlog1 event"[..], &self.0, &id, &at, record.as_bytes()];
-        Self(blake3::hash(&link.concat()).into())
+        let mut rest = &mut link[..];
+        for part in [TAG, &self.0, &id, &at, record.as_bytes()] {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
+        }
+        // At once: setting up a hasher for pieces costs as much as these two blocks.
+        Self(blake3::hash(&link).into())
     }
 }
 

@@ -38,9 +38,9 @@ pub use session::Session;
 
 /// A store of sessions: the handle that a host opens once and clones freely.
 ///
-/// It works on any executor. Where actix runs on the thread that opens it, its session actors run there; elsewhere
-/// foldlog brings a thread of its own. Close it before the program ends: dropping the last handle closes it too, but
-/// nobody waits for that.
+/// It works on any executor. If actix runs on the thread that opens the store, the session actors run on that thread;
+/// otherwise foldlog starts a thread for them. Close the store before the program ends: dropping the last handle closes it,
+/// too, but nobody waits until it is closed.
 ///
 /// # Examples
 /// ```
@@ -94,13 +94,13 @@ impl<M: SessionModel> Store<M> {
         }))
     }
 
-    /// What was wrong with the write-ahead log when this store was opened: acknowledged events may be lost. `None` when
-    /// nothing was, and for a store that was opened beside another, which has looked.
+    /// Tells whether the write-ahead log was damaged when this store was opened. If it was, acknowledged events may be lost.
+    /// `None` if nothing was wrong, and if another store had the directory open, since that one has looked.
     ///
-    /// Keep what it says: the store goes on with what is valid and writes over the rest, and a later opening finds nothing
-    /// wrong. An error in the program's log says it too. The copies, `events.db-wal.damaged-<n>`, stay.
+    /// Keep the answer: the store goes on with the valid beginning and writes over the rest, so a later opening finds nothing
+    /// wrong. The same is in the program's log, as an error. The copies, `events.db-wal.damaged-<n>`, are never removed.
     ///
-    /// A log that was cut short, at a commit or in the midst of one, is no damage: a crash leaves the same.
+    /// A write-ahead log that was cut short is no damage: a crash leaves the same.
     #[must_use]
     pub fn wal_damage(&self) -> Option<&WalDamage> {
         self.0.found.as_ref()?.downcast_ref()

@@ -20,7 +20,8 @@ use crate::session::{Entry, TurnGuard};
 use crate::session::{Recovery, Subscribe, SubscribeStream};
 use crate::store::Store;
 
-/// The handle of an open session. Clones, and handles from other calls, are the same session.
+/// The handle of an open session. Clones of it, and handles that other calls of [`Store::open_session`] gave, are handles
+/// of the same session.
 pub struct Session<M: SessionModel = Agent> {
     store: Store<M>,
     entry: Arc<Entry<M>>,
@@ -47,38 +48,38 @@ impl<M: SessionModel> Session<M> {
         &self.entry
     }
 
-    /// Its id.
+    /// The session's id.
     #[must_use]
     pub fn id(&self) -> &SessionId {
         &self.entry.id
     }
 
-    /// The store it is of.
+    /// The store that opened the session.
     #[must_use]
     pub fn store(&self) -> &Store<M> {
         &self.store
     }
 
-    /// The current view. It shows every append whose receipt has answered, and of a session in memory it never waits: not
-    /// for a write, not for the actor.
+    /// Gives the current view. Every append whose receipt has answered is in it. While the session is in memory, this call
+    /// never waits: neither for a write nor for the actor.
     ///
-    /// A session that was idle may have been emptied, by the limits of [`ResidencyConfig`](crate::ResidencyConfig). Then
-    /// this reads its log on another thread and waits for that, and the session is in memory again. It may be called
-    /// anywhere, on the session's own arbiter too; [`Session::current_view`] keeps no thread waiting.
+    /// An idle session may have been emptied, by the limits of [`ResidencyConfig`](crate::ResidencyConfig). Then this call
+    /// blocks while another thread reads the log, and the session is in memory again. It may be called on any thread, also
+    /// on the one that the session's actor runs on. [`Session::current_view`] does the same without blocking.
     ///
-    /// Of a session that another store writes, it stands where this store last read the log: [`Session::recovery`]
-    /// brings it up to date, and [`Store::read_state`] reads the log without it. Of a session whose
-    /// [`condition`](Session::condition) is `Unfoldable` it stands before that event. Of a session that was in memory when
-    /// it or its store was closed, the last view stays readable.
+    /// - If another store writes the session, the view is as old as this store's last read of the log.
+    ///   [`Session::recovery`] brings it up to date; [`Store::read_state`] reads the log and leaves the session alone.
+    /// - If the [`condition`](Session::condition) is `Unfoldable`, the view ends before that event.
+    /// - After the session or the store was closed, the last view stays readable if the session was in memory then.
     ///
     /// # Errors
-    /// Only of an emptied session, whose log cannot be read: [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`],
-    /// [`ErrorKind::Unavailable`]; [`ErrorKind::StoreClosed`] when it was emptied before the store was closed.
+    /// Only of an emptied session. [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] if
+    /// its log cannot be read; [`ErrorKind::StoreClosed`] if it was emptied before the store was closed.
     pub fn view(&self) -> Result<Arc<View<M>>, Error> {
         self.entry.view()
     }
 
-    /// The same as [`Session::view`], without keeping a thread waiting while an emptied session is read.
+    /// Gives the same as [`Session::view`], without blocking a thread while an emptied session is read.
     ///
     /// # Errors
     /// Those of [`Session::view`].
@@ -86,18 +87,18 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).current_view().await
     }
 
-    /// Whether it can be appended to.
+    /// Tells whether the session can be appended to, and if not, why.
     #[must_use]
     pub fn condition(&self) -> Condition {
         (*self.entry.condition()).clone()
     }
 
-    /// Appends one body. It takes its place in the session's order now; the receipt answers when it is durable and
-    /// folded.
+    /// Appends one body. The append takes its place in the session's order at this call; the receipt only reports the
+    /// outcome, when the event is durable and in the view.
     ///
     /// # Errors
-    /// At once: [`ErrorKind::Busy`], [`ErrorKind::BodyRefused`], [`ErrorKind::SessionClosed`],
-    /// [`ErrorKind::StoreClosed`]. By the receipt: see [`Receipt`].
+    /// From this call: [`ErrorKind::Busy`], [`ErrorKind::BodyRefused`], [`ErrorKind::SessionClosed`],
+    /// [`ErrorKind::StoreClosed`]. From the receipt: see [`Receipt`].
     pub fn append(&self, body: M::Body) -> Result<Receipt<M>, Error> {
         self.append_with(Append::new(body))
     }
@@ -113,14 +114,15 @@ impl<M: SessionModel> Session<M> {
     /// Appends under conditions: an expected head, an append key.
     ///
     /// # Errors
-    /// Those of [`Session::append_batch`]. By the receipt: [`ErrorKind::HeadMoved`], [`ErrorKind::KeyReused`] too.
+    /// Those of [`Session::append_batch`]; from the receipt also [`ErrorKind::HeadMoved`] and [`ErrorKind::KeyReused`].
     pub fn append_with(&self, append: Append<M>) -> Result<Receipt<M>, Error> {
         let (task, receipt) = self.entry.admit(append)?;
         self.entry.tell(task)?;
         Ok(receipt)
     }
 
-    /// The last stamped event, and the counters that the next append goes on from.
+    /// Gives the last stamped event and the counters, from which the next append goes on. Waits until the appends that were
+    /// made before are stamped.
     ///
     /// # Errors
     /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
@@ -131,7 +133,8 @@ impl<M: SessionModel> Session<M> {
         receiver.await.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
-    /// The committed events after one, up to `events_max` (at least one) and the configuration's page limit.
+    /// Reads a page of the committed events after `after`, in order: up to `events_max` (at least one), and no more than
+    /// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max).
     ///
     /// # Errors
     /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event.
@@ -140,7 +143,7 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).events_after(after, events_max).await
     }
 
-    /// Shows a live item to the subscribers, after every append that was accepted before it. It is never persisted.
+    /// Shows a live item to the subscribers, after all appends that were made before. It is stored nowhere.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`], [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
@@ -150,8 +153,8 @@ impl<M: SessionModel> Session<M> {
         self.entry.tell(task)
     }
 
-    /// Follows the session as a stream, which ends when the session or the store is closed. What another store writes is
-    /// followed up to now; the rest comes when this store takes over.
+    /// Follows the session as a stream, which ends when the session or the store is closed. If another store writes the
+    /// session, the stream gives the events until now, and later ones once this store owns the session.
     ///
     /// # Errors
     /// Those of [`Session::recovery`].
@@ -162,8 +165,8 @@ impl<M: SessionModel> Session<M> {
         sent.unwrap_or_else(|_| Err(self.entry.closed())).map(EventStream)
     }
 
-    /// Follows the session with an actor, which gets one [`Delivery`] at a time. An actor that dies is unsubscribed; one
-    /// that is slow delays nobody.
+    /// Follows the session with an actor, which gets one [`Delivery`] at a time. An actor that dies is unsubscribed; a slow
+    /// actor delays nobody else.
     ///
     /// # Errors
     /// Those of [`Session::recovery`].
@@ -177,8 +180,8 @@ impl<M: SessionModel> Session<M> {
         sent.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
-    /// Takes the session's turn: the right to run one, until the guard is dropped. The session becomes this store's to
-    /// write, and its view current.
+    /// Takes the right to run the session's turn, until the guard is dropped. This store becomes the session's owner, and the
+    /// view is brought up to date.
     ///
     /// # Errors
     /// [`ErrorKind::TurnInFlight`], [`ErrorKind::SessionStopped`], [`ErrorKind::TurnLimit`];
@@ -188,13 +191,13 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).take_turn().await
     }
 
-    /// Takes the session over from a store that hangs: makes it this store's to write though its owner is alive, and the
-    /// view current. An owner that is dead needs none of this, for the next append claims its session at once.
+    /// Makes this store the session's owner though the present owner is alive, because that one hangs, and brings the view up
+    /// to date. A dead owner needs no take-over: the next append claims the session at once.
     ///
-    /// From then on nothing that the old owner stamped is written. It learns so from its next append, or when it takes
-    /// the turn next: [`ErrorKind::OwnedElsewhere`] names this store. It reads on, and may take the session over in turn.
-    /// What it does outside the log, in a turn that it is in the middle of, is not stopped: make sure first that the owner
-    /// hangs, and is not merely slow. Taking over what this store owns changes nothing.
+    /// From then on nothing that the old owner stamped is written. Its next append, or the next turn that it takes, fails
+    /// with [`ErrorKind::OwnedElsewhere`], which names this store. It can still read, and it can take the session over in
+    /// its turn. What it does outside of the log (a turn that it runs, a tool that it called) is not stopped: make sure
+    /// first that the owner hangs, and is not only slow. If this store owns the session already, nothing changes.
     ///
     /// A process that was stopped in the middle of a commit holds the write lock of the whole directory. Then this waits,
     /// as every append of every store does, until that process goes on or is killed.
@@ -209,8 +212,8 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).take_over().await
     }
 
-    /// What was begun and has no end, by the current [`view`](Session::view), which this waits for if need be. While a
-    /// turn is on, that turn is among it.
+    /// Names what was begun and has no end, as the current [`view`](Session::view) has it, which this call waits for in the
+    /// same way. A turn that runs now is among it.
     ///
     /// # Errors
     /// Those of [`Session::view`].
@@ -218,20 +221,20 @@ impl<M: SessionModel> Session<M> {
         Ok(M::unfinished(self.view()?.state()))
     }
 
-    /// The host's own live context of type `T`, made by the first caller and kept while the session stays open: every
-    /// handle gets the same.
+    /// Gives the host's own object of type `T` for this session, such as an interpreter. The first caller makes it; it is
+    /// kept while the session stays open, and every handle gets the same.
     pub fn context_or_insert_with<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         self.entry.context.get_or_insert_with(make)
     }
 
-    /// The host's own live context of type `T`, if there is one.
+    /// Gives the host's own object of type `T`, if there is one.
     #[must_use]
     pub fn context<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.entry.context.get()
     }
 
-    /// Waits until the session is recovered, and tells what its last recovery found. A session that this store does not
-    /// write is brought up to date with what another one has written.
+    /// Waits until the session is recovered, and reports what its last recovery found. If another store writes the session,
+    /// the view is brought up to date with what that store has written.
     ///
     /// # Errors
     /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Unavailable`]: why it cannot be recovered.
@@ -240,7 +243,7 @@ impl<M: SessionModel> Session<M> {
         self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
-    /// The address of the session's actor. It stays valid when the actor restarts.
+    /// Gives the address of the session's actor. It stays valid when the actor restarts.
     ///
     /// # Errors
     /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
@@ -249,9 +252,9 @@ impl<M: SessionModel> Session<M> {
         self.entry.address()
     }
 
-    /// Closes this session, for all of its handles: finishes what is in flight, ends its subscriptions, lets another
-    /// store write it. It can be opened again. Giving the log up is a write: while another process holds the database's
-    /// write lock, this waits.
+    /// Closes this session for all of its handles: finishes what is in flight, ends its subscriptions, and gives up its log,
+    /// so that another store may own it. The session can be opened again. Giving up the log is a write, so this call waits
+    /// while another process holds the write lock.
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`]. Closing a closed session is not an error.

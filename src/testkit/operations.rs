@@ -24,81 +24,70 @@ pub enum Outcome {
     Injected(Fault),
 }
 
-/// The places where a store meets its medium.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Port {
+/// Makes the ports, and beside them what is asked at each, from one list.
+macro_rules! ports {
+    ($($(#[$doc:meta])* $name:ident $({ $($field:ident: $type:ty),* })?,)*) => {
+        /// The places where a store meets its medium.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Port {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Port {
+            /// All of them, in the order of a store's life.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+        }
+
+        /// What was asked at a port. `log` is the log's number in its database.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        #[expect(missing_docs, reason = "the fields are those of the port of the same name")]
+        pub enum Call {
+            $($name $({ $($field: $type),* })?,)*
+        }
+
+        impl Call {
+            /// The port that it was asked at.
+            #[must_use]
+            pub fn port(&self) -> Port {
+                match self {
+                    $(Self::$name { .. } => Port::$name,)*
+                }
+            }
+        }
+    };
+}
+
+ports! {
     /// Opening the one writing end: when the store opens, and again after a failed commit.
     OpenWriter,
     /// Opening a reading end.
     OpenReader,
     /// Committing a group.
-    Commit,
+    Commit { group: Vec<Group> },
     /// Finding out what became of a group whose commit failed.
     Settle,
     /// Reading a chain hash.
-    ChainAt,
+    ChainAt { log: i64, event: EventId },
     /// The checkpoint after a commit.
     Upkeep,
     /// Closing the writing end.
     CloseLog,
     /// Finding a session by its id.
-    Find,
-    /// Listing sessions.
-    Sessions,
-    /// Reading a page of events.
-    Page,
-    /// Finding an append key.
-    FindKey,
-    /// Storing a blob.
-    PutBlob,
-    /// Reading a blob.
-    GetBlob,
-    /// Making sure that a referenced blob is durable.
-    EnsureBlob,
-    /// Looking at the blob directories again.
-    RescanBlobs,
-}
-
-impl Port {
-    /// All of them, in the order of a store's life.
-    pub const ALL: [Self; 15] = [
-        Self::OpenWriter,
-        Self::OpenReader,
-        Self::Commit,
-        Self::Settle,
-        Self::ChainAt,
-        Self::Upkeep,
-        Self::CloseLog,
-        Self::Find,
-        Self::Sessions,
-        Self::Page,
-        Self::FindKey,
-        Self::PutBlob,
-        Self::GetBlob,
-        Self::EnsureBlob,
-        Self::RescanBlobs,
-    ];
-}
-
-/// What was asked at a port. `log` is the log's number in its database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are those of the port of the same name")]
-pub enum Call {
-    OpenWriter,
-    OpenReader,
-    Commit { group: Vec<Group> },
-    Settle,
-    ChainAt { log: i64, event: EventId },
-    Upkeep,
-    CloseLog,
     Find { session: SessionId },
+    /// Listing sessions.
     Sessions { after: Option<SessionId> },
+    /// Reading a page of events.
     Page { log: i64, after: EventId },
+    /// Finding an append key.
     FindKey { log: i64, key: AppendKey },
+    /// Storing a blob.
     PutBlob { bytes: u64 },
+    /// Reading a blob.
     GetBlob { digest: Digest },
+    /// Making sure that a referenced blob is durable.
     EnsureBlob { digest: Digest },
+    /// Looking at the blob directories again.
     RescanBlobs,
 }
 
@@ -152,30 +141,6 @@ impl Group {
             },
             Write::Snapshot { log, row, .. } => Self::Snapshot { log: log.0, event: row.event },
             Write::Release { log, .. } => Self::Release { log: log.0 },
-        }
-    }
-}
-
-impl Call {
-    /// The port that it was asked at.
-    #[must_use]
-    pub fn port(&self) -> Port {
-        match self {
-            Self::OpenWriter => Port::OpenWriter,
-            Self::OpenReader => Port::OpenReader,
-            Self::Commit { .. } => Port::Commit,
-            Self::ChainAt { .. } => Port::ChainAt,
-            Self::Settle => Port::Settle,
-            Self::Upkeep => Port::Upkeep,
-            Self::CloseLog => Port::CloseLog,
-            Self::Find { .. } => Port::Find,
-            Self::Sessions { .. } => Port::Sessions,
-            Self::Page { .. } => Port::Page,
-            Self::FindKey { .. } => Port::FindKey,
-            Self::PutBlob { .. } => Port::PutBlob,
-            Self::GetBlob { .. } => Port::GetBlob,
-            Self::EnsureBlob { .. } => Port::EnsureBlob,
-            Self::RescanBlobs => Port::RescanBlobs,
         }
     }
 }
