@@ -26,7 +26,7 @@ impl World {
     /// Plans a fault. From now on nothing is sure.
     pub fn storm(&mut self) {
         let port = match self.dice.below(3) {
-            0 => *self.dice.pick(&Port::ALL).unwrap(),
+            0 => *self.dice.pick(Port::ALL).unwrap(),
             _ => Port::Commit,
         };
         let can_wait = matches!(port, Port::Commit | Port::OpenWriter);
