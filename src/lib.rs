@@ -106,6 +106,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/guide/first-host.md")]
     struct FirstHost;
+    #[doc = include_str!("../docs/guide/memory.md")]
+    struct Memory;
     #[doc = include_str!("../docs/guide/own-model.md")]
     struct OwnModel;
 }
