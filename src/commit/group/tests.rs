@@ -10,7 +10,7 @@ use crate::config::StoreConfig;
 use crate::id::EventId;
 use crate::id::{SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
-use crate::port::{Claiming, Epoch, Head, LogMeta, LogReader, StoredEvent, Upkeep};
+use crate::port::{Claiming, Epoch, Head, LogKey, LogMeta, LogReader, StoredEvent, Upkeep};
 use crate::threads::lock;
 
 /// What the next commit does.
@@ -36,6 +36,8 @@ struct FaultyMedium {
     is_locked: Arc<AtomicBool>,
     /// The epoch that settling raises each log to.
     raised: Arc<Mutex<Option<Epoch>>>,
+    /// The log of which settling finds nothing out.
+    unsettled: Arc<Mutex<Option<LogKey>>>,
 }
 
 struct FaultyLog(Box<dyn EventLog>, FaultyMedium);
@@ -83,8 +85,13 @@ impl EventLog for FaultyLog {
 
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
         let raised = *lock(&self.1.raised);
-        let settled = self.0.settle(group)?;
-        Ok(settled.into_iter().map(|settled| Settled { raised, ..settled }).collect())
+        let unsettled = *lock(&self.1.unsettled);
+        let settled = self.0.settle(group)?.into_iter().zip(group).map(|(Settled { outcome, .. }, write)| {
+            let is_unsettled = matches!(write, Write::Append { log, .. } if Some(*log) == unsettled);
+            let unknown = || SettledAs::Unknown(LogError::Corrupt("its row cannot be read".to_owned()));
+            Settled { outcome: if is_unsettled { unknown() } else { outcome }, raised }
+        });
+        Ok(settled.collect())
     }
 
     fn upkeep(&mut self) -> Result<(), LogError> {
@@ -113,6 +120,7 @@ impl Bench {
             is_readable: Arc::new(Mutex::new(true)),
             is_locked: Arc::default(),
             raised: Arc::default(),
+            unsettled: Arc::default(),
         };
         let writer =
             GroupWriter::open(Arc::new(medium.clone()), Arc::clone(&medium.memory) as _, limits, Arc::default())
@@ -227,6 +235,18 @@ fn a_failed_commit_is_answered_by_what_the_reopened_log_holds() {
         assert_eq!(matches!(answer, Err(PersistError::NotWritten { .. })), !is_there, "{fault:?}: {answer:?}");
         assert_eq!(bench.stored(&log), usize::from(is_there), "{fault:?}");
     }
+}
+
+#[test]
+fn what_cannot_be_found_out_of_one_log_is_unknown_for_that_one_only() {
+    let mut bench = Bench::plain([Fault::FailedAfterWriting]);
+    let (mut readable, mut damaged) = (bench.session("readable"), bench.session("damaged"));
+    *lock(&bench.medium.unsettled) = Some(damaged.meta.key);
+    let (found, lost) = (bench.push(readable.append(), 1), bench.push(damaged.append(), 1));
+    bench.writer.flush();
+    assert!(matches!(found.recv().unwrap(), Ok(Written::Appended { .. })));
+    let Err(PersistError::Unknown(reason)) = lost.recv().unwrap() else { panic!("it cannot be known") };
+    assert!(reason.contains("sync failed") && reason.contains("its row cannot be read"), "{reason}");
 }
 
 #[test]
