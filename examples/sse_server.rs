@@ -9,14 +9,19 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use actix_web::http::StatusCode;
+use actix_web::rt::signal::{
+    ctrl_c,
+    unix::{SignalKind, signal},
+};
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, get, post};
 use foldlog::agent::{Agent, AgentBody, Message};
 use foldlog::{Append, AppendKey, Error, ErrorKind, EventId, Item, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
-use futures::future::ready;
+use futures::future::{ready, select};
 
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
@@ -26,13 +31,32 @@ async fn main() -> std::io::Result<()> {
     let store = Store::open(StoreConfig::directory(directory)).await.map_err(std::io::Error::other)?;
     let shared = Data::new(store.clone());
     let server = HttpServer::new(move || App::new().app_data(shared.clone()).service(append).service(events))
-        .bind(("127.0.0.1", port))?;
+        .bind(("127.0.0.1", port))?
+        .disable_signals()
+        .shutdown_timeout(5);
     for address in server.addrs() {
         println!("listening on {address}");
     }
-    // The server ends at SIGTERM and Ctrl-C; then the store closes, which ends the streams of its subscribers.
-    server.shutdown_timeout(5).run().await?;
-    store.close().await.map_err(std::io::Error::other)
+    let running = server.run();
+    let handle = running.handle();
+    actix_web::rt::spawn(async move {
+        told_to_end().await;
+        // The store first: that ends the streams of its subscribers, which the server would wait for.
+        if let Err(error) = store.close().await {
+            eprintln!("sse_server: {error}");
+        }
+        handle.stop(true).await;
+    });
+    running.await
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn told_to_end() {
+    let interrupted = pin!(ctrl_c());
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminated) => drop(select(interrupted, pin!(terminated.recv())).await),
+        Err(_) => drop(interrupted.await),
+    }
 }
 
 /// Appends a user's message. With the header `Idempotency-Key` a retry writes nothing and gets the first answer.
@@ -88,33 +112,23 @@ fn frame(item: &Item<Agent>) -> Bytes {
             format!("event: transient\ndata: {body}\n\n").into()
         }
         // Transients that did not fit.
-        Item::Gap(gap) => format!(
-            "event: gap
-data: {{\"transients\":{}}}
-
-",
-            gap.transients
-        )
-        .into(),
+        Item::Gap(gap) => format!("event: gap\ndata: {{\"transients\":{}}}\n\n", gap.transients).into(),
         _ => "event: ended\ndata: {}\n\n".into(),
     }
 }
 
-/// What a caller can do about an error: docs/guide/errors.md has all kinds.
+/// An error as a status: docs/guide/errors.md has all kinds.
 fn refusal(error: &Error) -> HttpResponse {
+    use ErrorKind::*;
     let status = match error.kind() {
-        ErrorKind::InvalidSessionId { .. } | ErrorKind::InvalidArgument { .. } | ErrorKind::BodyRefused { .. } => {
-            StatusCode::BAD_REQUEST
-        }
-        ErrorKind::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorKind::UnknownSession { .. } => StatusCode::NOT_FOUND,
-        ErrorKind::HeadMoved { .. } | ErrorKind::KeyReused { .. } | ErrorKind::OwnedElsewhere { .. } => {
-            StatusCode::CONFLICT
-        }
-        ErrorKind::Busy { .. } | ErrorKind::Unavailable { .. } | ErrorKind::OutcomeUnknown { .. } => {
+        InvalidSessionId { .. } | InvalidArgument { .. } => StatusCode::BAD_REQUEST,
+        BodyRefused { .. } | KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        OwnedElsewhere { .. } => StatusCode::CONFLICT,
+        DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        Busy { .. } | NotWritten { .. } | Unavailable { .. } | OutcomeUnknown { .. } | StoreClosed => {
             return HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).body(format!("{error}\n"));
         }
-        ErrorKind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     HttpResponse::build(status).body(format!("{error}\n"))
