@@ -78,6 +78,27 @@ async fn an_event_of_a_newer_build_is_named_and_no_damage() {
     soon(store.close()).await.unwrap();
 }
 
+/// Each makes the session unreadable for a writer, or will for a later build.
+#[actix::test]
+async fn a_damaged_text_beside_the_events_is_found_and_its_session_named() {
+    let prepared = Prepared::new(20).await;
+    for damage in [
+        format!("UPDATE logs SET owner = CAST(x'ff' AS TEXT) WHERE {}", of("few")),
+        format!("UPDATE logs SET owner = 'nobody' WHERE {}", of("few")),
+        "UPDATE sessions SET title = CAST(x'ff' AS TEXT) WHERE session_id = 'few'".to_owned(),
+        "UPDATE sessions SET labels = CAST(x'ff' AS TEXT) WHERE session_id = 'few'".to_owned(),
+    ] {
+        prepared.restore();
+        prepared.sql(&damage);
+        let store = open(&prepared.config()).await;
+        let found = soon(store.verify()).await.unwrap();
+        let [problem] = &found.problems[..] else { panic!("{damage}: {:?}", found.problems) };
+        assert!(problem.to_string().contains("of session few"), "{damage}: {problem}");
+        assert_eq!(found.sessions, 6);
+        soon(store.close()).await.unwrap();
+    }
+}
+
 #[actix::test]
 async fn rows_that_lead_nowhere_are_found() {
     // So many that the index has rows in both of its tables.

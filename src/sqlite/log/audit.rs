@@ -8,7 +8,7 @@ use super::recent::Recent;
 use super::row::{IndexEntry, META, event_at, log_meta, not_ours};
 use super::{index, index_audit, schema};
 use crate::id::{EventId, SessionId, Timestamp};
-use crate::port::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, SessionRow};
+use crate::port::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, OwnerId, SessionRow};
 
 /// What SQLite cannot know of: which row must lead to which. Each gives sentences.
 const BETWEEN_TABLES: [&str; 2] = [
@@ -34,6 +34,9 @@ impl LogAudit for SqliteReader {
             if let Err(error) = sentences(&self.connection, sql, Some(max), &mut found) {
                 found.push(error.to_string());
             }
+        }
+        if let Err(error) = texts(&self.connection, max, &mut found) {
+            found.push(error.to_string());
         }
         if let Err(error) = index_audit::look(&self.connection, max, &mut found) {
             found.push(error.to_string());
@@ -102,6 +105,30 @@ fn sentences(connection: &Connection, sql: &str, max: Option<usize>, found: &mut
     };
     while let Some(row) = rows.next()? {
         found.push(row.get(0)?);
+    }
+    Ok(())
+}
+
+/// The texts that stand beside the events: a writer, or a later build, cannot read a row with one that is not UTF-8.
+fn texts(connection: &Connection, max: usize, found: &mut Vec<String>) -> SqlResult<()> {
+    let mut statement = connection.prepare(
+        "SELECT CAST(session_id AS BLOB), CAST(title AS BLOB), CAST(labels AS BLOB), CAST(owner AS BLOB)
+         FROM sessions LEFT JOIN logs USING (log_key)",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()?.filter(|_| found.len() < max) {
+        let name: Vec<u8> = row.get(0)?;
+        let name = String::from_utf8_lossy(&name);
+        for (column, what) in [(1, "title"), (2, "labels")] {
+            let text: Vec<u8> = row.get(column)?;
+            if str::from_utf8(&text).is_err() {
+                found.push(format!("the {what} of session {} is not UTF-8", name.escape_debug()));
+            }
+        }
+        let owner: Option<Vec<u8>> = row.get(3)?;
+        if owner.is_some_and(|owner| str::from_utf8(&owner).ok().and_then(OwnerId::parse).is_none()) {
+            found.push(format!("the owner of session {} is no name of a store", name.escape_debug()));
+        }
     }
     Ok(())
 }
