@@ -78,6 +78,16 @@ pub enum ErrorKind {
         /// The missing blob.
         digest: Digest,
     },
+    /// A body references a stored blob with a length that the blob does not have: use the reference that the put gave.
+    #[error("the body references {referenced} bytes of blob {digest}, which has {stored}")]
+    WrongBlobLength {
+        /// The blob.
+        digest: Digest,
+        /// The length that the reference says, in bytes.
+        referenced: u64,
+        /// The length of the stored blob, in bytes.
+        stored: u64,
+    },
     /// No blob has that digest.
     #[error("no blob {digest}")]
     UnknownBlob {

@@ -129,11 +129,11 @@ impl Handler<GetBlob> for BlobActor {
     }
 }
 
-/// Makes sure that blobs are there and durable, before an event names them.
+/// Makes sure that blobs are there with these lengths, and durable, before an event names them.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct EnsureDurable {
-    pub(crate) digests: Vec<Digest>,
+    pub(crate) blobs: Vec<(Digest, u64)>,
     pub(crate) reply: Box<dyn FnOnce(Result<(), Error>) + Send>,
 }
 
@@ -141,14 +141,18 @@ impl Handler<EnsureDurable> for BlobActor {
     // The answer goes over the message's own way back.
     type Result = ();
 
-    fn handle(&mut self, EnsureDurable { digests, reply }: EnsureDurable, _: &mut Context<Self>) {
-        let blobs = Arc::clone(&self.blobs);
+    fn handle(&mut self, EnsureDurable { blobs, reply }: EnsureDurable, _: &mut Context<Self>) {
+        let store = Arc::clone(&self.blobs);
         let queued = self.threads.submit(move |()| {
-            let ensure = |digest| {
-                if blobs.ensure_durable(&digest)? { Ok(()) } else { Err(ErrorKind::DanglingRef { digest }.into()) }
+            let ensure = |(digest, bytes)| {
+                if store.ensure_durable(&digest, bytes)? {
+                    Ok(())
+                } else {
+                    Err(ErrorKind::DanglingRef { digest }.into())
+                }
             };
             // Guarded, since a question without an answer means that the store is closed.
-            let ensured = catch_unwind(AssertUnwindSafe(|| digests.into_iter().try_for_each(ensure)));
+            let ensured = catch_unwind(AssertUnwindSafe(|| blobs.into_iter().try_for_each(ensure)));
             let panicked = |_| Err(ErrorKind::Unavailable { reason: "a blob thread failed".to_owned() }.into());
             reply(ensured.unwrap_or_else(panicked));
         });

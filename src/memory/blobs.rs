@@ -50,12 +50,15 @@ impl BlobStore for MemoryBlobs {
         Ok(bytes.to_vec())
     }
 
-    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
-        Ok(self.is_known_durable(digest))
+    fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError> {
+        match self.lock().get(digest).map(|found| found.len() as u64) {
+            Some(stored) if stored != bytes => Err(BlobError::OtherLength { digest: *digest, wanted: bytes, stored }),
+            found => Ok(found.is_some()),
+        }
     }
 
-    fn is_known_durable(&self, digest: &Digest) -> bool {
-        self.lock().contains_key(digest)
+    fn is_known_durable(&self, digest: &Digest, bytes: u64) -> bool {
+        self.lock().get(digest).is_some_and(|found| found.len() as u64 == bytes)
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {

@@ -18,11 +18,12 @@ pub(crate) trait BlobStore: Send + Sync {
     /// Gives the bytes, if they hash to the digest. More than the store's limit are refused before they are read.
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError>;
 
-    /// Does for a stored blob what a put does that finds it; `false` when there is none.
-    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError>;
+    /// Does for a stored blob of this length what a put does that finds it; `false` when there is none.
+    fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError>;
 
-    /// Whether this store object remembers the blob as durable. Quick enough for any thread; `false` may mean forgotten.
-    fn is_known_durable(&self, digest: &Digest) -> bool;
+    /// Whether this store object remembers the blob as durable, and the medium still has it with this length. It looks
+    /// at names and sizes only, which takes microseconds, so that any thread may ask. `false` may mean forgotten.
+    fn is_known_durable(&self, digest: &Digest, bytes: u64) -> bool;
 
     /// Removes a blob that nobody names any more, if it is there. Only for stored views: an event may name any blob.
     fn remove(&self, digest: &Digest) -> Result<(), BlobError>;
@@ -67,6 +68,8 @@ pub(crate) enum BlobError {
     Corrupt { digest: Digest },
     #[error("blob is {size} bytes, limit is {limit}")]
     TooLarge { size: u64, limit: u64 },
+    #[error("blob {digest} is {stored} bytes, and not {wanted}")]
+    OtherLength { digest: Digest, wanted: u64, stored: u64 },
     /// The engine's own error, as a host is told it.
     #[error(transparent)]
     Medium(Error),
@@ -79,6 +82,9 @@ impl From<BlobError> for Error {
             BlobError::Corrupt { digest } => ErrorKind::CorruptBlob { digest }.into(),
             BlobError::TooLarge { size, limit } => {
                 ErrorKind::TooLarge { what: "blob", unit: "bytes", size, limit }.into()
+            }
+            BlobError::OtherLength { digest, wanted, stored } => {
+                ErrorKind::WrongBlobLength { digest, referenced: wanted, stored }.into()
             }
             BlobError::Medium(error) => error,
         }

@@ -102,10 +102,10 @@ impl<M: SessionModel> SessionActor<M> {
                 let reply = move |outcome| reply_to.send(Answered::SnapshotTaken(outcome));
                 services.snapshots.take(new, bytes_max, persist, metrics, reply);
             }
-            Effect::CheckRefs { digests } => {
+            Effect::CheckRefs { blobs } => {
                 let reply_to = reply_to();
                 let reply = Box::new(move |result| reply_to.send(Answered::RefsChecked(result)));
-                services.blob.do_send(EnsureDurable { digests, reply });
+                services.blob.do_send(EnsureDurable { blobs, reply });
             }
             Effect::FindKey { key } => self.find_key(reply_to(), key),
             Effect::Repeat { first, request } => {

@@ -68,15 +68,15 @@ impl<M: SessionModel> Request<M> {
         self.reply
     }
 
-    /// The blobs that the bodies reference, each once.
-    pub(crate) fn digests(&self) -> Vec<Digest> {
-        let mut digests = Vec::new();
+    /// The blobs that the bodies reference, each once for each length that a reference gives it.
+    pub(crate) fn blobs(&self) -> Vec<(Digest, u64)> {
+        let mut blobs = Vec::new();
         for body in &self.bodies {
-            M::blob_refs(body, &mut |blob| digests.push(blob.digest));
+            M::blob_refs(body, &mut |blob| blobs.push((blob.digest, blob.bytes)));
         }
-        digests.sort_unstable();
-        digests.dedup();
-        digests
+        blobs.sort_unstable();
+        blobs.dedup();
+        blobs
     }
 }
 

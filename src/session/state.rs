@@ -43,7 +43,7 @@ pub(super) enum Effect<M: SessionModel> {
     /// To the thread that stores views; answered by [`SessionState::snapshot_taken`].
     TakeSnapshot { epoch: Epoch, head: Head, view: Arc<View<M>>, keys: Option<KeyFilter> },
     /// To the blob threads; answered by [`SessionState::refs_checked`].
-    CheckRefs { digests: Vec<Digest> },
+    CheckRefs { blobs: Vec<(Digest, u64)> },
     /// To a reader thread; answered by [`SessionState::key_found`].
     FindKey { key: AppendKey },
     /// To a reader thread, which answers the request itself: its key is in the log.
@@ -396,13 +396,13 @@ impl<M: SessionModel> SessionState<M> {
             return request.answer(Err(error));
         }
         if !request.are_refs_checked {
-            let digests = match guarded("blob_refs", || request.digests()) {
-                Ok(digests) => digests,
+            let mut blobs = match guarded("blob_refs", || request.blobs()) {
+                Ok(blobs) => blobs,
                 Err(panicked) => return request.answer(Err(refused_by(panicked))),
             };
-            let digests: Vec<_> = digests.into_iter().filter(|digest| !env.blobs.is_known_durable(digest)).collect();
-            if !digests.is_empty() {
-                return self.ask_first(Task::Append(request), Effect::CheckRefs { digests });
+            blobs.retain(|(digest, bytes)| !env.blobs.is_known_durable(digest, *bytes));
+            if !blobs.is_empty() {
+                return self.ask_first(Task::Append(request), Effect::CheckRefs { blobs });
             }
         }
         let bodies = std::mem::take(&mut request.bodies);

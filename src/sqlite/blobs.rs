@@ -89,7 +89,37 @@ impl FileBlobs {
         }
     }
 
-    /// Whether the directory is still the one that the store opened. Asked before anyone is told that a blob is durable.
+    /// Remembers a blob as durable, if it is where it will be looked for. The last step before anyone is told so.
+    fn acknowledge(&self, digest: Digest, bytes: u64) -> Result<(), FileError> {
+        // Perhaps it was put aside meanwhile.
+        self.check_directory()?;
+        let (_, path) = self.shard_and_path(&digest);
+        match FileId::look(&path) {
+            Ok((_, found)) if found == bytes => {
+                self.known.insert(digest, bytes);
+                Ok(())
+            }
+            Ok((_, found)) => {
+                let changed = io::Error::other(format!("it was {bytes} bytes, and is {found} now"));
+                Err(failed("cannot rely on", &path)(changed))
+            }
+            Err(error) => Err(failed("cannot look at", &path)(error)),
+        }
+    }
+
+    /// The length of a blob that was acknowledged, if its file is still there with it. What the medium contradicts is
+    /// forgotten.
+    fn known(&self, digest: &Digest) -> Option<u64> {
+        let bytes = self.known.get(digest)?;
+        let (_, path) = self.shard_and_path(digest);
+        if FileId::look(&path).is_ok_and(|(_, found)| found == bytes) && self.check_directory().is_ok() {
+            return Some(bytes);
+        }
+        self.known.remove(digest);
+        None
+    }
+
+    /// Whether the directory is still the one that the store opened.
     fn check_directory(&self) -> Result<(), FileError> {
         let known =
             self.directory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|directory| directory.id);
@@ -99,6 +129,8 @@ impl FileBlobs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "it was removed",
             Err(error) => return Err(failed("cannot look at", &self.blobs)(error)),
         };
+        // What was made durable meanwhile was made so in another directory.
+        self.forget_shards();
         let what = format!("{what} while the store was open; close the store and open it again");
         Err(failed("cannot rely on", &self.blobs)(io::Error::other(what)))
     }
@@ -118,7 +150,9 @@ impl FileBlobs {
     pub(crate) fn clear(&self, until: SystemTime, is_named: impl Fn(&Digest) -> bool) -> Result<u64, BlobError> {
         let mut cleared = 0;
         for first in 0..=u8::MAX {
-            for digest in list::list(&self.blobs, first)?.digests.iter().filter(|digest| !is_named(digest)) {
+            for digest in
+                list::list(&*self.files, &self.blobs, first)?.digests.iter().filter(|digest| !is_named(digest))
+            {
                 let (_, path) = self.shard_and_path(digest);
                 if path.metadata().and_then(|found| found.modified()).is_ok_and(|modified| modified <= until) {
                     self.remove(digest)?;
@@ -240,6 +274,10 @@ impl FileBlobs {
         self.sync_directory(&shard)
     }
 
+    fn forget_shards(&self) {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn shard_may_be_gone(&self, digest: &Digest) {
         let [first, ..] = *digest.as_bytes();
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).remove(&first);
@@ -261,44 +299,37 @@ impl HeldDirectory {
 }
 
 impl FileBlobs {
-    fn put_unchecked(&self, bytes: &[u8]) -> Result<Put, BlobError> {
-        let digest = codec::digest(bytes);
-        let put = |existed| Put { digest, bytes: bytes.len() as u64, existed };
-        if self.known.contains(&digest) {
-            return Ok(put(true));
-        }
-        let existed = match self.open_blob(&digest)? {
+    /// Stores bytes, and tells whether they were there already, undamaged.
+    fn store(&self, digest: &Digest, bytes: &[u8]) -> Result<bool, BlobError> {
+        match self.open_blob(digest)? {
             Some((path, file))
                 if file.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
                     && holds(self.reading(&path, &file), bytes) =>
             {
                 if self.sync_failed.load(Ordering::SeqCst) {
-                    self.write(&digest, bytes)?;
+                    self.write(digest, bytes)?;
                 } else {
-                    self.sync_found(&digest, &path, &file)?;
+                    self.sync_found(digest, &path, &file)?;
                 }
-                true
+                Ok(true)
             }
             Some(_) => {
                 log::warn!("a damaged blob is replaced by the same bytes, put again");
                 log::debug!("the damaged blob is {digest}");
-                self.write(&digest, bytes)?;
-                false
+                self.write(digest, bytes)?;
+                Ok(false)
             }
             None => {
-                self.write(&digest, bytes)?;
-                false
+                self.write(digest, bytes)?;
+                Ok(false)
             }
-        };
-        self.known.insert(digest);
-        Ok(put(existed))
+        }
     }
 
-    fn ensure_unchecked(&self, digest: &Digest) -> Result<bool, BlobError> {
-        if self.known.contains(digest) {
-            return Ok(true);
-        }
-        let Some((path, file)) = self.open_blob(digest)? else { return Ok(false) };
+    /// Makes a blob that is there durable, and gives its length.
+    fn ensure(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
+        let Some((path, file)) = self.open_blob(digest)? else { return Ok(None) };
+        let stored = file.metadata().map_err(failed("cannot look at", &path))?.len();
         if self.sync_failed.load(Ordering::SeqCst) {
             let bytes = self.read(digest, &path, &file)?;
             self.write(digest, &bytes)?;
@@ -309,16 +340,21 @@ impl FileBlobs {
             }
             self.sync_found(digest, &path, &file)?;
         }
-        self.known.insert(*digest);
-        Ok(true)
+        Ok(Some(stored))
     }
 }
 
 impl BlobStore for FileBlobs {
     fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
-        let put = self.put_unchecked(bytes)?;
+        let digest = codec::digest(bytes);
+        let put = |existed| Put { digest, bytes: bytes.len() as u64, existed };
+        if self.known(&digest).is_some() {
+            return Ok(put(true));
+        }
         self.check_directory()?;
-        Ok(put)
+        let existed = self.store(&digest, bytes)?;
+        self.acknowledge(digest, bytes.len() as u64)?;
+        Ok(put(existed))
     }
 
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
@@ -331,14 +367,24 @@ impl BlobStore for FileBlobs {
         read
     }
 
-    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
-        let durable = self.ensure_unchecked(digest)?;
-        self.check_directory()?;
-        Ok(durable)
+    fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError> {
+        let stored = match self.known(digest) {
+            Some(stored) => stored,
+            None => {
+                self.check_directory()?;
+                let Some(stored) = self.ensure(digest)? else { return Ok(false) };
+                self.acknowledge(*digest, stored)?;
+                stored
+            }
+        };
+        if stored != bytes {
+            return Err(BlobError::OtherLength { digest: *digest, wanted: bytes, stored });
+        }
+        Ok(true)
     }
 
-    fn is_known_durable(&self, digest: &Digest) -> bool {
-        self.known.contains(digest) && self.check_directory().is_ok()
+    fn is_known_durable(&self, digest: &Digest, bytes: u64) -> bool {
+        self.known(digest) == Some(bytes)
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
@@ -353,7 +399,7 @@ impl BlobStore for FileBlobs {
             self.known.remove(digest);
             return Err(BlobError::Missing { digest: *digest });
         };
-        if codec::digest_of_reader(&file).map_err(failed("cannot read", &path))? != *digest {
+        if codec::digest_of_reader(self.reading(&path, &file)).map_err(failed("cannot read", &path))? != *digest {
             // As in `get`: the next put of the same bytes must write them.
             self.known.remove(digest);
             return Err(BlobError::Corrupt { digest: *digest });
@@ -362,7 +408,7 @@ impl BlobStore for FileBlobs {
     }
 
     fn list(&self, first: u8) -> Result<BlobListing, BlobError> {
-        Ok(list::list(&self.blobs, first)?)
+        Ok(list::list(&*self.files, &self.blobs, first)?)
     }
 
     fn concurrency(&self) -> usize {
@@ -372,7 +418,7 @@ impl BlobStore for FileBlobs {
     fn rescan(&self) -> Result<(), BlobError> {
         let _all = self.temporaries.write().unwrap_or_else(PoisonError::into_inner);
         self.known.clear();
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.forget_shards();
         unless(io::ErrorKind::NotFound, self.files.remove_directory(&self.tmp))
             .map_err(failed("cannot remove directory", &self.tmp))?;
         for directory in [&self.blobs, &self.tmp] {

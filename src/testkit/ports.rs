@@ -191,12 +191,12 @@ impl BlobStore for WatchedBlobs {
         self.faults.call(Call::GetBlob { digest: *digest }, || self.blobs.get(digest))
     }
 
-    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
-        self.faults.call(Call::EnsureBlob { digest: *digest }, || self.blobs.ensure_durable(digest))
+    fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError> {
+        self.faults.call(Call::EnsureBlob { digest: *digest }, || self.blobs.ensure_durable(digest, bytes))
     }
 
-    fn is_known_durable(&self, digest: &Digest) -> bool {
-        self.blobs.is_known_durable(digest)
+    fn is_known_durable(&self, digest: &Digest, bytes: u64) -> bool {
+        self.blobs.is_known_durable(digest, bytes)
     }
 
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {

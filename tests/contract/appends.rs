@@ -4,7 +4,7 @@
 use std::pin::pin;
 
 use foldlog::agent::{AgentBody, Counter, Counters, Eval, SessionInfo, Step, Turn, TurnId};
-use foldlog::{Append, ErrorKind, EventId, SubscribeFrom};
+use foldlog::{Append, BlobRef, ErrorKind, EventId, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 
 use crate::common::*;
@@ -23,6 +23,7 @@ on_both_media!(
     a_put_of_a_larger_id_moves_its_counter,
     what_is_over_a_limit_is_refused_and_nothing_is_written,
     a_body_that_names_a_missing_blob_is_refused_until_the_blob_is_put,
+    a_reference_with_another_length_than_its_blob_has_is_refused_at_the_append,
     what_was_accepted_behind_a_refused_append_is_written,
     a_session_takes_so_many_appends_in_flight_and_says_busy_at_once,
     an_empty_batch_is_refused_like_any_other,
@@ -254,6 +255,31 @@ async fn a_body_that_names_a_missing_blob_is_refused_until_the_blob_is_put(disk:
     assert_eq!(store.put_text("somewhere else").await.unwrap(), blob);
     assert_eq!(session.append(vars()).unwrap().await.unwrap().head, at(1));
     assert_head(&session, 1).await;
+    store.close().await.unwrap();
+}
+
+async fn a_reference_with_another_length_than_its_blob_has_is_refused_at_the_append(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let blob = store.put_text("stored").await.unwrap();
+    let vars = |bytes| AgentBody::VarsSnapshotted(foldlog::Content::Blob(BlobRef { bytes, ..blob }));
+    // Known to this store, and to one that has to look.
+    let other = disk.open().await;
+    let there = other.open_session("there").await.unwrap();
+    for session in [&session, &there] {
+        for bytes in [5, 7, 0, u64::MAX] {
+            let batch = vec![vars(6), vars(bytes)];
+            assert_refused!(
+                session.append_batch(batch).unwrap().await,
+                ErrorKind::WrongBlobLength { digest, referenced, stored: 6 }
+                    if *digest == blob.digest && *referenced == bytes
+            );
+            assert_head(session, 0).await;
+        }
+        assert_eq!(session.append(vars(6)).unwrap().await.unwrap().head, at(1));
+    }
+    assert!(store.verify().await.unwrap().is_sound());
+    other.close().await.unwrap();
     store.close().await.unwrap();
 }
 

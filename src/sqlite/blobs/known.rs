@@ -1,6 +1,6 @@
-//! Which blobs need no look at the disk again.
+//! Which blobs need not be read and synced again.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::id::Digest;
@@ -9,7 +9,8 @@ use crate::id::Digest;
 /// has dropped out costs a read of its file, nothing else.
 const KNOWN_DIGESTS_MAX: usize = 65_536;
 
-/// The digests that this store object itself has made durable or has checked; the oldest drops out at the limit.
+/// The digests that this store object itself has made durable or has checked, with the length of each; the oldest drops
+/// out at the limit.
 #[derive(Debug)]
 pub(crate) struct Known {
     digests_max: usize,
@@ -18,7 +19,7 @@ pub(crate) struct Known {
 
 #[derive(Debug, Default)]
 struct KnownState {
-    digests: HashSet<Digest>,
+    bytes: HashMap<Digest, u64>,
     oldest_first: VecDeque<Digest>,
 }
 
@@ -33,19 +34,20 @@ impl Known {
         Self { digests_max, state: Mutex::default() }
     }
 
-    pub(crate) fn contains(&self, digest: &Digest) -> bool {
-        self.lock().digests.contains(digest)
+    /// The length of a blob.
+    pub(crate) fn get(&self, digest: &Digest) -> Option<u64> {
+        self.lock().bytes.get(digest).copied()
     }
 
-    pub(crate) fn insert(&self, digest: Digest) {
+    pub(crate) fn insert(&self, digest: Digest, bytes: u64) {
         let mut state = self.lock();
-        if !state.digests.insert(digest) {
+        if state.bytes.insert(digest, bytes).is_some() {
             return;
         }
         state.oldest_first.push_back(digest);
         while state.oldest_first.len() > self.digests_max {
             if let Some(oldest) = state.oldest_first.pop_front() {
-                state.digests.remove(&oldest);
+                state.bytes.remove(&oldest);
             }
         }
     }
@@ -53,7 +55,7 @@ impl Known {
     /// A read has found that it is not so.
     pub(crate) fn remove(&self, digest: &Digest) {
         let mut state = self.lock();
-        if state.digests.remove(digest) {
+        if state.bytes.remove(digest).is_some() {
             state.oldest_first.retain(|known| known != digest);
         }
     }
@@ -76,14 +78,14 @@ mod tests {
         let known = Known::with_limit(2);
         let [a, b, c] = [1, 2, 3].map(|byte| Digest::from_bytes([byte; 32]));
         for digest in [a, b, b, c] {
-            known.insert(digest);
+            known.insert(digest, 7);
         }
-        assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, true, true]);
+        assert_eq!([a, b, c].map(|digest| known.get(&digest)), [None, Some(7), Some(7)]);
         assert_eq!(known.lock().oldest_first.len(), 2);
         known.remove(&b);
-        assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, false, true]);
+        assert_eq!([a, b, c].map(|digest| known.get(&digest)), [None, None, Some(7)]);
         assert_eq!(known.lock().oldest_first.len(), 1);
         known.clear();
-        assert_eq!([a, b, c].map(|digest| known.contains(&digest)), [false, false, false]);
+        assert_eq!([a, b, c].map(|digest| known.get(&digest)), [None; 3]);
     }
 }

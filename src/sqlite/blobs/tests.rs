@@ -83,7 +83,7 @@ fn keep_the_contract(store: &dyn BlobStore, other: &dyn BlobStore) {
     let put = store.put(text.as_bytes()).unwrap();
     assert_eq!(put, Put { digest: codec::digest(text.as_bytes()), bytes: 7, existed: false });
     assert_eq!(store.get(&put.digest).unwrap(), text.as_bytes());
-    assert!(store.is_known_durable(&put.digest));
+    assert!(store.is_known_durable(&put.digest, put.bytes));
 
     // Text and JSON of equal bytes share one blob; so do two stores.
     assert_eq!(store.put(text.as_bytes()).unwrap(), Put { existed: true, ..put });
@@ -92,23 +92,29 @@ fn keep_the_contract(store: &dyn BlobStore, other: &dyn BlobStore) {
 
     let missing = codec::digest(b"never put");
     assert!(matches!(store.get(&missing).unwrap_err(), BlobError::Missing { digest } if digest == missing));
-    assert!(!store.ensure_durable(&missing).unwrap());
-    assert!(!store.is_known_durable(&missing));
+    assert!(!store.ensure_durable(&missing, 9).unwrap());
+    assert!(!store.is_known_durable(&missing, 9));
+
+    assert!(!store.is_known_durable(&put.digest, put.bytes + 1));
+    for store in [store, other] {
+        let wrong = store.ensure_durable(&put.digest, put.bytes - 1).unwrap_err();
+        assert!(matches!(wrong, BlobError::OtherLength { digest, wanted: 6, stored: 7 } if digest == put.digest));
+    }
 
     let empty = store.put(b"").unwrap();
     assert_eq!((empty.bytes, store.get(&empty.digest).unwrap().len()), (0, 0));
     let long: Vec<u8> = (0..300_001_u32).map(|n| n as u8).collect();
     let put = store.put(&long).unwrap();
     assert_eq!(other.get(&put.digest).unwrap(), long);
-    assert!(other.ensure_durable(&put.digest).unwrap());
-    assert!(other.is_known_durable(&put.digest));
+    assert!(other.ensure_durable(&put.digest, put.bytes).unwrap());
+    assert!(other.is_known_durable(&put.digest, put.bytes));
 
     let too_large = store.put(&vec![7; 1 + BYTES_MAX as usize]).unwrap();
     assert!(matches!(store.get(&too_large.digest).unwrap_err(),
         BlobError::TooLarge { size, limit: BYTES_MAX } if size == BYTES_MAX + 1));
     store.rescan().unwrap();
     assert_eq!(store.get(&put.digest).unwrap(), long);
-    assert!(store.ensure_durable(&put.digest).unwrap());
+    assert!(store.ensure_durable(&put.digest, put.bytes).unwrap());
 
     // All threads put the same bytes, and each puts its own.
     let start = Barrier::new(16);
@@ -217,10 +223,10 @@ fn a_blob_that_is_found_is_synced_with_every_directory_above_it_before_it_counts
 
     let (checking, files) = open(disk.root.path(), BYTES_MAX);
     let disk = OnDisk { files, ..disk };
-    assert!(!checking.is_known_durable(&digest));
-    assert!(checking.ensure_durable(&digest).unwrap());
+    assert!(!checking.is_known_durable(&digest, 3));
+    assert!(checking.ensure_durable(&digest, 3).unwrap());
     assert_eq!(disk.operations(), found);
-    assert!(checking.is_known_durable(&digest));
+    assert!(checking.is_known_durable(&digest, 3));
 }
 
 #[test]
@@ -236,7 +242,7 @@ fn stored_views_are_named_when_they_are_complete_and_nothing_of_them_is_synced()
     assert_eq!(disk.operations(), expected);
     let again = disk.of_snapshots();
     assert!(again.put(b"abc").unwrap().existed);
-    assert!(again.ensure_durable(&codec::digest(b"abc")).unwrap());
+    assert!(again.ensure_durable(&codec::digest(b"abc"), 3).unwrap());
     assert_eq!(disk.operations(), [""; 0]);
 }
 
@@ -257,12 +263,12 @@ fn a_damaged_file_is_found_by_every_read_and_healed_by_a_put_of_the_same_bytes()
 
         let store = open(&disk);
         assert!(matches!(store.get(&digest).unwrap_err(), BlobError::Corrupt { digest: damaged } if damaged == digest));
-        assert!(matches!(store.ensure_durable(&digest).unwrap_err(), BlobError::Corrupt { .. }));
-        assert!(!store.is_known_durable(&digest));
+        assert!(matches!(store.ensure_durable(&digest, 10).unwrap_err(), BlobError::Corrupt { .. }));
+        assert!(!store.is_known_durable(&digest, 10));
 
         assert!(!store.put(b"some bytes").unwrap().existed);
         assert_eq!(store.get(&digest).unwrap(), b"some bytes");
-        assert!(disk.reopened().ensure_durable(&digest).unwrap());
+        assert!(disk.reopened().ensure_durable(&digest, 10).unwrap());
         assert_eq!((count_files(&disk.blobs()), disk.temporaries()), (1, 0));
     }
 }
@@ -296,7 +302,7 @@ fn a_put_that_fails_anywhere_says_so_leaves_no_temporary_and_can_be_repeated() {
                 assert_eq!(is_disk_full, kind == Fault::StorageFull, "{at}: {error}");
                 assert!(error.to_string().contains(disk.root.path().to_str().unwrap()), "{at}: {error}");
                 assert_eq!(disk.temporaries(), 0, "{at}");
-                assert!(!store.is_known_durable(&digest), "{at}");
+                assert!(!store.is_known_durable(&digest, content.len() as u64), "{at}");
                 match disk.reopened().get(&digest) {
                     Ok(bytes) => assert!(bytes == content, "{at}"),
                     Err(BlobError::Missing { .. }) => assert_eq!(setup, "new", "{at}"),
@@ -304,7 +310,7 @@ fn a_put_that_fails_anywhere_says_so_leaves_no_temporary_and_can_be_repeated() {
                     Err(error) => panic!("{at}: {error}"),
                 }
                 store.put(content).expect(&at);
-                assert!(store.is_known_durable(&digest), "{at}");
+                assert!(store.is_known_durable(&digest, content.len() as u64), "{at}");
                 assert!(store.get(&digest).expect(&at) == content);
                 assert!(!files.disarm());
             }
@@ -332,7 +338,7 @@ fn after_a_failed_sync_what_is_found_is_written_afresh() {
         let digest = disk.store.put(b"some bytes").unwrap().digest;
         for repeat in [
             |store: &FileBlobs| store.put(b"some bytes").map(|_| ()),
-            |store: &FileBlobs| store.ensure_durable(&codec::digest(b"some bytes")).map(|_| ()),
+            |store: &FileBlobs| store.ensure_durable(&codec::digest(b"some bytes"), 10).map(|_| ()),
         ] {
             let (store, files) = open(disk.root.path(), BYTES_MAX);
             files.fail_after(skipped, Fault::Other);
@@ -341,7 +347,7 @@ fn after_a_failed_sync_what_is_found_is_written_afresh() {
             repeat(&store).unwrap();
             let done: Vec<_> = files.take_operations().into_iter().map(|(name, _)| name).collect();
             assert!(done.ends_with(&["create_file", "write", "sync_file", "rename", "sync_directory"]), "{done:?}");
-            assert!(store.is_known_durable(&digest));
+            assert!(store.is_known_durable(&digest, 10));
         }
     }
 }
@@ -354,7 +360,7 @@ fn a_file_in_place_of_the_shard_directory_fails_the_put_and_leaves_no_temporary(
     assert!(matches!(disk.store.put(b"abc").unwrap_err(), BlobError::Medium(_)));
     assert!(matches!(disk.store.get(&digest).unwrap_err(), BlobError::Medium(_)));
     assert_eq!(disk.temporaries(), 0);
-    assert!(!disk.store.is_known_durable(&digest));
+    assert!(!disk.store.is_known_durable(&digest, 3));
 
     fs::remove_file(disk.blobs().join("64")).unwrap();
     assert!(!disk.store.put(b"abc").unwrap().existed);
@@ -373,17 +379,68 @@ fn a_shard_directory_that_was_removed_comes_back_with_the_second_put() {
 }
 
 #[test]
+fn what_was_put_while_another_directory_was_in_the_place_is_not_taken_for_stored_afterwards() {
+    let disk = OnDisk::new();
+    let aside = disk.root.path().join("aside");
+    let known = disk.store.put(b"known").unwrap();
+    fs::rename(disk.blobs(), &aside).unwrap();
+    fs::create_dir(disk.blobs()).unwrap();
+    assert!(matches!(disk.store.put(b"abc").unwrap_err(), BlobError::Medium(_)));
+    assert!(matches!(disk.store.put(b"known").unwrap_err(), BlobError::Medium(_)));
+    let elsewhere = codec::digest(b"abc");
+    assert!(matches!(disk.store.ensure_durable(&elsewhere, 3).unwrap_err(), BlobError::Medium(_)));
+    fs::remove_dir_all(disk.blobs()).unwrap();
+    fs::rename(&aside, disk.blobs()).unwrap();
+
+    assert!(!disk.store.is_known_durable(&elsewhere, 3));
+    assert!(!disk.store.ensure_durable(&elsewhere, 3).unwrap());
+    disk.operations();
+    assert!(!disk.store.put(b"abc").unwrap().existed);
+    // Its shard was made in the other directory: that it was synced there proves nothing here.
+    assert_eq!(
+        disk.operations().iter().take(2).collect::<Vec<_>>(),
+        ["create_directory blobs/64", "sync_directory blobs"]
+    );
+    assert_eq!(disk.store.get(&elsewhere).unwrap(), b"abc");
+    assert!(disk.store.put(b"known").unwrap().existed);
+    assert_eq!(disk.store.get(&known.digest).unwrap(), b"known");
+}
+
+#[test]
+fn a_blob_whose_file_has_gone_or_changed_its_length_is_not_known_and_the_next_put_writes_it() {
+    let damages: [fn(&Path); 3] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, b"ab").unwrap(),
+        |path| fs::write(path, b"").unwrap(),
+    ];
+    for damage in damages {
+        let disk = OnDisk::new();
+        let digest = disk.store.put(b"abc").unwrap().digest;
+        damage(&disk.path(&digest));
+        assert!(!disk.store.is_known_durable(&digest, 3));
+        assert!(!disk.store.ensure_durable(&digest, 3).unwrap_or_default());
+        assert!(!disk.store.put(b"abc").unwrap().existed);
+        assert_eq!(disk.store.get(&digest).unwrap(), b"abc");
+
+        damage(&disk.path(&digest));
+        assert!(!disk.store.put(b"abc").unwrap().existed, "also when nobody has looked since");
+        assert_eq!(disk.store.get(&digest).unwrap(), b"abc");
+        assert!(disk.store.is_known_durable(&digest, 3));
+    }
+}
+
+#[test]
 fn a_rescan_forgets_what_was_known_and_puts_the_directories_in_order() {
     let disk = OnDisk::new();
     let digest = disk.store.put(b"abc").unwrap().digest;
     fs::write(disk.root.path().join("tmp/17"), b"left over").unwrap();
     fs::remove_dir_all(disk.blobs()).unwrap();
-    assert!(!disk.store.is_known_durable(&digest));
+    assert!(!disk.store.is_known_durable(&digest, 3));
     assert!(matches!(disk.store.put(b"abc").unwrap_err(), BlobError::Medium(_)));
 
     disk.store.rescan().unwrap();
-    assert!(!disk.store.is_known_durable(&digest));
-    assert!(!disk.store.ensure_durable(&digest).unwrap());
+    assert!(!disk.store.is_known_durable(&digest, 3));
+    assert!(!disk.store.ensure_durable(&digest, 3).unwrap());
     assert_eq!(disk.temporaries(), 0);
     assert_eq!(fs::metadata(disk.blobs()).unwrap().permissions().mode() & 0o777, 0o700);
     assert!(!disk.store.put(b"abc").unwrap().existed);
@@ -404,7 +461,7 @@ fn a_file_over_the_limit_is_refused_by_get_unread_and_still_counts_as_durable() 
     let digest = disk.store.put(&[7; 1000]).unwrap().digest;
     let (small, _) = open(disk.root.path(), 999);
     assert!(matches!(small.get(&digest).unwrap_err(), BlobError::TooLarge { size: 1000, limit: 999 }));
-    assert!(small.ensure_durable(&digest).unwrap());
+    assert!(small.ensure_durable(&digest, 1000).unwrap());
     assert_eq!(open(disk.root.path(), 1000).0.get(&digest).unwrap().len(), 1000);
 }
 

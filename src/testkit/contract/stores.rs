@@ -138,11 +138,11 @@ impl BlobStore for EveryBlob {
         self.0.get(digest)
     }
 
-    fn ensure_durable(&self, _: &Digest) -> Result<bool, BlobError> {
+    fn ensure_durable(&self, _: &Digest, _: u64) -> Result<bool, BlobError> {
         Ok(true)
     }
 
-    fn is_known_durable(&self, _: &Digest) -> bool {
+    fn is_known_durable(&self, _: &Digest, _: u64) -> bool {
         true
     }
 

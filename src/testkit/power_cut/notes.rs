@@ -149,16 +149,16 @@ impl BlobStore for NotedBlobs {
         self.inner.get(digest)
     }
 
-    fn ensure_durable(&self, digest: &Digest) -> Result<bool, BlobError> {
-        let found = self.inner.ensure_durable(digest)?;
+    fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError> {
+        let found = self.inner.ensure_durable(digest, bytes)?;
         if found {
             self.notes.add(Note::Stored { digest: *digest });
         }
         Ok(found)
     }
 
-    fn is_known_durable(&self, digest: &Digest) -> bool {
-        self.inner.is_known_durable(digest)
+    fn is_known_durable(&self, digest: &Digest, bytes: u64) -> bool {
+        self.inner.is_known_durable(digest, bytes)
     }
 
     fn inspect(&self, digest: &Digest) -> Result<u64, BlobError> {
