@@ -125,6 +125,7 @@ fn refusal(error: &Error) -> HttpResponse {
         BodyRefused { .. } | KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         OwnedElsewhere { .. } => StatusCode::CONFLICT,
+        BeyondHead { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         Busy { .. } | NotWritten { .. } | Unavailable { .. } | OutcomeUnknown { .. } | StoreClosed => {
             return HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).body(format!("{error}\n"));

@@ -106,6 +106,16 @@ pub enum ErrorKind {
         /// The last stamped event.
         actual: EventId,
     },
+    /// The session has no such event yet: the position is of another session, or of another history of this one.
+    #[error("session {session} ends with event {head}, and has no event {event} to go on from")]
+    BeyondHead {
+        /// The session.
+        session: SessionId,
+        /// The event that the caller has.
+        event: EventId,
+        /// The last event of the log.
+        head: EventId,
+    },
     /// The append key was used before, with another body.
     #[error("append key was used in session {session} for event {first}, with another body")]
     KeyReused {

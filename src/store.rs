@@ -174,7 +174,12 @@ impl<M: SessionModel> Store<M> {
 
     async fn find(&self, id: &SessionId) -> Result<LogMeta, Error> {
         let session = id.clone();
-        let found = self.0.services.readers.read(move |reader| Ok(reader.find(&session)?)).await?;
+        let found = self
+            .0
+            .services
+            .readers
+            .read(move |reader| reader.find(&session).map_err(|error| error.of_session(&session)))
+            .await?;
         found.ok_or_else(|| ErrorKind::UnknownSession { session: id.clone() }.into())
     }
 

@@ -4,7 +4,7 @@ use super::disk::MemoryDisk;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    AuditedEvent, AuditedSession, CommitError, EventLog, LogAudit, LogError, LogKey, LogMeta, LogReader, Refusal,
+    AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Refusal,
     SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Write, Written,
 };
 
@@ -80,6 +80,10 @@ impl LogReader for MemoryReader {
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
         let disk = self.disk.lock();
         Ok(disk.logs.get(&log).and_then(|log| log.event(*log.keys.get(key)?)).cloned())
+    }
+
+    fn head(&mut self, log: LogMeta) -> Result<Head, LogError> {
+        Ok(self.disk.lock().logs.get(&log.key).map_or(log.base, |log| log.head()))
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {

@@ -1,6 +1,6 @@
 //! The ports to the durable log: what the persist actor writes through, and what reader threads read through.
 
-use super::event::{LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
+use super::event::{Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 use super::page::StoredPage;
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
@@ -68,6 +68,9 @@ pub(crate) trait LogReader: Send {
 
     /// The first event of the append that used the key.
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError>;
+
+    /// The last event of a log, or its base.
+    fn head(&mut self, log: LogMeta) -> Result<Head, LogError>;
 
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;

@@ -140,8 +140,19 @@ impl LogError {
             error => error.to_string(),
         }
     }
+
+    /// The error as a host is told it, of a read of one session: a damaged event is named with its session.
+    pub(crate) fn of_session(self, session: &SessionId) -> Error {
+        match self {
+            Self::CorruptEvent { event, reason } => {
+                ErrorKind::CorruptEvent { session: session.clone(), event, reason }.into()
+            }
+            error => error.into(),
+        }
+    }
 }
 
+/// For what is not of one session; otherwise there is [`LogError::of_session`].
 impl From<LogError> for Error {
     fn from(error: LogError) -> Self {
         match error {

@@ -55,7 +55,8 @@ impl Fold<'_> {
             recovered.bytes = bytes;
             recovered.keys = KeyIndex::with_filter(self.keys_max, keys);
             for id in self.watch.iter().filter(|id| **id <= head.id) {
-                recovered.chains.extend(reader.chain_at(self.log.key, *id)?.map(|chain| (*id, chain)));
+                let chain = reader.chain_at(self.log.key, *id).map_err(|error| error.of_session(self.session))?;
+                recovered.chains.extend(chain.map(|chain| (*id, chain)));
             }
             state = FoldState { view, head: head.id };
         }

@@ -1,11 +1,11 @@
 //! Pages of events, as hosts read them and as a fold reads them.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::StoredPage;
-use crate::port::{Head, LogError, LogMeta, LogReader};
+use crate::port::{Head, LogMeta, LogReader};
 use crate::replay::record::{check, corrupt, decode};
 
 /// The most record bytes in one page, beside the number of its events.
@@ -20,10 +20,22 @@ pub(crate) fn read(
     after: EventId,
     events_max: usize,
 ) -> Result<(), Error> {
-    reader.page_into(page, log.key, after, events_max, PAGE_BYTES_MAX).map_err(|error| match error {
-        LogError::CorruptEvent { event, reason } => corrupt(session, event, reason),
-        error => error.into(),
-    })
+    let read = reader.page_into(page, log.key, after, events_max, PAGE_BYTES_MAX);
+    read.map_err(|error| error.of_session(session))
+}
+
+/// Checks that a log has an event that somebody wants to go on from.
+pub(crate) fn check_position(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    log: LogMeta,
+    after: EventId,
+) -> Result<(), Error> {
+    let head = reader.head(log).map_err(|error| error.of_session(session))?.id;
+    if after > head {
+        return Err(ErrorKind::BeyondHead { session: session.clone(), event: after, head }.into());
+    }
+    Ok(())
 }
 
 /// Some events of a log, in order.
@@ -47,7 +59,8 @@ impl<M: SessionModel> std::fmt::Debug for EventPage<M> {
     }
 }
 
-/// Reads one page and checks its chain. A damaged event is the error of the page that begins with it.
+/// Reads one page and checks its chain. A damaged event is the error of the page that begins with it, and a position
+/// beyond the end of the log is one, too.
 pub(crate) fn read_page<M: SessionModel>(
     reader: &mut dyn LogReader,
     session: &SessionId,
@@ -57,12 +70,16 @@ pub(crate) fn read_page<M: SessionModel>(
 ) -> Result<EventPage<M>, Error> {
     let mut stored = StoredPage::default();
     read(reader, &mut stored, session, log, after, events_max)?;
+    if stored.is_empty() {
+        check_position(reader, session, log, after)?;
+    }
     let mut events = Vec::with_capacity(stored.len());
     let mut head = log.base;
     if after > EventId::ZERO && !stored.is_empty() {
         // Only the hash: a page may begin behind an event that is damaged, and what follows it is still what was written.
         let lost = || corrupt(session, after, "the log lost it".to_owned());
-        head = Head { id: after, chain: reader.chain_at(log.key, after)?.ok_or_else(lost)?, at: head.at };
+        let chain = reader.chain_at(log.key, after).map_err(|error| error.of_session(session))?;
+        head = Head { id: after, chain: chain.ok_or_else(lost)?, at: head.at };
     }
     for stored in stored.rows() {
         match check(session, &head, stored).and_then(|_| decode(session, stored)) {

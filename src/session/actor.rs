@@ -117,13 +117,14 @@ impl<M: SessionModel> SessionActor<M> {
 
     /// Searches the log for an append key, on a reader thread. The readers of a store that is closed take nothing.
     fn find_key(&self, reply_to: ReplyTo<M>, key: AppendKey) {
-        let log = self.entry.log.key;
+        let entry = Arc::clone(&self.entry);
         let submitted = self.entry.services.readers.submit_urgent(move |slot: &mut ReaderSlot| {
             // Guarded, since a question without an answer means that the store is closed.
-            let found = guarded("search for a key", || slot.read(|reader| reader.find_key(log, &key)));
+            let found = guarded("search for a key", || slot.read(|reader| reader.find_key(entry.log.key, &key)));
             let panicked = |_| Err(LogError::Io("the search for an append key panicked".to_owned()));
             let found = found.unwrap_or_else(panicked);
-            reply_to.send(Answered::KeyFound(found.map(|found| found.map(|event| event.id)).map_err(Error::from)));
+            let found = found.map(|found| found.map(|event| event.id));
+            reply_to.send(Answered::KeyFound(found.map_err(|error| error.of_session(&entry.id))));
         });
         if submitted.is_err() {
             log::debug!("a key was to be searched for in a store that is closed");

@@ -23,7 +23,7 @@ use crate::event::OwnBody;
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{Epoch, LogMeta};
-use crate::replay::{Condition, EventPage, read_page};
+use crate::replay::{Condition, EventPage, check_position, read_page};
 use crate::threads::{guarded, lock};
 use emptying::Residence;
 use turn::TurnFlag;
@@ -204,6 +204,13 @@ impl<M: SessionModel> Entry<M> {
     pub(super) fn mark_closed(&self) {
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed;
         self.context.clear();
+    }
+
+    /// Whether the log has this event, which the session itself need not know yet: another store may have written it, or
+    /// it was read from the log before the session has folded it.
+    pub(crate) async fn check_position(self: Arc<Self>, after: EventId) -> Result<(), Error> {
+        let services = Arc::clone(&self.services);
+        services.readers.read(move |reader| check_position(reader, &self.id, self.log, after)).await
     }
 
     /// Reads a page of the log.

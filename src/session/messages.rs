@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use futures::channel::oneshot;
+use futures::future::ready;
 
 use super::actor::SessionActor;
 use super::entry::TurnGuard;
@@ -112,14 +113,14 @@ pub struct Subscribe<M: SessionModel> {
 }
 
 impl<M: SessionModel> Handler<Subscribe<M>> for SessionActor<M> {
-    // Registered when the handler returns.
-    type Result = Result<Subscription<M>, Error>;
+    // Registered when the handler returns, but for a position that has to be looked for in the log.
+    type Result = ResponseFuture<Result<Subscription<M>, Error>>;
 
     fn handle(&mut self, Subscribe { from, recipient }: Subscribe<M>, _: &mut Context<Self>) -> Self::Result {
         let source = self.source();
         let live = self.entry.services.config.live;
-        self.subscribe(|head| Subscriber::actor(recipient, from, head, live, source))
-            .map(|subscriber| Subscription(Arc::downgrade(&subscriber)))
+        let subscribed = self.subscribe(from, move |head| Subscriber::actor(recipient, from, head, live, source));
+        Box::pin(async { Ok(Subscription(Arc::downgrade(&subscribed.await?))) })
     }
 }
 
@@ -132,20 +133,37 @@ pub(crate) struct SubscribeStream<M: SessionModel> {
 }
 
 impl<M: SessionModel> Handler<SubscribeStream<M>> for SessionActor<M> {
-    // Registered when the handler returns.
-    type Result = Result<Arc<Subscriber<M>>, Error>;
+    // Registered when the handler returns, but for a position that has to be looked for in the log.
+    type Result = ResponseFuture<Result<Arc<Subscriber<M>>, Error>>;
 
     fn handle(&mut self, request: SubscribeStream<M>, _: &mut Context<Self>) -> Self::Result {
         let source = self.source();
         let live = self.entry.services.config.live;
-        self.subscribe(|head| Subscriber::stream(request.from, head, live, source))
+        self.subscribe(request.from, move |head| Subscriber::stream(request.from, head, live, source))
     }
 }
 
 impl<M: SessionModel> SessionActor<M> {
-    fn subscribe(&self, make: impl FnOnce(EventId) -> Arc<Subscriber<M>>) -> Result<Arc<Subscriber<M>>, Error> {
-        self.entry.check_open()?;
-        lock(&self.entry.state).subscribe(make)
+    fn subscribe(
+        &self,
+        from: SubscribeFrom,
+        make: impl FnOnce(EventId) -> Arc<Subscriber<M>> + 'static,
+    ) -> ResponseFuture<Result<Arc<Subscriber<M>>, Error>> {
+        let entry = Arc::clone(&self.entry);
+        let register = move || {
+            entry.check_open()?;
+            lock(&entry.state).subscribe(make)
+        };
+        match from {
+            SubscribeFrom::After(after) if after > lock(&self.entry.state).committed() => {
+                let checked = Arc::clone(&self.entry).check_position(after);
+                Box::pin(async move {
+                    checked.await?;
+                    register()
+                })
+            }
+            SubscribeFrom::After(_) | SubscribeFrom::Now => Box::pin(ready(register())),
+        }
     }
 }
 

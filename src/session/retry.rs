@@ -40,7 +40,7 @@ fn read_repeated<M: SessionModel>(
     first: EventId,
     bodies: &[M::Body],
 ) -> Result<Appended<M>, Error> {
-    let stored = reader.page(log.key, first.prev(), 1, 0)?;
+    let stored = reader.page(log.key, first.prev(), 1, 0).map_err(|error| error.of_session(session))?;
     let Some(stored) = stored.rows().next().filter(|stored| stored.id == first) else {
         return Err(corrupt(session, first, "the log does not hold it".to_owned()));
     };

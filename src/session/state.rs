@@ -179,6 +179,11 @@ impl<M: SessionModel> SessionState<M> {
         &self.published
     }
 
+    /// The last event that was persisted, as far as the session knows.
+    pub(super) fn committed(&self) -> EventId {
+        self.committed.id
+    }
+
     /// Registers a subscriber, which `make` makes from the last event that those before it were given.
     pub(super) fn subscribe(
         &mut self,

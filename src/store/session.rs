@@ -137,7 +137,8 @@ impl<M: SessionModel> Session<M> {
     /// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max).
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event.
+    /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event;
+    /// [`ErrorKind::BeyondHead`] when the log has not reached `after`.
     pub async fn events_after(&self, after: EventId, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
         Arc::clone(&self.entry).events_after(after, events_max).await
@@ -157,7 +158,7 @@ impl<M: SessionModel> Session<M> {
     /// session, the stream gives the events until now, and later ones once this store owns the session.
     ///
     /// # Errors
-    /// Those of [`Session::recovery`].
+    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached. Those of [`Session::recovery`].
     pub async fn subscribe(&self, from: SubscribeFrom) -> Result<EventStream<M>, Error> {
         self.recovery().await?;
         let request = SubscribeStream { from, model: std::marker::PhantomData };
@@ -169,7 +170,7 @@ impl<M: SessionModel> Session<M> {
     /// actor delays nobody else.
     ///
     /// # Errors
-    /// Those of [`Session::recovery`].
+    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached. Those of [`Session::recovery`].
     pub async fn subscribe_actor(
         &self,
         from: SubscribeFrom,

@@ -67,6 +67,8 @@ ports! {
     Commit { group: Vec<Group> },
     /// Finding out what became of a group whose commit failed.
     Settle,
+    /// Finding the last event of a log.
+    Head { log: i64 },
     /// Reading a chain hash.
     ChainAt { log: i64, event: EventId },
     /// The checkpoint after a commit.

@@ -7,7 +7,7 @@ use crate::codec::Chain;
 use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogAudit, LogError, LogKey, LogMedium, LogMeta,
+    BlobError, BlobListing, BlobStore, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
     LogReader, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
@@ -151,6 +151,10 @@ impl LogReader for WatchedReader {
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
         self.faults.call(Call::FindKey { log: log.0, key: key.clone() }, || self.reader.find_key(log, key))
+    }
+
+    fn head(&mut self, log: LogMeta) -> Result<Head, LogError> {
+        self.faults.call(Call::Head { log: log.key.0 }, || self.reader.head(log))
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {

@@ -56,6 +56,8 @@ fn a_client_of_server_sent_events_goes_on_from_the_last_one_that_it_has() {
     };
     assert_eq!(ids(&mut live, 2), ["id: 1", "id: 2"]);
     assert_eq!(ids(&mut follow(1), 1), ["id: 2"], "after a lost connection");
+    let refused = follow(7).next().unwrap();
+    assert!(refused.contains("416"), "an id that the log has not reached: {refused}");
     server.kill();
 }
 

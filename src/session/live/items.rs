@@ -10,7 +10,8 @@ use crate::model::SessionModel;
 pub enum SubscribeFrom {
     /// The next event that is committed.
     Now,
-    /// The event after this one: what is in the log first, then live, without a gap and without a duplicate.
+    /// The event after this one: what is in the log first, then live, without a gap and without a duplicate. An event that
+    /// the log does not have is an error.
     After(EventId),
 }
 

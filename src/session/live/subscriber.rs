@@ -87,7 +87,7 @@ impl<M: SessionModel> Subscriber<M> {
     fn new(sink: Sink<M>, from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
         let (after, mode) = match from {
             SubscribeFrom::After(after) if after < head => (after, Mode::CatchUp { is_reading: false }),
-            // Perhaps ahead of the head: read from the log before the session has folded it, or written by another store.
+            // Perhaps ahead of the head, and then the log was asked for it: see `Entry::check_position`.
             SubscribeFrom::After(after) => (after, Mode::Live),
             SubscribeFrom::Now => (head, Mode::Live),
         };

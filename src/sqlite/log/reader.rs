@@ -9,7 +9,9 @@ use super::runs::{KeyHash, Run};
 use super::{index, lookup, snapshots};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
-use crate::port::{LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, SnapshotRow, StoredEvent, StoredPage};
+use crate::port::{
+    Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, SnapshotRow, StoredEvent, StoredPage,
+};
 
 pub(crate) struct SqliteReader {
     pub(crate) connection: Connection,
@@ -98,6 +100,11 @@ impl LogReader for SqliteReader {
             }
         }
         Ok(None)
+    }
+
+    fn head(&mut self, log: LogMeta) -> Result<Head, LogError> {
+        let (transaction, recent) = self.begin()?;
+        Ok(lookup::head(&transaction, recent, log)?)
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {

@@ -306,8 +306,8 @@ async fn i12_a_bad_argument_is_a_typed_error_and_the_store_goes_on() {
     assert_refused!(Json::parse("{"), ErrorKind::InvalidJson { .. });
     assert_refused!("..".parse::<foldlog::Digest>(), ErrorKind::InvalidDigest { .. });
     assert_refused!(session.append(AgentBody::TurnPut(Turn::default())), ErrorKind::BodyRefused { .. });
-    assert!(session.events_after(EventId::MAX, 0).await.unwrap().events.is_empty());
-    drop(session.subscribe(SubscribeFrom::After(EventId::MAX)).await.unwrap());
+    assert_refused!(session.events_after(EventId::MAX, 0).await, ErrorKind::BeyondHead { .. });
+    assert_refused!(session.subscribe(SubscribeFrom::After(EventId::MAX)).await, ErrorKind::BeyondHead { .. });
     let large = session.append(user("x".repeat(2 << 20))).unwrap().await;
     assert_refused!(large, ErrorKind::TooLarge { .. });
     assert_eq!(session.append(noted(1)).unwrap().await.unwrap().head, at(1));
