@@ -280,10 +280,10 @@ pub enum ErrorKind {
         /// The blob.
         digest: Digest,
     },
-    /// The database itself is damaged.
+    /// What holds the stored rows together is damaged, or the rows of one session beside its events.
     #[error("database is damaged: {reason}")]
     CorruptStore {
-        /// What SQLite says.
+        /// What is wrong, and of which session where that is known.
         reason: String,
     },
 }

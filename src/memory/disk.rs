@@ -9,7 +9,7 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Liveness, LogError, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
+    Claiming, Epoch, Head, Liveness, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -80,12 +80,12 @@ impl DiskState {
         self.alive.get(owner.filter(|owner| *owner != me)?).cloned()
     }
 
-    pub(super) fn write(&mut self, me: &str, write: &Write) -> Result<Result<Written, Refusal>, LogError> {
+    pub(super) fn write(&mut self, me: &str, write: &Write) -> Result<Written, Refusal> {
         match write {
-            Write::Register { session, at } => self.register(me, session, *at).map(Ok),
-            Write::Fence { log, claim } => Ok(self.fence(me, *log, *claim)),
-            Write::Append { log, epoch, after, events } => Ok(self.append(me, *log, *epoch, *after, events)),
-            Write::Snapshot { log, epoch, row } => Ok(self.snapshot(me, *log, *epoch, row)),
+            Write::Register { session, at } => self.register(me, session, *at),
+            Write::Fence { log, claim } => self.fence(me, *log, *claim),
+            Write::Append { log, epoch, after, events } => self.append(me, *log, *epoch, *after, events),
+            Write::Snapshot { log, epoch, row } => self.snapshot(me, *log, *epoch, row),
             Write::Release { log, epoch } => {
                 if let Some(log) = self.logs.get_mut(log)
                     && log.owner.as_deref() == Some(me)
@@ -93,7 +93,7 @@ impl DiskState {
                 {
                     log.owner = None;
                 }
-                Ok(Ok(Written::Released))
+                Ok(Written::Released)
             }
         }
     }
@@ -110,12 +110,12 @@ impl DiskState {
         Ok(Written::SnapshotIndexed { replaced })
     }
 
-    fn register(&mut self, me: &str, session: &SessionId, at: Timestamp) -> Result<Written, LogError> {
+    fn register(&mut self, me: &str, session: &SessionId, at: Timestamp) -> Result<Written, Refusal> {
         if let Some(log) = self.sessions.get(session).and_then(|(key, _)| self.logs.get(key)) {
             return Ok(Written::Registered { meta: log.meta, owned: None });
         }
         let mut log_id = [0; 16];
-        getrandom::fill(&mut log_id).map_err(|error| LogError::Io(error.to_string()))?;
+        getrandom::fill(&mut log_id).map_err(|error| Refusal::Unavailable(error.to_string()))?;
         self.logs_made += 1;
         let meta = LogMeta::root(LogKey(self.logs_made), log_id);
         let owned = Epoch(1);

@@ -73,8 +73,31 @@ pub(crate) enum Refusal {
     KeyTaken,
     /// The log is not there.
     UnknownLog,
-    /// The log's own rows cannot be read.
-    Damaged(String),
+    /// The log's own rows cannot be read, from this event on if it is known.
+    Damaged { event: Option<EventId>, reason: String },
+    /// Something beside the log has to be asked for this write, and cannot be: whether another owner is alive.
+    Unavailable(String),
+}
+
+impl Refusal {
+    /// The error as a host is told it, where asking again does not help. `None` where the session has to look again first.
+    pub(crate) fn of_session(&self, session: &SessionId) -> Option<ErrorKind> {
+        let session = session.clone();
+        match self {
+            Self::HeadMoved { .. } | Self::StaleEpoch | Self::KeyTaken => None,
+            Self::Owned(owner) => Some(ErrorKind::OwnedElsewhere { session, owner: owner.clone() }),
+            Self::UnknownLog => {
+                Some(ErrorKind::CorruptStore { reason: format!("the log of session {session} is gone") })
+            }
+            Self::Damaged { event: Some(event), reason } => {
+                Some(ErrorKind::CorruptEvent { session, event: *event, reason: reason.clone() })
+            }
+            Self::Damaged { event: None, reason } => {
+                Some(ErrorKind::CorruptStore { reason: format!("the log of session {session} is damaged: {reason}") })
+            }
+            Self::Unavailable(reason) => Some(ErrorKind::Unavailable { reason: reason.clone() }),
+        }
+    }
 }
 
 /// What became of one write of a group whose commit failed.

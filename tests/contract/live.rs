@@ -4,9 +4,7 @@
 use actix::prelude::*;
 use foldlog::agent::Agent;
 use foldlog::testkit::{Faults, Port};
-use foldlog::{
-    Append, Delivery, ErrorKind, EventId, Item, LagPolicy, LiveConfig, Restart, Session, Subscribe, SubscribeFrom,
-};
+use foldlog::{Append, Delivery, EventId, Item, LagPolicy, LiveConfig, Restart, Session, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 
 use crate::common::subscribers::short;
@@ -18,8 +16,6 @@ on_both_media!(
     a_stream_from_an_event_catches_up_and_goes_on_live,
     an_actor_from_an_event_catches_up_and_goes_on_live,
     catching_up_under_concurrent_appends_leaves_no_gap_and_no_duplicate,
-    a_position_beyond_the_end_of_the_log_is_an_error_and_the_end_itself_is_none,
-    a_position_that_another_store_has_written_is_none_beyond_the_end,
     transients_come_in_the_order_of_the_calls_and_leave_no_trace,
     a_full_queue_leaves_out_events_and_one_gap_says_which,
     a_gap_of_transients_names_no_event_that_the_gap_before_named,
@@ -36,7 +32,7 @@ on_both_media!(
     a_cancelled_subscription_is_forgotten_without_an_append,
 );
 
-async fn append(session: &Session, ids: std::ops::RangeInclusive<u64>) {
+pub async fn append(session: &Session, ids: std::ops::RangeInclusive<u64>) {
     for id in ids {
         assert_eq!(session.append(noted(id)).unwrap().await.unwrap().head, at(id));
     }
@@ -51,7 +47,7 @@ fn live(queue: usize, lag: LagPolicy) -> impl FnOnce(&mut foldlog::StoreConfig) 
 }
 
 /// The next items of a stream, in short.
-async fn take(stream: &mut foldlog::EventStream<Agent>, count: usize) -> Vec<String> {
+pub async fn take(stream: &mut foldlog::EventStream<Agent>, count: usize) -> Vec<String> {
     let mut taken = Vec::new();
     while taken.len() < count {
         taken.push(short(&soon(stream.next()).await.expect("the stream goes on")));
@@ -140,52 +136,6 @@ async fn catching_up_under_concurrent_appends_leaves_no_gap_and_no_duplicate(dis
         assert!(received.so_far().is_empty());
     }
     store.close().await.unwrap();
-}
-
-async fn a_position_beyond_the_end_of_the_log_is_an_error_and_the_end_itself_is_none(disk: TestDisk) {
-    let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
-    for head in [0, 3] {
-        append(&session, session.view().unwrap().head().get() + 1..=head).await;
-        for beyond in [head + 1, head + 7, EventId::MAX.get()] {
-            let from = SubscribeFrom::After(at(beyond));
-            let is_beyond = |error: &foldlog::Error| {
-                assert!(
-                    matches!(error.kind(), ErrorKind::BeyondHead { session, event, head: found }
-                        if session.as_str() == "s" && *event == at(beyond) && *found == at(head)),
-                    "{error:?}"
-                );
-            };
-            is_beyond(&session.subscribe(from).await.unwrap_err());
-            is_beyond(&session.subscribe_actor(from, collector().0).await.unwrap_err());
-            let subscribe = Subscribe { from, recipient: collector().0 };
-            is_beyond(&session.address().unwrap().send(subscribe).await.unwrap().unwrap_err());
-            is_beyond(&session.events_after(at(beyond), 10).await.unwrap_err());
-        }
-        assert!(session.events_after(at(head), 10).await.unwrap().events.is_empty());
-    }
-    let mut stream = session.subscribe(SubscribeFrom::After(at(3))).await.unwrap();
-    append(&session, 4..=5).await;
-    assert_eq!(take(&mut stream, 2).await, ["4", "5"]);
-    store.close().await.unwrap();
-}
-
-async fn a_position_that_another_store_has_written_is_none_beyond_the_end(disk: TestDisk) {
-    let (owner, reader) = (disk.open().await, disk.open().await);
-    let owned = owner.open_session("s").await.unwrap();
-    let read = reader.open_session("s").await.unwrap();
-    append(&owned, 1..=5).await;
-    // Sent to the actor, it is not preceded by a look at the log.
-    let (recipient, mut received) = collector();
-    let subscribe = Subscribe { from: SubscribeFrom::After(at(5)), recipient };
-    drop(read.address().unwrap().send(subscribe).await.unwrap().unwrap());
-    append(&owned, 6..=6).await;
-    let mut stream = read.subscribe(SubscribeFrom::After(at(5))).await.unwrap();
-    assert_eq!(take(&mut stream, 1).await, ["6"]);
-    assert_eq!(received.take(1).await, ["6"]);
-    assert_refused!(read.subscribe(SubscribeFrom::After(at(7))).await, ErrorKind::BeyondHead { .. });
-    reader.close().await.unwrap();
-    owner.close().await.unwrap();
 }
 
 async fn transients_come_in_the_order_of_the_calls_and_leave_no_trace(disk: TestDisk) {

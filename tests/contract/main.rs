@@ -15,6 +15,7 @@ mod keys;
 mod live;
 mod own_model;
 mod ports;
+mod positions;
 mod reads;
 mod residency;
 mod second_model;

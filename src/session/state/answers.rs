@@ -3,7 +3,7 @@
 use super::{Effect, Env, Open, Phase, SessionState, Task};
 use crate::commit::PersistError;
 use crate::error::{Error, ErrorKind};
-use crate::id::EventId;
+use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{Claiming, Refusal, Written};
 use crate::replay::Recovered;
@@ -25,12 +25,11 @@ impl<M: SessionModel> SessionState<M> {
                     self.effects.push(Effect::Recover { head: head.id, watch: self.in_flight.heads() });
                 }
             }
-            (Err(PersistError::Refused(Refusal::Owned(owner))), _) => {
-                let error = ErrorKind::OwnedElsewhere { session: self.id.clone(), owner };
-                self.refuse_appends(&error.into());
+            (Err(PersistError::Refused(refusal @ Refusal::Owned(_))), _) => {
+                self.refuse_appends(&unavailable(&self.id, Err(PersistError::Refused(refusal))));
             }
             (result, Claiming::No) if self.is_ready() => {
-                let error = unavailable(result);
+                let error = unavailable(&self.id, result);
                 self.ready.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
                 // It would ask again at once, and for ever.
                 if matches!(self.waiting.front(), Some(Task::Claim(_)))
@@ -39,8 +38,8 @@ impl<M: SessionModel> SessionState<M> {
                     drop(task.reply.send(Err(error)));
                 }
             }
-            (result, Claiming::No) => self.failed(unavailable(result), "the log cannot be read"),
-            (result, Claiming::Yes | Claiming::Force) => self.refuse_appends(&unavailable(result)),
+            (result, Claiming::No) => self.failed(unavailable(&self.id, result), "the log cannot be read"),
+            (result, Claiming::Yes | Claiming::Force) => self.refuse_appends(&unavailable(&self.id, result)),
         }
         if self.is_ready() {
             self.answer_ready();
@@ -150,10 +149,14 @@ enum CheckFound {
     Key(Option<EventId>),
 }
 
-fn unavailable(result: Result<Written, PersistError>) -> Error {
+/// Why a fence was not answered with the head.
+fn unavailable(session: &SessionId, result: Result<Written, PersistError>) -> Error {
     match result {
-        Err(PersistError::NotWritten { error, .. }) => error.into(),
-        Err(PersistError::Refused(Refusal::Damaged(reason))) => ErrorKind::CorruptStore { reason }.into(),
+        Err(PersistError::NotWritten { error, .. }) => error.of_session(session),
+        Err(PersistError::Refused(refusal)) => {
+            let moved = || ErrorKind::Unavailable { reason: "another store wrote the session meanwhile".to_owned() };
+            refusal.of_session(session).unwrap_or_else(moved).into()
+        }
         Err(PersistError::Closed) => ErrorKind::StoreClosed.into(),
         Err(error) => unavailable_error(&error.to_string()),
         Ok(_) => unavailable_error("the log gave an answer that was not asked for"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Env, Open, Phase, SessionState};
 use crate::commit::PersistError;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Event, LogEvent};
 use crate::id::EventId;
 use crate::model::{SessionModel, View};
@@ -109,33 +109,32 @@ impl<M: SessionModel> SessionState<M> {
         if let Some(key) = &append.key {
             self.keys.remove(&key.key);
         }
-        let session = self.id.clone();
-        let reason = match error {
-            PersistError::Refused(Refusal::HeadMoved { .. }) if !is_first_refused => {
-                "an append ahead of it was refused".to_owned()
+        let not_written =
+            |reason: &str| ErrorKind::NotWritten { session: self.id.clone(), reason: reason.to_owned() }.into();
+        let told: Error = match error {
+            PersistError::Refused(refusal) => {
+                let follows = matches!(refusal, Refusal::HeadMoved { .. }) && !is_first_refused;
+                if !follows && matches!(refusal, Refusal::HeadMoved { .. } | Refusal::StaleEpoch | Refusal::Owned(_)) {
+                    // The next append claims the log again, and finds out what another store wrote.
+                    self.owned = None;
+                }
+                match refusal.of_session(&self.id) {
+                    Some(kind) => kind.into(),
+                    None if *refusal == Refusal::KeyTaken => {
+                        self.keys.distrust();
+                        not_written("its append key is in the log; append again for the first result")
+                    }
+                    None if follows => not_written("an append ahead of it was refused"),
+                    None => not_written("another store took the session over, or wrote to it; append again"),
+                }
             }
-            PersistError::Refused(Refusal::KeyTaken) => {
-                self.keys.distrust();
-                "its append key is in the log; append again for the first result".to_owned()
+            PersistError::NotWritten { error: LogError::Busy | LogError::Io(_), .. } | PersistError::Fenced => {
+                not_written(&error.to_string())
             }
-            PersistError::Refused(Refusal::HeadMoved { .. } | Refusal::StaleEpoch | Refusal::Owned(_)) => {
-                // The next append claims the log again, and finds out what another store wrote.
-                self.owned = None;
-                "another store took the session over, or wrote to it; append again".to_owned()
-            }
-            PersistError::Refused(Refusal::UnknownLog) => "its log is gone".to_owned(),
-            PersistError::Refused(Refusal::Damaged(reason)) => format!("its log is damaged: {reason}"),
-            PersistError::NotWritten { .. } | PersistError::Fenced => error.to_string(),
-            PersistError::Closed | PersistError::Unknown(_) => "the store is closed".to_owned(),
+            PersistError::NotWritten { error, .. } => error.clone().of_session(&self.id),
+            PersistError::Closed | PersistError::Unknown(_) => ErrorKind::StoreClosed.into(),
         };
-        let kind = match error {
-            PersistError::NotWritten { error: LogError::DiskFull, .. } => ErrorKind::DiskFull,
-            // It was taken over: by whom is what the caller needs to know.
-            PersistError::Refused(Refusal::Owned(owner)) => ErrorKind::OwnedElsewhere { session, owner: owner.clone() },
-            PersistError::Closed => ErrorKind::StoreClosed,
-            _ => ErrorKind::NotWritten { session, reason },
-        };
-        append.answer(&Err(kind.into()));
+        append.answer(&Err(told));
     }
 
     pub(super) fn answer_unknown(&self, append: StampedAppend<M>, reason: &str) {

@@ -226,6 +226,31 @@ fn a_key_is_searched_for_again_when_the_log_was_another_stores_meanwhile() {
     assert!(!asked.iter().any(|effect| matches!(effect, Effect::Persist { .. })), "it would be written twice");
 }
 
+/// To append again helps in none of these cases, which is what `NotWritten` says.
+#[test]
+fn an_append_to_a_log_that_is_gone_or_damaged_is_told_so() {
+    let damaged = |event| Refusal::Damaged { event, reason: "zeroes".to_owned() };
+    let refused = |refusal| PersistError::Refused(refusal);
+    let corrupt = LogError::Corrupt("malformed".to_owned());
+    let event = Some(EventId::new(3));
+    for (error, wanted) in [
+        (refused(Refusal::UnknownLog), "database is damaged: the log of session s is gone"),
+        (refused(damaged(None)), "database is damaged: the log of session s is damaged: zeroes"),
+        (refused(damaged(event)), "event 3 of session s is damaged: zeroes"),
+        (refused(Refusal::Unavailable("no owners/7".to_owned())), "store is unavailable: no owners/7"),
+        (PersistError::not_written(corrupt), "database is damaged: malformed"),
+        (PersistError::not_written(LogError::Io("gone".to_owned())), "nothing was written to session s: gone"),
+        (refused(Refusal::HeadMoved { head: EventId::new(9) }), "nothing was written to session s: another store"),
+    ] {
+        let mut bench = Bench::new();
+        let mut receipt = append(&mut bench, None);
+        bench.state.take_effects();
+        bench.with(|state, env| state.persisted(EventId::new(1), Err(error), env));
+        let told = futures::FutureExt::now_or_never(&mut receipt).unwrap().unwrap_err();
+        assert!(told.to_string().starts_with(wanted), "{told}");
+    }
+}
+
 #[test]
 fn an_epoch_that_settling_has_raised_is_the_one_of_the_next_append() {
     let settled = [

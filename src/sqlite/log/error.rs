@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 
 use crate::id::EventId;
-use crate::port::LogError;
+use crate::port::{LogError, Refusal};
 
 pub(super) type SqlResult<T> = Result<T, SqlError>;
 
@@ -39,6 +39,12 @@ impl SqlError {
 
     pub(super) fn outside(error: &dyn std::fmt::Display) -> Self {
         Self::Outside(error.to_string())
+    }
+}
+
+impl From<Damage> for Refusal {
+    fn from(Damage { event, reason }: Damage) -> Self {
+        Self::Damaged { event, reason }
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn put(connection: &Connection, log: LogKey, row: &SnapshotRow) -> Sq
         Ok(_) => Ok(Ok(Written::SnapshotIndexed { replaced: replaced.filter(|digest| *digest != row.digest) })),
         // The table of a cache is no reason to refuse the whole group.
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
-            Ok(Err(Refusal::Damaged(error.to_string())))
+            Ok(Err(Refusal::Damaged { event: None, reason: error.to_string() }))
         }
         Err(error) => Err(SqlError::from(error)),
     }

@@ -367,11 +367,40 @@ fn an_impossible_event_id_is_damage_of_one_session_and_not_of_the_list() {
     let damaged = end.reader.find(&SessionId::new("damaged").unwrap()).unwrap().unwrap();
     let fence = |log| Write::Fence { log, claim: Claiming::No };
     let answers = end.log.commit(&[fence(damaged), fence(whole)]).unwrap();
-    assert!(matches!(&answers[0], Err(Refusal::Damaged(_))), "{:?}", answers[0]);
+    assert!(matches!(&answers[0], Err(Refusal::Damaged { .. })), "{:?}", answers[0]);
     assert!(matches!(&answers[1], Ok(Written::Fenced { .. })), "a damaged log is alone in its group");
     let rows = end.reader.sessions(None, 10).unwrap();
     let heads: Vec<_> = rows.iter().map(|row| (row.session.as_str(), row.head)).collect();
     assert_eq!(heads, [("damaged", EventId::new(1)), ("whole", EventId::new(1))]);
+}
+
+/// Everybody else's writes of the group are written, and the connection goes on.
+#[test]
+fn an_owner_that_cannot_be_looked_at_is_a_refusal_of_one_write_that_names_its_file() {
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(path) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    let (claimed, _) = end.register("claimed");
+    let (mine, epoch) = end.register("mine");
+    // A link that leads to itself cannot be opened by anyone.
+    let owner = format!("{:032x}", 7);
+    let file = path.path().join("owners").join(&owner);
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    disk.beside().execute("UPDATE logs SET owner = ?2 WHERE log_key = ?1", (claimed.key.0, &owner)).unwrap();
+    let group = [
+        append(mine, epoch.unwrap(), vec![event(1, None)]),
+        Write::Fence { log: claimed, claim: Claiming::Yes },
+        append(mine, epoch.unwrap(), vec![event(2, None)]),
+    ];
+    let answers = end.log.commit(&group).unwrap();
+    assert!(matches!(answers[0], Ok(Written::Appended { .. })), "{answers:?}");
+    let name = format!("owners/{owner}");
+    assert!(matches!(&answers[1], Err(Refusal::Unavailable(reason)) if reason.contains(&name)), "{answers:?}");
+    assert!(matches!(answers[2], Ok(Written::Appended { .. })), "{answers:?}");
+    assert_eq!(end.ids(mine), [1, 2]);
+    end.write(append(mine, epoch.unwrap(), vec![event(3, None)])).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    end.write(Write::Fence { log: claimed, claim: Claiming::Yes }).unwrap();
 }
 
 /// As a failed COMMIT is settled: the write-ahead log may hold what never reached the disk, and is not relied on.

@@ -239,11 +239,11 @@ impl SqliteLog {
         for write in group {
             answers.push(match scope.write(write) {
                 Ok(answer) => answer,
-                // Of one log alone. Read before the write changed anything.
-                Err(error @ SqlError::Damaged(_)) => Err(Refusal::Damaged(LogError::from(error).reason())),
-                Err(error) => {
+                // Of one log alone: what a write reads, it reads before it changes anything.
+                Err(SqlError::Damaged(damage)) => Err(damage.into()),
+                Err(SqlError::Outside(reason)) => Err(Refusal::Unavailable(reason)),
+                Err(error @ SqlError::Sqlite(_)) => {
                     drop(scope);
-                    // Should the rollback fail, the connection is dropped by the caller, and what was not committed with it.
                     transaction.rollback().map_err(SqlError::from).map_err(not_written)?;
                     return Err(not_written(error));
                 }
