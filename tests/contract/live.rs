@@ -32,7 +32,7 @@ on_both_media!(
     a_cancelled_subscription_is_forgotten_without_an_append,
 );
 
-pub async fn append(session: &Session, ids: std::ops::RangeInclusive<u64>) {
+pub(crate) async fn append(session: &Session, ids: std::ops::RangeInclusive<u64>) {
     for id in ids {
         assert_eq!(session.append(noted(id)).unwrap().await.unwrap().head, at(id));
     }
@@ -47,7 +47,7 @@ fn live(queue: usize, lag: LagPolicy) -> impl FnOnce(&mut foldlog::StoreConfig) 
 }
 
 /// The next items of a stream, in short.
-pub async fn take(stream: &mut foldlog::EventStream<Agent>, count: usize) -> Vec<String> {
+pub(crate) async fn take(stream: &mut foldlog::EventStream<Agent>, count: usize) -> Vec<String> {
     let mut taken = Vec::new();
     while taken.len() < count {
         taken.push(short(&soon(stream.next()).await.expect("the stream goes on")));
