@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_refused_from_129_levels_on() {
+    fn nesting_is_refused_from_128_levels_on() {
         let nested = |open: &str, close: &str, levels| open.repeat(levels) + "1" + close.repeat(levels).as_str();
         assert!(canonical(&nested("[", "]", 127)).is_ok());
         assert_eq!(refused(&nested("[", "]", 128)), "nesting is over 127 levels at byte 127");

@@ -32,8 +32,8 @@ mod state;
 
 pub use actor::SessionActor;
 pub use append::{Append, Appended, Receipt};
-pub(crate) use entry::Entry;
 pub use entry::TurnGuard;
+pub(crate) use entry::{Entry, HeldTurns};
 pub use live::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
 pub(crate) use messages::SubscribeStream;
 pub use messages::{CurrentView, EventsAfter, NextIds, Notify, Recovery, Subscribe, TakeOver, TakeTurn};

@@ -50,7 +50,8 @@ impl<M: SessionModel> Append<M> {
         self
     }
 
-    /// Appends only once under this key: a retry returns the first result and writes nothing.
+    /// Appends only once under this key: a retry returns the first result and writes nothing. A retry has the same bodies,
+    /// or it is refused with [`ErrorKind::KeyReused`]; those of another schema of the model are not compared.
     #[must_use]
     pub fn key(mut self, key: AppendKey) -> Self {
         self.key = Some(key);
@@ -79,7 +80,8 @@ pub struct Appended<M: SessionModel> {
     pub events: Vec<Arc<Event<M>>>,
     /// The last event of the append; for an empty batch the head it found.
     pub head: EventId,
-    /// Whether an earlier append with the same key had written them.
+    /// Whether another append with the same key has written them. Of all that ask with one key, at most one is told
+    /// `false`: of those that waited for the same commit the first whose receipt was still held.
     pub repeated: bool,
 }
 

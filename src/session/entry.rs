@@ -26,7 +26,7 @@ use crate::port::{Epoch, LogMeta};
 use crate::replay::{Condition, EventPage, check_position, read_page};
 use crate::threads::{guarded, lock};
 use emptying::Residence;
-use turn::TurnFlag;
+pub(crate) use turn::HeldTurns;
 pub use turn::TurnGuard;
 pub(super) use waking::fold_log;
 
@@ -39,7 +39,6 @@ pub(crate) struct Entry<M: SessionModel> {
     published: Arc<Published<M>>,
     address: RwLock<Address<M>>,
     in_flight: Arc<InFlightCount>,
-    turn: TurnFlag,
     residence: Residence,
     pub(crate) context: HostContext,
 }
@@ -70,7 +69,6 @@ impl<M: SessionModel> Entry<M> {
             state: Mutex::new(state),
             address: RwLock::new(Address::None),
             in_flight: Arc::new(InFlightCount::new(Arc::clone(&services.metrics))),
-            turn: TurnFlag::default(),
             residence: Residence::default(),
             context: HostContext::default(),
         });

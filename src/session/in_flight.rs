@@ -39,10 +39,10 @@ pub(crate) struct AppendReply<M: SessionModel> {
 }
 
 impl<M: SessionModel> AppendReply<M> {
-    pub(crate) fn answer(self, answer: Result<Appended<M>, Error>) {
+    /// Tells whether somebody still waits for the answer.
+    pub(crate) fn answer(self, answer: Result<Appended<M>, Error>) -> bool {
         drop(self._permit);
-        // The caller may have dropped its receipt.
-        let _ = self.sender.send(answer);
+        self.sender.send(answer).is_ok()
     }
 }
 
@@ -103,9 +103,10 @@ impl<M: SessionModel> StampedAppend<M> {
         if let Some(first) = self.replies.first() {
             metrics.append_acknowledged(self.events.len(), first.asked.elapsed());
         }
-        let appended = Appended { events: self.events, head: self.head.id, repeated: false };
+        let mut appended = Appended { events: self.events, head: self.head.id, repeated: false };
         for reply in self.replies {
-            reply.answer(Ok(appended.clone()));
+            // Only one may take itself for the first, or two would go on from it.
+            appended.repeated |= reply.answer(Ok(appended.clone()));
         }
     }
 

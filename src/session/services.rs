@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix::prelude::*;
 
+use super::entry::HeldTurns;
 use super::residency::Residency;
 use super::snapshots::Snapshots;
 use crate::blobs::BlobActor;
@@ -27,6 +28,7 @@ pub(crate) struct Services {
     pub(crate) residency: Arc<Residency>,
     pub(crate) arbiters: SessionArbiters,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) turns: HeldTurns,
     pub(crate) open: OpenFlag,
 }
 

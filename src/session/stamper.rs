@@ -69,7 +69,12 @@ impl<M: SessionModel> Stamper<M> {
             }
             None => None,
         };
-        let (first, last) = (self.head.id.next(), EventId::new(self.head.id.get() + bodies.len() as u64));
+        let size = self.head.id.get() + bodies.len() as u64;
+        if size > EventId::MAX.get() {
+            // Behind the largest id there is no next one.
+            return Err(ErrorKind::TooLarge { what: "log", unit: "events", size, limit: EventId::MAX.get() }.into());
+        }
+        let (first, last) = (self.head.id.next(), EventId::new(size));
         let at = now.max(self.head.at);
         let mut head = self.head;
         let mut counters = self.counters.clone();
@@ -128,4 +133,25 @@ impl<M: SessionModel> Stamper<M> {
 
 fn refused(error: codec::RecordError) -> Error {
     ErrorKind::BodyRefused { reason: error.to_string() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Agent, AgentBody};
+    use crate::codec::Chain;
+
+    #[test]
+    fn behind_the_largest_id_nothing_is_stamped_and_no_id_is_given_twice() {
+        let before = EventId::MAX.prev();
+        let head = Head { id: before, chain: Chain::start(&[1; 16]), at: Timestamp::default() };
+        let mut stamper = Stamper::<Agent>::new(head, Default::default());
+        let mut stamp = |count| stamper.stamp(vec![AgentBody::StopRequested; count], None, head.at, 1 << 20);
+        let refused = stamp(2).err().expect("one too many");
+        assert!(matches!(refused.kind(), ErrorKind::TooLarge { what: "log", .. }), "{refused}");
+        let last = stamp(1).unwrap();
+        assert_eq!(last.head.id, EventId::MAX);
+        stamper.advance(&last);
+        assert!(stamper.stamp(vec![AgentBody::StopRequested], None, head.at, 1 << 20).is_err());
+    }
 }

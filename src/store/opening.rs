@@ -16,7 +16,7 @@ use crate::port::{LogMedium, OpenedMedium, Opening, Ownership};
 use crate::replay::SnapshotStore;
 use crate::session::Residency;
 use crate::session::Services;
-use crate::session::{OpenFlag, SessionArbiters, Snapshots};
+use crate::session::{HeldTurns, OpenFlag, SessionArbiters, Snapshots};
 use crate::stats::{Gauge, Metrics};
 use crate::store::Store;
 use crate::threads::HostThread;
@@ -122,6 +122,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         residency,
         arbiters: SessionArbiters::new(arbiters),
         metrics,
+        turns: HeldTurns::default(),
         open: OpenFlag::default(),
     };
     Ok(Opened { services, found, log, parts: Parts { blob_threads, view_threads, threads, ownership } })

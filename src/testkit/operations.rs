@@ -135,7 +135,7 @@ impl Group {
     pub(super) fn of(write: &Write) -> Self {
         match write {
             Write::Register { session, .. } => Self::Register { session: session.clone() },
-            Write::Fence { log, claim } => Self::Fence { log: log.key.0, claims: *claim == Claiming::Yes },
+            Write::Fence { log, claim } => Self::Fence { log: log.key.0, claims: *claim != Claiming::No },
             Write::Append { log, events, .. } => Self::Append {
                 log: log.0,
                 events: events.iter().map(|event| event.id).collect(),

@@ -4,10 +4,13 @@
 use foldlog::{Append, AppendKey, ErrorKind, EventId, Session, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 
+use crate::common::tally::AncientTally;
 use crate::common::*;
 
 on_both_media!(
     a_retry_in_flight_joins_the_first_answer,
+    of_those_that_join_the_first_whose_receipt_is_held_is_told_that_it_was_first,
+    a_retry_from_a_newer_build_returns_the_first_result_by_its_key_alone,
     a_retry_after_the_commit_returns_the_first_result_and_writes_nothing,
     a_retry_in_a_new_store_returns_the_first_result,
     a_retry_is_found_in_the_log_when_the_cache_has_forgotten_it,
@@ -36,6 +39,47 @@ async fn a_retry_in_flight_joins_the_first_answer(disk: TestDisk) {
     assert_eq!(next.await.unwrap().head, at(2));
     assert_head(&session, 2).await;
     store.close().await.unwrap();
+}
+
+async fn of_those_that_join_the_first_whose_receipt_is_held_is_told_that_it_was_first(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    for (id, dropped) in [(1, 0), (2, 1), (3, 3)] {
+        let name = format!("key {id}");
+        let mut receipts: Vec<_> = (0..5).map(|_| keyed(&session, &name, id)).collect();
+        drop(receipts.drain(..dropped));
+        let mut repeated = Vec::new();
+        for receipt in receipts {
+            repeated.push(soon(receipt).await.unwrap().repeated);
+        }
+        let wanted: Vec<_> = (dropped..5).map(|place| place > dropped).collect();
+        assert_eq!(repeated, wanted, "{dropped} receipts dropped");
+        assert!(keyed(&session, &name, id).await.unwrap().repeated);
+    }
+    // Nobody was told that it was first, and nobody is told so later: the event is there.
+    drop(keyed(&session, "dropped", 4));
+    session.append(noted(5)).unwrap().await.unwrap();
+    assert!(keyed(&session, "dropped", 4).await.unwrap().repeated);
+    assert_head(&session, 5).await;
+    store.close().await.unwrap();
+}
+
+async fn a_retry_from_a_newer_build_returns_the_first_result_by_its_key_alone(disk: TestDisk) {
+    let older = disk.open_model::<AncientTally>().await;
+    let session = older.open_session("s").await.unwrap();
+    session.append_with(Append::new(TallyBody::Added(1)).key(key("k"))).unwrap().await.unwrap();
+    older.close().await.unwrap();
+    let newer = disk.open_model::<Tally>().await;
+    let session = newer.open_session("s").await.unwrap();
+    // The bytes of a body may be others in another schema, so nothing can be said of them.
+    for body in [TallyBody::Added(1), TallyBody::Added(2)] {
+        let again = session.append_with(Append::new(body).key(key("k"))).unwrap().await.unwrap();
+        assert_eq!((again.repeated, ids_of(&again)), (true, vec![1]));
+    }
+    let own = |body| Append::new(body).key(key("own"));
+    session.append_with(own(TallyBody::Added(1))).unwrap().await.unwrap();
+    assert_refused!(session.append_with(own(TallyBody::Added(2))).unwrap().await, ErrorKind::KeyReused { .. });
+    newer.close().await.unwrap();
 }
 
 async fn a_retry_after_the_commit_returns_the_first_result_and_writes_nothing(disk: TestDisk) {

@@ -9,6 +9,7 @@ use crate::common::*;
 on_both_media!(
     a_second_taker_is_refused_until_the_guard_is_dropped,
     a_guard_is_given_back_when_its_task_panics,
+    a_session_that_is_closed_and_opened_again_gives_no_second_turn_while_the_first_is_held,
     of_many_takers_at_once_exactly_one_gets_the_turn,
     a_session_that_has_stopped_or_failed_gives_no_turn,
     a_session_gives_no_more_turns_than_its_limit,
@@ -42,6 +43,18 @@ async fn a_second_taker_is_refused_until_the_guard_is_dropped(disk: TestDisk) {
     drop(again.take_turn().await.unwrap());
     drop(session.take_turn().await.unwrap());
     assert_head(&session, 1).await;
+    store.close().await.unwrap();
+}
+
+async fn a_session_that_is_closed_and_opened_again_gives_no_second_turn_while_the_first_is_held(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let guard = session.take_turn().await.unwrap();
+    session.close().await.unwrap();
+    let again = store.open_session("s").await.unwrap();
+    assert_refused!(again.take_turn().await, ErrorKind::TurnInFlight { .. });
+    drop(guard);
+    drop(again.take_turn().await.unwrap());
     store.close().await.unwrap();
 }
 

@@ -1,17 +1,18 @@
 //! Turns: the right to run one, and what has to hold for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 
 use futures::channel::oneshot;
 
 use super::Entry;
 use crate::error::{Error, ErrorKind};
+use crate::id::SessionId;
 use crate::model::{SessionModel, Turns};
 use crate::port::Claiming;
 use crate::session::messages::Recovery;
 use crate::session::state::{ClaimTask, Task};
-use crate::threads::guarded;
+use crate::threads::{guarded, lock};
 
 /// The right to run a session's turn. One at a time; given back when dropped.
 ///
@@ -28,21 +29,22 @@ impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {
 
 impl<M: SessionModel> Drop for TurnGuard<M> {
     fn drop(&mut self) {
-        self.0.turn.give_back();
+        self.0.services.turns.give_back(&self.0.id);
     }
 }
 
-/// Whether somebody of this store has the turn.
+/// The sessions of a store whose turn somebody has. By name, so that a session that is closed and opened again while its
+/// guard is held gives no second turn.
 #[derive(Debug, Default)]
-pub(super) struct TurnFlag(AtomicBool);
+pub(crate) struct HeldTurns(Mutex<HashSet<SessionId>>);
 
-impl TurnFlag {
-    fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
+impl HeldTurns {
+    fn take(&self, session: &SessionId) -> bool {
+        lock(&self.0).insert(session.clone())
     }
 
-    fn give_back(&self) {
-        self.0.store(false, Ordering::Release);
+    fn give_back(&self, session: &SessionId) {
+        lock(&self.0).remove(session);
     }
 }
 
@@ -62,7 +64,7 @@ impl<M: SessionModel> Entry<M> {
 
     /// Takes the turn whatever the session model says of the session: to stop it, for example.
     pub(crate) fn take_turn_unchecked(self: &Arc<Self>) -> Option<TurnGuard<M>> {
-        self.turn.take().then(|| TurnGuard(Arc::clone(self)))
+        self.services.turns.take(&self.id).then(|| TurnGuard(Arc::clone(self)))
     }
 
     /// Makes the session this store's to write, whoever has it.
