@@ -10,4 +10,4 @@ mod group;
 
 pub use actor::PersistActor;
 pub(crate) use actor::{CloseLog, Persist, persist_one};
-pub(crate) use group::{GroupLimits, GroupWriter, PersistError, Reply};
+pub(crate) use group::{Follows, GroupLimits, GroupWriter, PersistError, Reply};

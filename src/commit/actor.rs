@@ -148,7 +148,7 @@ pub(crate) async fn persist_one(
 ) -> Result<crate::port::Written, PersistError> {
     let (sender, receiver) = oneshot::channel();
     // The caller may have lost interest.
-    let reply: Reply = Box::new(move |answer| drop(sender.send(answer)));
+    let reply: Reply = Box::new(move |answer, _| drop(sender.send(answer)));
     if persist.send(Persist { write, incarnation: 0, reply }).await.is_err() {
         return Err(PersistError::Closed);
     }

@@ -19,7 +19,15 @@ pub(crate) struct Pending {
     pub(crate) reply: Reply,
 }
 
-pub(crate) type Reply = Box<dyn FnOnce(Result<Written, PersistError>) + Send>;
+pub(crate) type Reply = Box<dyn FnOnce(Result<Written, PersistError>, Follows) + Send>;
+
+/// What comes right after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// Another answer to an append to the same log, of the same group: the session folds them together.
+    More,
+    Nothing,
+}
 
 /// Why a write was not acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +125,7 @@ impl GroupWriter {
 
     fn enqueue(&mut self, pending: Pending) {
         if self.closed {
-            return (pending.reply)(Err(PersistError::Closed));
+            return (pending.reply)(Err(PersistError::Closed), Follows::Nothing);
         }
         match &pending.write {
             Write::Fence { log, .. } => {
@@ -125,7 +133,7 @@ impl GroupWriter {
             }
             Write::Append { log, .. } => {
                 if self.incarnations.get(log).is_some_and(|latest| pending.incarnation < *latest) {
-                    return (pending.reply)(Err(PersistError::Fenced));
+                    return (pending.reply)(Err(PersistError::Fenced), Follows::Nothing);
                 }
             }
             // Nothing is in flight when a log is given up.
@@ -188,8 +196,8 @@ impl GroupWriter {
             Ok(answers) => {
                 let (appends, events) = appended(&writes, &answers);
                 self.metrics.group_committed(begun.elapsed(), appends, events);
-                for ((_, reply), answer) in waiting.into_iter().zip(answers) {
-                    reply(answer.map_err(PersistError::Refused));
+                for (((_, reply), answer), follows) in waiting.into_iter().zip(answers).zip(follows(&writes)) {
+                    reply(answer.map_err(PersistError::Refused), follows);
                 }
                 match guarded(|| log.upkeep()) {
                     Ok(()) => self.log = Some(log),
@@ -231,11 +239,12 @@ impl GroupWriter {
         };
         self.log = Some(log);
         for (Settled { outcome, raised }, (_, reply)) in settled.into_iter().zip(waiting) {
-            reply(match outcome {
+            let answer = match outcome {
                 SettledAs::Written => Ok(Written::Appended { raised }),
                 SettledAs::NotWritten => Err(PersistError::NotWritten { error: cause.clone(), raised }),
                 SettledAs::Unknown(error) => Err(unknown(cause, &error)),
-            });
+            };
+            reply(answer, Follows::Nothing);
         }
     }
 
@@ -358,8 +367,23 @@ fn appended(writes: &[Write], answers: &[Result<Written, Refusal>]) -> (u64, u64
 
 fn answer_all(waiting: Waiting, error: impl Fn() -> PersistError) {
     for (_, reply) in waiting {
-        reply(Err(error()));
+        reply(Err(error()), Follows::Nothing);
     }
+}
+
+/// What follows each write of a group.
+fn follows(writes: &[Write]) -> Vec<Follows> {
+    let mut later = HashSet::new();
+    let mut follows: Vec<_> = writes
+        .iter()
+        .rev()
+        .map(|write| match write {
+            Write::Append { log, .. } if !later.insert(*log) => Follows::More,
+            _ => Follows::Nothing,
+        })
+        .collect();
+    follows.reverse();
+    follows
 }
 
 fn unknown(cause: &LogError, then: &LogError) -> PersistError {

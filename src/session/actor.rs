@@ -84,13 +84,14 @@ impl<M: SessionModel> SessionActor<M> {
         match effect {
             Effect::Persist { last, write } => {
                 let reply_to = reply_to();
-                let reply = Box::new(move |result| reply_to.send(Answered::Persisted { last, result }));
+                let reply =
+                    Box::new(move |result, follows| reply_to.send(Answered::Persisted { last, result, follows }));
                 services.persist(write, incarnation, reply);
             }
             Effect::Fence { claim } => {
                 let write = Write::Fence { log: self.entry.log, claim };
                 let reply_to = reply_to();
-                let reply = Box::new(move |result| reply_to.send(Answered::Fenced { claim, result }));
+                let reply = Box::new(move |result, _| reply_to.send(Answered::Fenced { claim, result }));
                 services.persist(write, incarnation, reply);
             }
             Effect::Recover { head, watch } => fold_log(reply_to(), head, watch),
@@ -152,7 +153,7 @@ impl<M: SessionModel> SessionActor<M> {
                 let write = Write::Release { log: self.entry.log.key, epoch };
                 // Should it fail, the log stays this store's, until the store closes.
                 let entry = Arc::clone(&self.entry);
-                let reply = Box::new(move |_| {
+                let reply = Box::new(move |_, _| {
                     // Before anyone is told.
                     entry.mark_closed();
                     done(subscribers);
@@ -230,7 +231,7 @@ impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
                 return;
             }
             match answered {
-                Answered::Persisted { last, result } => state.persisted(last, result, env),
+                Answered::Persisted { last, result, follows } => state.persisted(last, result, follows, env),
                 Answered::Fenced { claim, result } => state.fenced(claim, result, env),
                 Answered::Recovered(result) => state.recovered(*result, env),
                 Answered::RefsChecked(result) => state.refs_checked(result, env),

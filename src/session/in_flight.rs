@@ -144,11 +144,22 @@ impl<M: SessionModel> InFlight<M> {
         self.appends().map(|append| append.head.id).collect()
     }
 
+    /// The chain hash of the last event of each append.
+    #[cfg(test)]
+    pub(crate) fn chains(&self) -> Vec<crate::codec::Chain> {
+        self.appends().map(|append| append.head.chain).collect()
+    }
+
     fn appends(&self) -> impl Iterator<Item = &StampedAppend<M>> {
         self.0.iter().filter_map(|task| match task {
             InFlightTask::Append(append) => Some(append),
             InFlightTask::Transient(..) => None,
         })
+    }
+
+    /// The events of the oldest appends.
+    pub(crate) fn events(&self, appends: usize) -> Vec<Arc<Event<M>>> {
+        self.appends().take(appends).flat_map(|append| &append.events).map(Arc::clone).collect()
     }
 
     pub(crate) fn push_append(&mut self, append: StampedAppend<M>) {

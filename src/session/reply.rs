@@ -21,7 +21,7 @@ use actix::prelude::*;
 
 use super::actor::SessionActor;
 use super::entry::Entry;
-use crate::commit::PersistError;
+use crate::commit::{Follows, PersistError};
 use crate::error::Error;
 use crate::id::EventId;
 use crate::model::SessionModel;
@@ -118,6 +118,7 @@ pub(super) enum Answered<M: SessionModel> {
     Persisted {
         last: EventId,
         result: Result<Written, PersistError>,
+        follows: Follows,
     },
     Fenced {
         claim: Claiming,

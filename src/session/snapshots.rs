@@ -55,7 +55,7 @@ impl Snapshots {
     ) {
         let write = Write::Snapshot { log: new.log.key, epoch: new.epoch, row };
         let sent = Arc::clone(&metrics);
-        let answered = Box::new(move |answer| match answer {
+        let answered = Box::new(move |answer, _| match answer {
             Ok(Written::SnapshotIndexed { replaced }) => {
                 metrics.snapshot_written();
                 replaced.into_iter().for_each(|digest| self.remove(digest));

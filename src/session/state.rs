@@ -123,6 +123,8 @@ pub(crate) struct SessionState<M: SessionModel> {
     phase: Phase<M>,
     waiting: VecDeque<Task<M>>,
     in_flight: InFlight<M>,
+    /// How many of the oldest appends in flight are durable, and wait for the rest of their group to be folded with it.
+    persisted: usize,
     /// The epoch under which this store owns the log.
     owned: Option<Epoch>,
     keys: KeyIndex,
@@ -157,6 +159,7 @@ impl<M: SessionModel> SessionState<M> {
             phase: if owned.is_some() { Phase::Open(Open::default()) } else { Phase::Recovering },
             waiting: VecDeque::new(),
             in_flight: InFlight::new(),
+            persisted: 0,
             owned,
             keys,
             snapshots: SnapshotState::default(),
@@ -217,6 +220,7 @@ impl<M: SessionModel> SessionState<M> {
 
     fn recover(&mut self) {
         self.incarnation += 1;
+        self.persisted = 0;
         self.phase = Phase::Recovering;
         self.forget_effects();
         self.effects.push(Effect::Fence { claim: Claiming::No });

@@ -142,7 +142,11 @@ impl Bench {
 
     fn push(&mut self, write: Write, incarnation: u64) -> Answer {
         let (sender, receiver) = channel();
-        self.writer.push(Pending { write, incarnation, reply: Box::new(move |answer| sender.send(answer).unwrap()) });
+        self.writer.push(Pending {
+            write,
+            incarnation,
+            reply: Box::new(move |answer, _| sender.send(answer).unwrap()),
+        });
         receiver
     }
 
@@ -193,6 +197,25 @@ fn everything_that_waits_becomes_one_transaction() {
     assert_eq!(bench.writer.flush(), Next::Idle);
     assert!(answers.iter().all(|answer| matches!(answer.try_recv(), Ok(Ok(Written::Appended { .. })))));
     assert_eq!(*lock(&bench.medium.groups), [50]);
+}
+
+#[test]
+fn each_append_but_the_last_of_its_log_is_followed_by_more_of_the_same_group() {
+    let mut bench = Bench::plain([]);
+    let (mut one, mut other) = (bench.session("one"), bench.session("other"));
+    let (sender, receiver) = channel();
+    let writes = [one.append(), other.append(), one.append(), Write::Fence { log: one.meta, claim: Claiming::No }];
+    for (place, write) in writes.into_iter().chain([one.append()]).enumerate() {
+        let sender = sender.clone();
+        let reply = Box::new(move |_, follows| sender.send((place, follows)).unwrap());
+        bench.writer.push(Pending { write, incarnation: 1, reply });
+    }
+    bench.writer.flush();
+    let mut told: Vec<_> = receiver.try_iter().collect();
+    told.sort_by_key(|(place, _)| *place);
+    let follows: Vec<_> = told.into_iter().map(|(_, follows)| follows).collect();
+    use Follows::{More, Nothing};
+    assert_eq!(follows, [More, Nothing, More, Nothing, Nothing]);
 }
 
 #[test]

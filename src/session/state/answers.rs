@@ -93,6 +93,7 @@ impl<M: SessionModel> SessionState<M> {
         log::debug!("session {} cannot be recovered: {error}", self.id);
         // Those who wait for the view are dropped with the phase: they read it by themselves then.
         self.phase = Phase::Failed;
+        self.persisted = 0;
         self.publish_transients();
         while let Some(append) = self.in_flight.next_append() {
             self.answer_unknown(append, &format!("{reason}: {error}"));

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::{Env, Open, Phase, SessionState};
-use crate::commit::PersistError;
+use crate::commit::{Follows, PersistError};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, LogEvent};
 use crate::id::EventId;
@@ -15,25 +15,33 @@ use crate::replay::Condition;
 use crate::session::in_flight::StampedAppend;
 
 impl<M: SessionModel> SessionState<M> {
-    /// The persist actor has answered for the oldest append in flight.
+    /// The persist actor has answered for the oldest append in flight without an answer. Those of one group are folded
+    /// together, so that a view that is slow to clone is cloned once for them all.
     pub(in crate::session) fn persisted(
         &mut self,
         last: EventId,
         result: Result<Written, PersistError>,
+        follows: Follows,
         env: &Env<'_>,
     ) {
         self.follow_epoch(&result);
-        let Some(append) = self.in_flight.next_append() else { return };
-        debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
-        match result {
-            Ok(_) => self.commit(append, env),
-            Err(PersistError::Unknown(reason)) => {
+        self.persisted += usize::from(result.is_ok());
+        if result.is_ok() && follows == Follows::More {
+            return;
+        }
+        let persisted = std::mem::take(&mut self.persisted);
+        self.commit(persisted, env);
+        if let Err(error) = result {
+            let Some(append) = self.in_flight.next_append() else { return };
+            debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
+            if let PersistError::Unknown(reason) = error {
                 self.answer_unknown(append, &reason);
                 self.recover();
+            } else {
+                self.refuse(append, &error);
             }
-            Err(error) => self.refuse(append, &error),
+            self.publish_transients();
         }
-        self.publish_transients();
         if self.is_unwinding() && !self.in_flight.has_appends() {
             self.set_unwinding(false);
             self.stamper.reset(self.committed, self.published.counters());
@@ -54,25 +62,33 @@ impl<M: SessionModel> SessionState<M> {
         self.phase = Phase::Open(Open { is_asking, is_unwinding });
     }
 
-    fn commit(&mut self, append: StampedAppend<M>, env: &Env<'_>) {
-        self.committed = append.head;
-        let shown = catch_unwind(AssertUnwindSafe(|| {
-            self.fold(&append.events);
-            self.subscribers.retain(|subscriber| !subscriber.is_gone());
-            for event in &append.events {
-                let event = LogEvent::Model(Arc::clone(event));
-                for subscriber in &self.subscribers {
-                    subscriber.event(&event);
-                }
-            }
-        }));
-        if let Err(panic) = shown {
-            // It is durable: the recovery that follows shows it and answers it.
-            self.in_flight.put_back(append);
-            resume_unwind(panic);
+    /// Shows and acknowledges the oldest appends in flight, which are durable. Should it panic, the recovery that follows
+    /// shows and answers those that are still in flight.
+    fn commit(&mut self, appends: usize, env: &Env<'_>) {
+        if appends == 0 {
+            return;
         }
-        self.snapshots.tail.add(append.events.len() as u64, append.record_bytes);
-        append.acknowledge(env.metrics);
+        self.fold(&self.in_flight.events(appends));
+        self.subscribers.retain(|subscriber| !subscriber.is_gone());
+        for _ in 0..appends {
+            let Some(append) = self.in_flight.next_append() else { break };
+            self.committed = append.head;
+            let delivered = catch_unwind(AssertUnwindSafe(|| {
+                for event in &append.events {
+                    let event = LogEvent::Model(Arc::clone(event));
+                    for subscriber in &self.subscribers {
+                        subscriber.event(&event);
+                    }
+                }
+            }));
+            if let Err(panic) = delivered {
+                self.in_flight.put_back(append);
+                resume_unwind(panic);
+            }
+            self.snapshots.tail.add(append.events.len() as u64, append.record_bytes);
+            append.acknowledge(env.metrics);
+            self.publish_transients();
+        }
         self.snapshot_if_due(env);
     }
 

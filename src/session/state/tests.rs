@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::cold::{Emptying, Wanted};
 use super::*;
 use crate::agent::{Agent, AgentBody};
-use crate::commit::PersistError;
+use crate::commit::{Follows, PersistError};
 use crate::error::OwnerInfo;
 use crate::memory::MemoryBlobs;
 use crate::port::{LogError, LogKey, Refusal, Written};
@@ -208,11 +208,11 @@ fn a_key_is_searched_for_again_when_the_log_was_another_stores_meanwhile() {
     let _first = append(&mut bench, Some("k"));
     bench.state.take_effects();
     let full = Err(PersistError::not_written(LogError::DiskFull));
-    bench.with(|state, env| state.persisted(EventId::new(1), full, env));
+    bench.with(|state, env| state.persisted(EventId::new(1), full, Follows::Nothing, env));
     let _other = append(&mut bench, None);
     let _retry = append(&mut bench, Some("k"));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }, Effect::FindKey { .. }]));
-    bench.with(|state, env| state.persisted(EventId::new(1), refused(Refusal::StaleEpoch), env));
+    bench.with(|state, env| state.persisted(EventId::new(1), refused(Refusal::StaleEpoch), Follows::Nothing, env));
     bench.with(|state, env| state.key_found(Ok(None), env));
     assert_eq!(bench.asked(), [Claiming::Yes]);
     let head = Head { id: EventId::new(1), ..log().base };
@@ -245,10 +245,65 @@ fn an_append_to_a_log_that_is_gone_or_damaged_is_told_so() {
         let mut bench = Bench::new();
         let mut receipt = append(&mut bench, None);
         bench.state.take_effects();
-        bench.with(|state, env| state.persisted(EventId::new(1), Err(error), env));
+        bench.with(|state, env| state.persisted(EventId::new(1), Err(error), Follows::Nothing, env));
         let told = futures::FutureExt::now_or_never(&mut receipt).unwrap().unwrap_err();
         assert!(told.to_string().starts_with(wanted), "{told}");
     }
+}
+
+#[test]
+fn the_appends_of_one_group_are_folded_together_and_shown_with_its_last_answer() {
+    for last_is_refused in [false, true] {
+        let mut bench = Bench::new();
+        let mut receipts: Vec<_> = (0..3).map(|_| append(&mut bench, None)).collect();
+        bench.state.take_effects();
+        let answered = |receipt: &mut _| futures::FutureExt::now_or_never(receipt);
+        let written = || Ok(Written::Appended { raised: None });
+        for id in [1, 2] {
+            bench.with(|state, env| state.persisted(EventId::new(id), written(), Follows::More, env));
+            assert_eq!(bench.state.published().view().unwrap().head(), EventId::ZERO);
+            assert!(receipts.iter_mut().all(|receipt| answered(receipt).is_none()));
+        }
+        let last = if last_is_refused { Err(PersistError::Refused(Refusal::KeyTaken)) } else { written() };
+        bench.with(|state, env| state.persisted(EventId::new(3), last, Follows::Nothing, env));
+        let committed = if last_is_refused { 2 } else { 3 };
+        assert_eq!(bench.state.published().view().unwrap().head(), EventId::new(committed));
+        assert_eq!(bench.state.committed(), EventId::new(committed));
+        let ids: Vec<_> = receipts.iter_mut().map(|receipt| Some(answered(receipt)?.ok()?.head.get())).collect();
+        assert_eq!(ids, [Some(1), Some(2), (!last_is_refused).then_some(3)]);
+    }
+}
+
+/// Those that were persisted wait for the rest of their group; a restart of the actor comes in between.
+#[test]
+fn a_session_that_recovers_within_a_group_answers_all_of_it_by_what_the_log_says() {
+    let mut bench = Bench::new();
+    let mut receipts: Vec<_> = (0..2).map(|_| append(&mut bench, None)).collect();
+    bench.state.take_effects();
+    let more = |state: &mut SessionState<Agent>, env: &Env<'_>| {
+        state.persisted(EventId::new(1), Ok(Written::Appended { raised: None }), Follows::More, env);
+    };
+    bench.with(more);
+    let heads: Vec<_> = bench.state.in_flight.heads();
+    let chains: Vec<_> = bench.state.in_flight.chains();
+    bench.state.started();
+    assert_eq!(bench.asked(), [Claiming::No]);
+    let head = Head { id: heads[0], chain: chains[0], at: Timestamp::default() };
+    bench.fenced(Claiming::No, Ok(Written::Fenced { head, owned: Some(Epoch(1)) }));
+    bench.state.take_effects();
+    let chains = heads.iter().copied().zip(chains).take(1).collect();
+    let recovered = Recovered { head, chains, ..Recovered::<Agent>::fresh(log(), 10) };
+    bench.with(|state, env| state.recovered(Ok(recovered), env));
+    let told = |receipt: &mut _| futures::FutureExt::now_or_never(receipt).unwrap();
+    assert!(told(&mut receipts[0]).is_ok());
+    assert!(matches!(told(&mut receipts[1]).unwrap_err().kind(), ErrorKind::NotWritten { .. }));
+    // Nothing is left of the group: an answer is of its own append alone.
+    let (mut next, mut behind) = (append(&mut bench, None), append(&mut bench, None));
+    bench.state.take_effects();
+    let written = Ok(Written::Appended { raised: None });
+    bench.with(|state, env| state.persisted(EventId::new(2), written, Follows::Nothing, env));
+    assert_eq!(told(&mut next).unwrap().head, EventId::new(2));
+    assert!(futures::FutureExt::now_or_never(&mut behind).is_none());
 }
 
 #[test]
@@ -261,7 +316,7 @@ fn an_epoch_that_settling_has_raised_is_the_one_of_the_next_append() {
         let mut bench = Bench::new();
         let _first = append(&mut bench, None);
         bench.state.take_effects();
-        bench.with(|state, env| state.persisted(EventId::new(1), result, env));
+        bench.with(|state, env| state.persisted(EventId::new(1), result, Follows::Nothing, env));
         let _next = append(&mut bench, None);
         let effects = bench.state.take_effects();
         let [Effect::Persist { write: Write::Append { epoch, .. }, .. }] = &effects[..] else { panic!("one append") };
