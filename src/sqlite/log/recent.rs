@@ -201,28 +201,26 @@ impl Recent {
     }
 
     /// Moves the oldest runs of a log, and tells how many events that were. Another store may have moved some of them, which
-    /// are settled all the same.
+    /// are settled all the same. Where the log's index is damaged, what is here is moved behind the damage: it stays as it
+    /// is, and makes neither this index grow nor the next commits slow.
     fn move_log(&mut self, connection: &Connection, log: LogKey) -> SqlResult<u64> {
-        let Some(runs) = self.logs.get_mut(&log) else { return Ok(0) };
-        let known = self.indexed.get(&log).copied();
-        let last = match known.map_or_else(|| last_in_segments(connection, log), Ok) {
-            // Of this log alone: its entries stay where they are, and its events are found with them.
-            Err(error @ SqlError::Damaged(_)) => {
-                log::error!("entries of a log are not moved, since its index is damaged");
-                log::debug!("index of log {}: {error}", log.0);
-                return Ok(0);
-            }
-            last => last?,
+        let last = match self.indexed.get(&log) {
+            Some(last) => *last,
+            None => self.last_indexed(connection, log)?,
         };
+        let Some(runs) = self.logs.get_mut(&log) else { return Ok(0) };
         let mut next = last.next();
         let mut segment = Vec::with_capacity(runs.len().min(SEGMENT_RUNS_MAX));
         let mut moved = Vec::with_capacity(segment.capacity());
         for run in runs.iter().take(SEGMENT_RUNS_MAX) {
             if let Some(left) = run.after(last) {
                 if left.first != next {
-                    log::error!("the index of events is damaged: entries of a log are not moved");
-                    log::debug!("log {} goes on with event {} behind {}", log.0, left.first, next.prev());
-                    return Ok(0);
+                    if !segment.is_empty() {
+                        // A row of event_index has no hole: the rest comes in the log's next turn.
+                        break;
+                    }
+                    log::error!("the index of events is damaged: events of a log are in it no more");
+                    log::debug!("the index of log {} goes on with event {} behind {}", log.0, left.first, next.prev());
                 }
                 next = left.last().next();
                 segment.push(left);
@@ -237,14 +235,29 @@ impl Recent {
         }
         self.indexed.insert(log, next.prev());
         if let Some(first) = segment.first() {
+            // What stands there already cannot be read, and is of these events.
             connection
-                .prepare_cached("INSERT INTO event_index(log_key, first_event, runs) VALUES (?1, ?2, ?3)")?
+                .prepare_cached("INSERT OR REPLACE INTO event_index(log_key, first_event, runs) VALUES (?1, ?2, ?3)")?
                 .execute((log.0, SqlEventId(first.first), encode_segment(log, &segment)))?;
         }
         for run in &moved {
             self.settle(log, run);
         }
         Ok(segment.iter().map(|run| run.count).sum())
+    }
+
+    /// The last event of a log that is in `event_index` for certain.
+    fn last_indexed(&self, connection: &Connection, log: LogKey) -> SqlResult<EventId> {
+        match last_in_segments(connection, log) {
+            // Of this log alone. Where its last row begins is known, if not where that one ends.
+            Err(SqlError::Damaged(damage)) => {
+                log::error!("the index of a log is damaged, and goes on behind the damage");
+                log::debug!("index of log {}: {}", log.0, damage.reason);
+                let oldest = self.logs.get(&log).and_then(|runs| runs.front()).map_or(EventId::ZERO, |run| run.first);
+                Ok(damage.event.unwrap_or(oldest).prev())
+            }
+            last => last,
+        }
     }
 
     /// The events of a run are in `event_index`.
