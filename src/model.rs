@@ -84,7 +84,8 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// Refuses a body that must never be persisted, with a reason. Called before stamping.
     ///
     /// # Errors
-    /// A text that says what is wrong; the append fails with [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused).
+    /// A text that says what is wrong; the call of the append fails with
+    /// [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused).
     fn check(body: &Self::Body) -> Result<(), String> {
         let _ = body;
         Ok(())
@@ -94,8 +95,8 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// [`SessionModel::apply`] will put them. Depends on the counters alone.
     ///
     /// # Errors
-    /// A text that says why no id can be given; the append fails with
-    /// [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused), and the counters stay.
+    /// A text that says why no id can be given, or which entity the body names that is not there. The receipt of the append
+    /// fails with [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused), and the counters stay.
     fn stamp(counters: &mut Self::Counters, id: EventId, body: &mut Self::Body) -> Result<(), String> {
         let _ = (counters, id, body);
         Ok(())

@@ -3,7 +3,7 @@
 //! whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
-use foldlog::agent::{Agent, AgentBody, Message, Step, Turn};
+use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, Turn};
 use foldlog::testkit::decode;
 use foldlog::{Json, SessionModel, StoreConfig};
 use peak_alloc::PeakAlloc;
@@ -28,14 +28,22 @@ fn lengths() -> Vec<Vec<u8>> {
     lengths
 }
 
+/// At least one of each event type.
 fn bodies() -> Vec<AgentBody> {
     let json = Json::parse("{\"a\":1}").unwrap();
     vec![
+        AgentBody::SessionStarted(SessionInfo::default()),
         AgentBody::TurnStarted(Turn::default()),
+        AgentBody::TurnPut(Turn::default()),
         AgentBody::StepStarted(Step::default()),
+        AgentBody::StepPut(Step::default()),
         AgentBody::MessageAppended(Message::user("hello")),
         AgentBody::EvalAdded(foldlog::agent::Eval::default()),
         AgentBody::VarsSnapshotted("{}".into()),
+        AgentBody::compacted(None, Message::user("before")),
+        AgentBody::StopRequested,
+        AgentBody::Stopped,
+        AgentBody::SessionErrored(Failure::new("provider", "gone")),
         AgentBody::Custom { kind: "note".to_owned(), json },
     ]
 }
@@ -45,6 +53,9 @@ fn what_is_decoded_of_hostile_bytes_stays_below_twice_the_limit() {
     // The smallest of the limits: that of a record which is written.
     let limit = 2 * StoreConfig::memory().record_bytes_max;
     let mut largest = 0;
+    for event_type in AgentBody::EVENT_TYPES {
+        assert!(bodies().iter().any(|body| body.event_type() == *event_type), "{event_type} has no body");
+    }
     for body in bodies() {
         let event_type = Agent::event_type(&body);
         let bytes = decode::body_bytes(&body).unwrap();
@@ -57,8 +68,10 @@ fn what_is_decoded_of_hostile_bytes_stays_below_twice_the_limit() {
         }
     }
     // A stored view, and whoever looks at all of it. The second chunk of its messages is decoded only then.
-    let many = (0..130).map(|_| bodies()[2].clone());
+    let many = (0..130).map(|_| AgentBody::MessageAppended(Message::user("hello")));
     let bytes = decode::view_bytes::<Agent>(many.chain(bodies())).unwrap();
+    let items = |view: foldlog::agent::AgentView| view.messages.iter().count() + view.evals.iter().count();
+    let whole = items(Agent::decode_view(bytes.clone().into()).unwrap());
     let (mut taken, mut views) = (0, 0);
     for at in 0..=bytes.len() {
         for length in lengths() {
@@ -69,7 +82,7 @@ fn what_is_decoded_of_hostile_bytes_stays_below_twice_the_limit() {
             let view = || {
                 if let Ok(view) = Agent::decode_view(hostile) {
                     taken += 1;
-                    assert_eq!(view.messages.iter().count() + view.evals.iter().count(), 132);
+                    assert_eq!(items(view), whole);
                 }
             };
             largest = largest.max(peak(view));

@@ -2,30 +2,15 @@
 #![no_main]
 
 use foldlog::SessionModel;
-use foldlog::agent::Agent;
+use foldlog::agent::{Agent, AgentBody};
 use foldlog::testkit::decode;
 use libfuzzer_sys::fuzz_target;
 
-const TYPES: [&str; 14] = [
-    "session_started",
-    "turn_started",
-    "turn_put",
-    "step_started",
-    "step_put",
-    "message_appended",
-    "eval_added",
-    "vars_snapshotted",
-    "session_compacted",
-    "stop_requested",
-    "stopped",
-    "session_errored",
-    "custom",
-    "no such type",
-];
-
 fuzz_target!(|input: (u8, u16, &[u8])| {
     let (event_type, schema, body) = input;
-    let event_type = TYPES[usize::from(event_type) % TYPES.len()];
+    // One more than there are is no type.
+    let types = AgentBody::EVENT_TYPES;
+    let event_type = types.get(usize::from(event_type) % (types.len() + 1)).copied().unwrap_or("no such type");
     let schema = if schema % 4 == 0 { schema } else { Agent::SCHEMA };
     if let Ok(body) = Agent::decode(event_type, schema, body) {
         let _ = Agent::check(&body);

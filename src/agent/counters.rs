@@ -47,7 +47,8 @@ impl Counters {
         seen.saturating_add(1)
     }
 
-    /// Writes the ids that the body creates into it, and counts them as the fold will.
+    /// Writes the ids that the body creates into it, and counts them as the fold will. A body that names an entity which
+    /// must be there is refused here, as far as the counters tell: they are all that stamping may depend on.
     pub(super) fn stamp(&mut self, id: EventId, body: &mut AgentBody) -> Result<(), String> {
         match body {
             AgentBody::TurnStarted(turn) => turn.id = TurnId::new(self.mint(Counter::Turn)?),
@@ -58,7 +59,14 @@ impl Counters {
                 *boundary = id;
                 self.stamp_message(id, message)?;
             }
-            _ => {}
+            AgentBody::SessionStarted(_)
+            | AgentBody::TurnPut(_)
+            | AgentBody::StepPut(_)
+            | AgentBody::VarsSnapshotted(_)
+            | AgentBody::StopRequested
+            | AgentBody::Stopped
+            | AgentBody::SessionErrored(_)
+            | AgentBody::Custom { .. } => {}
         }
         self.see(body);
         Ok(())

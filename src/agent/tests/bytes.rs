@@ -122,6 +122,21 @@ fn bytes_of_schema_1_still_decode_and_are_still_written() {
 }
 
 #[test]
+fn the_document_of_the_format_names_every_event_type_and_the_schemas() {
+    let document = include_str!("../../../docs/format.md");
+    for (variant, event_type) in AgentBody::EVENT_TYPES.iter().enumerate() {
+        let row = format!("| {variant} | `{event_type}` |");
+        assert!(document.contains(&row), "docs/format.md has no row {row}");
+    }
+    for wanted in [
+        format!("its schema version is {}.", Agent::SCHEMA),
+        format!("**The view of the agent model** (view schema {})", Agent::VIEW_SCHEMA),
+    ] {
+        assert!(document.contains(&wanted), "docs/format.md does not say: {wanted}");
+    }
+}
+
+#[test]
 fn every_enum_value_keeps_its_stored_number() {
     fn numbers<T: serde::Serialize>(values: &[T]) -> Vec<u8> {
         values.iter().map(|value| codec::encode_body(value).unwrap()[0]).collect()
@@ -151,7 +166,11 @@ fn a_view_comes_back_from_its_bytes_and_they_are_those_of_its_schema() {
     let bytes = Bytes::from(Agent::encode_view(&view).unwrap());
     assert_eq!(Agent::decode_view(bytes.clone()).as_ref(), Ok(&view));
     let found = (Agent::VIEW_SCHEMA, codec::digest(&bytes).to_string());
-    assert_eq!(found, (2, VIEW_2.to_owned()), "the bytes of a view changed: raise VIEW_SCHEMA");
+    assert_eq!(
+        found,
+        (2, VIEW_2.to_owned()),
+        "the bytes of a view changed: raise VIEW_SCHEMA, and put its number and the left digest here"
+    );
     for len in 0..bytes.len() {
         assert!(Agent::decode_view(bytes.slice(..len)).is_err(), "{len}");
     }

@@ -156,7 +156,11 @@ const LONG_VIEW_2: &str = "bea245db9021498c2b30772de017fbc520a3a40fd5fcc7bdab559
 #[test]
 fn the_bytes_of_a_long_view_are_those_of_its_schema() {
     let found = codec::digest(&bytes_of(&script(1000).view)).to_string();
-    assert_eq!((Agent::VIEW_SCHEMA, &*found), (2, LONG_VIEW_2), "the bytes of a view changed: raise VIEW_SCHEMA");
+    assert_eq!(
+        (Agent::VIEW_SCHEMA, &*found),
+        (2, LONG_VIEW_2),
+        "the bytes of a view changed: raise VIEW_SCHEMA, and put its number and the left digest here"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use foldlog::{Content, ErrorKind, Json, SessionModel};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-/// Real bodies of many shapes.
+/// Real bodies of many shapes, at least one of each event type.
 fn samples() -> Vec<AgentBody> {
     let json = Json::parse("{\"a\":[1,2.5,\"three\"]}").unwrap();
     vec![
@@ -26,16 +26,25 @@ fn samples() -> Vec<AgentBody> {
         AgentBody::VarsSnapshotted("{}".into()),
         AgentBody::compacted(None, Message::user("before")),
         AgentBody::StopRequested,
+        AgentBody::Stopped,
         AgentBody::SessionErrored(Failure::new("provider", "gone")),
         AgentBody::Custom { kind: "note".to_owned(), json },
     ]
 }
 
-/// The bytes of a view that has chunks of all kinds: 150 messages and 150 evals, and the samples.
+/// The bytes of a view that has chunks of all kinds: 200 messages and 100 evals, and the samples.
 static VIEW: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let many = (0..150).flat_map(|_| [5, 7]).map(|sample| samples()[sample].clone());
+    let is_listed = |body: &AgentBody| matches!(body.event_type(), "message_appended" | "eval_added");
+    let many = (0..100).flat_map(|_| samples()).filter(is_listed);
     decode::view_bytes::<Agent>(many.chain(samples())).unwrap()
 });
+
+#[test]
+fn the_samples_are_of_every_event_type() {
+    for event_type in AgentBody::EVENT_TYPES {
+        assert!(samples().iter().any(|body| body.event_type() == *event_type), "{event_type} has no sample");
+    }
+}
 
 /// A record of a real body, damaged.
 fn damaged() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
