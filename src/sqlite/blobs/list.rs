@@ -30,7 +30,7 @@ fn hex(byte: u8) -> String {
     format!("{byte:02x}")
 }
 
-/// Empty for a directory that is not there: it is made with its first blob.
+/// The names in a directory. None for a directory that does not exist, since it is made with its first blob.
 fn names_in(path: &Path) -> Result<Vec<String>, FileError> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
