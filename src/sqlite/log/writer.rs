@@ -63,8 +63,8 @@ pub(super) struct SqliteLog {
     wal_bytes_max: u64,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     recent: Option<Recent>,
-    /// Whether entries are moved from `recent_index` to `event_index`. Once a move has failed, no more are tried, so
-    /// that no append fails because of it.
+    /// Whether entries are moved from `recent_index` to `event_index`. Turned off once a group has failed because the index
+    /// is damaged, so that appends go on.
     moving: bool,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
