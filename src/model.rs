@@ -147,8 +147,7 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// are shared, and decode a slice when it is asked for.
     ///
     /// foldlog has checked the bytes against their digest. It stores bytes only after this function has made an equal
-    /// view
-    /// of them.
+    /// view of them.
     ///
     /// # Errors
     /// [`DecodeError`] for bytes that are not a view: foldlog then folds the session from its events.

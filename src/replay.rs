@@ -2,13 +2,11 @@
 //! spare a fold from the first event.
 //!
 //! `record` checks that an event follows the one before it, and decodes it. `page` is what hosts read; `read_ahead`
-//! reads pages on
-//! one thread while `fold` folds them on another. `snapshot` is about stored views, `key_index` about the append keys of a
-//! log, `verify` reads on behind damaged events.
+//! reads pages on one thread while `fold` folds them on another. `snapshot` is about stored views, `key_index` about
+//! the append keys of a log, `verify` reads on behind damaged events.
 //!
 //! Invariant: this room reads through the ports, writes nothing but the bytes of stored views, and decodes no event
-//! that does not
-//! follow the one before it.
+//! that does not follow the one before it.
 
 mod fold;
 mod key_index;

@@ -3,8 +3,7 @@
 //! Crash story of a put. The bytes go to a temporary, which is synced before the rename: otherwise a power cut could
 //! leave the name with half of the bytes. The directories above the name are synced before the answer: otherwise a
 //! power cut could take the name away from under an acknowledged event. A crash before the rename leaves a temporary,
-//! which the next store to open
-//! clears; a crash after it leaves a blob that no event names, which is legal.
+//! which the next store to open clears; a crash after it leaves a blob that no event names, which is legal.
 //!
 //! Stored views are kept the same way, but are never synced: a power cut may take a view away, or leave its name with
 //! other bytes. Both are found when the view is read, and its log is folded instead.

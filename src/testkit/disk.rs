@@ -209,8 +209,7 @@ impl TestDisk {
     }
 
     /// From now on skips syncs of one kind and reports success, as a store would behave that does not make them. For
-    /// tests that must
-    /// see [`PowerCuts`](crate::testkit::PowerCuts) fail.
+    /// tests that must see [`PowerCuts`](crate::testkit::PowerCuts) fail.
     pub(super) fn pass_over(&self, sync: Option<SyncOf>) {
         self.0.journal().passed_over = sync;
     }

@@ -2,8 +2,7 @@
 //!
 //! The writer makes checkpoints between two groups, after the acknowledgements of the first. Then the log does not grow
 //! during a checkpoint: SQLite syncs the database only at the end of a checkpoint that has come to the end of the log,
-//! and a thread
-//! that copies beside the commits hardly ever does. Measured: such a thread made nothing faster.
+//! and a thread that copies beside the commits hardly ever does. Measured: such a thread made nothing faster.
 
 use rusqlite::{Connection, ffi};
 

@@ -21,9 +21,8 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// answer others while it waits.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// How often the writing connection tries for the lock while it waits. A neighbour that commits without a pause leaves
-/// the lock free for some tens of
-/// microseconds at a time, and nobody queues for it: SQLite's own wait looks every 50 to 100 ms before long, and was seen
-/// to come away empty for most of a second; this one, for a seventh of it.
+/// the lock free for some tens of microseconds at a time, and nobody queues for it: SQLite's own wait looks every 50 to
+/// 100 ms before long, and was seen to come away empty for most of a second; this one, for a seventh of it.
 const WRITER_BUSY_POLL: Duration = Duration::from_millis(1);
 
 const TABLES: &str = "

@@ -170,8 +170,7 @@ impl SqliteLog {
 
     /// Empties the write-ahead log, so that it holds nothing that a failed commit has written: SQLite would take that
     /// for committed if this process died now. Syncing the log once more would not be enough: the kernel tells of a
-    /// failed
-    /// sync only once, so that a later one proves nothing about pages that were written before.
+    /// failed sync only once, so that a later one proves nothing about pages that were written before.
     fn secure(&mut self) -> Result<(), LogError> {
         if !checkpoint::truncate(&self.connection, &self.identity)? {
             return Err(LogError::Busy);
