@@ -112,7 +112,8 @@ impl<M: SessionModel> Store<M> {
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
     /// this build; [`ErrorKind::Io`] for one that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
     /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`];
-    /// [`ErrorKind::Unavailable`] when a thread cannot be started or the opening thread fails.
+    /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Unavailable`] when a thread cannot be started or
+    /// the opening thread fails.
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {
         opening::open::<M>(config).await
     }

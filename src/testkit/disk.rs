@@ -189,7 +189,7 @@ impl TestDisk {
         self.0.journal().fault = Some(PlannedFault { after, error, lasting, only: |_| true });
     }
 
-    /// The same for syncs alone.
+    /// Lets a sync fail with [`DiskError::Device`]: the first after `after` other syncs. Replaces a fault that was to come.
     pub fn fail_sync(&self, after: u64, lasting: Lasting) {
         let only = |class: &Class| matches!(class, Class::Sync(_));
         self.0.journal().fault = Some(PlannedFault { after, error: DiskError::Device, lasting, only });

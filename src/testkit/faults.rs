@@ -139,7 +139,8 @@ impl Faults {
         self.hold_where(port, |_| true)
     }
 
-    /// The same for the next call that is wanted: stores ask for things of their own accord, too.
+    /// Holds the next call at a port for which `is_wanted` is true and that nobody holds yet, as [`Faults::hold`]
+    /// does. Stores also make calls of their own accord, so the next call need not be the one that a test waits for.
     #[must_use = "dropping it lets the call go"]
     pub fn hold_where(&self, port: Port, is_wanted: impl Fn(&Call) -> bool + Send + 'static) -> Held {
         let (reached_sender, reached) = oneshot::channel();
