@@ -41,7 +41,7 @@ async fn main() -> std::io::Result<()> {
     let handle = running.handle();
     actix_web::rt::spawn(async move {
         told_to_end().await;
-        // The store first: that ends the streams of its subscribers, which the server would wait for.
+        // The store is closed first: that ends the streams of its subscribers, which the server would wait for.
         if let Err(error) = store.close().await {
             eprintln!("sse_server: {error}");
         }
@@ -94,13 +94,13 @@ async fn events(store: Data<Store>, id: Path<String>, request: HttpRequest) -> H
     }
 }
 
-/// Whether this client was so slow that events did not fit its queue. Then its stream ends, and it connects again: with the
-/// last id that it has it gets them from the log.
+/// Whether this client was so slow that events did not fit its queue. Then the stream ends and the client
+/// connects again. By the last id that it has, it gets the missing events from the log.
 fn lost_events(item: &Item<Agent>) -> bool {
     matches!(item, Item::Gap(gap) if gap.through > gap.after)
 }
 
-/// One item as a server-sent event. Only events have an id: it is what a client goes on from.
+/// One item as a server-sent event. Only events have an id, which is where a client goes on from.
 fn frame(item: &Item<Agent>) -> Bytes {
     match item {
         Item::Event(event) => {

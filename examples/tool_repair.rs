@@ -123,7 +123,7 @@ fn unanswered_calls(messages: &[&Message]) -> Vec<(Option<TurnId>, String)> {
         .collect()
 }
 
-/// The steps that run, ended. A put is the whole entity, so it begins with what the view has.
+/// Puts that end the running steps. A put replaces the whole entity, so it begins with a copy of what the view has.
 fn end_steps(session: &Session<Agent>, status: StepStatus, error: Option<Failure>) -> Result<Vec<AgentBody>, Error> {
     let (view, ended) = (session.view()?, Some(session.store().now()));
     let running = view.steps.iter().filter(|step| step.status == StepStatus::Running);
@@ -177,7 +177,7 @@ async fn for_provider(session: &Session<Agent>) -> Result<Value, Error> {
     Ok(messages.into())
 }
 
-/// Inline, or read from its blob.
+/// The text of a content, inline or read from its blob.
 async fn text_of(session: &Session<Agent>, content: &Content) -> Result<String, Error> {
     session.store().read_content(content).await
 }

@@ -2,10 +2,10 @@
 //! calls). Pure: no I/O, no clock.
 //!
 //! - [`AgentBody`]: what a host appends. A creating body (`TurnStarted`, `StepStarted`, `MessageAppended`, `EvalAdded`,
-//!   `SessionCompacted`) is given its entity's id when it is stamped, whatever the host put there; a `...Put` names its
-//!   own and replaces the whole entity, in place.
-//! - [`AgentView`]: what they fold into. It shares structure with the views before it, and does not hold the events:
-//!   those are read from the log.
+//!   `SessionCompacted`) is given its entity's id when it is stamped, whatever the host put there; a `...Put` names the
+//!   id of an entity and replaces that whole entity, in place.
+//! - [`AgentView`]: what the events fold into. A view shares structure with the views before it. It does not hold the
+//!   events themselves, which are read from the log.
 //! - [`AgentTransient`]: what subscribers see and nobody keeps.
 //!
 //! # Examples
@@ -107,14 +107,17 @@ impl SessionModel for Agent {
         view_bytes::encode(view)
     }
 
-    /// Messages and evals stay packed, 64 at a time, until one is asked for. Should some not decode then, which takes
-    /// bytes of another build at the same [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA), an error is logged, and each stands as
-    /// one of role or error kind `foldlog.unreadable`.
+    /// Messages, turns, steps and evals stay packed in chunks of 64 until an item of the chunk is asked for. The first chunk
+    /// of each list, a last chunk that is not full, and the chunks of unfinished turns and steps are decoded at once.
+    ///
+    /// A packed chunk fails to decode only if another build wrote it at the same
+    /// [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA). Then an error is logged, and each item of the chunk is replaced: a
+    /// message by one of role `foldlog.unreadable`, a turn, step or eval by one that failed with an error of that kind.
     fn decode_view(bytes: Bytes) -> Result<AgentView, DecodeError> {
         view_bytes::decode(bytes)
     }
 
-    // Into the fold of a log: a body is large, and each call moves it.
+    // Inlined into the fold of a log: a body is large, and each call that is not inlined moves the body.
     #[inline]
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<AgentBody, DecodeError> {
         if schema != Self::SCHEMA || !AgentBody::EVENT_TYPES.contains(&event_type) {

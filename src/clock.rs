@@ -35,7 +35,7 @@ impl ManualClock {
         Self(Arc::new(AtomicI64::new(at.as_micros())))
     }
 
-    /// Sets it, forwards or backwards.
+    /// Sets the clock, forwards or backwards.
     pub fn set(&self, at: Timestamp) {
         self.0.store(at.as_micros(), Ordering::SeqCst);
     }

@@ -19,7 +19,8 @@ use serde::de::DeserializeOwned;
 
 use crate::id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, Timestamp};
 
-/// The largest record that is ever decoded. Part of the format: the configuration limits only what is written.
+/// The largest record that is ever decoded, in bytes. It is a part of the format: the limits of the configuration apply
+/// only to what is written.
 pub(crate) const RECORD_BYTES_LIMIT: usize = 64 << 20;
 const FORMAT: u8 = 1;
 const REF_BYTES: usize = 32 + 8 + 1 + 1;
@@ -36,7 +37,8 @@ impl Chain {
         Self(hasher.finalize().into())
     }
 
-    /// The chain after the next event. Only the record's digest goes in, so that a redacted record can keep it.
+    /// The chain after the next event. Only the record's digest is hashed in, so that a redacted record can keep its
+    /// chain.
     pub(crate) fn next(self, id: EventId, at: Timestamp, record: &[u8]) -> Self {
         const TAG: &[u8] = b"foldlog1 event";
         let mut link = [0; TAG.len() + 32 + 8 + 8 + 32];
@@ -47,13 +49,13 @@ impl Chain {
             place.copy_from_slice(part);
             rest = after;
         }
-        // At once: setting up a hasher for pieces costs as much as these two blocks.
+        // Hashed in one call: setting up a hasher for several pieces costs as much as hashing these two blocks.
         Self(blake3::hash(&link).into())
     }
 }
 
-/// Tells the bodies of one append from others under the same key. Salted like the record, so that it gives nothing away
-/// once the salt is gone.
+/// Tells the bodies of one append from other bodies under the same append key. It is salted like the record, so that it
+/// reveals nothing about the bodies once the salt is gone.
 pub(crate) type Fingerprint = [u8; 16];
 
 pub(crate) type Salt = [u8; 8];
@@ -71,7 +73,7 @@ pub(crate) fn fingerprint<B: Serialize>(salt: Salt, bodies: &[B]) -> Result<Fing
     Ok(short)
 }
 
-/// What an append key is found by where the key itself would take too much room.
+/// The hash by which an append key is found where the key itself would take too much room.
 pub(crate) fn key_hash(key: &AppendKey) -> [u8; 32] {
     blake3::hash(key.as_bytes()).into()
 }
@@ -104,7 +106,7 @@ impl SaltSource {
     }
 }
 
-/// What a record says without its model.
+/// The part of a record that can be read without its session model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
     pub(crate) schema: u16,
@@ -147,12 +149,12 @@ pub(crate) fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, Record
     Ok(options().deserialize(bytes)?)
 }
 
-/// The name of bytes. `b3sum` agrees.
+/// The digest of bytes, as `b3sum` prints it.
 pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest::from_bytes(*blake3::hash(bytes).as_bytes())
 }
 
-/// The same for bytes that come in parts.
+/// Computes the digest of bytes that come in parts.
 #[derive(Default)]
 pub(crate) struct Digester(blake3::Hasher);
 
@@ -166,14 +168,14 @@ impl Digester {
     }
 }
 
-/// The same for bytes that need not fit into memory.
+/// The digest of bytes that need not fit into memory.
 pub(crate) fn digest_of_reader(reader: impl io::Read) -> io::Result<Digest> {
     let mut digester = Digester::default();
     digester.0.update_reader(reader)?;
     Ok(digester.finish())
 }
 
-/// The limit is that of what is there: views are as large as their logs.
+/// The options for a view. The limit is the number of bytes at hand, since a view may be as large as its log.
 fn view_options(bytes: u64) -> impl Options {
     bincode::DefaultOptions::new().with_limit(bytes).reject_trailing_bytes()
 }
@@ -250,7 +252,7 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<(RecordHeader, &[u8]), Recor
         }
     };
     let count = u32::from_le_bytes(rest.array("number of references")?) as usize;
-    // Checked before anything is allocated for them.
+    // The count is checked before anything is allocated for the references.
     if rest.0.len() / REF_BYTES < count {
         return Err(RecordError::Short { field: "references" });
     }
@@ -329,7 +331,7 @@ mod tests {
         assert_eq!(hex, GOLDEN.replace([' ', '\n'], ""), "the bytes of format 1 changed");
     }
 
-    /// One line a field, in the order of the module's table. To be decoded for ever.
+    /// One line for each field, in the order of the module's table. Every later build must decode these bytes.
     const GOLDEN: &str = "
         01
         0300

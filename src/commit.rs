@@ -1,7 +1,7 @@
 //! Group commit: everything that waits, of all sessions, becomes one transaction.
 //!
-//! What comes in is a [`Persist`] with one write and the way back of its answer. The [`PersistActor`] only drives the
-//! [`GroupWriter`], which is plain and synchronous, and owns the one writing end of the log.
+//! What comes in is a [`Persist`] with one write and the function that takes its answer. The [`PersistActor`] only
+//! drives the [`GroupWriter`], which is plain and synchronous, and owns the one writing end of the log.
 //!
 //! Invariant: each write is answered once, after COMMIT, with what the log says.
 

@@ -45,14 +45,15 @@ pub struct StoreConfig {
     pub blob_bytes_max: usize,
     /// The most bodies in one batch. Default 4,096: a batch is one transaction and one fold.
     pub batch_events_max: usize,
-    /// The most appends and transients of one session in flight. Default 1,024: at the limit the call says `Busy`.
+    /// The most appends and transients of one session in flight. Default 1,024. At the limit the call fails with
+    /// `Busy`.
     pub session_in_flight_max: usize,
     /// The most events in one transaction. Default 4,096: more gains nothing and makes the first of them wait.
     pub group_events_max: usize,
     /// The most record bytes in one transaction. Default 8 MiB, for the same reason.
     pub group_bytes_max: usize,
-    /// How many append keys of a session are remembered without a look into the log, the last ones. Default 256: a retry
-    /// comes soon, and every session in memory keeps as many.
+    /// How many of a session's last append keys are remembered in memory; older ones are looked up in the log. Default
+    /// 256: a retry comes soon after its append, and every session in memory keeps up to this many.
     pub append_keys_max: usize,
     /// The most events in one page of a log read. Default 1,024.
     pub page_events_max: usize,
@@ -66,26 +67,30 @@ pub struct StoreConfig {
     pub close_timeout: Duration,
 }
 
-/// Which sessions stay in memory. A handle keeps working whether or not its session does: one that was emptied reads its
-/// log on the next call that needs it. What is busy is never emptied; if that alone is over a limit, the limit is exceeded,
-/// and [`Stats::residency_exceeded`](crate::Stats::residency_exceeded) counts it.
+/// Which sessions stay in memory. A handle keeps working whether or not its session is in memory: an emptied session
+/// reads its log on the next call that needs the view. A busy session is never emptied. If the busy sessions alone are
+/// over a limit, the limit is exceeded, and [`Stats::residency_exceeded`](crate::Stats::residency_exceeded) counts
+/// that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResidencyConfig {
-    /// The most sessions in memory. Default 10,000: at a few kilobytes each beside their views, tens of megabytes.
+    /// The most sessions in memory. Default 10,000: a session takes a few kilobytes beside its view, so these take tens
+    /// of megabytes.
     pub resident_sessions_max: usize,
-    /// The most record bytes of the sessions in memory, which their views grow with. Default 256 MiB.
+    /// The most bytes of records behind the sessions in memory; the size of a view grows with its records. Default 256
+    /// MiB.
     pub resident_bytes_max: usize,
-    /// After how long without a call a session is emptied, within a fourth more. Default ten minutes: longer than people
-    /// take to answer, and memory is given back after a busy hour. `None` for never.
+    /// After how long without a call a session is emptied. It may take up to a fourth longer than this. Default ten
+    /// minutes: longer than people take to answer, and short enough to give memory back after a busy hour. `None` for
+    /// never.
     pub session_idle_max: Option<Duration>,
-    /// The most sessions that read their logs at once. Default 4: one reads, decodes and folds, which takes a core, and
-    /// each has a page and a view in the making in memory. Half of them, rounded down, is for logs of more than
-    /// 16,384 events, so that a few long ones keep no short one waiting.
+    /// The most sessions that read their logs at once. Default 4: each of them reads, decodes and folds, which takes a
+    /// core, and holds a page and an unfinished view in memory. At most half of this number, rounded down, serves logs
+    /// of more than 16,384 events, so that a few long logs keep no short log waiting.
     pub recoveries_max: usize,
 }
 
 impl ResidencyConfig {
-    /// Empties nothing by itself.
+    /// The configuration under which the store empties no session by itself.
     #[must_use]
     pub fn unlimited() -> Self {
         Self {
@@ -113,25 +118,27 @@ impl Default for ResidencyConfig {
 pub struct LiveConfig {
     /// The most items that wait for one subscriber. Default 1,024.
     pub subscriber_queue_max: usize,
-    /// What happens when more would wait.
+    /// What happens when the queue is full.
     pub lag: LagPolicy,
 }
 
-/// What happens to a subscriber whose queue is full. Transients go first in every case: the oldest that waits is dropped.
+/// What happens to a subscriber whose queue is full. In every case transients are dropped before events are left out:
+/// the oldest transient in the queue is dropped first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LagPolicy {
-    /// Events are left out until the queue has drained, then one gap marker says which.
+    /// Events are left out until the queue has drained, then one gap marker says which events were left out.
     #[default]
     Gap,
-    /// Events are read from the log again when the queue has drained: none is left out.
+    /// Events are read from the log again when the queue has drained, so that no event is left out.
     CatchUp,
 }
 
 /// Text and JSON of up to this many bytes stay inline.
 ///
-/// Of 95 contents of recorded agent runs 12 are over 4 KiB, one is over 16 KiB and none over 32 KiB. With all contents
-/// different, replaying them at 4 KiB took three times as long as at 16 KiB, for the two syncs of each blob, and more disk.
+/// Of 95 contents of recorded agent runs 12 are over 4 KiB, one is over 16 KiB and none is over 32 KiB. With all
+/// contents different, replaying these runs at 4 KiB took three times as long as at 16 KiB, because each blob costs two
+/// syncs, and it took more disk space than at 16 KiB.
 pub const DEFAULT_INLINE_BYTES_MAX: usize = 16 << 10;
 
 impl StoreConfig {
@@ -175,7 +182,7 @@ impl StoreConfig {
 }
 
 impl StoreConfig {
-    /// Refuses limits under which nothing could be done.
+    /// Refuses limits under which the store could do nothing.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let limits = [
             ("live.subscriber_queue_max", self.live.subscriber_queue_max),

@@ -14,7 +14,7 @@ use crate::json;
 pub enum Content {
     /// The text itself; canonical JSON is text too.
     Inline(String),
-    /// The blob that holds it.
+    /// A reference to the blob that holds the text.
     Blob(BlobRef),
 }
 
@@ -56,10 +56,13 @@ impl From<String> for Content {
     }
 }
 
-/// A JSON value as canonical text: members in RFC 8785 order with its escapes, numbers with the digits they came with.
-/// Equal values are equal texts.
+/// A JSON value as canonical text: members in the order of RFC 8785, strings with its escapes, numbers as they were
+/// written.
 ///
-/// Deserialising trusts the text, since it comes from a record that was encoded here: take foreign text with
+/// Two texts that differ only in space, in the order of members or in escapes become one canonical text. Numbers are
+/// not compared by value: `1`, `1.0` and `1e0` stay three different texts.
+///
+/// Deserialising trusts the text, since foldlog has encoded the record that holds it. Take text from elsewhere with
 /// [`Json::parse`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Json(String);
@@ -74,15 +77,15 @@ impl Json {
         json::canonical(text).map(Self)
     }
 
-    /// Takes a value.
+    /// Makes the canonical text of a value.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidJson`](crate::ErrorKind::InvalidJson) for one that nests deeper than 127 levels.
+    /// [`ErrorKind::InvalidJson`](crate::ErrorKind::InvalidJson) for a value that nests deeper than 127 levels.
     pub fn from_value(value: &serde_json::Value) -> Result<Self, Error> {
         Self::parse(&value.to_string())
     }
 
-    /// The value.
+    /// Parses the text into a value.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidJson`] for a number that is larger than a double, which JSON allows and `serde_json` cannot

@@ -1,6 +1,6 @@
 //! The one error type of the public interface. Its kind says what the caller does next, not which layer failed.
 //!
-//! It and `id` name each other: an error names the session, and making a session id may fail.
+//! The modules `error` and `id` use each other: an error names the session, and making a session id may fail.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,17 +17,17 @@ struct ErrorInner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What happened, by what the caller can do about it.
+/// What happened, grouped by what the caller can do about it.
 ///
-/// Unless its text says otherwise, nothing of the refused call was written and no view moved.
+/// Unless the text of a kind says otherwise, nothing of the refused call was written and no view changed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    // --- the call was wrong: mend it ---
+    // --- the call was wrong: correct the call ---
     /// The session id is empty, too long, or has a control character.
     #[error("session id is not valid: {reason}")]
     InvalidSessionId {
-        /// What is wrong with it.
+        /// What is wrong with the session id.
         reason: String,
     },
     /// The text is not 64 lower-case hex digits.
@@ -59,9 +59,9 @@ pub enum ErrorKind {
     TooLarge {
         /// What is too large.
         what: &'static str,
-        /// The unit of its size: bytes or events.
+        /// The unit of `size` and `limit`: bytes or events.
         unit: &'static str,
-        /// Its size.
+        /// The size that was found, in `unit`.
         size: u64,
         /// The limit of the configuration.
         limit: u64,
@@ -95,7 +95,7 @@ pub enum ErrorKind {
         digest: Digest,
     },
 
-    // --- the session has moved: look, then decide ---
+    // --- the session has other events than the caller expects: read it, then decide ---
     /// The session's head is not the expected one.
     #[error("head of session {session} is {actual}, expected {expected}")]
     HeadMoved {
@@ -129,16 +129,17 @@ pub enum ErrorKind {
     NotWritten {
         /// The session.
         session: SessionId,
-        /// Why.
+        /// Why nothing was written.
         reason: String,
     },
-    /// Another store writes the session, perhaps since it took it over from this one. It can be read; once the owner has
-    /// closed or died, append again. [`Session::take_over`](crate::Session::take_over) takes it from an owner that hangs.
+    /// Another store owns the session, perhaps because that store took the session over from this one. The session can
+    /// still be read. Append again once the owner has closed or died, or take the session from an owner that hangs,
+    /// with [`Session::take_over`](crate::Session::take_over).
     #[error("session {session} is written by {owner}")]
     OwnedElsewhere {
         /// The session.
         session: SessionId,
-        /// Who writes it.
+        /// The store that owns the session.
         owner: OwnerInfo,
     },
 
@@ -160,7 +161,7 @@ pub enum ErrorKind {
     TurnLimit {
         /// The session.
         session: SessionId,
-        /// The turns it has had.
+        /// How many turns the session has had.
         turns: u64,
         /// The limit of the configuration.
         limit: u64,
@@ -172,7 +173,7 @@ pub enum ErrorKind {
     Busy {
         /// Which queue, with its unit.
         what: &'static str,
-        /// Its limit.
+        /// The most that the queue holds.
         limit: u64,
     },
     /// The disk is full.
@@ -196,7 +197,7 @@ pub enum ErrorKind {
         reason: String,
     },
 
-    // --- the handle is done ---
+    // --- the handle is closed ---
     /// The store was closed.
     #[error("store is closed")]
     StoreClosed,
@@ -207,8 +208,9 @@ pub enum ErrorKind {
         session: SessionId,
     },
 
-    // --- read only, until another build opens it ---
-    /// The log holds an event of a type or schema that this build does not know. The session is read-only up to it.
+    // --- the session is read-only, until another build opens it ---
+    /// The log holds an event of a type or schema that this build does not know. The session is read-only, and its view
+    /// ends before that event.
     #[error(
         "event {event} of session {session} has type {event_type} at schema {schema}, which this build does not know"
     )]
@@ -222,7 +224,8 @@ pub enum ErrorKind {
         /// Its schema version.
         schema: u16,
     },
-    /// The session model's `apply` panicked on a committed event. The session is read-only before it, until a build folds it.
+    /// The session model's `apply` panicked on a committed event. The session is read-only, and its view ends before
+    /// that event, until a build folds the event.
     #[error("event {event} of session {session} cannot be folded: apply panicked")]
     Unfoldable {
         /// The session.
@@ -232,7 +235,7 @@ pub enum ErrorKind {
     },
 
     // --- the directory is not for this build ---
-    /// The database is of a newer format; it was left untouched.
+    /// The database has a newer format than this build knows. The database was left untouched.
     #[error("database is of format {found}, this build knows up to {supported}")]
     NewerFormat {
         /// The format found.
@@ -259,7 +262,7 @@ pub enum ErrorKind {
     Io {
         /// What was tried.
         what: &'static str,
-        /// On which path.
+        /// The path of the file or directory.
         path: PathBuf,
     },
 
@@ -274,7 +277,7 @@ pub enum ErrorKind {
         /// What is wrong.
         reason: String,
     },
-    /// A stored blob's bytes do not hash to its name. Putting the same bytes again heals it.
+    /// A stored blob's bytes do not hash to its name. Putting the original bytes again repairs the blob.
     #[error("blob {digest} is damaged: its bytes do not hash to its name")]
     CorruptBlob {
         /// The blob.
@@ -294,11 +297,11 @@ pub enum ErrorKind {
 pub struct OwnerInfo {
     /// The owner's id, unique to one open store object.
     pub id: String,
-    /// Its process id; 0 when it is not known.
+    /// The owner's process id; 0 when it is not known.
     pub process: u32,
-    /// Its host name.
+    /// The name of the owner's host.
     pub host: String,
-    /// When it opened the store.
+    /// When the owner opened the store.
     pub since: Timestamp,
 }
 

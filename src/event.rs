@@ -1,6 +1,7 @@
 //! Events: what a log holds, stamped and in order.
 //!
-//! It and `model` name each other: an event is of a session model, which applies it.
+//! The modules `event` and `model` use each other: an event belongs to a session model, and the model applies the
+//! event.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use crate::model::{DecodeError, SessionModel};
 /// A stamped fact of a session: an id, a time, and the body that the host appended. Only foldlog makes one, by stamping a
 /// body or by decoding a record.
 ///
-/// **Event versus [`LogEvent`].** This is what [`SessionModel::apply`] folds, so its body is always the session model's.
-/// A log may hold events of foldlog's own too, so pages and subscriptions give a [`LogEvent`].
+/// **Event versus [`LogEvent`].** [`SessionModel::apply`] folds an `Event`, so its body is always the session model's.
+/// A log may also hold foldlog's own events, so pages and subscriptions give a [`LogEvent`].
 pub struct Event<M: SessionModel> {
     id: EventId,
     at: Timestamp,
     body: M::Body,
 }
 
-// Not derived, here and elsewhere: a derive would ask the same of the session model, which is only a name.
+// Written by hand, here and elsewhere: a derive would require `M: Clone` of the session model, which is only a type
+// name.
 impl<M: SessionModel> Clone for Event<M> {
     fn clone(&self) -> Self {
         Self { id: self.id, at: self.at, body: self.body.clone() }
@@ -61,7 +63,7 @@ impl<M: SessionModel> Event<M> {
         self.body
     }
 
-    /// The type that is stored with it.
+    /// The type that is stored with the event.
     #[must_use]
     pub fn event_type(&self) -> &'static str {
         M::event_type(&self.body)
@@ -73,7 +75,8 @@ impl<M: SessionModel> Event<M> {
 pub enum LogEvent<M: SessionModel> {
     /// What the host appended.
     Model(Arc<Event<M>>),
-    /// What foldlog itself has noted. It has an id in the same row of numbers, and is no part of the session model's view.
+    /// What foldlog itself has noted. The note takes the next event id as any event does, and is not folded into the
+    /// session model's view.
     Own(Arc<OwnEvent>),
 }
 
@@ -96,7 +99,7 @@ impl<M: SessionModel> LogEvent<M> {
         }
     }
 
-    /// The type that is stored with it. That of an event of foldlog's own begins with `foldlog.`.
+    /// The type that is stored with the event. The types of foldlog's own events begin with `foldlog.`.
     #[must_use]
     pub fn event_type(&self) -> &'static str {
         match self {
@@ -171,8 +174,8 @@ impl OwnEvent {
     }
 }
 
-/// What foldlog notes in a log. This build notes nothing; a log with a note of a newer build opens read-only, as with any
-/// event type that is not known.
+/// What foldlog notes in a log. This build notes nothing. A log that holds a note of a newer build opens read-only, as
+/// a log with any other event type that this build does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OwnBody {
@@ -182,7 +185,7 @@ pub enum OwnBody {
 }
 
 impl OwnBody {
-    /// The event types of foldlog's own begin with it, and no session model may use it.
+    /// The prefix of the types of foldlog's own events. No session model may use it.
     pub(crate) const TYPE_PREFIX: &'static str = "foldlog.";
 
     pub(crate) fn is_type(event_type: &str) -> bool {
@@ -196,7 +199,7 @@ impl OwnBody {
         }
     }
 
-    /// A session model is never asked to decode what is foldlog's own.
+    /// Decodes one of foldlog's own events; the session model is never asked to.
     pub(crate) fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<Self, DecodeError> {
         match (event_type, schema, bytes) {
             #[cfg(test)]

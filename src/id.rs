@@ -72,36 +72,36 @@ impl AsRef<str> for SessionId {
     }
 }
 
-/// The 1-based position of an event in its session's log: 1, 2, 3, ... without a gap. [`EventId::ZERO`] stands before
-/// the first.
+/// The 1-based number of an event in its session's log: 1, 2, 3, ... without a gap. [`EventId::ZERO`] stands before the
+/// first event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventId(u64);
 
 impl EventId {
-    /// The position before the first event.
+    /// The number before the first event.
     pub const ZERO: Self = Self(0);
     /// The largest id: what SQLite's signed integers and a JSON number both hold exactly (2^53 - 1).
     pub const MAX: Self = Self((1 << 53) - 1);
 
-    /// Takes a position as a number; anything over [`EventId::MAX`] becomes it.
+    /// Makes an id of a number. A number over [`EventId::MAX`] becomes [`EventId::MAX`].
     #[must_use]
     pub const fn new(position: u64) -> Self {
         if position > Self::MAX.0 { Self::MAX } else { Self(position) }
     }
 
-    /// The position as a number.
+    /// The id as a number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The id of the event after this one.
+    /// The id of the event after this one; [`EventId::MAX`] stays as it is.
     #[must_use]
     pub const fn next(self) -> Self {
         Self::new(self.0 + 1)
     }
 
-    /// The id of the event before this one; [`EventId::ZERO`] stays.
+    /// The id of the event before this one; [`EventId::ZERO`] stays as it is.
     #[must_use]
     pub const fn prev(self) -> Self {
         Self(self.0.saturating_sub(1))
@@ -111,7 +111,7 @@ impl EventId {
 impl FromStr for EventId {
     type Err = Error;
 
-    /// Reads a decimal number of up to [`EventId::MAX`].
+    /// Reads a decimal number from 0 to [`EventId::MAX`].
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.parse() {
             Ok(position) if position <= Self::MAX.0 => Ok(Self(position)),
@@ -274,14 +274,14 @@ pub enum BlobKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum BlobEncoding {
-    /// As they are.
+    /// The bytes are stored unchanged.
     Plain,
 }
 
 /// What an event holds in place of a large value: which blob, how long, what kind.
 ///
-/// **BlobRef versus [`Digest`].** A digest names bytes; a reference says how to read them. References of different
-/// kinds to equal bytes differ, and share one file.
+/// **BlobRef versus [`Digest`].** A digest names bytes; a reference also says how to read those bytes. Two references
+/// of different kinds to equal bytes are not equal, and share one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BlobRef {
     /// The digest of the stored bytes.
@@ -290,7 +290,7 @@ pub struct BlobRef {
     pub bytes: u64,
     /// What the bytes are.
     pub kind: BlobKind,
-    /// How they are stored.
+    /// How the bytes are stored.
     pub encoding: BlobEncoding,
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::{Error, ErrorKind};
 
-/// Arrays and objects nest at most this deep: every pass over a value is recursive.
+/// How deep arrays and objects may nest. Every pass over a value is recursive, so the depth bounds the stack.
 const LEVELS_MAX: usize = 127;
 
 /// Makes a JSON text canonical: members ordered by their names' UTF-16 code units, the escapes of RFC 8785, no space.
@@ -25,7 +25,7 @@ pub(crate) fn canonical(text: &str) -> Result<String, Error> {
     Ok(out)
 }
 
-/// A parsed value. Objects must be read whole before their first member can be written, hence a tree.
+/// A parsed value. It is a tree, because an object must be read whole before its first member can be written.
 enum Node<'a> {
     /// A number or literal, as written.
     Verbatim(&'a str),
@@ -121,7 +121,8 @@ impl<'a> Reader<'a> {
         self.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     }
 
-    /// The text from `start` to here. Both are always next to an ASCII byte.
+    /// The text from `start` to the current place. Both ends are always next to an ASCII byte, so neither splits a
+    /// character.
     fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }

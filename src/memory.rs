@@ -1,7 +1,7 @@
-//! Every port in memory: for tests, and for hosts that need no durability. It behaves as a directory does, several stores
-//! on one disk included, and lasts as long as the last clone of its [`MemoryDisk`].
+//! Every port in memory: for tests, and for hosts that need no durability. A disk in memory behaves as a directory
+//! does, several stores on one disk included, and lasts as long as the last clone of its [`MemoryDisk`].
 //!
-//! Invariant: it touches the ports and the vocabulary, nothing else.
+//! Invariant: this room touches the ports and the vocabulary, nothing else.
 
 mod blobs;
 mod disk;

@@ -13,12 +13,12 @@ use crate::id::{BlobRef, Digest, EventId};
 
 /// A host's kind of session: which events it has, and how they fold into a view.
 ///
-/// Every function is pure: time and ids come in as arguments, nothing reads a clock, a file or a random number. Folding
-/// the same events from the start always gives the same view.
+/// Every function is pure: time and ids come in as arguments, and no function reads a clock, a file or a random number.
+/// Folding the same events from the start always gives the same view.
 ///
 /// **Bodies must survive bincode.** Structs, externally tagged enums, `Option`, lists and maps do. `serde_json::Value`,
 /// `#[serde(untagged)]`, `#[serde(tag = ...)]`, `#[serde(flatten)]` and `#[serde(skip_serializing_if)]` do not: carry
-/// JSON as text. Debug builds decode each body again before it is persisted and refuse one that does not come back.
+/// JSON as text. Debug builds decode each body again before it is persisted and refuse a body that does not come back.
 /// A body must not be recursive, nor hold a list of empty values: hostile bytes could then exhaust stack or time.
 ///
 /// # Examples
@@ -57,7 +57,7 @@ use crate::id::{BlobRef, Digest, EventId};
 /// }
 /// ```
 pub trait SessionModel: Sized + Send + Sync + 'static {
-    /// The session model's name. It is stored in the directory; a store of another session model cannot open that.
+    /// The session model's name. It is stored in the directory, which a store of another session model cannot open.
     const NAME: &'static str;
     /// The schema version that this build writes. Raise it whenever a body changes its encoding.
     const SCHEMA: u16;
@@ -67,11 +67,11 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// not used.
     const VIEW_SCHEMA: u16 = 1;
 
-    /// What the host appends. Its encoding must be deterministic: equal bodies, equal bytes. So no `HashMap` or `HashSet`,
-    /// but `BTreeMap` or a list.
+    /// What the host appends. Equal bodies must encode to equal bytes: use `BTreeMap` or a list, not `HashMap` or
+    /// `HashSet`.
     type Body: Clone + Debug + Send + Sync + Serialize + DeserializeOwned + 'static;
-    /// The folded state. Cloned after each append, so its collections should share structure: those of the crate `imbl`, or
-    /// an `Arc` around what is large.
+    /// The folded state. It is cloned after each append, so its collections should share structure: use those of the
+    /// crate `imbl`, or an `Arc` around what is large.
     type View: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
     /// What stamping depends on: the counters that mint the session model's own ids.
     type Counters: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
@@ -91,12 +91,12 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Writes the ids that this body creates into it, from the counters, and moves the counters to where
-    /// [`SessionModel::apply`] will put them. Depends on the counters alone.
+    /// Writes the ids that this body creates into the body, from the counters, and moves the counters to where
+    /// [`SessionModel::apply`] will put them. It must not depend on any other state than the counters.
     ///
     /// # Errors
     /// A text that says why no id can be given, or which entity the body names that is not there. The receipt of the append
-    /// fails with [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused), and the counters stay.
+    /// fails with [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused), and the counters must be left as they were.
     fn stamp(counters: &mut Self::Counters, id: EventId, body: &mut Self::Body) -> Result<(), String> {
         let _ = (counters, id, body);
         Ok(())
@@ -105,13 +105,13 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// Folds one committed event into the view. Must not panic: refuse bad bodies in [`SessionModel::check`].
     fn apply(view: &mut Self::View, event: &Event<Self>);
 
-    /// The same for an event that nobody else needs: the view may keep its body instead of a clone. Logs are folded with
-    /// it. Must give the view that [`SessionModel::apply`] gives.
+    /// Folds one committed event that nobody else needs, so that the view may keep the event's body instead of a clone.
+    /// A replay of a log calls this function. It must give the view that [`SessionModel::apply`] gives.
     fn apply_owned(view: &mut Self::View, event: Event<Self>) {
         Self::apply(view, &event);
     }
 
-    /// The counters as folded so far.
+    /// The counters of a view, from which the next ids are minted.
     fn counters(view: &Self::View) -> Self::Counters {
         let _ = view;
         Self::Counters::default()
@@ -129,28 +129,29 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
         Turns::default()
     }
 
-    /// What was begun and has no end: reported when a session is recovered, so that a host can repair it.
+    /// Lists what was begun and has no end. A recovery of the session reports the list, so that the host can repair it.
     fn unfinished(view: &Self::View) -> Vec<Unfinished> {
         let _ = view;
         Vec::new()
     }
 
-    /// The view as bytes, the same for equal views: then foldlog stores views, and opens a session from the last one. By
-    /// default none are stored. For a view with serde: [`encode_view`].
+    /// Encodes the view; equal views must give equal bytes. With such bytes foldlog stores snapshots, and recovers a
+    /// session from the last of them. The default is `None`: no views are stored. A view with serde can use
+    /// [`encode_view`].
     fn encode_view(view: &Self::View) -> Option<Vec<u8>> {
         let _ = view;
         None
     }
 
-    /// The view of bytes that [`SessionModel::encode_view`] made at the same [`SessionModel::VIEW_SCHEMA`]. For a view with
-    /// serde: [`decode_view`]. One that takes long to decode may keep slices of the bytes, which are shared, and decode
-    /// them when they are asked for.
+    /// Decodes a view from bytes that [`SessionModel::encode_view`] made at the same [`SessionModel::VIEW_SCHEMA`]. A
+    /// view with serde can use [`decode_view`]. A view that takes long to decode may keep slices of the bytes, which
+    /// are shared, and decode a slice when it is asked for.
     ///
-    /// The bytes are those that were encoded, by their digest; and they are stored only after this has made an equal view
-    /// of them.
+    /// foldlog has checked the bytes against their digest. It stores bytes only after this function has made an equal
+    /// view of them.
     ///
     /// # Errors
-    /// [`DecodeError`] for bytes that are no view: the session is folded from its events.
+    /// [`DecodeError`] for bytes that are not a view: foldlog then folds the session from its events.
     fn decode_view(bytes: Bytes) -> Result<Self::View, DecodeError> {
         let _ = bytes;
         Err(DecodeError::Unknown)
@@ -158,9 +159,9 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
 
     /// Decodes a stored body, upcasting what an older build wrote.
     ///
-    /// The bytes hold the whole body: one of an older schema is decoded as the older enum, kept with all of its variants
-    /// in their order, and then turned into today's. Answer `Unknown` for every type and schema that is not named here;
-    /// a catch-all that decodes would call an event of a newer build damaged.
+    /// The bytes hold the whole body. Decode a body of an older schema as the older enum, which is kept with all of its
+    /// variants in their order, and then turn it into the current enum. Answer `Unknown` for every type and schema that
+    /// the function does not name; a catch-all that decodes would call an event of a newer build damaged.
     ///
     /// ```
     /// # use foldlog::{DecodeError, decode_body};
@@ -185,7 +186,7 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<Self::Body, DecodeError>;
 }
 
-/// Decodes a body that was encoded at the current shape of `B`. To be called from [`SessionModel::decode`].
+/// Decodes a body that was encoded from a type of the shape of `B`. Call it from [`SessionModel::decode`].
 ///
 /// # Errors
 /// [`DecodeError::Malformed`] for bytes that do not decode, or that go on after the body.
@@ -193,13 +194,13 @@ pub fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, DecodeError> 
     codec::decode_body(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
 }
 
-/// Encodes a view that has serde. It must hold no `HashMap` or `HashSet`, whose order is another each time. To be called
-/// from [`SessionModel::encode_view`]; `None` for a shape that does not encode.
+/// Encodes a view that has serde; `None` for a shape that does not encode. The view must hold no `HashMap` or
+/// `HashSet`, whose order changes from one map to the next. Call it from [`SessionModel::encode_view`].
 pub fn encode_view<V: Serialize>(view: &V) -> Option<Vec<u8>> {
     codec::encode_view(view).ok()
 }
 
-/// Decodes what [`encode_view`] made. To be called from [`SessionModel::decode_view`].
+/// Decodes what [`encode_view`] made. Call it from [`SessionModel::decode_view`].
 ///
 /// # Errors
 /// [`DecodeError::Malformed`] for bytes that do not decode, or that go on after the view.
@@ -207,17 +208,17 @@ pub fn decode_view<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, DecodeError> 
     codec::decode_view(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
 }
 
-/// Why a stored body was not decoded.
+/// Why a stored body or view was not decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// This build does not know the event type or its schema version.
     #[error("the event type or schema is not known")]
     Unknown,
-    /// The bytes are not a body.
+    /// The bytes are not a body or view.
     #[error("the body does not decode: {reason}")]
     Malformed {
-        /// What is wrong with them.
+        /// What is wrong with the bytes.
         reason: String,
     },
 }
@@ -235,9 +236,9 @@ pub struct Turns {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unfinished {
-    /// What it is, such as `turn`, `step` or `tool_call`.
+    /// What was begun, such as `turn`, `step` or `tool_call`.
     pub kind: &'static str,
-    /// Its id.
+    /// The id of what was begun.
     pub id: UnfinishedId,
 }
 
@@ -314,13 +315,14 @@ impl<M: SessionModel> View<M> {
         Self { head, state }
     }
 
-    /// The last event that is folded into it.
+    /// The last event that is folded into this view.
     #[must_use]
     pub fn head(&self) -> EventId {
         self.head
     }
 
-    /// The BLAKE3 of its encoding: two views of equal states have the same. `None` for a session model that does not encode views.
+    /// The BLAKE3 of the encoded view: views of equal states have equal digests. `None` for a session model that does
+    /// not encode views.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         M::encode_view(&self.state).map(|bytes| codec::digest(&bytes))

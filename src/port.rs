@@ -6,11 +6,12 @@
 //! | [`OpenMedium`] | opens one store's ends of a medium |
 //! | [`LogMedium`] | opens the writing end and the reading ends of the event log, as often as needed |
 //! | [`EventLog`] | the one writing end: commits groups, settles a commit that failed, keeps the log in order |
-//! | [`LogReader`], [`LogAudit`] | a reading end; the same for a verification, to which damage is an answer |
+//! | [`LogReader`], [`LogAudit`] | a reading end; a reading end for a verification, which reports damage instead of failing |
 //! | [`Ownership`] | who this store is, whether another store lives, and giving everything up |
 //! | [`BlobStore`] | immutable bytes under their digest |
 //!
-//! All calls block, and are made on threads that may wait. Invariant: this room names no engine, no file and no path.
+//! All calls block, and only threads that may wait make them. Invariant: this room names no engine, no file and no
+//! path.
 
 mod blob;
 mod event;

@@ -1,12 +1,12 @@
 //! Reading a log: decoding and checking what it holds, page by page, folding it into a view, and the stored views that
 //! spare a fold from the first event.
 //!
-//! `record` holds one event against the one before it and decodes it. `page` is what hosts read; `read_ahead` reads pages on
-//! one thread while `fold` folds them on another. `snapshot` is about stored views, `key_index` about the append keys of a
-//! log, `verify` goes on through what is damaged.
+//! `record` checks that an event follows the one before it, and decodes it. `page` is what hosts read; `read_ahead`
+//! reads pages on one thread while `fold` folds them on another. `snapshot` is about stored views, `key_index` about
+//! the append keys of a log, `verify` reads on behind damaged events.
 //!
-//! Invariant: it reads through the ports, writes nothing but the bytes of stored views, and decodes no event that does not
-//! follow the one before it.
+//! Invariant: this room reads through the ports, writes nothing but the bytes of stored views, and decodes no event
+//! that does not follow the one before it.
 
 mod fold;
 mod key_index;

@@ -6,8 +6,8 @@
 //! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `context` (the host's own
 //! objects), `retry`, `snapshots`, and `residency` (which sessions stay in memory).
 //!
-//! `entry`, `actor`, `reply` and `messages` name each other, and are meant to: an entry starts its actor, the actor acts on
-//! its entry, an answer finds both, and a message is handled by the actor for the entry.
+//! `entry`, `actor`, `reply` and `messages` use each other on purpose: an entry starts its actor, the actor acts on its
+//! entry, an answer goes to the actor and carries the entry, and the actor handles a message for the entry.
 //!
 //! Invariants: nothing is folded, published or acknowledged before COMMIT has returned. A session's state is in its
 //! [`Entry`], never in its actor, so that an actor that dies takes nothing with it. Every append that was stamped is

@@ -1,8 +1,8 @@
 //! Every port in a directory: the event log in a SQLite database, blobs and stored views in files, owners by locks that
 //! the operating system gives up when a process dies.
 //!
-//! Invariant: nothing outside of this room says SQLite, write-ahead log or path; and every file operation whose loss or
-//! order a power cut could show goes through [`Files`], but for SQLite's own.
+//! Invariant: nothing outside of this room depends on SQLite, on its write-ahead log or on paths. Every file operation
+//! whose loss or order a power cut could show goes through [`Files`], except for those that SQLite does itself.
 
 mod blobs;
 mod directory;

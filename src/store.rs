@@ -75,7 +75,7 @@ pub(crate) struct StoreInner<M: SessionModel> {
     /// How many entries were ever taken out of the registry. Changed under its lock.
     forgotten: AtomicU64,
     closing: Mutex<Closing>,
-    /// What the medium found when it was opened, of a type of its own.
+    /// What the medium found when it was opened. Its type depends on the medium.
     found: Option<Arc<dyn Any + Send + Sync>>,
     log: Arc<dyn LogMedium>,
 }
@@ -95,12 +95,12 @@ impl<M: SessionModel> Store<M> {
     }
 
     /// Tells whether the write-ahead log was damaged when this store was opened. If it was, acknowledged events may be lost.
-    /// `None` if nothing was wrong, and if another store had the directory open, since that one has looked.
+    /// `None` if nothing was wrong, and if another store had the directory open, since that store has looked already.
     ///
     /// Keep the answer: the store goes on with the valid beginning and writes over the rest, so a later opening finds nothing
-    /// wrong. The same is in the program's log, as an error. The copies, `events.db-wal.damaged-<n>`, are never removed.
+    /// wrong. The program's log has the same, as an error. The copies, `events.db-wal.damaged-<n>`, are never removed.
     ///
-    /// A write-ahead log that was cut short is no damage: a crash leaves the same.
+    /// A write-ahead log that was cut short does not count as damaged: a crash leaves it like that.
     #[must_use]
     pub fn wal_damage(&self) -> Option<&WalDamage> {
         self.0.found.as_ref()?.downcast_ref()
@@ -111,12 +111,14 @@ impl<M: SessionModel> Store<M> {
     /// # Errors
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
     /// this build; [`ErrorKind::Io`] for one that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
-    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`].
+    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`];
+    /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Unavailable`] when a thread cannot be started or
+    /// the opening thread fails.
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {
         opening::open::<M>(config).await
     }
 
-    /// Opens a directory to read what is left of it, whether or not a store can open it. Blocks.
+    /// Opens a directory to read what is left of its sessions, whether or not a store can open it. Blocks.
     ///
     /// # Errors
     /// Those of [`Salvage::open`].
@@ -128,8 +130,9 @@ impl<M: SessionModel> Store<M> {
     /// session. Resolves when the session is recovered from its log.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged. A session of a newer build
-    /// opens, read-only: see [`Session::condition`].
+    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged; [`ErrorKind::Busy`] when
+    /// the queue of reads is full; [`ErrorKind::StoreClosed`]; [`ErrorKind::Unavailable`] when the log cannot be read
+    /// or written. A session of a newer build opens, read-only: see [`Session::condition`].
     pub async fn open_session(&self, id: impl AsRef<str>) -> Result<Session<M>, Error> {
         self.open_log(SessionId::new(id)?, Absent::Create).await
     }
@@ -161,12 +164,13 @@ impl<M: SessionModel> Store<M> {
                 }
             };
             let session = Session::new(self.clone(), entry);
-            // Looked at again, since it may have been closed between the answer and this call's turn to hear it.
+            // Checked again, since the session may have been closed after the answer was sent and before this task ran.
             match session.recovery().await.and_then(|_| session.entry().check_open()) {
                 Ok(()) => return Ok(session),
-                // Someone closed it while it was being opened: open it again, unless the store is closed too.
+                // Someone closed the session while it was being opened: open it again, unless the store is closed too.
                 Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => self.forget(&session),
-                // It stays where it is, for others may hold it: the next call tries to recover it again.
+                // The entry stays in the registry, for others may hold it: the next call tries to recover the session
+                // again.
                 Err(error) => return Err(error),
             }
         }
@@ -193,7 +197,7 @@ impl<M: SessionModel> Store<M> {
         }
     }
 
-    /// The session's entry: the one that is there, or a new one with a new actor.
+    /// The session's entry: the one in the registry, or a new one with a new actor.
     fn enter(
         &self,
         id: &SessionId,
@@ -202,9 +206,10 @@ impl<M: SessionModel> Store<M> {
         forgotten: u64,
     ) -> Result<Arc<Entry<M>>, Error> {
         let mut registry = lock(&self.0.registry);
-        // Somebody else may have opened, written and closed it since this call made it: then it is not new any more.
+        // Somebody else may have opened, written and closed the session since this call made it: then it is not new any
+        // more.
         let owned = owned.filter(|_| self.0.forgotten.load(Ordering::SeqCst) == forgotten);
-        // Under the lock: closing empties the registry once, after it has said that the store is closed.
+        // Checked under the lock: closing marks the store as closed first, and empties the registry once, afterwards.
         self.0.services.check_open()?;
         match registry.entry(id.clone()) {
             Slot::Occupied(slot) => Ok(Arc::clone(slot.get())),
@@ -220,10 +225,13 @@ impl<M: SessionModel> Store<M> {
         }
     }
 
-    /// Reads the state of a session from the log, without opening it: what another process uses.
+    /// Reads the state of a session from the log, without opening the session. It works while another process owns the
+    /// session.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownSession`], [`ErrorKind::CorruptEvent`].
+    /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`], [`ErrorKind::CorruptEvent`]; [`ErrorKind::Busy`]
+    /// when the queue of reads is full; [`ErrorKind::StoreClosed`]; [`ErrorKind::Unavailable`] when the log cannot be
+    /// read.
     pub async fn read_state(&self, id: impl AsRef<str>) -> Result<StoredState<M>, Error> {
         self.0.services.check_open()?;
         let session = SessionId::new(id)?;
@@ -242,7 +250,8 @@ impl<M: SessionModel> Store<M> {
     /// Lists sessions in the order of their ids, up to `max` after `after`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when the log cannot be read.
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::CorruptStore`] when the log cannot be read; [`ErrorKind::Busy`] when
+    /// the queue of reads is full; [`ErrorKind::StoreClosed`].
     pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
         self.0.services.check_open()?;
         let rows = self.0.services.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
@@ -254,7 +263,9 @@ impl<M: SessionModel> Store<M> {
     /// Stores bytes as a blob. Equal bytes are stored once.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`], [`ErrorKind::DiskFull`], [`ErrorKind::Busy`].
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::DiskFull`]; [`ErrorKind::Busy`] when the queue of blob calls is full;
+    /// [`ErrorKind::Io`] when a file cannot be written; [`ErrorKind::Unavailable`] when the blob thread failed;
+    /// [`ErrorKind::StoreClosed`].
     pub async fn put_bytes(&self, bytes: Vec<u8>) -> Result<BlobRef, Error> {
         self.put(bytes, BlobKind::Bytes).await
     }
@@ -284,7 +295,9 @@ impl<M: SessionModel> Store<M> {
     /// Reads a blob's bytes and checks them against its digest.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownBlob`], [`ErrorKind::CorruptBlob`].
+    /// [`ErrorKind::UnknownBlob`], [`ErrorKind::CorruptBlob`]; [`ErrorKind::TooLarge`] for a blob over
+    /// `blob_bytes_max`; [`ErrorKind::Busy`] when the queue of blob calls is full; [`ErrorKind::Io`] when the file
+    /// cannot be read; [`ErrorKind::Unavailable`] when the blob thread failed; [`ErrorKind::StoreClosed`].
     pub async fn get_bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
         self.0.services.check_open()?;
         let sent = self.0.services.blob.send(GetBlob { digest }).await;
@@ -304,7 +317,8 @@ impl<M: SessionModel> Store<M> {
         Ok(Content::Blob(self.put_text(text).await?))
     }
 
-    /// The same for a JSON value, by the length of its canonical text.
+    /// Keeps a JSON value inline if its canonical text has up to `inline_bytes_max` bytes, and stores a longer one as a
+    /// blob.
     ///
     /// # Errors
     /// Those of [`Store::put_bytes`].
@@ -316,7 +330,7 @@ impl<M: SessionModel> Store<M> {
         Ok(Content::Blob(self.put_json(json).await?))
     }
 
-    /// The text of a content, wherever it is.
+    /// Gives the text of a content, inline or read from its blob.
     ///
     /// # Errors
     /// Those of [`Store::get_bytes`], and [`ErrorKind::InvalidArgument`] for a blob that is not text.
@@ -329,25 +343,25 @@ impl<M: SessionModel> Store<M> {
         }
     }
 
-    /// The time by the store's clock: for the times that a host puts into its bodies.
+    /// The time by the store's clock, for the times that a host puts into its bodies.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.0.services.config.clock.now()
     }
 
-    /// What this store has done and met since it was opened, and what it has to do. Takes some microseconds, most of them
-    /// for the histograms, and waits for no append, read or commit: a host may ask every second.
+    /// What this store has done since it was opened, what went wrong, and what waits. The call takes some microseconds,
+    /// most of them for the histograms, and waits for no append, read or commit: a host may ask every second.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let sessions_open = lock(&self.0.registry).len() as u64;
         Stats { sessions_open, upkeep: self.0.log.upkeep(), ..self.0.services.metrics.snapshot() }
     }
 
-    /// Empties every session that nothing is being done with just now, and tells how many these were: for a host that is
-    /// short of memory. By itself a store does so by the limits of [`ResidencyConfig`](crate::ResidencyConfig).
+    /// Empties every session that is idle, and tells how many sessions it has emptied: for a host that is short of
+    /// memory. Without this call a store empties sessions by the limits of [`ResidencyConfig`](crate::ResidencyConfig).
     ///
-    /// What was emptied keeps its handles, addresses, subscribers, turn and context, and comes back from its log on the
-    /// next call that needs it. Waits for nothing but the end of the views that nobody else holds.
+    /// An emptied session keeps its handles, addresses, subscribers, turn and context, and is recovered from its log on
+    /// the next call that needs its view. The call waits only until the views that nobody else holds are freed.
     pub fn empty_idle_sessions(&self) -> u64 {
         self.0.services.residency.empty_all()
     }
@@ -364,11 +378,14 @@ impl<M: SessionModel> Store<M> {
         self.0.services.blob.clone()
     }
 
-    /// Closes the store: finishes the appends in flight, ends the subscriptions, empties the write-ahead log. May be
-    /// called again, and goes on when its future is dropped. Views already taken stay readable.
+    /// Closes the store: finishes the appends in flight, ends the subscriptions, empties the write-ahead log. It may be
+    /// called again; a later call waits for the same closing. Views already taken stay readable.
     ///
     /// A host that serves subscriptions, over HTTP for example, closes the store when it is told to end, and then waits for
-    /// its server: the streams end here.
+    /// its server: closing the store ends the streams.
+    ///
+    /// # Cancellation
+    /// Closing goes on when the future is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when sessions did not finish within the configuration's `close_timeout`, or the log
@@ -390,7 +407,7 @@ enum Absent {
 pub struct StoredState<M: SessionModel> {
     /// The folded view.
     pub view: View<M>,
-    /// What folding it found.
+    /// What folding the log found.
     pub report: RecoveryReport,
 }
 
@@ -406,14 +423,14 @@ impl<M: SessionModel> std::fmt::Debug for StoredState<M> {
     }
 }
 
-/// One session of the list.
+/// One session of [`Store::list_sessions`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionSummary {
-    /// Its id.
+    /// The session's id.
     pub id: SessionId,
-    /// When it was created.
+    /// When the session was created.
     pub created: Timestamp,
-    /// Its last committed event.
+    /// The session's last committed event.
     pub head: EventId,
 }

@@ -3,10 +3,10 @@
 //!
 //! - [`contract::run`] checks a model of the host's own against everything that foldlog expects of one.
 //! - [`PowerCuts`] cuts the power at each operation of a scenario, and looks for everything that was acknowledged.
-//! - [`TestDisk`] is a directory of which each file operation can be made to fail, the database's included.
-//! - [`Faults`] records what a store asks of its log and its blobs, in memory too, fails what it is told to, and holds what
-//!   it is told to.
-//! - [`ManualClock`] stands still until it is set. [`Dice`] are random numbers that one seed repeats.
+//! - [`TestDisk`] is a directory on which each file operation can be made to fail, the database's included.
+//! - [`Faults`] records what a store asks of its log and its blobs, on any medium, and fails or holds the calls that a
+//!   test chooses.
+//! - [`ManualClock`] stands still until it is set. [`Dice`] gives random numbers that one seed repeats.
 //!
 //! [`SessionModel`]: crate::SessionModel
 

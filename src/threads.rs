@@ -1,5 +1,5 @@
-//! Threads, and the ways between them: pools of threads for what blocks, threads with an actix system of their own, the
-//! courier to an arbiter, guards against panics.
+//! Threads, and what carries work between them: pools of threads for calls that block, threads with an actix system of
+//! their own, the courier that brings answers to an arbiter, guards against panics.
 
 mod courier;
 mod guard;

@@ -11,7 +11,7 @@ use foldlog::{Append, Error, Json, Restart, Session};
 
 use crate::interpreter::{Interpreter, Outcome};
 
-/// What is shown of a long value.
+/// How many characters of a long value are shown.
 const PREVIEW_CHARS: usize = 100;
 
 /// An agent that has its turns in one session.
@@ -32,7 +32,7 @@ pub(crate) enum Ask {
 }
 
 impl Agent {
-    /// Finds the session as the last host left it: ends what that one left running, brings the variables back.
+    /// Takes over a session as the last host left it: ends what that host left running, and brings the variables back.
     pub(crate) async fn resume(session: Session) -> Result<Self, Error> {
         repair(&session).await?;
         if session.view()?.session.is_none() {
@@ -121,7 +121,8 @@ async fn restored(session: &Session) -> Result<Interpreter, Error> {
     Ok(interpreter)
 }
 
-/// Runs a line as a turn: what it is about to do is durable before it runs, what came of it before it is told.
+/// Runs a line as a turn. The start of the turn is durable before the line runs, and the result is durable before it is
+/// told.
 async fn run_turn(session: &Session, line: String) -> Result<String, Error> {
     let _turn = session.take_turn().await?;
     let store = session.store();
@@ -183,7 +184,7 @@ async fn run_turn(session: &Session, line: String) -> Result<String, Error> {
         ..Eval::default()
     };
     let answer = Said { turn: Some(turn), step: Some(step), ..Said::text(Role::Assistant, said) };
-    // A put is the whole entity: it goes on from the one that is there.
+    // A put replaces the whole entity, so it begins with a copy of the present one.
     let view = session.view()?;
     let ended_step = Step {
         status: if failed { StepStatus::Error } else { StepStatus::Done },
@@ -235,7 +236,7 @@ async fn run(interpreter: Arc<Mutex<Interpreter>>, line: String) -> (Outcome, se
 
 async fn restart(session: &Session) -> Result<(), Error> {
     let before = session.view()?;
-    // It takes no more messages once it stops: whether the answer comes through does not matter.
+    // The actor takes no more messages once it stops, so it does not matter whether its answer arrives.
     let _ = session.address()?.send(Restart).await;
     let report = session.recovery().await?;
     let same = *before == *session.view()?;

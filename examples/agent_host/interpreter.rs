@@ -7,7 +7,7 @@ use rhai::module_resolvers::DummyModuleResolver;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, Scope};
 use serde_json::Value;
 
-/// What one line may use at most: no line can hang the host or eat its memory.
+/// The limits of one line, this one and those below: no line can hang the host or use up its memory.
 const OPERATIONS_MAX: u64 = 5_000_000;
 const LINE_TIME_MAX: Duration = Duration::from_secs(10);
 const CALL_LEVELS_MAX: usize = 32;
@@ -27,7 +27,7 @@ pub(crate) struct Interpreter {
     deadline: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What a line came to.
+/// The result of a line.
 pub(crate) struct Outcome {
     pub(crate) result: Result<Answer, String>,
     pub(crate) stdout: String,
@@ -75,7 +75,7 @@ impl Interpreter {
         Self { engine, variables: Scope::new(), functions: AST::empty(), printed, deadline }
     }
 
-    /// Takes back the variables of an earlier life.
+    /// Takes back the variables of an earlier process.
     pub(crate) fn restore_variables(&mut self, json: &str) -> Result<(), String> {
         let variables: std::collections::BTreeMap<String, Dynamic> =
             serde_json::from_str(json).map_err(|error| error.to_string())?;
@@ -86,7 +86,7 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Takes back the functions that a line of an earlier life defined.
+    /// Takes back the functions that a line of an earlier process defined.
     pub(crate) fn restore_functions(&mut self, code: &str) -> Result<(), String> {
         let ast = self.engine.compile(code).map_err(|error| error.to_string())?;
         self.functions = self.functions.merge(&ast.clone_functions_only());

@@ -5,11 +5,11 @@
 //! agent_host [--dir DIR] [--session ID] [--script FILE]
 //! ```
 //!
-//! Quit it or kill it, start it again with the same session: the variables are back, and so are the functions that lines
-//! defined. What is no JSON (closures, timestamps) ends with the process, and a constant comes back as a variable. A line that fails changes
-//! nothing. Blank lines and lines that begin with `//` are skipped; `:restart` stops the session's actor, so that its
-//! supervisor brings it back from the log; `:compact` compacts the session; `:stats` shows what the store has counted, on
-//! stderr as everything but results; `:quit` ends.
+//! Quit it or kill it, start it again with the same session: the variables are back, and so are the functions that
+//! lines defined. Values that JSON cannot hold (closures, timestamps) end with the process, and a constant comes back
+//! as a variable. A line that fails changes nothing. Blank lines and lines that begin with `//` are skipped; `:restart`
+//! stops the session's actor, so that its supervisor brings it back from the log; `:compact` compacts the session;
+//! `:stats` shows what the store has counted, on stderr as everything but results; `:quit` ends.
 
 mod agent;
 mod interpreter;
@@ -102,7 +102,7 @@ async fn run() -> Result<(), Failed> {
     let lines = Lines::open(arguments.script)?;
     let store = Store::open(StoreConfig::directory(&arguments.dir)).await?;
     let ran = converse(&store, &arguments.session, lines).await;
-    // Closed whatever happened, so that everything that was acknowledged is in one file.
+    // The store is closed whatever happened, so that everything that was acknowledged is in one file.
     let closed = store.close().await;
     ran?;
     Ok(closed?)

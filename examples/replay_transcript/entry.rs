@@ -47,7 +47,7 @@ impl Contents {
     }
 }
 
-/// A message, what it asks to run, and what it says of what ran.
+/// A message, the code that it asks to run, and the results that it reports.
 pub(crate) struct Mapped {
     pub(crate) message: Message,
     /// The code that the message asks to run: tool name, call id, code.
@@ -119,7 +119,7 @@ pub(crate) async fn to_message(contents: &mut Contents, entry: &Value, observes:
 
     if let Some(tool_calls) = tool_calls_of(&rest) {
         rest.remove("tool_calls");
-        // The action says the same once more, in other words: it stays in the rest.
+        // The action repeats the call in another form, so it stays in the rest.
         for (id, name, arguments) in tool_calls {
             let arguments = contents.text(arguments).await?;
             calls.push(Call { tool: name.clone(), id: id.clone(), code: arguments.clone() });

@@ -142,7 +142,7 @@ fn progress(entries: u64) -> ProgressBar {
     }
 }
 
-/// Checks every session and prints what there is. An error names what differs.
+/// Checks every session and prints what it holds. An error names what differs.
 async fn tell(
     store: &Store,
     transcripts: &[Transcript],

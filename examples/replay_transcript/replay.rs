@@ -49,7 +49,7 @@ impl Transcript {
     }
 
     pub(crate) fn parse(name: String, text: &str) -> Result<Self, String> {
-        // Refuses what has no one value: an object with the same member twice.
+        // `parse` refuses an object with the same member twice, which has no single value.
         let json = foldlog::Json::parse(text).map_err(|error| error.to_string())?;
         let value = json.to_value().map_err(|error| error.to_string())?;
         if !value.get("history").is_some_and(Value::is_array) {

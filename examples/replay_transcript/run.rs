@@ -155,7 +155,7 @@ impl Run {
     }
 
     fn end_step(&mut self, bodies: &mut Vec<AgentBody>) {
-        // What was called and never answered.
+        // The calls that were never answered.
         for call in std::mem::take(&mut self.calls) {
             self.ran(call, None, bodies);
         }

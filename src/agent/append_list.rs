@@ -1,4 +1,4 @@
-//! A list that only grows, and shares everything with its earlier selves.
+//! A list that only grows, and shares its items with the lists that it was cloned from.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,20 +9,21 @@ use imbl::Vector;
 
 pub(super) const CHUNK: usize = 64;
 
-/// Items in the order in which they came. A clone costs the same at any length, and so does growing a clone: an item goes
-/// into a place that was never filled, which no earlier list looks at.
+/// Items in the order in which they were appended. A clone costs the same at any length, and so does growing a clone: a
+/// new item goes into a place that was never filled, which no earlier list looks at.
 ///
-/// In a view that was stored, items are still bytes, and 64 of them are decoded when one is first asked for. The bytes
-/// stay: such a list is up to twice as large in memory as one that was folded.
+/// In a view that was stored, items are still bytes. When an item is first asked for, the chunk of 64 items that holds
+/// it is decoded. The bytes are kept, so such a list takes up to twice as much memory as a list that was folded.
 pub struct AppendList<T> {
-    /// All but the last are full. A chunk may hold more than this list has: items of a list that was cloned from it.
+    /// All chunks but the last are full. The last one may hold items beyond `len`: those of a list that was cloned from
+    /// this list and has grown.
     chunks: Vector<Arc<Chunk<T>>>,
     len: usize,
 }
 
 enum Chunk<T> {
     Growing(Box<[OnceLock<Arc<T>>; CHUNK]>),
-    /// Always full.
+    /// A packed chunk is always full.
     Packed(Packed<T>),
 }
 
@@ -33,7 +34,7 @@ pub(super) struct Packed<T> {
 }
 
 impl<T> Packed<T> {
-    /// Decoded for the moment, if nobody has looked at it.
+    /// The items, decoded for this call and not kept. `None` if the chunk keeps its decoded items already.
     fn fresh(&self) -> Option<Items<T>> {
         self.items.get().is_none().then(|| (self.unpack)(&self.bytes))
     }
@@ -41,7 +42,7 @@ impl<T> Packed<T> {
 
 pub(super) type Items<T> = Box<[Arc<T>; CHUNK]>;
 
-/// Decodes the items of a full chunk. Whoever asks for an item of a list gets one, so this cannot fail.
+/// Decodes the items of a full chunk. It cannot fail, since a list always gives the item that it is asked for.
 pub(super) type Unpack<T> = fn(&[u8]) -> Items<T>;
 
 impl<T> Chunk<T> {
@@ -56,7 +57,7 @@ impl<T> Chunk<T> {
         }
     }
 
-    /// Gives back what it has no place for.
+    /// Fills a place. Gives the item back if the place is taken or cannot be filled.
     fn set(&self, place: usize, item: Arc<T>) -> Result<(), Arc<T>> {
         match self {
             Self::Growing(slots) => match slots.get(place) {
@@ -76,13 +77,13 @@ impl<T> Chunk<T> {
 }
 
 impl<T> AppendList<T> {
-    /// How many there are.
+    /// How many items the list has.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether the list has no item.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -97,18 +98,18 @@ impl<T> AppendList<T> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)
     }
 
-    /// The item that came last.
+    /// The last item.
     #[must_use]
     pub fn last(&self) -> Option<&Arc<T>> {
         self.get(self.len.checked_sub(1)?)
     }
 
-    /// All, in the order in which they came.
+    /// All items, in order.
     pub fn iter(&self) -> Iter<'_, T> {
         self.range(0..self.len)
     }
 
-    /// Those from a place on.
+    /// The items from a place on.
     pub fn iter_from(&self, start: usize) -> Iter<'_, T> {
         self.range(start.min(self.len)..self.len)
     }
@@ -137,7 +138,7 @@ impl<T> AppendList<T> {
     pub(super) fn push(&mut self, item: Arc<T>) {
         let place = self.len % CHUNK;
         let last = self.chunks.back().filter(|_| place > 0);
-        // Taken, if a list that was cloned from this one has grown since.
+        // The place is taken if a clone of this list has grown since.
         let refused = match last {
             Some(chunk) => chunk.set(place, item).err(),
             None => Some(item),
@@ -162,7 +163,7 @@ impl<T> AppendList<T> {
         self.len += CHUNK;
     }
 
-    /// How many chunks nobody has looked at.
+    /// How many chunks are not decoded.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         let is_waiting = |chunk: &&Arc<Chunk<T>>| chunk.packed().is_some_and(|packed| packed.items.get().is_none());
@@ -174,7 +175,7 @@ impl<T> AppendList<T> {
         self.chunks.get(start / CHUNK)?.packed()
     }
 
-    /// Chunk by chunk: its items, and what they were decoded from, or will be.
+    /// All chunks in order: the items of each, and its packed form if it has one.
     pub(super) fn chunks(&self) -> impl Iterator<Item = (Iter<'_, T>, Option<&Packed<T>>)> {
         self.chunks.iter().enumerate().map(|(number, chunk)| {
             let start = number * CHUNK;
@@ -201,8 +202,9 @@ impl<T: PartialEq> PartialEq for AppendList<T> {
     }
 }
 
-/// Whether two collections of equal length have equal items. Packed items are of equal bytes when they are equal, and are
-/// not decoded for it; others are, a chunk at a time, and stay packed: a comparison takes no memory.
+/// Whether two collections of equal length have equal items. Two packed chunks of equal bytes are equal and are not
+/// decoded. Any other packed chunk is decoded for the comparison only and stays packed, so that a comparison keeps no
+/// memory.
 pub(super) fn equal_chunks<'a, T: PartialEq + 'a, I: Iterator<Item = &'a Arc<T>>>(
     ones: impl Iterator<Item = (I, Option<&'a Packed<T>>)>,
     others: impl Iterator<Item = (I, Option<&'a Packed<T>>)>,

@@ -1,4 +1,4 @@
-//! What a host appends, and what it only shows.
+//! What a host appends, and the transients that it only delivers to subscribers.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,15 +15,15 @@ use crate::id::EventId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AgentBody {
-    /// The session is described, or described anew: replaces what was there.
+    /// The session is described, or described anew: this description replaces the one before.
     SessionStarted(SessionInfo),
     /// A turn begins; its id is minted.
     TurnStarted(Turn),
-    /// The turn with this id is now this, as a whole.
+    /// The turn with this id is replaced by this one, as a whole.
     TurnPut(Turn),
     /// A step begins; its id is minted.
     StepStarted(Step),
-    /// The step with this id is now this, as a whole.
+    /// The step with this id is replaced by this one, as a whole.
     StepPut(Step),
     /// A message; its id is minted, its event id set.
     MessageAppended(Message),
@@ -37,7 +37,7 @@ pub enum AgentBody {
         vars: Option<Content>,
         /// The first event whose message is kept: this event itself, set when it is stamped.
         boundary: EventId,
-        /// What stands for the messages before; its id is minted, its event id set.
+        /// The message that stands for those before it; its id is minted, its event id set.
         message: Message,
     },
     /// The session was asked to stop.
@@ -46,7 +46,7 @@ pub enum AgentBody {
     Stopped,
     /// The session ended in an error.
     SessionErrored(Failure),
-    /// A small fact of the host's own. The view does not hold it: it is read from the log.
+    /// A small fact of the host's own. The view does not hold the fact, which is read from the log.
     Custom {
         /// The host's name for this kind of fact: 1 to [`AgentBody::KIND_BYTES_MAX`] bytes.
         kind: String,
@@ -59,7 +59,7 @@ impl AgentBody {
     /// The longest `kind` of [`AgentBody::Custom`], in UTF-8 bytes.
     pub const KIND_BYTES_MAX: usize = 128;
 
-    /// A compaction: the message stands for all before it.
+    /// A compaction: the message stands for all messages before it.
     #[must_use]
     pub fn compacted(vars: Option<Content>, message: Message) -> Self {
         Self::SessionCompacted { vars, boundary: EventId::ZERO, message }
@@ -110,7 +110,7 @@ pub enum AgentTransient {
         turn: TurnId,
         /// The step that runs.
         step: StepId,
-        /// What comes after the deltas before.
+        /// The text that follows the deltas before.
         text: String,
     },
     /// Output that code or a tool has just written.
@@ -121,7 +121,7 @@ pub enum AgentTransient {
         step: StepId,
         /// Where it was written to.
         stream: OutputStream,
-        /// What comes after the chunks before.
+        /// The text that follows the chunks before.
         text: String,
     },
     /// Anything that the host names.

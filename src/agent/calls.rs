@@ -1,7 +1,7 @@
 //! The agent model's own calls on the handles.
 //!
-//! This is the one file of the agent model that knows the handles; they know it only as the default of their type
-//! parameter.
+//! This is the one file of the agent model that knows the handles. The handles name the agent model only as the default
+//! of their type parameter.
 
 use futures::lock::Mutex;
 
@@ -22,7 +22,7 @@ impl Store<Agent> {
     }
 }
 
-/// Held while a session is being stopped, so that two who stop it do not both say so.
+/// The lock that is held while a session is being stopped, so that two concurrent stops do not both append the event.
 #[derive(Default)]
 struct Stopping(Mutex<()>);
 
@@ -30,9 +30,10 @@ struct Stopping(Mutex<()>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopOutcome {
-    /// No turn was on: the session has stopped.
+    /// No turn was in flight: the session has stopped.
     Stopped,
-    /// A turn is on: it was asked to stop. Whoever runs the turn ends it, and calls again.
+    /// A turn is in flight: the session was asked to stop. The caller that runs the turn ends it, and stops the session
+    /// again.
     Requested,
 }
 
@@ -46,16 +47,16 @@ impl Session<Agent> {
         Ok(self.counters().await?.1.next(counter))
     }
 
-    /// Stops the session: no turn can be taken any more, though appends are still taken. While a turn is on, the session is
-    /// only asked to stop. May be called again; what is there already is not appended twice.
+    /// Stops the session: no turn can be taken any more, though appends are still taken. While a turn is in flight, the
+    /// session is only asked to stop. The call may be repeated: it appends no event that the session already has.
     ///
     /// # Errors
     /// Those of [`Session::append`] and its receipt.
     pub async fn stop(&self) -> Result<StopOutcome, Error> {
-        // One at a time: the second finds what the first has appended.
+        // One stop at a time: the second stop finds what the first has appended.
         let stopping = self.context_or_insert_with(Stopping::default);
         let _stopping = stopping.0.lock().await;
-        // Held until the events are there, so that no turn begins between them.
+        // The turn is held until the events are committed, so that no turn begins before they are.
         let turn = self.take_turn_unchecked();
         let status = self.current_view().await?.session.as_ref().map(|session| session.status);
         let mut bodies = Vec::new();

@@ -1,4 +1,4 @@
-//! What must never be persisted, since the fold could not live with it.
+//! Refuses bodies that must never be persisted, since the fold and its readers rely on what is checked here.
 
 use crate::agent::body::AgentBody;
 use crate::agent::entity::{Eval, Failure, SessionInfo, Step, Turn};

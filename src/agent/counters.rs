@@ -5,18 +5,18 @@ use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
 use crate::agent::message::Message;
 use crate::id::EventId;
 
-/// The largest id seen of each kind of entity. The last event is not among them: it is the head of the
+/// The largest id so far of each kind of entity. The id of the last event is not among them: it is the head of the
 /// [`View`](crate::View).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Of messages.
+    /// The largest message id.
     pub message: u64,
-    /// Of turns.
+    /// The largest turn id.
     pub turn: u64,
-    /// Of steps.
+    /// The largest step id.
     pub step: u64,
-    /// Of evals.
+    /// The largest eval id.
     pub eval: u64,
 }
 
@@ -24,13 +24,13 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Counter {
-    /// Of messages.
+    /// The counter of messages.
     Message,
-    /// Of turns.
+    /// The counter of turns.
     Turn,
-    /// Of steps.
+    /// The counter of steps.
     Step,
-    /// Of evals.
+    /// The counter of evals.
     Eval,
 }
 
@@ -47,8 +47,8 @@ impl Counters {
         seen.saturating_add(1)
     }
 
-    /// Writes the ids that the body creates into it, and counts them as the fold will. A body that names an entity which
-    /// must be there is refused here, as far as the counters tell: they are all that stamping may depend on.
+    /// Writes the ids that the body creates into the body, and raises the counters as the fold will. A body that names an
+    /// entity which must be there is refused here, as far as the counters tell: they are all that stamping may depend on.
     pub(super) fn stamp(&mut self, id: EventId, body: &mut AgentBody) -> Result<(), String> {
         match body {
             AgentBody::TurnStarted(turn) => turn.id = TurnId::new(self.mint(Counter::Turn)?),
@@ -78,14 +78,14 @@ impl Counters {
         Ok(())
     }
 
-    /// The next id, as long as there is one: a put may have named the last.
+    /// The next id. Fails when there is none left: a put may have named the largest id.
     fn mint(&self, counter: Counter) -> Result<u64, String> {
         let next = self.next(counter);
         if next > EventId::MAX.get() { Err(format!("there is no {counter:?} id after {}", next - 1)) } else { Ok(next) }
     }
 
-    /// Raises the counters to the ids of an event. The only place that moves them, for stamping and folding alike, so
-    /// that the two cannot differ.
+    /// Raises the counters to the ids of an event. Both stamping and folding call this function, and nothing else
+    /// changes the counters, so that the two cannot differ.
     pub(super) fn see(&mut self, body: &AgentBody) {
         let raise = |counter: &mut u64, seen: u64| *counter = (*counter).max(seen);
         match body {

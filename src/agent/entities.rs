@@ -1,4 +1,4 @@
-//! A collection that grows at its end, changes in the middle, and shares structure with its earlier self.
+//! A collection that grows at its end, changes in the middle, and shares structure with the collections before it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,27 +10,30 @@ use crate::agent::append_list::{AppendList, CHUNK, Packed, equal_chunks};
 
 /// Entities in the order in which they came, found by id. Clones share structure; a put costs logarithmic time.
 ///
-/// In a view that was stored, finished entities are still bytes, and 64 of them are decoded when one is first asked for.
+/// In a view that was stored, finished entities are still bytes. When one is first asked for, the chunk of 64 entities
+/// that holds it is decoded.
 pub struct Entities<K, T> {
-    /// Those from a stored view.
+    /// The entities of a stored view.
     stored: AppendList<T>,
-    /// What stands in the place of stored ones: what was put since, and all that are not finished.
+    /// The entities that replace stored ones, by their places: those that were put since, and all that are not
+    /// finished.
     aside: OrdMap<usize, Arc<T>>,
-    /// Those behind the stored ones.
+    /// The entities behind the stored ones.
     items: Vector<Arc<T>>,
     places: Places,
     id: PhantomData<K>,
 }
 
-/// Where each id is. Ids are given in order: there is one run, as long as no put names an id that was never given.
+/// The place of each id. Ids are minted in order, so there is one run as long as no put names an id that was never
+/// minted.
 #[derive(Debug, Clone, Default)]
 struct Places {
     newest: PackedRun,
-    /// By their first ids.
+    /// The runs before the newest, by their first ids.
     earlier: OrdMap<u64, PackedRun>,
 }
 
-/// Ids that follow each other, at places that do.
+/// Consecutive ids at consecutive places.
 #[derive(Debug, Clone, Copy, Default)]
 struct PackedRun {
     first: u64,
@@ -50,7 +53,7 @@ impl Places {
         self.newest.get(id).or_else(|| self.earlier.get_prev(&id)?.1.get(id))
     }
 
-    /// Ids that are not there, at the places behind all others.
+    /// Adds new ids, at the places behind all others.
     fn push(&mut self, first: u64, len: usize) {
         let newest = &mut self.newest;
         if newest.len > 0 && newest.first.checked_add(newest.len as u64) == Some(first) {
@@ -64,7 +67,7 @@ impl Places {
         }
     }
 
-    /// In the order of the places.
+    /// The runs in the order of their places: the first id of each, and its length.
     fn runs(&self) -> Vec<(u64, u64)> {
         let mut runs: Vec<_> = self.earlier.values().chain([&self.newest]).filter(|run| run.len > 0).collect();
         runs.sort_by_key(|run| run.place);
@@ -73,13 +76,13 @@ impl Places {
 }
 
 impl<K: Into<u64>, T> Entities<K, T> {
-    /// How many there are.
+    /// How many entities there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.stored.len() + self.items.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no entity.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -111,13 +114,13 @@ impl<K: Into<u64>, T> Entities<K, T> {
 }
 
 impl<K, T> Entities<K, T> {
-    /// The entity that came last.
+    /// The last entity.
     #[must_use]
     pub fn last(&self) -> Option<&Arc<T>> {
         self.items.last().or_else(|| self.at(self.stored.len().checked_sub(1)?))
     }
 
-    /// All, in the order in which they came.
+    /// All entities, in the order in which they came.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
         self.range(0, usize::MAX)
     }
@@ -133,20 +136,20 @@ impl<K, T> Entities<K, T> {
         (start..end.min(self.stored.len() + self.items.len())).filter_map(|place| self.at(place))
     }
 
-    /// Those that `is_unfinished`, with their places, in order. Looks at no stored entity but those that were not finished
-    /// when they were stored.
+    /// The entities for which `is_unfinished` holds, with their places, in order. Of the stored entities it looks only
+    /// at those that were not finished when they were stored.
     pub(super) fn unfinished(&self, is_unfinished: impl Fn(&T) -> bool) -> impl Iterator<Item = (usize, &Arc<T>)> {
         let aside = self.aside.iter().map(|(place, entity)| (*place, entity));
         let behind = (self.stored.len()..).zip(&self.items);
         aside.chain(behind).filter(move |(_, entity)| is_unfinished(entity))
     }
 
-    /// The ids in the order of the entities: the first of each run, and how many it has.
+    /// The ids in the order of the entities, as runs: the first id of each run, and its length.
     pub(super) fn runs(&self) -> Vec<(u64, u64)> {
         self.places.runs()
     }
 
-    /// As `AppendList::chunks` has them.
+    /// All chunks in order, as [`AppendList::chunks`] gives them.
     pub(super) fn chunks(&self) -> impl Iterator<Item = (impl Iterator<Item = &Arc<T>>, Option<&Packed<T>>)> {
         (0..self.stored.len() + self.items.len()).step_by(CHUNK).map(|start| {
             let end = start + CHUNK;
@@ -155,8 +158,8 @@ impl<K, T> Entities<K, T> {
         })
     }
 
-    /// The same entities in the same order as they were. `None` if the ids are not as many, or if one of those that are
-    /// said to be unfinished is not.
+    /// Makes the collection of a stored view from its parts. `None` if there are not as many ids as entities, or if an
+    /// entity that is listed as unfinished is finished.
     pub(super) fn of(
         stored: AppendList<T>,
         runs: &[(u64, u64)],
@@ -178,7 +181,7 @@ impl<K, T> Entities<K, T> {
         (left == 0).then_some(Self { stored, aside, items: Vector::new(), places, id: PhantomData })
     }
 
-    /// The stored ones.
+    /// The stored entities.
     #[cfg(test)]
     pub(super) fn stored(&self) -> &AppendList<T> {
         &self.stored
@@ -206,7 +209,7 @@ impl<K, T> Default for Entities<K, T> {
 
 impl<K, T: PartialEq> PartialEq for Entities<K, T> {
     fn eq(&self, other: &Self) -> bool {
-        // The places follow from the items.
+        // The places need no comparison: equal items at equal places have equal ids.
         let len = |entities: &Self| entities.stored.len() + entities.items.len();
         len(self) == len(other) && equal_chunks(self.chunks(), other.chunks())
     }

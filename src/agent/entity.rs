@@ -1,4 +1,4 @@
-//! What a session consists of, beside its messages.
+//! What a session consists of, apart from its messages.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::id::Timestamp;
 pub struct SessionInfo {
     /// The host's own id or name of the session.
     pub id: Option<String>,
-    /// Whether it goes on.
+    /// Whether the session goes on.
     pub status: SessionStatus,
-    /// When it was created. The view fills what is left out with the time of its event.
+    /// When the session was created. If it is left out, the view takes the time of the event.
     pub created: Option<Timestamp>,
     /// The host's labels.
     pub labels: BTreeMap<String, String>,
@@ -31,14 +31,14 @@ pub struct SessionInfo {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SessionStatus {
-    /// It takes turns.
+    /// The session takes turns.
     #[default]
     Running,
-    /// It was asked to stop, and takes no further turn.
+    /// The session was asked to stop, and takes no further turn.
     StopRequested,
-    /// It has stopped.
+    /// The session has stopped.
     Stopped,
-    /// It ended in an error.
+    /// The session ended in an error.
     Error,
 }
 
@@ -49,19 +49,19 @@ pub struct Turn {
     pub id: TurnId,
     /// How it ended, if it has.
     pub status: TurnStatus,
-    /// When it began. The view fills what `TurnStarted` leaves out with the time of its event.
+    /// When the turn began. If `TurnStarted` leaves it out, the view takes the time of the event.
     pub started: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// The message that it answers.
+    /// The message that the turn answers.
     pub user_message: Option<MessageId>,
-    /// Its result.
+    /// The result of the turn.
     pub final_value: Option<Content>,
-    /// A short form of its result, to show.
+    /// A short form of the result, to show.
     pub preview: Option<Content>,
-    /// What it used, all its steps together.
+    /// The tokens that all steps of the turn used together.
     pub usage: Option<Usage>,
-    /// What it cost, in millionths of the host's currency.
+    /// What the turn cost, in millionths of the host's currency.
     pub cost_millionths: Option<u64>,
     /// Why it failed.
     pub error: Option<Failure>,
@@ -88,13 +88,13 @@ pub enum TurnStatus {
     /// It has not ended.
     #[default]
     Running,
-    /// With a final value.
+    /// The turn ended with a final value.
     Final,
-    /// In an error.
+    /// The turn ended in an error.
     Error,
-    /// Out of time.
+    /// The turn ran out of time.
     Timeout,
-    /// Out of tokens, steps or money.
+    /// The turn ran out of tokens, steps or money.
     BudgetExceeded,
 }
 
@@ -107,7 +107,7 @@ pub struct Step {
     pub turn: Option<TurnId>,
     /// How it ended, if it has.
     pub status: StepStatus,
-    /// When it began. The view fills what `StepStarted` leaves out with the time of its event.
+    /// When the step began. If `StepStarted` leaves it out, the view takes the time of the event.
     pub started: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
@@ -144,9 +144,9 @@ pub enum StepStatus {
     /// It has not ended.
     #[default]
     Running,
-    /// It ran to its end.
+    /// The step ran to its end.
     Done,
-    /// In an error.
+    /// The step ended in an error.
     Error,
 }
 
@@ -159,31 +159,31 @@ pub struct Eval {
     pub turn: Option<TurnId>,
     /// The step that it belongs to.
     pub step: Option<StepId>,
-    /// Its place among the evals of its step, from 0.
+    /// The place of the eval among those of its step, from 0.
     pub index: u32,
     /// The tool that was called.
     pub tool_name: Option<String>,
-    /// The id of the tool call that it answers.
+    /// The id of the tool call that the eval answers.
     pub call_id: Option<String>,
     /// The code, or the tool call's arguments.
     pub code: Option<Content>,
     /// How it ended.
     pub status: EvalStatus,
-    /// What it returned.
+    /// What the eval returned.
     pub result: Option<Content>,
     /// A short form of the result, to show.
     pub preview: Option<Content>,
-    /// What it wrote to its standard output.
+    /// What the eval wrote to standard output.
     pub stdout: Option<Content>,
-    /// What it wrote to its standard error.
+    /// What the eval wrote to standard error.
     pub stderr: Option<Content>,
     /// Why it failed.
     pub error: Option<Failure>,
-    /// When it ended. The view fills what is left out with the time of its event.
+    /// When the eval ended. If it is left out, the view takes the time of the event.
     pub at: Option<Timestamp>,
-    /// How long it ran, in microseconds.
+    /// How long the eval ran, in microseconds.
     pub elapsed_micros: Option<u64>,
-    /// What it used, where it called a language model itself.
+    /// The tokens that the eval used, if it called a language model itself.
     pub usage: Option<Usage>,
     /// A JSON object of what has no field of its own.
     pub extra: Json,
@@ -193,12 +193,12 @@ pub struct Eval {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum EvalStatus {
-    /// With a result.
+    /// The eval ended with a result.
     #[default]
     Ok,
-    /// With the turn's final value.
+    /// The eval ended with the turn's final value.
     Final,
-    /// In an error.
+    /// The eval ended in an error.
     Error,
 }
 
@@ -221,7 +221,7 @@ impl Failure {
     }
 }
 
-/// Tokens, as the provider counts them.
+/// Numbers of tokens, as the provider counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompt.

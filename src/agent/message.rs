@@ -9,21 +9,21 @@ use crate::id::{BlobRef, EventId, Timestamp};
 /// One message of the conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Minted when it is stamped.
+    /// The id, minted when the message is stamped.
     pub id: MessageId,
-    /// The event that appended it; set when it is stamped.
+    /// The event that appended the message; set when the message is stamped.
     pub event_id: EventId,
     /// Who speaks.
     pub role: Role,
     /// The speaker's name, where one role has several.
     pub name: Option<String>,
-    /// The turn that it belongs to.
+    /// The turn that the message belongs to.
     pub turn: Option<TurnId>,
-    /// The step that it belongs to.
+    /// The step that the message belongs to.
     pub step: Option<StepId>,
-    /// When it was said. The view fills what is left out with the time of its event.
+    /// When the message was said. If it is left out, the view takes the time of the event.
     pub at: Option<Timestamp>,
-    /// What it says, in order.
+    /// The parts of the message, in order.
     pub parts: Vec<Part>,
     /// A JSON object of what has no field of its own.
     pub extra: Json,
@@ -77,7 +77,7 @@ pub enum Role {
     Tool,
     /// The environment: what code or a command printed.
     Observation,
-    /// Any other.
+    /// Any other role, by its name.
     Other(String),
 }
 
@@ -91,7 +91,7 @@ pub enum Part {
     Thought(Content),
     /// A tool to call.
     ToolCall {
-        /// Its id, which the result names.
+        /// The id of the call, which the result names.
         id: String,
         /// The tool.
         name: String,
@@ -107,9 +107,9 @@ pub enum Part {
     },
     /// An image, a sound, a document.
     Media {
-        /// Its media type, such as `image/png`.
+        /// The media type, such as `image/png`.
         media_type: String,
-        /// Its bytes.
+        /// The bytes.
         blob: BlobRef,
     },
 }

@@ -18,13 +18,14 @@ use crate::model::{Turns, Unfinished, View};
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct AgentView {
-    /// The session as last described; after a stop or an error without any description, one that holds the status only.
+    /// The session as last described. After a stop or an error of a session that was never described, it holds only the
+    /// status.
     pub session: Option<Arc<SessionInfo>>,
     /// All messages, by ascending id and event id.
     pub messages: AppendList<Message>,
-    /// All turns, in the order in which they came.
+    /// All turns, in the order in which they were added.
     pub turns: Entities<TurnId, Turn>,
-    /// All steps, in the order in which they came.
+    /// All steps, in the order in which they were added.
     pub steps: Entities<StepId, Step>,
     /// All evals, by ascending id.
     pub evals: AppendList<Eval>,
@@ -38,7 +39,7 @@ pub struct AgentView {
     pub error: Option<Arc<Failure>>,
 }
 
-/// Where a session stands, in a few words.
+/// A short summary of how far a session has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -75,8 +76,8 @@ impl AgentView {
         self.evals.get(place)
     }
 
-    /// The messages to send to the language model: those at or after the boundary of the last compaction, its own message
-    /// included; all of them where there was none.
+    /// The messages to send to the language model: those at or after the boundary of the last compaction, the
+    /// compaction's own message included; all messages if there was no compaction.
     pub fn kept_messages(&self) -> impl DoubleEndedIterator<Item = &Arc<Message>> + ExactSizeIterator {
         let boundary = self.compact_from.unwrap_or_default();
         let (Ok(start) | Err(start)) = self.messages.binary_search_by_key(&boundary, |message| message.event_id);
@@ -112,7 +113,7 @@ impl AgentView {
                 let started = turn.started.or(Some(at));
                 self.turns.put(turn.id, Turn { started, ..turn });
             }
-            // A put is the whole entity: nothing is filled in.
+            // A put replaces the whole entity, so the view fills nothing in.
             AgentBody::TurnPut(turn) => self.turns.put(turn.id, turn),
             AgentBody::StepStarted(step) => {
                 let started = step.started.or(Some(at));
@@ -153,7 +154,7 @@ impl AgentView {
 }
 
 impl View<Agent> {
-    /// Where the session stands.
+    /// A short summary of how far the session has come.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let status = self.session.as_ref().map(|session| session.status);

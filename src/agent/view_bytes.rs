@@ -1,5 +1,5 @@
-//! The bytes of a view. What is small, and what a recovery looks at, comes first and is decoded at once; messages, turns,
-//! steps and evals follow in chunks, which are decoded when somebody looks at them.
+//! The bytes of a view. Small values, and those that a recovery reads, come first and are decoded at once. Messages,
+//! turns, steps and evals follow in chunks, which are decoded when an item of theirs is asked for.
 //!
 //! ```text
 //! u32  little-endian: length of the head
@@ -7,11 +7,11 @@
 //!      of ids that follow each other, and the places of those that are not finished
 //! ...  the chunks of messages, turns, steps and evals: each the bincode of a list of 64, the last of what is left
 //! ```
-//! That a chunk decodes is known before anybody asks for its items: the store hands out the bytes that a digest names,
-//! and whoever wrote them has decoded them and compared the view first. Lengths and counts are checked when a view is
-//! loaded, and the first chunk, a last one that is not full, and those of unfinished turns and steps are decoded then, so
-//! that a build with other items does not take it. A chunk that does not decode in spite of all that is logged as an
-//! error, and its items say that they cannot be read.
+//! A chunk is known to decode before anybody asks for its items: the bytes were checked against their digest, and the
+//! store that wrote them has decoded them and compared the view first. Lengths and counts are checked when a view is
+//! loaded. The first chunk, a last chunk that is not full, and the chunks of unfinished turns and steps are decoded
+//! then, so that a build whose items have another shape does not accept the view. A chunk that does not decode in spite
+//! of all that is logged as an error, and its items say that they cannot be read.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ struct ViewHead {
     error: Option<Shared<Failure>>,
 }
 
-/// A list whose items come behind the head.
+/// The sizes of a list whose items come behind the head.
 #[derive(Serialize, Deserialize)]
 struct Outline {
     items: u64,
@@ -52,9 +52,9 @@ struct Outline {
 #[derive(Serialize, Deserialize)]
 struct EntitiesOutline {
     list: Outline,
-    /// The first id of each run, and how many it has.
+    /// The runs of ids: the first id of each, and its length.
     runs: Vec<(u64, u64)>,
-    /// The places of those that are not finished.
+    /// The places of the entities that are not finished.
     unfinished: Vec<u64>,
 }
 
@@ -111,7 +111,7 @@ fn take(bytes: &mut Bytes, len: u32) -> Result<Bytes, DecodeError> {
     if len <= bytes.len() { Ok(bytes.split_to(len)) } else { Err(malformed("it ends within a part")) }
 }
 
-/// Writes the chunks of a list. One that is packed still, or was, has the bytes that its items would have.
+/// Writes the chunks of a list. A chunk that came packed is copied: its bytes are those that its items would encode to.
 fn pack<'a, T: Serialize + 'a>(
     len: usize,
     list: impl Iterator<Item = (impl Iterator<Item = &'a Arc<T>>, Option<&'a Packed<T>>)>,
@@ -148,7 +148,7 @@ fn unpack<T: Stored>(outline: &Outline, bytes: &mut Bytes) -> Result<AppendList<
         let chunk = take(bytes, *len)?;
         let count = left.min(CHUNK as u64);
         left -= count;
-        // How bincode begins a list that is this short.
+        // Bincode begins so short a list with one byte, the number of its items.
         if count == 0 || chunk.first().is_none_or(|first| u64::from(*first) != count) {
             return Err(malformed("a chunk has other items than its list"));
         }
@@ -183,9 +183,9 @@ fn unpack_full<T: Stored>(bytes: &[u8]) -> Items<T> {
     })
 }
 
-/// What is stored in chunks.
+/// An item that is stored in chunks.
 trait Stored: DeserializeOwned {
-    /// What stands where an item cannot be read: nobody takes it for one.
+    /// The item that stands for one that cannot be read, and that nobody takes for a real one.
     fn unreadable() -> Self;
 }
 
@@ -218,7 +218,7 @@ impl Stored for Eval {
     }
 }
 
-/// Encoded as what it holds.
+/// An `Arc` that is encoded as the value that it holds.
 struct Shared<T>(Arc<T>);
 
 impl<T: Serialize> Serialize for Shared<T> {

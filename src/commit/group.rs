@@ -115,7 +115,7 @@ impl GroupWriter {
     /// Queues a write. It is answered by a later flush.
     pub(crate) fn push(&mut self, pending: Pending) {
         if let Write::Register { .. } = &pending.write {
-            // Permit here, since whoever sends one may give up before it arrives.
+            // Counted here, since whoever sends one may give up before it arrives.
             self.metrics.write_sent();
         }
         self.received += 1;

@@ -7,7 +7,7 @@ use crate::codec;
 use crate::id::Digest;
 use crate::port::{BlobError, BlobListing, BlobStore, Put};
 
-/// As many as files are served well with, so that a store in memory behaves as one on a directory does.
+/// The same number as for blobs in files, so that a store in memory behaves as a store on a directory does.
 const CONCURRENCY: usize = 8;
 
 /// The blobs of one memory disk. Stores that share it see each other's blobs, as stores on one directory do.

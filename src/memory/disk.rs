@@ -75,7 +75,7 @@ impl DiskState {
         self.logs.get(&log)?.event(id).map(|event| event.chain)
     }
 
-    /// Who else owns a log, if it lives.
+    /// The owner of a log, if that is another store and alive.
     fn living_owner(&self, me: &str, owner: Option<&str>) -> Option<OwnerInfo> {
         self.alive.get(owner.filter(|owner| *owner != me)?).cloned()
     }

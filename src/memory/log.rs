@@ -114,7 +114,7 @@ impl LogAudit for MemoryReader {
     }
 
     fn sessions(&mut self, after: &[u8], max: usize) -> Result<Vec<AuditedSession>, LogError> {
-        // It was one of the names.
+        // `after` is a name that this function has given before, so it is a session id.
         let after = std::str::from_utf8(after).ok().and_then(|name| SessionId::new(name).ok());
         let rows = LogReader::sessions(self, after.as_ref(), max)?;
         let audited = |row: SessionRow| AuditedSession { name: row.session.as_str().into(), row: Ok(row) };

@@ -13,7 +13,7 @@ use crate::port::{
 };
 
 impl Medium {
-    /// In memory. Stores that share a disk behave like stores that share a directory.
+    /// A medium in memory. Stores that share a disk behave like stores that share a directory.
     #[must_use]
     pub fn memory(disk: MemoryDisk) -> Self {
         Self::new(disk)

@@ -11,18 +11,20 @@ use crate::id::Digest;
 pub(crate) trait BlobStore: Send + Sync {
     /// Stores bytes. The caller has checked their size.
     ///
-    /// Bytes that are there already are made durable again before the answer, since whoever wrote them may have died
-    /// before it had done so; damaged ones are replaced.
+    /// Bytes that are stored already are made durable again before the answer, since the store that wrote them may have
+    /// died before they were durable. A damaged blob is replaced.
     fn put(&self, bytes: &[u8]) -> Result<Put, BlobError>;
 
-    /// Gives the bytes, if they hash to the digest. More than the store's limit are refused before they are read.
+    /// Gives the bytes, if they hash to the digest. A blob over the store's limit is refused before it is read.
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError>;
 
-    /// Does for a stored blob of this length what a put does that finds it; `false` when there is none.
+    /// Makes a stored blob of this length durable, as a put of bytes that are stored already does; `false` when there is
+    /// no such blob.
     fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError>;
 
     /// Whether this store object remembers the blob as durable, and the medium still has it with this length. It looks
-    /// at names and sizes only, which takes microseconds, so that any thread may ask. `false` may mean forgotten.
+    /// at names and sizes only, which takes microseconds, so that any thread may ask. `false` may also mean that it has
+    /// forgotten the blob.
     fn is_known_durable(&self, digest: &Digest, bytes: u64) -> bool;
 
     /// Removes a blob that nobody names any more, if it is there. Only for stored views: an event may name any blob.
@@ -34,10 +36,11 @@ pub(crate) trait BlobStore: Send + Sync {
     /// The blobs whose digests begin with this byte. No blob is opened.
     fn list(&self, first: u8) -> Result<BlobListing, BlobError>;
 
-    /// After a restart: forgets what it remembered as durable, and puts its places in order. Waits for calls in flight.
+    /// Called after a restart: forgets which blobs it remembered as durable, and makes the directories that it needs.
+    /// Waits for calls in flight.
     fn rescan(&self) -> Result<(), BlobError>;
 
-    /// How many calls it serves well at once.
+    /// How many calls the store serves well at once.
     fn concurrency(&self) -> usize;
 }
 
@@ -54,8 +57,8 @@ pub(crate) struct Put {
 #[derive(Debug, Default)]
 pub(crate) struct BlobListing {
     pub(crate) digests: Vec<Digest>,
-    /// How many things lie among them that have no blob's name. Those that lie beside all blobs are counted with the first
-    /// byte.
+    /// How many things lie among these blobs and have no blob's name. Things that lie outside of all shards are counted
+    /// in the listing of byte 0.
     pub(crate) strays: u64,
 }
 

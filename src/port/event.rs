@@ -18,13 +18,13 @@ pub(crate) struct Epoch(pub(crate) i64);
 pub(crate) struct LogMeta {
     pub(crate) key: LogKey,
     pub(crate) log_id: [u8; 16],
-    /// What stands before the log's own first event. Nothing does in a log that no other log came before: then its id is
-    /// [`EventId::ZERO`], and its chain is the one that the log's id starts.
+    /// The event that the log's own first event follows. A log that continues no other log follows none: then the id
+    /// here is [`EventId::ZERO`], and the chain is the one that the log's id starts.
     pub(crate) base: Head,
 }
 
 impl LogMeta {
-    /// A log that begins with nothing.
+    /// A log that continues no other log.
     pub(crate) fn root(key: LogKey, log_id: [u8; 16]) -> Self {
         let base = Head { id: EventId::ZERO, chain: Chain::start(&log_id), at: Timestamp::default() };
         Self { key, log_id, base }
@@ -51,7 +51,7 @@ pub(crate) struct StoredEvent {
     pub(crate) record: Vec<u8>,
 }
 
-/// One session of the list of sessions.
+/// One session in the medium's list of sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionRow {
     pub(crate) session: SessionId,

@@ -22,28 +22,31 @@ pub(crate) trait EventLog: Send {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError>;
 
     /// Finds out what became of a group whose commit failed on another writing end, which is gone. The answers are in the
-    /// order of the writes. An error means that nothing can be said of any of them.
+    /// order of the writes. An error means that the outcome of every write of the group is unknown.
     ///
-    /// An answer is final: whatever a failed commit has left behind and is called not written can never come to be in the
-    /// log, not by the death of this process and not by a power cut either; and what is called written is durable.
+    /// An answer is final. A write that is called not written never comes to be in the log, whatever the failed commit
+    /// has left behind, and neither the death of this process nor a power cut changes that. A write that is called
+    /// written is durable.
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError>;
 
-    /// Moves committed events to where they belong, when enough of them have gathered. Called after acknowledging.
+    /// Moves committed events to their final place, when enough of them have gathered. Called after the
+    /// acknowledgements.
     fn upkeep(&mut self) -> Result<(), LogError>;
 
     /// Leaves the log in order, and closes.
     fn close(self: Box<Self>) -> Result<(), LogError>;
 }
 
-/// A reading end. Each call is a read transaction of its own, so that none is held open.
+/// A reading end. Each call is a read transaction of its own, so that no transaction stays open between calls.
 pub(crate) trait LogReader: Send {
     fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError>;
 
     /// Sessions in the order of their ids, after `after`.
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError>;
 
-    /// Replaces what is in the page by the events after `after`, in order: up to `events_max`, and at least one however
-    /// large. An empty page means that the log ends at `after`, and the engine has made sure that damage hides no more.
+    /// Replaces what is in the page by the events after `after`, in order: up to `events_max` events, and at least one
+    /// event however large. An empty page means that the log ends at `after`, and that the engine has made sure that no
+    /// damage hides further events.
     fn page_into(
         &mut self,
         page: &mut StoredPage,
@@ -53,7 +56,7 @@ pub(crate) trait LogReader: Send {
         bytes_max: usize,
     ) -> Result<(), LogError>;
 
-    /// The same in a page of its own.
+    /// The events after `after`, in a new page.
     fn page(
         &mut self,
         log: LogKey,
@@ -81,7 +84,7 @@ pub(crate) trait LogReader: Send {
     /// The stored views that logs after `after` name, in the order of the logs.
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError>;
 
-    /// The same log, for a look at everything that is there, damaged or not.
+    /// The same log for a verification, which reads everything in it, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;
 }
 
@@ -90,10 +93,10 @@ pub(crate) trait LogAudit {
     /// Checks what holds the rows together: pages, indexes, and which row leads to which. Up to `max` sentences.
     fn structure(&mut self, max: usize) -> Result<Vec<String>, LogError>;
 
-    /// Names of sessions in order, after the bytes of `after`.
+    /// Names of sessions in the order of their bytes, after `after`.
     fn sessions(&mut self, after: &[u8], max: usize) -> Result<Vec<AuditedSession>, LogError>;
 
-    /// Events after `after`, in order, each read on its own: up to `events_max`, and at least one however large.
+    /// Events after `after`, in order, each read on its own: up to `events_max` events, and at least one however large.
     fn events(
         &mut self,
         log: LogKey,
@@ -106,7 +109,7 @@ pub(crate) trait LogAudit {
 /// A stored name, and the session that it leads to.
 #[derive(Debug)]
 pub(crate) struct AuditedSession {
-    /// The bytes of the name, which a damaged one has too.
+    /// The bytes of the name, as they are stored: a damaged name need not be UTF-8.
     pub(crate) name: Vec<u8>,
     pub(crate) row: Result<SessionRow, LogError>,
 }
@@ -123,12 +126,13 @@ pub(crate) struct AuditedEvent {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Upkeep {
-    /// How many bytes stand where they were first written, as the last commit left it. On a directory it is the size of
-    /// SQLite's write-ahead log, which is written over from its beginning after a checkpoint. 0 in memory.
+    /// How many bytes the place has where commits are first written, as of the last commit. On a directory this is the
+    /// size of SQLite's write-ahead log, which is written over from its beginning after a checkpoint. 0 in memory.
     pub log_bytes: u64,
     /// How many times everything that was committed was moved to its final place: checkpoints, on a directory.
     pub runs: u64,
-    /// How many times it could not be, since a reader still needed the log: then the log grows. One now and then is a read
-    /// of this store; many are a program that holds a read transaction open. No write is refused for it.
+    /// How many times it could not be moved, since a reader still needed the log: then the log grows. Now and then a
+    /// read of this store is the reason; when the number keeps rising, a program holds a read transaction open. No
+    /// write is refused because of it.
     pub runs_blocked: u64,
 }

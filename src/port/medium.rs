@@ -23,7 +23,7 @@ impl Medium {
         self.0.open(opening)
     }
 
-    /// The engine, if it is of this type, whatever wraps it.
+    /// The engine, if it is of this type; the media that wrap it are passed through.
     pub(crate) fn engine<E: OpenMedium>(&self) -> Option<&E> {
         let engine: &dyn Any = &*self.0;
         engine.downcast_ref().or_else(|| self.0.beneath()?.engine())
@@ -38,10 +38,10 @@ impl fmt::Debug for Medium {
 
 /// An engine that can open its medium for a store.
 pub(crate) trait OpenMedium: Any + fmt::Debug + Send + Sync {
-    /// Blocks. The store is alive on the medium from then on, until it releases its ownership.
+    /// Blocks. From then on other stores see this one as alive, until it releases its ownership.
     fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error>;
 
-    /// The medium that this one only wraps.
+    /// The medium that this one wraps, if it wraps one.
     fn beneath(&self) -> Option<&Medium> {
         None
     }
@@ -74,14 +74,14 @@ pub enum Durability {
 pub(crate) struct OpenedMedium {
     pub(crate) log: Arc<dyn LogMedium>,
     pub(crate) blobs: Arc<dyn BlobStore>,
-    /// Where the bytes of stored views are. It may promise less than the store of blobs: views need not be durable.
+    /// Where the bytes of stored views are. It may promise less than `blobs` does: stored views need not be durable.
     pub(crate) snapshots: Arc<dyn BlobStore>,
     pub(crate) ownership: Arc<dyn Ownership>,
-    /// What is to be tidied up beside everything else, once.
+    /// What is to be tidied up once, in the background, after the store has opened.
     pub(crate) tidy: Option<Tidy>,
-    /// What the medium found when it was opened, for the one public call that knows this engine's answer.
+    /// What the medium found when it was opened, for the one public call that knows this engine's type of answer.
     pub(crate) found: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// Removes what an earlier store has left behind and nothing names.
+/// Removes the files that an earlier store has left behind and that nothing names any more.
 pub(crate) type Tidy = Box<dyn FnOnce(&mut dyn LogReader) -> Result<(), Error> + Send>;

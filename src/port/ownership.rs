@@ -1,4 +1,4 @@
-//! Who writes: one open store object, and whether another one is alive.
+//! Who may write: the name of one open store object, and whether another store is alive.
 
 use std::fmt;
 use std::io;
@@ -7,8 +7,8 @@ use crate::error::{Error, OwnerInfo};
 
 /// The name of one open store object: 16 random bytes as 32 lower-case hex digits.
 ///
-/// Never used twice. The race-free clearing of what dead owners leave behind rests on that: an owner whose file is gone
-/// can never come back.
+/// No name is ever used twice, so an owner whose file is gone can never come back. What dead owners leave behind can be
+/// cleared without a race because of that.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct OwnerId(String);
 
@@ -24,7 +24,7 @@ impl OwnerId {
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
-    /// Takes the name that an engine has stored, if it is of the form of one.
+    /// Takes the name that an engine has stored, if the text has the form of an owner id.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         (text.len() == 2 * Self::BYTES && text.bytes().all(is_hex)).then(|| Self(text.to_owned()))
@@ -41,8 +41,8 @@ impl fmt::Display for OwnerId {
     }
 }
 
-/// Whether an owner still holds what it owns. There is no third answer and no clock: an operating system lock, or a
-/// memory disk's table, says so at once, even after `kill -9`.
+/// Whether an owner still holds what it owns. There is no third answer, and no clock is involved: a lock of the
+/// operating system, or the table of a memory disk, tells at once, even after `kill -9`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
     Alive(OwnerInfo),
@@ -51,18 +51,18 @@ pub(crate) enum Liveness {
 
 /// The owners of one medium, as one of them sees them. A log has one owner at a time: the store that may write it.
 pub(crate) trait Ownership: Send + Sync {
-    /// This store.
+    /// The owner id of this store.
     fn me(&self) -> &OwnerId;
 
-    /// Whether an owner is alive. May do I/O. Never `Dead` for a living owner, and never `Alive` for one whose store has
-    /// closed or whose process is gone, however many others look at the same time.
+    /// Whether an owner is alive. May do I/O. The answer is never `Dead` for a living owner, and never `Alive` for an
+    /// owner whose store has closed or whose process is gone, however many stores ask at the same time.
     fn liveness(&self, owner: &str) -> Result<Liveness, Error>;
 
-    /// Whether others still take this store for alive. Once they do not, it must write nothing any more.
+    /// Whether other stores still take this store for alive. Once they do not, this store must write nothing any more.
     fn still_held(&self) -> Result<bool, Error>;
 
-    /// Gives everything up: others take this store for dead from then on, so nothing may be written afterwards. Only the
-    /// first call does something.
+    /// Gives up all that this store owns. Other stores take this store for dead from then on, so it must write nothing
+    /// afterwards. Only the first call has an effect.
     fn release(&self) -> Result<(), Error>;
 }
 

@@ -1,4 +1,4 @@
-//! Stored events as they are read: a page of them in few allocations, which another thread may free.
+//! Stored events as they are read: a page of them takes few allocations, so that another thread can free it cheaply.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use crate::codec::Chain;
 use crate::id::{AppendKey, EventId, Timestamp};
 use crate::port::{Head, StoredEvent};
 
-/// One event as it is stored, wherever its bytes are.
+/// One event as it is stored. It borrows its bytes from a row or from a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StoredRow<'a> {
     pub(crate) id: EventId,
@@ -73,7 +73,7 @@ impl StoredPage {
         });
     }
 
-    /// Keeps the memory for what comes next.
+    /// Empties the page, and keeps its memory for the next events.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.types.clear();
@@ -97,7 +97,7 @@ impl StoredPage {
         self.places.last().map(|place| place.id)
     }
 
-    /// The last event, as the next one has to follow it.
+    /// The last event of the page, as the head that the next event must follow.
     pub(crate) fn head(&self) -> Option<Head> {
         self.places.last().map(|place| Head { id: place.id, chain: place.chain, at: place.at })
     }
@@ -108,7 +108,7 @@ impl StoredPage {
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = StoredRow<'_>> {
-        // The ranges are those of the pushes, so none is outside.
+        // `push` made the ranges, so none of them lies outside of its text or bytes.
         self.places.iter().map(|place| StoredRow {
             id: place.id,
             event_type: self.types.get(place.event_type.clone()).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What a store asks of the log's writing end, and how that answers.
+//! What a store asks of the log's writing end, and what the writing end answers.
 
 use super::event::{Epoch, Head, LogKey, LogMeta, SnapshotRow, StoredEvent};
 use crate::codec::Chain;
@@ -11,21 +11,23 @@ use crate::id::{Digest, EventId, SessionId, Timestamp};
 /// it was written: an append brings the chain hash of its last event.
 #[derive(Debug)]
 pub(crate) enum Write {
-    /// Finds the session's log, or makes it, owned by this store.
+    /// Finds the session's log, or makes one that this store owns.
     Register { session: SessionId, at: Timestamp },
-    /// Tells the head, after everything ahead of it in the queue. A `claim` makes this store the owner.
+    /// Asks for the head, as it is after all writes ahead of this one in the queue. By `claim` this store may become
+    /// the owner.
     Fence { log: LogMeta, claim: Claiming },
     /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
-    /// Names the newest stored view of a log that this store owns. Its bytes are stored, and need not be durable.
+    /// Names the newest stored view of a log that this store owns. The view's bytes are stored already, and need not be
+    /// durable.
     Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow },
-    /// Gives up the ownership.
+    /// Gives up the ownership of a log.
     Release { log: LogKey, epoch: Epoch },
 }
 
 impl Write {
-    /// What the log holds if the write was written: the chain hash of the last event of an append. `None` for what is safe
-    /// to ask again.
+    /// What the log holds if the write was written: the chain hash of the last event of an append. `None` for a write
+    /// that is safe to ask for again.
     pub(crate) fn proof(&self) -> Option<(LogKey, EventId, Chain)> {
         match self {
             Self::Append { log, events, .. } => events.last().map(|event| (*log, event.id, event.chain)),
@@ -37,11 +39,11 @@ impl Write {
 /// Whether a fence makes this store the log's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claiming {
-    /// It only looks.
+    /// No: the fence only reads the head.
     No,
-    /// It does, unless another store that is alive owns the log.
+    /// Yes, unless another store that is alive owns the log.
     Yes,
-    /// It does, though the owner may be alive: the raised epoch keeps that one from writing.
+    /// Yes, even if the owner is alive: the raised epoch keeps that owner from writing.
     Force,
 }
 
@@ -52,9 +54,9 @@ pub(crate) enum Written {
     Registered { meta: LogMeta, owned: Option<Epoch> },
     /// `owned` is there when this store owns the log now.
     Fenced { head: Head, owned: Option<Epoch> },
-    /// `raised` is the epoch under which the owner goes on, where finding out about a failed commit has raised it.
+    /// `raised` is the epoch under which the owner goes on, if settling a failed commit has raised it.
     Appended { raised: Option<Epoch> },
-    /// With the stored view that the new one replaced.
+    /// `replaced` is the stored view that the new one replaced.
     SnapshotIndexed { replaced: Option<Digest> },
     /// The log has no owner now, or has another one.
     Released,
@@ -69,7 +71,8 @@ pub(crate) enum Refusal {
     Owned(OwnerInfo),
     /// The append was stamped under an older epoch than the log's, and no store that is alive owns the log.
     StaleEpoch,
-    /// The append key is in the log already. An engine may ask only the last commits: the session knows of all others.
+    /// The append key is in the log already. An engine may look only among the last commits: the session itself knows
+    /// about older keys.
     KeyTaken,
     /// The log is not there.
     UnknownLog,
@@ -109,8 +112,8 @@ pub(crate) struct Settled {
 }
 
 impl Settled {
-    /// Settles one write by what the log holds, `chain_at` an event of a log. A write without proof counts as not written:
-    /// whoever wants it asks again.
+    /// Settles one write by what the log holds: `chain_at` gives the chain hash at an event of a log. A write without a
+    /// proof counts as not written: the caller that still wants it asks again.
     pub(crate) fn by_proof(
         write: &Write,
         chain_at: impl FnOnce(LogKey, EventId) -> Result<Option<Chain>, LogError>,
@@ -132,9 +135,9 @@ impl Settled {
 pub(crate) enum SettledAs {
     /// It is in the log.
     Written,
-    /// It is not, and will not be.
+    /// It is not in the log, and never will be.
     NotWritten,
-    /// The log cannot be asked.
+    /// The log cannot be read, so the outcome is not known.
     Unknown(LogError),
 }
 
@@ -156,7 +159,7 @@ pub(crate) enum LogError {
 }
 
 impl LogError {
-    /// What is wrong, for a text that names the event already.
+    /// What is wrong, without the event id: for a text that names the event already.
     pub(crate) fn reason(self) -> String {
         match self {
             Self::CorruptEvent { reason, .. } => reason,

@@ -1,12 +1,12 @@
-//! Blobs as files: `<blobs>/<first 2 hex digits>/<64 hex digits>`, complete ones only.
+//! Blobs as files: `<blobs>/<first 2 hex digits>/<64 hex digits>`. Only complete blobs have such a name.
 //!
-//! Crash story of a put. The bytes go to a temporary, which is synced before the rename, or a power cut could leave the
-//! name with half of the bytes. The directories above the name are synced before the answer, or it could take the name
-//! away from under an acknowledged event. A crash before the rename leaves a temporary, which the next store to open
-//! clears; a crash after it leaves a blob that no event names, which is legal.
+//! Crash story of a put. The bytes go to a temporary, which is synced before the rename: otherwise a power cut could
+//! leave the name with half of the bytes. The directories above the name are synced before the answer: otherwise a
+//! power cut could take the name away from under an acknowledged event. A crash before the rename leaves a temporary,
+//! which the next store to open clears; a crash after it leaves a blob that no event names, which is legal.
 //!
-//! Stored views are kept the same way and synced by nobody: a power cut may take one away, or leave its name with other
-//! bytes. Both are found when it is read, and its log is folded instead.
+//! Stored views are kept the same way, but are never synced: a power cut may take a view away, or leave its name with
+//! other bytes. Both are found when the view is read, and its log is folded instead.
 
 pub(crate) mod known;
 pub(crate) mod list;
@@ -42,7 +42,7 @@ const CONCURRENCY: usize = 8;
 
 /// A put syncs what it writes, so the system's cache would only be in the way: a page is found for each block, filled, and
 /// written from there, which was most of what a put of 1 MiB cost the processor. The price is that the first read comes
-/// from the disk. Smaller ones gain little.
+/// from the disk. Blobs smaller than this gain little.
 pub(crate) const UNCACHED_BYTES_MIN: usize = 256 << 10;
 
 /// A blob store in a directory that other store objects, in this process and in others, use at the same time.
@@ -52,7 +52,8 @@ pub(crate) struct FileBlobs {
     blobs: PathBuf,
     tmp: PathBuf,
     bytes_max: u64,
-    /// How the names of its temporaries begin: another blob store of the same owner may have the same directory for them.
+    /// How the names of this store's temporaries begin: another blob store of the same owner may use the same
+    /// directory.
     temporaries_of: &'static str,
     /// Whether anything is synced.
     syncs: bool,
@@ -62,11 +63,11 @@ pub(crate) struct FileBlobs {
     shards: Mutex<HashSet<u8>>,
     /// Whether a sync of something that already has its name has failed. The kernel reports such a failure once and
     /// then takes the lost pages for clean: a second sync that succeeds proves nothing. From then on, and for as long as
-    /// this object lives, what is found is written afresh instead of synced.
+    /// this object lives, a blob that is found is written anew instead of synced.
     sync_failed: AtomicBool,
-    /// The directory that everything above is known of. A rescan takes what is there by then.
+    /// The directory that `known` and `shards` describe. A rescan replaces it by the directory that is there then.
     directory: Mutex<Option<HeldDirectory>>,
-    /// Held for reading by whoever has a temporary, and for writing by whoever clears them.
+    /// A call that has a temporary holds this for reading; a call that clears all temporaries holds it for writing.
     temporaries: RwLock<()>,
 }
 
@@ -140,13 +141,13 @@ impl FileBlobs {
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
     }
 
-    /// The same for the stored views of an owner, beside its blobs. They survive the process, and perhaps not a power cut:
-    /// their megabytes would delay the syncs of commits on the same disk.
+    /// The store for the stored views of an owner, beside its blobs. Views survive the process but perhaps not a power
+    /// cut: syncing their megabytes would delay the syncs of commits on the same disk.
     pub(crate) fn of_snapshots(files: Arc<dyn Files>, snapshots: &Path, tmp: &Path, bytes_max: u64) -> Self {
         Self { temporaries_of: "snapshot-", syncs: false, ..Self::new(files, snapshots, tmp, bytes_max) }
     }
 
-    /// Removes the files of this time and before that `is_named` does not know.
+    /// Removes the files that are from `until` or before and that `is_named` does not know.
     pub(crate) fn clear(&self, until: SystemTime, is_named: impl Fn(&Digest) -> bool) -> Result<u64, BlobError> {
         let mut cleared = 0;
         for first in 0..=u8::MAX {
@@ -194,7 +195,7 @@ impl FileBlobs {
         match read_and_hash(self.reading(path, file), &mut bytes) {
             Ok(found) if found == *digest => Ok(bytes),
             Ok(_) => Err(BlobError::Corrupt { digest: *digest }),
-            // It became shorter meanwhile.
+            // The file became shorter while it was read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(BlobError::Corrupt { digest: *digest }),
             Err(error) => Err(failed("cannot read", path)(error).into()),
         }
@@ -226,7 +227,7 @@ impl FileBlobs {
         })
     }
 
-    /// Gives bytes their name by way of a fresh temporary, over whatever has that name.
+    /// Writes bytes to a new temporary and renames it to their name, over any file that has the name.
     fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FileError> {
         let _mine = self.temporaries.read().unwrap_or_else(PoisonError::into_inner);
         let (shard, path) = self.shard_and_path(digest);
@@ -260,7 +261,7 @@ impl FileBlobs {
         self.files.sync_file(temporary, &file).map_err(failed("cannot sync", temporary))
     }
 
-    /// Makes a blob that was found, and read, as durable as one that was put.
+    /// Makes a blob that was found and read as durable as a blob that was just put.
     fn sync_found(&self, digest: &Digest, path: &Path, file: &File) -> Result<(), FileError> {
         if !self.syncs {
             return Ok(());
@@ -334,7 +335,7 @@ impl FileBlobs {
             let bytes = self.read(digest, &path, &file)?;
             self.write(digest, &bytes)?;
         } else {
-            // Without the limit of this store: another one, with a larger limit, may have put it.
+            // This store's limit does not apply: another store, with a larger limit, may have put the blob.
             if codec::digest_of_reader(self.reading(&path, &file)).map_err(failed("cannot read", &path))? != *digest {
                 return Err(BlobError::Corrupt { digest: *digest });
             }
@@ -390,7 +391,7 @@ impl BlobStore for FileBlobs {
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
         let (_, path) = self.shard_and_path(digest);
         self.known.remove(digest);
-        // Not synced: one that comes back after a power cut is one that nobody names.
+        // The removal is not synced: nothing names the file if it comes back after a power cut.
         Ok(unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))?)
     }
 
@@ -436,9 +437,9 @@ impl BlobStore for FileBlobs {
     }
 }
 
-/// Fills `bytes` and hashes them: where there are many, on a thread beside the one that reads.
+/// Fills `bytes` and hashes them. From `BESIDE` bytes on, a second thread hashes while this one reads.
 fn read_and_hash(mut from: impl Read, bytes: &mut [u8]) -> io::Result<Digest> {
-    /// Fewer are hashed before a thread has begun.
+    /// Fewer bytes than this are hashed before a second thread has begun.
     const BESIDE: usize = 4 << 20;
     if bytes.len() >= BESIDE
         && let Some(digest) = read_and_hash_beside(&mut from, bytes)
@@ -449,7 +450,7 @@ fn read_and_hash(mut from: impl Read, bytes: &mut [u8]) -> io::Result<Digest> {
     Ok(codec::digest(bytes))
 }
 
-/// `None` without another thread: nothing is read then.
+/// `None` if no second thread can be started: then nothing is read.
 fn read_and_hash_beside(from: &mut impl Read, bytes: &mut [u8]) -> Option<io::Result<Digest>> {
     const PART: usize = 256 << 10;
     thread::scope(|scope| {
@@ -474,7 +475,8 @@ fn read_and_hash_beside(from: &mut impl Read, bytes: &mut [u8]) -> Option<io::Re
     })
 }
 
-/// Whether a file holds exactly these bytes. One that cannot be read does not: whoever asks has the bytes, and mends it.
+/// Whether a file holds exactly these bytes. A file that cannot be read counts as one that does not: the caller has the
+/// bytes and writes them again.
 fn holds(mut file: impl Read, bytes: &[u8]) -> bool {
     const CHUNK: usize = 64 << 10;
     let mut buffer = vec![0_u8; CHUNK.min(bytes.len())];

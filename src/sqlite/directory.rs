@@ -27,7 +27,7 @@ pub(crate) enum DirectoryError {
     File(#[from] FileError),
     #[error("cannot get random bytes")]
     Random(#[source] io::Error),
-    /// Others kept a lock for as long as this store was ready to wait.
+    /// Other stores kept a lock for as long as this store was ready to wait.
     #[error("{what} {} is held by other stores", path.display())]
     Busy { what: &'static str, path: PathBuf },
 }
@@ -63,11 +63,12 @@ const SNAPSHOTS: &str = "snapshots";
 const TMP: &str = "tmp";
 const OWNERS: &str = "owners";
 
-/// Each try loses only to someone who clears the directory in the same few microseconds.
+/// How many names a store tries. A try fails only if another store clears the directory in the same few microseconds.
 const CLAIMS_MAX: usize = 100;
 
-/// With waits of up to 64 ms, about three seconds: enough for many stores that create one directory together, and not
-/// for ever when an older build keeps a directory open that this one must migrate.
+/// How often a store tries to get the lock. With waits of up to 64 ms this takes about three seconds: enough for many
+/// stores that create one directory together, and finite when an older build keeps a directory open that this build
+/// must migrate.
 const LOCK_ATTEMPTS_MAX: u32 = 100;
 
 impl StoreDirectory {
@@ -81,7 +82,7 @@ impl StoreDirectory {
             if !directory.is_dir() {
                 unless(io::ErrorKind::AlreadyExists, files.create_directory(&directory))
                     .map_err(failed("cannot create directory", &directory))?;
-                // Not made by another store a moment ago, but something else of that name.
+                // Something else has the name, not a directory that another store has just made.
                 if !directory.is_dir() {
                     let error = io::ErrorKind::NotADirectory.into();
                     return Err(failed("cannot use as a directory", &directory)(error).into());
@@ -121,7 +122,7 @@ impl StoreDirectory {
         self.root.join(SNAPSHOTS)
     }
 
-    /// When this store came, by the clock of the file system.
+    /// When this store opened the directory, by the clock of the file system.
     pub(crate) fn opened_at(&self) -> Option<std::time::SystemTime> {
         self.owner_file.metadata().and_then(|file| file.modified()).ok()
     }
@@ -334,7 +335,7 @@ impl StoreDirectory {
         Ok(names.iter().filter_map(|name| OwnerId::parse(name.to_str()?)).filter(|owner| *owner != self.me).collect())
     }
 
-    /// An owner is alive for as long as its file is locked.
+    /// Looks whether an owner is alive: it is as long as its file is locked.
     fn look_at_owner(&self, owner: &OwnerId, path: &Path) -> io::Result<Liveness> {
         let file = match self.files.open_file(path) {
             Ok(file) => file,
@@ -468,7 +469,7 @@ fn claim(files: &dyn Files, owners: &Path, since: Timestamp) -> Result<(OwnerInf
     Err(DirectoryError::Busy { what: "each name tried in", path: owners.to_owned() })
 }
 
-/// Leaves nothing behind if it can; otherwise the next store to open does.
+/// Removes the file of a failed claim. If that fails, the next store that opens the directory removes the file.
 fn remove_failed_claim(files: &dyn Files, path: &Path) {
     if let Err(error) = unless(io::ErrorKind::NotFound, files.remove_file(path)) {
         log::debug!("cannot remove {}: {error}", path.display());
@@ -482,8 +483,8 @@ fn has_name(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Doubles up to 64 ms, times a random share: two racers that each keep the other from the exclusive lock must not go on
-/// in step.
+/// A wait that doubles with each attempt up to 64 ms, times a random share: two stores that keep each other from the
+/// exclusive lock must not retry at the same moments.
 fn random_wait(attempt: u32) -> Duration {
     let random = u64::from(getrandom::u32().unwrap_or(attempt) % 1000);
     Duration::from_micros((1_u64 << attempt.min(6)) * (1 + random))

@@ -19,8 +19,8 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Makes a new file, readable by its owner alone whatever the umask. An existing one is an error.
     fn create_file(&self, path: &Path) -> io::Result<File>;
     fn write(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()>;
-    /// The same for many bytes that are to be synced at once, and not soon to be read: past the system's cache, where the
-    /// file system can do that. They are no more durable before the sync than after a [`write`](Self::write).
+    /// Writes many bytes that are synced soon and not read soon: past the system's cache, if the file system can do
+    /// that. Before the sync the bytes are no more durable than those of a [`write`](Self::write).
     fn write_uncached(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()>;
     fn sync_file(&self, path: &Path, file: &File) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -115,13 +115,14 @@ impl Files for OsFiles {
     }
 }
 
-/// Which file or directory a name leads to: device and inode. No other one gets the same while that one is open.
+/// Which file or directory a name leads to: device and inode. While a file is open, no other file gets the same pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileId(u64, u64);
 
 impl FileId {
-    /// Gives the size, too. Does not ask for times: Linux gives a file whose times were looked at a new one at its next
-    /// write, however soon that is, and the next sync then has the inode to write, too. A commit took twice as long.
+    /// Gives the size, too. It does not ask for times: Linux gives a file whose times were read a new time at the next
+    /// write, however soon that is, and the next sync must then write the inode, too. With times, a commit took twice
+    /// as long.
     #[cfg(target_os = "linux")]
     pub(crate) fn look(path: &Path) -> io::Result<(Self, u64)> {
         use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -150,7 +151,7 @@ pub(crate) struct FileError {
 }
 
 impl FileError {
-    /// Whether space would help. A caller waits and tries again then, and does not when the disk is broken.
+    /// Whether more disk space would help. If so, a caller waits and tries again; if the disk is broken, it does not.
     pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }

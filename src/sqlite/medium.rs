@@ -60,7 +60,7 @@ impl OpenMedium for Directory {
         let views = FileBlobs::of_snapshots(files(), &views, directory.tmp(), opening.snapshot_bytes_max);
         let blobs = FileBlobs::new(files(), directory.blobs(), directory.tmp(), opening.blob_bytes_max);
         let snapshots = Arc::new(views);
-        // Whoever came while another store was there could take a view for left behind that is about to be named.
+        // A store that came while another one was open could take a view that is about to be named for one left behind.
         let came_alone = directory.opened_at().filter(|_| log.was_alone());
         let tidy = came_alone.map(|at| clear_unnamed_views(Arc::clone(&snapshots), at));
         Ok(OpenedMedium {

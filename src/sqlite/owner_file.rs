@@ -1,10 +1,11 @@
-//! What an owner file says.
+//! The text of an owner file.
 
 use crate::error::OwnerInfo;
 use crate::id::Timestamp;
 use crate::port::OwnerId;
 
-/// What an owner file says. For people and for error texts; the truth is the lock on the file, not its text.
+/// The text of an owner file, for people and for error texts. Whether the owner is alive is told by the lock on the
+/// file, not by this text.
 pub(crate) fn owner_file_text(info: &OwnerInfo) -> String {
     format!("process {}\nhost {}\nsince {}\n", info.process, info.host, info.since.as_micros())
 }
@@ -22,8 +23,8 @@ pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
 
 const UNKNOWN_HOST: &str = "unknown";
 
-/// The name of this host, for people. Linux has it as a file; elsewhere the shell may have left it in the environment,
-/// and asking the system itself would take `unsafe`.
+/// The name of this host, for people. Linux has the name in a file; elsewhere the shell may have left it in the
+/// environment. Asking the system itself would take `unsafe`.
 pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
     let name: String = name.unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(255).collect();

@@ -1,11 +1,12 @@
-//! How often which value came: recorded by many threads at once, looked at by anyone.
+//! Histograms of values: how often each value came. Many threads record at once, and any thread may read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Each power of two is cut into this many buckets: no bucket is wider than an eighth of what it holds.
 const PARTS: u64 = 1 << PARTS_BITS;
 const PARTS_BITS: u32 = 3;
-/// Values below [`PARTS`] have one each, and so has each part of the powers from there up to 2^63: 4 KiB.
+/// The number of buckets: one for each value below [`PARTS`], and one for each part of the powers of two from there up
+/// to 2^63. They take 4 KiB.
 const BUCKETS: usize = ((u64::BITS - PARTS_BITS + 1) << PARTS_BITS) as usize;
 
 /// Records values. Three relaxed additions at most, no lock, and no number is ever lost.
@@ -29,7 +30,7 @@ impl Recorder {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.sum.fetch_add(value, Ordering::Relaxed);
-        // Seldom more than the look.
+        // Read first: the maximum seldom rises, so it seldom needs a write.
         if self.max.load(Ordering::Relaxed) < value {
             self.max.fetch_max(value, Ordering::Relaxed);
         }
@@ -47,7 +48,7 @@ impl Recorder {
     }
 }
 
-/// How often which value came, as it was when it was taken.
+/// How often each value came, as of the moment when the histogram was taken.
 ///
 /// Count, sum and maximum are exact. The values themselves are kept by buckets: those below 8 have one each, and each power
 /// of two from there on is cut into eight, so that [`Histogram::quantile`] is never too low and at most an eighth (12.5 %)
@@ -67,26 +68,26 @@ impl Histogram {
         self.count
     }
 
-    /// Their sum.
+    /// The sum of the values.
     #[must_use]
     pub fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// The largest of them; 0 when none came.
+    /// The largest value; 0 when none came.
     #[must_use]
     pub fn max(&self) -> u64 {
         self.max
     }
 
-    /// Their mean; 0 when none came.
+    /// The mean of the values; 0 when none came.
     #[must_use]
     pub fn mean(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.sum as f64 / self.count as f64 }
     }
 
-    /// A value that this part of them (0.5 for half, 0.99 for 99 of 100) does not exceed: the highest that the bucket of the
-    /// right one holds, or the maximum where that is less. 0 when none came.
+    /// A value that the given part of the values (0.5 for half, 0.99 for 99 of 100) does not exceed: the highest value
+    /// of the bucket that the exact quantile is in, or the maximum if that is less. 0 when none came.
     ///
     /// # Examples
     /// ```
@@ -109,8 +110,8 @@ impl Histogram {
         self.max
     }
 
-    /// The buckets that are not empty, in ascending order: the highest value that each holds, and how many came. For a
-    /// monitoring system that draws its own.
+    /// The buckets that are not empty, in ascending order: the highest value that each bucket can hold, and how many
+    /// values came. For a monitoring system that draws its own histograms.
     #[must_use]
     pub fn buckets(&self) -> &[(u64, u64)] {
         &self.buckets

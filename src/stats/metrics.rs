@@ -1,4 +1,4 @@
-//! The metrics behind [`Stats`]. Whatever happens in a store has one method here, and is counted where it happens.
+//! The metrics behind [`Stats`]. Each thing that is counted has one method here, which is called where it happens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use crate::port::Upkeep;
 use crate::stats::Stats;
 use crate::stats::histogram::Recorder;
 
-/// Everything is relaxed: a number that is a moment old does no harm, and each is whole.
+/// The numbers. Every access is relaxed: a number that is a moment old does no harm, and no number is ever torn.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     acknowledgement_micros: Recorder,
@@ -48,7 +48,7 @@ impl Metrics {
         Self::default()
     }
 
-    /// Before its caller is told.
+    /// Counts an append. To be called before its caller is told.
     pub(crate) fn append_acknowledged(&self, events: usize, took: Duration) {
         self.acknowledgement_micros.record(micros(took));
         self.events_acknowledged.add(events as u64);
@@ -70,7 +70,7 @@ impl Metrics {
         self.writes_sent.add(1);
     }
 
-    /// How many writes were answered since the store was opened. From the persist actor's thread alone.
+    /// Sets how many writes were answered since the store was opened. Only the persist actor's thread calls it.
     pub(crate) fn writes_answered(&self, in_all: u64) {
         self.writes_answered.set(in_all);
     }
@@ -109,7 +109,7 @@ impl Metrics {
         self.resident_bytes.take(bytes);
     }
 
-    /// How many sessions are in memory, and their bytes.
+    /// How many sessions are in memory, and how many bytes of records are behind them.
     pub(crate) fn resident(&self) -> (u64, u64) {
         (self.sessions_resident.get(), self.resident_bytes.get())
     }
@@ -122,7 +122,8 @@ impl Metrics {
         self.residency_exceeded.add(1);
     }
 
-    /// A session is to be folded from its log. What this gives counts it as failed if dropped.
+    /// Counts a recovery that begins. Dropping the result without [`RunningRecovery::ended`] counts the recovery as
+    /// failed.
     pub(crate) fn recovery_began(self: &Arc<Self>) -> RunningRecovery {
         self.recoveries_running.add(1);
         RunningRecovery { metrics: Arc::clone(self), began: Instant::now(), is_folded: false }
@@ -160,10 +161,11 @@ impl Metrics {
         self.subscriber_transients_left_out.add(transients);
     }
 
-    /// Everything but what the store itself knows: its open sessions, and the upkeep of its log.
+    /// All numbers except for those that the store itself fills in: its open sessions, and the upkeep of its log.
     pub(crate) fn snapshot(&self) -> Stats {
         let acknowledgement_micros = self.acknowledgement_micros.snapshot();
-        // In this order: a write that is sent in between must not be counted as answered only.
+        // `writes_answered` is read first, so that a write that comes in between is not counted as answered and not as
+        // sent.
         let answered = self.writes_answered.get();
         let writes_queued = self.writes_sent.get().saturating_sub(answered);
         let lock_waiting = self.lock_waits.waiting();
@@ -211,7 +213,7 @@ impl Metrics {
 #[derive(Debug, Default)]
 pub(crate) struct Number(AtomicU64);
 
-/// A number that somebody keeps who knows no [`Metrics`].
+/// A number that is kept by code that does not know [`Metrics`].
 pub(crate) type Gauge = Arc<Number>;
 
 impl Number {
@@ -244,7 +246,7 @@ pub(crate) struct RunningRecovery {
 }
 
 impl RunningRecovery {
-    /// Before anyone is told of the result.
+    /// Counts how the recovery ended. To be called before anyone is told of the result.
     pub(crate) fn ended<T, E>(mut self, result: &Result<T, E>) {
         self.is_folded = result.is_ok();
     }
@@ -266,9 +268,9 @@ impl Drop for RunningRecovery {
 struct LockWaits {
     opened: Instant,
     count: Number,
-    /// Of the waits that have ended.
+    /// How long the waits took that have ended.
     waited_micros: Number,
-    /// When the wait that is on began, in microseconds after `opened`; [`NOT_WAITING`] when none is.
+    /// When the present wait began, in microseconds after `opened`; [`NOT_WAITING`] when there is none.
     since: Number,
 }
 

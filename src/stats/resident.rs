@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::stats::Metrics;
 
-/// Permit out when dropped.
+/// The count of one session. Dropping it takes the session out of the numbers.
 #[derive(Debug)]
 pub(crate) struct ResidentCount {
     metrics: Arc<Metrics>,
@@ -26,7 +26,7 @@ impl ResidentCount {
         self.metrics.session_entered(bytes);
     }
 
-    /// What is stamped and then refused counts as well, until the session is recovered.
+    /// Adds bytes of records. Events that were stamped and then refused count, too, until the session is recovered.
     pub(crate) fn grow(&mut self, more: u64) {
         if let Some(bytes) = &mut self.bytes {
             *bytes += more;

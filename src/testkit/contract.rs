@@ -67,16 +67,16 @@ pub enum Claim {
     StaleHeads,
 }
 
-/// A claim that does not hold.
+/// A claim that does not hold for a model.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// Which.
+    /// The claim.
     pub claim: Claim,
     /// The model's name.
     pub model: &'static str,
     /// What was found.
     pub found: String,
-    /// The seed that finds it again.
+    /// The seed with which the suite finds the same again.
     pub seed: u64,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for Broken {
     }
 }
 
-// What `unwrap` prints is for people.
+// `unwrap` prints this text, which is for people.
 impl fmt::Debug for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -111,7 +111,8 @@ pub struct Report {
     pub damaged: u64,
 }
 
-/// A reference to a blob that is nowhere, for bodies that a generator makes: the suite knows it again in their bytes.
+/// A reference to a blob that no store has, for bodies that a generator makes. The suite recognises such a reference in
+/// the bytes of a body.
 #[must_use]
 pub fn blob(dice: &mut Dice) -> BlobRef {
     let mut digest = [0; 32];

@@ -32,7 +32,7 @@ pub fn owner(id: &str, text: &str) -> Option<crate::error::OwnerInfo> {
 
 /// Parses the three kinds of names.
 pub fn names(bytes: &[u8]) {
-    // Only that they come back matters here.
+    // The results do not matter, only that the calls return.
     let _ = AppendKey::new(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = (SessionId::new(text), text.parse::<Digest>());

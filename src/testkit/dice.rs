@@ -20,7 +20,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// The next number, all 64 bits alike.
+    /// The next number, uniform over all 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,12 +34,12 @@ impl Dice {
         self.next_u64().checked_rem(end).unwrap_or(0)
     }
 
-    /// Whether it fell one way in `n`.
+    /// `true` with a chance of one in `n`.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    /// One of these, `None` of nothing.
+    /// Picks one item; `None` from an empty slice.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         of.get(usize::try_from(self.below(of.len() as u64)).unwrap_or(0))
     }

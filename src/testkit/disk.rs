@@ -43,11 +43,11 @@ pub struct TestDisk(Arc<DiskInner>);
 /// What a disk says when it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskError {
-    /// No space is left (ENOSPC). Met by what makes files, writes and syncs.
+    /// No space is left (ENOSPC). Operations that make files, write or sync can meet it.
     Full,
-    /// The device failed (EIO). Met by every operation.
+    /// The device failed (EIO). Every operation can meet it.
     Device,
-    /// It is read-only (EROFS). Met by what makes and removes files, and by what writes.
+    /// The disk is read-only (EROFS). Operations that make files, remove files or write can meet it.
     ReadOnly,
 }
 
@@ -72,7 +72,7 @@ struct DiskInner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DiskMode {
     Recorded,
-    /// Nothing is recorded, and nothing is synced: quick, for a disk that is thrown away.
+    /// Nothing is recorded and nothing is synced, which is quick: for a disk that is thrown away.
     Volatile,
 }
 
@@ -87,7 +87,7 @@ struct Journal {
 
 #[derive(Debug)]
 struct PlannedFault {
-    /// How many operations that could meet it come before.
+    /// How many operations that could meet the fault run before it.
     after: u64,
     error: DiskError,
     lasting: Lasting,
@@ -119,11 +119,11 @@ enum Decision {
     Fail { error: DiskError, count: u64 },
 }
 
-/// Far fewer than in a host's store, so that short scenarios have checkpoints.
+/// A checkpoint is due after far fewer bytes than in a host's store, so that short scenarios have checkpoints.
 const CHECKPOINT_BYTES: usize = 1 << 20;
 
 impl TestDisk {
-    /// Makes an empty one.
+    /// Makes an empty disk.
     ///
     /// # Errors
     /// When no temporary directory can be made.
@@ -131,8 +131,8 @@ impl TestDisk {
         Self::with_mode(DiskMode::Recorded)
     }
 
-    /// Makes one that keeps no record of what was done and syncs nothing, which is quick. Syncs can be made to fail all the
-    /// same.
+    /// Makes an empty disk that keeps no record of operations and syncs nothing, which is quick. Its syncs can still be
+    /// made to fail.
     ///
     /// # Errors
     /// When no temporary directory can be made.
@@ -189,7 +189,7 @@ impl TestDisk {
         self.0.journal().fault = Some(PlannedFault { after, error, lasting, only: |_| true });
     }
 
-    /// The same for syncs alone.
+    /// Lets a sync fail with [`DiskError::Device`]: the first after `after` other syncs. Replaces a fault that was to come.
     pub fn fail_sync(&self, after: u64, lasting: Lasting) {
         let only = |class: &Class| matches!(class, Class::Sync(_));
         self.0.journal().fault = Some(PlannedFault { after, error: DiskError::Device, lasting, only });
@@ -201,20 +201,20 @@ impl TestDisk {
         !self.0.journal().met.is_empty()
     }
 
-    /// Takes the fault away. Tells which operations met it, as texts; none when it was still to come.
+    /// Takes the fault away. Tells which operations met it, as texts; the list is empty if no operation has met it.
     pub fn clear(&self) -> Vec<String> {
         let mut journal = self.0.journal();
         journal.fault = None;
         std::mem::take(&mut journal.met)
     }
 
-    /// Passes over syncs of one kind in silence, from now on: what a store without them would do. For tests that must
-    /// see [`PowerCuts`](crate::testkit::PowerCuts) fail.
+    /// From now on skips syncs of one kind and reports success, as a store would behave that does not make them. For
+    /// tests that must see [`PowerCuts`](crate::testkit::PowerCuts) fail.
     pub(super) fn pass_over(&self, sync: Option<SyncOf>) {
         self.0.journal().passed_over = sync;
     }
 
-    /// Notes something in the record of operations.
+    /// Adds an entry to the record of operations.
     pub(super) fn note(&self, entry: JournalEntry) {
         self.0.journal().entries.push(entry);
     }

@@ -1,5 +1,6 @@
-//! What is to fail, what is to be held, and what has happened. `operations` (what a store can ask) and `ports` (who asks)
-//! name it and are named by it: a fault is set on an operation, and a port asks for it before each.
+//! Which calls are to fail, which are to be held, and what has happened. This module, `operations` (what a store can
+//! ask) and `ports` (where it asks) use each other: a fault is set on a port, and the port asks for its fault before
+//! each call.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, mpsc};
@@ -68,7 +69,7 @@ struct Plan {
     operations: VecDeque<Operation>,
     /// How often each port was called.
     calls: HashMap<Port, u64>,
-    /// By the number of the call.
+    /// The faults of single calls, by the number of the call.
     chosen: HashMap<Port, BTreeMap<u64, Fault>>,
     lasting: HashMap<Port, Fault>,
     random: Vec<Random>,
@@ -89,7 +90,7 @@ struct Hold {
 }
 
 impl Faults {
-    /// Puts itself between a store and its medium. What the configuration had there stays, beneath.
+    /// Wraps the medium of a configuration, so that these faults stand between the store and that medium.
     #[must_use]
     pub fn watch(&self, mut config: StoreConfig) -> StoreConfig {
         let faults = self.clone();
@@ -138,7 +139,8 @@ impl Faults {
         self.hold_where(port, |_| true)
     }
 
-    /// The same for the next call that is wanted: stores ask for things of their own accord, too.
+    /// Holds the next call at a port for which `is_wanted` is true and that nobody holds yet, as [`Faults::hold`]
+    /// does. Stores also make calls of their own accord, so the next call need not be the one that a test waits for.
     #[must_use = "dropping it lets the call go"]
     pub fn hold_where(&self, port: Port, is_wanted: impl Fn(&Call) -> bool + Send + 'static) -> Held {
         let (reached_sender, reached) = oneshot::channel();
@@ -165,7 +167,7 @@ impl Faults {
         lock(&self.0).calls.get(&port).copied().unwrap_or(0)
     }
 
-    /// A call begins: waits where it is held, and tells how it is to fail.
+    /// To be called when a call begins: waits if the call is held, and tells how the call is to fail.
     pub(super) fn begin(&self, call: &Call) -> Option<Fault> {
         let port = call.port();
         let hold = lock(&self.0).holds.get_mut(&port).and_then(|holds| {
@@ -219,9 +221,9 @@ pub struct Held {
 }
 
 impl Held {
-    /// Waits until the call is there, and held. At once when it has been waited for before.
+    /// Waits until the call has come and is held. Returns at once if the call was waited for before.
     pub async fn reached(&mut self) {
-        // An error means that it was reached before: the plan outlives every store that it watches.
+        // An error means that the call was reached before: the plan outlives every store that it watches.
         let _ = (&mut self.reached).await;
     }
 

@@ -108,14 +108,14 @@ impl SyncOf {
     }
 }
 
-/// What becomes of that which was not synced when the power went.
+/// What a power cut leaves of the changes that were not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsynced {
     /// All of it is lost.
     Lost,
     /// All of it is there, as after the death of the process alone.
     Kept,
-    /// Each sector, name and length by the seed.
+    /// The seed decides for each sector, name and length whether it is kept.
     Mixed(u64),
 }
 
@@ -136,7 +136,7 @@ impl Unsynced {
 #[derive(Debug, Clone, Default)]
 pub(super) struct RecordedDisk {
     files: Vec<FileState>,
-    /// The names as the running store sees them.
+    /// All names, as the running store sees them.
     names: BTreeMap<PathBuf, JournalNode>,
     durable_names: BTreeMap<PathBuf, JournalNode>,
     /// What happened to names since their directories were synced.
@@ -146,7 +146,7 @@ pub(super) struct RecordedDisk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JournalNode {
     Directory,
-    /// Its place in `files`.
+    /// A file, by its place in `files`.
     File(usize),
 }
 
@@ -191,7 +191,7 @@ impl NameChange {
 }
 
 impl RecordedDisk {
-    /// Goes one operation further. `unsynced` decides what a sync that fails leaves: the kernel may have dropped the pages
+    /// Applies one operation. `unsynced` decides what a sync that fails leaves: the kernel may have dropped the pages
     /// that it could not write, and holds the rest for clean.
     pub(super) fn step(&mut self, entry: &JournalEntry, unsynced: Unsynced) {
         match entry {
@@ -256,7 +256,7 @@ impl RecordedDisk {
         }
     }
 
-    /// What is there when the power comes back.
+    /// The files and directories that are there when the power comes back.
     pub(super) fn after_a_cut(&self, unsynced: Unsynced) -> Image {
         let mut coin = unsynced.coin();
         let mut names = self.durable_names.clone();
@@ -267,11 +267,11 @@ impl RecordedDisk {
         }
         let mut image = Image::default();
         for (path, node) in &names {
-            // Nobody finds what lies in a directory that is not there.
+            // A file whose directory is not there cannot be found.
             let reachable = path.parent().is_none_or(|parent| {
                 parent.as_os_str().is_empty() || image.0.get(parent).is_some_and(|node| node.is_none())
             });
-            // A mapping of shared memory, which does not outlive the machine.
+            // `-shm` is a mapping of shared memory, which does not outlive the machine.
             if !reachable || path.to_string_lossy().ends_with("-shm") {
                 continue;
             }

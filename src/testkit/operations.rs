@@ -4,7 +4,7 @@ use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{Claiming, Write};
 use crate::testkit::Fault;
 
-/// One call at a port, and how it ended.
+/// One call at a port, and how the call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     /// What was asked.
@@ -16,15 +16,15 @@ pub struct Operation {
 /// How a call at a port ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done. A commit may have left out single writes all the same.
+    /// The call was done. A commit that was done may still have refused single writes.
     Done,
-    /// It failed by itself.
+    /// The call failed without an injected fault.
     Failed,
-    /// It was made to fail.
+    /// The call was made to fail by this fault.
     Injected(Fault),
 }
 
-/// Makes the ports, and beside them what is asked at each, from one list.
+/// Makes [`Port`] and [`Call`] from one list of ports.
 macro_rules! ports {
     ($($(#[$doc:meta])* $name:ident $({ $($field:ident: $type:ty),* })?,)*) => {
         /// The places where a store meets its medium.
@@ -47,7 +47,7 @@ macro_rules! ports {
         }
 
         impl Call {
-            /// The port that it was asked at.
+            /// The port at which the call was made.
             #[must_use]
             pub fn port(&self) -> Port {
                 match self {

@@ -12,7 +12,7 @@ use crate::port::{
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
-/// An error that can be made up.
+/// An error that a fault can make.
 trait Made {
     fn made(fault: Fault) -> Self;
 }
@@ -169,7 +169,7 @@ impl LogReader for WatchedReader {
         self.reader.snapshots(after, max)
     }
 
-    /// A verification is there to find faults, and meets none here.
+    /// Calls of a verification are passed on unwatched: a verification looks for faults, and is given none here.
     fn audit(&mut self) -> &mut dyn LogAudit {
         self.reader.audit()
     }

@@ -19,7 +19,7 @@ use crate::testkit::disk::{Lasting, TestDisk};
 use crate::testkit::journal::{JournalEntry, RecordedDisk, SyncOf, Unsynced};
 use crate::testkit::layered::layered;
 
-/// More are counted, not kept.
+/// How many losses are kept in the report; further losses are only counted.
 const LOSSES_MAX: usize = 20;
 /// How many images are checked at a time.
 const WORKERS: usize = 2;
@@ -66,7 +66,7 @@ pub struct PowerCuts<M: SessionModel> {
     model: PhantomData<M>,
 }
 
-/// What [`PowerCuts`] tried and found.
+/// What [`PowerCuts`] has tried and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PowerCutReport {
@@ -87,7 +87,7 @@ pub struct PowerCutReport {
     pub sync_failed: bool,
     /// How many images did not keep what was promised.
     pub lost: usize,
-    /// The first of them.
+    /// The first 20 of these images.
     pub losses: Vec<Loss>,
 }
 
@@ -96,9 +96,9 @@ pub struct PowerCutReport {
 pub struct Loss {
     /// After how many operations the power was cut.
     pub cut: usize,
-    /// The last operation before it.
+    /// The last operation before the cut.
     pub after: String,
-    /// What was left of that which was not synced.
+    /// What the cut left of the changes that were not synced.
     pub unsynced: String,
     /// What is wrong.
     pub what: String,
@@ -174,7 +174,8 @@ impl<M: SessionModel> PowerCuts<M> {
         self
     }
 
-    /// Cuts at about so many points at most, chosen by the seed: for scenarios of many operations. Default: at all.
+    /// Cuts at about this many points at most, chosen by the seed: for scenarios of many operations. Default: at all
+    /// points.
     #[must_use]
     pub fn cuts_max(mut self, cuts: usize) -> Self {
         self.cuts_max = cuts;
@@ -185,8 +186,8 @@ impl<M: SessionModel> PowerCuts<M> {
     /// as it likes, and closes them.
     ///
     /// # Errors
-    /// The scenario's own, [`ErrorKind::Unavailable`] when there is no temporary directory. What is lost is no error but in
-    /// the report.
+    /// The scenario's own, [`ErrorKind::Unavailable`] when there is no temporary directory. A loss is not an
+    /// error: the report has it.
     pub async fn run(
         self,
         scenario: impl AsyncFnOnce(StoreConfig) -> Result<(), Error>,
@@ -258,7 +259,7 @@ struct Cut {
     promised: Promised,
 }
 
-/// Every disk to check, in order; none twice.
+/// All rebuilt disks to check, in order, each only once.
 struct Cuts<'a> {
     entries: std::slice::Iter<'a, JournalEntry>,
     notes: &'a Notes,
@@ -273,7 +274,7 @@ struct Cuts<'a> {
     promised: Promised,
     seen: HashSet<(u64, u64)>,
     dice: Dice,
-    /// One of this many operations is cut at.
+    /// The power is cut at one of this many operations.
     one_of: u64,
 }
 

@@ -1,4 +1,4 @@
-//! An open file: ours, followed in memory by the one of SQLite's own VFS.
+//! An open file: this crate's part, followed in memory by the file of SQLite's own VFS.
 
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,9 +13,9 @@ use crate::{Failure, Operation, Watch};
 
 #[repr(C)]
 pub(crate) struct File {
-    /// First, since SQLite sees a `sqlite3_file` here.
+    /// The first field, since SQLite takes the file for a `sqlite3_file`.
     base: ffi::sqlite3_file,
-    /// From a box; null when nobody watches.
+    /// A pointer from a box; null when nobody watches the file.
     watched: *mut WatchedFile,
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn operate(watch: &dyn Watch, operation: &Operation<'_>, run: &mut dy
         ffi::SQLITE_OK => Ok(()),
         code => Err(Failure(code)),
     };
-    // A panic must not go on into C.
+    // A panic must not unwind into C.
     match catch_unwind(AssertUnwindSafe(|| watch.operate(operation, &mut run))) {
         Ok(Ok(())) => ffi::SQLITE_OK,
         Ok(Err(Failure(code))) => code,
@@ -89,7 +89,7 @@ impl File {
     /// # Safety
     /// The file is open, and stays so while the answer is used.
     unsafe fn watched<'a>(file: *mut ffi::sqlite3_file) -> Option<&'a WatchedFile> {
-        // SAFETY: an open file is a `File`, whose pointer is null or from a box that is freed by `close` only.
+        // SAFETY: an open file is a `File`, whose pointer is null or from a box that only `close` frees.
         unsafe { (*file.cast::<Self>()).watched.as_ref() }
     }
 }
@@ -213,7 +213,7 @@ unsafe extern "C" fn map_shared(
     )
 }
 
-// What follows goes straight to SQLite's own VFS.
+// The methods below go straight to SQLite's own VFS.
 
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, out: *mut ffi::sqlite3_int64) -> c_int {
     inner!(file.xFileSize(out) else ffi::SQLITE_IOERR_FSTAT)

@@ -3,8 +3,8 @@
 //! [`watch`] names a directory; every connection that is opened through the VFS [`NAME`] to a file in it tells the
 //! [`Watch`] of each operation before it is done. All else goes to SQLite's own VFS.
 //!
-//! The crate is apart because a VFS is a table of C functions: it holds all of foldlog's unsafe code, and only the
-//! `testkit` feature brings it in.
+//! This is a crate of its own because a VFS is a table of C functions: the crate holds all of foldlog's unsafe code,
+//! and only the `testkit` feature depends on it.
 //!
 //! # Examples
 //! ```
@@ -50,36 +50,36 @@ pub const NAME: &str = "foldlog-testkit";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation<'a> {
-    /// Opens a file. `makes` when it is not there yet.
+    /// Opens a file. `makes` is true when the file does not exist yet.
     Open {
-        /// Which.
+        /// The file.
         path: &'a Path,
-        /// Whether the file is made by this.
+        /// Whether the operation makes the file.
         makes: bool,
     },
     /// Reads bytes.
     Read {
-        /// Of which file.
+        /// The file.
         path: &'a Path,
-        /// From where.
+        /// The first byte, counted from 0.
         offset: u64,
-        /// How many.
+        /// How many bytes.
         len: usize,
     },
     /// Writes bytes.
     Write {
-        /// To which file.
+        /// The file.
         path: &'a Path,
-        /// Where.
+        /// The place of the first byte, counted from 0.
         offset: u64,
-        /// What.
+        /// The bytes.
         bytes: &'a [u8],
     },
     /// Sets a file's length.
     Truncate {
-        /// Of which file.
+        /// The file.
         path: &'a Path,
-        /// In bytes.
+        /// The new length, in bytes.
         len: u64,
     },
     /// Makes a file's bytes durable.
@@ -89,14 +89,14 @@ pub enum Operation<'a> {
     },
     /// Removes a file's name.
     Remove {
-        /// Which.
+        /// The file.
         path: &'a Path,
-        /// Whether SQLite wants the directory synced after it.
+        /// Whether SQLite wants the directory synced after the removal.
         sync_directory: bool,
     },
     /// Maps a part of the shared index of the write-ahead log of a database.
     MapShared {
-        /// Of which database.
+        /// The database.
         path: &'a Path,
     },
 }
@@ -128,17 +128,17 @@ impl Failure {
     }
 }
 
-/// Sees each operation, and decides what becomes of it.
+/// Sees each operation before it is done, and decides whether it is done.
 pub trait Watch: Debug + Send + Sync {
-    /// `run` does the operation. Called at most once: not at all when it is to fail, or to be passed over in silence. A
-    /// panic becomes a failure of the device.
+    /// Decides on one operation. `run` does the operation. Call `run` at most once; do not call it if the operation is
+    /// to fail, or to be skipped while SQLite is told that it was done. A panic becomes a failure of the device.
     ///
     /// # Errors
-    /// What SQLite is to be told. That of `run` is to be handed on: a read past the end of a file is one.
+    /// What SQLite is to be told. Hand on an error of `run`: a read past the end of a file is one.
     fn operate(&self, operation: &Operation<'_>, run: &mut dyn FnMut() -> Result<(), Failure>) -> Result<(), Failure>;
 }
 
-/// A directory that is watched, until this is dropped. Files that are open then stay watched until they are closed.
+/// A watched directory. Dropping it ends the watch; files that are open then stay watched until they are closed.
 #[derive(Debug)]
 pub struct Watched {
     directory: PathBuf,
@@ -148,7 +148,8 @@ type Watches = Vec<(PathBuf, Arc<dyn Watch>)>;
 
 static WATCHES: Mutex<Watches> = Mutex::new(Vec::new());
 
-/// Watches the database files in a directory and below it. The path is made absolute, as SQLite does it.
+/// Watches the database files in a directory and below it. The path is made absolute in the same way as SQLite
+/// does it.
 ///
 /// # Errors
 /// When the directory is not there, or SQLite does not take the VFS.
@@ -164,7 +165,7 @@ fn watches() -> MutexGuard<'static, Watches> {
 }
 
 fn watch_of(path: &Path) -> Option<Arc<dyn Watch>> {
-    // The latest, should a directory be watched twice.
+    // The latest watch, if a directory is watched twice.
     watches().iter().rev().find(|(directory, _)| path.starts_with(directory)).map(|(_, watch)| Arc::clone(watch))
 }
 

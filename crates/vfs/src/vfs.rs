@@ -1,4 +1,4 @@
-//! The VFS itself: SQLite's own, but for opening and removing files.
+//! The VFS itself: a copy of SQLite's own VFS, except for opening and removing files.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::io;

@@ -11,7 +11,7 @@ use crate::sqlite::files::{Files, OsFiles};
 /// One operation, by name, and the path it was for (a rename: the path it was to).
 pub(crate) type FileOperation = (&'static str, PathBuf);
 
-/// The file system, watched. Clones share one record.
+/// The file system, with a record of its operations. Clones share one record.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FaultyFiles(Arc<Mutex<Watch>>);
 

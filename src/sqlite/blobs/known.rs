@@ -52,7 +52,7 @@ impl Known {
         }
     }
 
-    /// A read has found that it is not so.
+    /// Forgets a digest, because its blob was found missing or damaged, or was removed.
     pub(crate) fn remove(&self, digest: &Digest) {
         let mut state = self.lock();
         if state.bytes.remove(digest).is_some() {

@@ -29,7 +29,7 @@ fn hex(byte: u8) -> String {
     format!("{byte:02x}")
 }
 
-/// Empty for a directory that is not there: it is made with its first blob.
+/// The names in a directory. None for a directory that does not exist, since it is made with its first blob.
 fn names_in(files: &dyn Files, path: &Path) -> Result<Vec<String>, FileError> {
     match files.list_directory(path) {
         Ok(names) => Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect()),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// What a file system may ask of the place of bytes, in memory and in the file.
+/// The alignment that a file system may ask for, in memory and in the file.
 const ALIGN: usize = 4096;
 /// How much goes to the disk in one call. Larger calls are no faster, and several threads write at the same time.
 const CHUNK: usize = 256 << 10;
@@ -18,7 +18,7 @@ pub(crate) fn write_blocks<'a>(file: &File, bytes: &'a [u8]) -> io::Result<&'a [
         return Ok(bytes);
     }
     let rest = copy_blocks(file, bytes);
-    // What is left may be no whole block.
+    // The bytes that are left may not be a whole block.
     fcntl_setfl(file, flags)?;
     rest
 }

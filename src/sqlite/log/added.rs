@@ -36,10 +36,10 @@ impl Added {
         self.keys.contains(&(log, key))
     }
 
-    /// Says in the index where the events are.
+    /// Enters the positions of the events into the index.
     pub(crate) fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> SqlResult<()> {
         let Some(first) = self.first_position else { return Ok(()) };
-        // A row that stands there was written elsewhere, and has come there by damage.
+        // A row that has this key already was written for another one, and got this key by damage.
         connection
             .prepare_cached("INSERT OR REPLACE INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
             .execute((first, self.group.encode(first)))?;

@@ -10,7 +10,7 @@ use super::{index, index_audit, schema};
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, OwnerId, SessionRow};
 
-/// What SQLite cannot know of: which row must lead to which. Each gives sentences.
+/// Queries for what SQLite cannot know: which row must lead to which. Each gives one sentence for each fault.
 const BETWEEN_TABLES: [&str; 2] = [
     "SELECT 'log ' || log_key || ' has no session' FROM logs
      WHERE log_key NOT IN (SELECT log_key FROM sessions) LIMIT ?1",
@@ -92,7 +92,7 @@ impl LogAudit for SqliteReader {
     }
 }
 
-/// What was read before may be good in memory and damaged on the disk.
+/// Drops SQLite's cached pages: a page that was read before may be good in memory and damaged on the disk.
 fn forget_pages(connection: &Connection) -> SqlResult<()> {
     Ok(connection.execute_batch("PRAGMA shrink_memory")?)
 }

@@ -1,16 +1,16 @@
 //! Checkpoints: committed pages are copied from the write-ahead log into the database.
 //!
-//! The writer makes them, between two groups and when the acknowledgements of the last one are out. Then the log does not grow
-//! meanwhile: SQLite syncs the database only at the end of a checkpoint that has come to the end of the log, and a thread
-//! that copies beside the commits hardly ever does. Measured: such a thread made nothing faster.
+//! The writer makes checkpoints between two groups, after the acknowledgements of the first. Then the log does not grow
+//! during a checkpoint: SQLite syncs the database only at the end of a checkpoint that has come to the end of the log,
+//! and a thread that copies beside the commits hardly ever does. Measured: such a thread made nothing faster.
 
 use rusqlite::{Connection, ffi};
 
 use crate::port::LogError;
 use crate::sqlite::log::identity::Identity;
 
-/// How far a checkpoint came: pages in the log when it began, and those of them that are in the database. Both are below
-/// zero when another one was on, of another store: nothing was looked at.
+/// How far a checkpoint came: the pages in the log when it began, and how many of them are in the database. Both
+/// numbers are below zero when a checkpoint of another store was running: then this one has done nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CheckpointProgress {
     log: i64,
@@ -27,7 +27,7 @@ impl CheckpointProgress {
     }
 }
 
-/// Copies what no reader holds back. Waits for nobody; another checkpoint that is on counts as no progress.
+/// Copies the pages that no reader holds back. Waits for nobody. If another checkpoint is running, no progress is made.
 pub(crate) fn passive(connection: &Connection, identity: &Identity) -> Result<CheckpointProgress, LogError> {
     let moved = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut checkpoint| {
         checkpoint.query_row([], |row| Ok(CheckpointProgress { log: row.get(1)?, moved: row.get(2)? }))
@@ -46,7 +46,8 @@ pub(crate) fn full(connection: &Connection, identity: &Identity) -> Result<(), L
     }
 }
 
-/// The same, and empties the log. Tells whether it has: readers that do not end in time keep it.
+/// Copies every committed page, syncs the database, and empties the log. Tells whether the log is empty: readers that
+/// do not end in time keep it.
 pub(crate) fn truncate(connection: &Connection, identity: &Identity) -> Result<bool, LogError> {
     let checkpoint = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0));
     checkpoint.map_err(|error| failed(connection, identity, error))
@@ -65,9 +66,9 @@ fn failed(connection: &Connection, identity: &Identity, error: rusqlite::Error) 
     error.into()
 }
 
-/// Whether the next checkpoint begins with the first page of the log.
+/// Whether no page of the log is copied yet, so that the next checkpoint begins with the first.
 fn nothing_is_copied(connection: &Connection) -> bool {
-    // Copies nothing, and tells.
+    // NOOP copies nothing, and tells how many pages are copied.
     let copied = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(2));
     copied.is_ok_and(|pages| pages == 0)
 }

@@ -12,7 +12,7 @@ pub(super) enum SqlError {
     /// SQLite's own error: the whole transaction has failed.
     #[error(transparent)]
     Sqlite(rusqlite::Error),
-    /// Rows are not what foldlog has written: of one log, and others can go on.
+    /// Rows of one log are not what foldlog has written. Other logs can go on.
     #[error("{}", .0.reason)]
     Damaged(Damage),
     /// Something beside SQLite has failed, such as looking at an owner's file.

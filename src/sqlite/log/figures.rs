@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::port::Upkeep;
 
-/// Every access is relaxed: a number that is a moment old does no harm, and each is whole.
+/// The numbers. Every access is relaxed: a number that is a moment old does no harm, and no number is ever torn.
 #[derive(Debug, Default)]
 pub(super) struct UpkeepFigures {
     log_bytes: AtomicU64,

@@ -1,5 +1,5 @@
-//! Whether the files that SQLite writes to are still the ones that their names lead to: it goes on writing into files that
-//! were removed or replaced, and says that all is well.
+//! Whether the files that SQLite writes to are still the ones that their names lead to: SQLite goes on writing into
+//! files that were removed or replaced, and reports no error.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use crate::sqlite::files::FileId;
 #[derive(Clone)]
 pub(crate) struct Identity {
     files: Vec<(PathBuf, FileId)>,
-    /// Why the store must be opened again, once it must. After an exchange of files, of what SQLite shares between the
-    /// connections of a process some belongs to the old ones, and some to the new.
+    /// Why the store must be opened again; empty as long as it need not. After files were exchanged, some of what
+    /// SQLite shares between the connections of a process belongs to the old files, and some to the new files.
     lost: Arc<OnceLock<String>>,
 }
 
 impl Identity {
-    /// Of a database that is there.
+    /// The identity of a database that exists.
     pub(crate) fn of(database: PathBuf) -> Result<Self, LogError> {
         Self { files: Vec::new(), lost: Arc::default() }.with(database)
     }
 
-    /// The same with the write-ahead log of a connection that is open.
+    /// This identity with the write-ahead log of an open connection added.
     pub(crate) fn with(&self, path: PathBuf) -> Result<Self, LogError> {
         let (id, _) =
             FileId::look(&path).map_err(|error| LogError::Io(format!("cannot look at {}: {error}", name(&path))))?;
@@ -31,18 +31,19 @@ impl Identity {
         Ok(Self { files, lost: Arc::clone(&self.lost) })
     }
 
-    /// Nothing may be written any more, nor the write-ahead log begun anew, until the store was opened again.
+    /// Notes why the store must be opened again. Until then nothing may be written, and the write-ahead log must not
+    /// begin anew.
     pub(crate) fn lose(&self, reason: String) -> LogError {
         again(self.lost.get_or_init(|| reason))
     }
 
-    /// The same as an error, if it is so.
+    /// Fails if [`lose`](Self::lose) was called, with its reason.
     pub(crate) fn check_kept(&self) -> Result<(), LogError> {
         self.lost.get().map_or(Ok(()), |reason| Err(again(reason)))
     }
 
-    /// Compares, and gives the size of the write-ahead log. To be called after each commit, before anyone is told; and
-    /// around the opening of a connection.
+    /// Fails if a name leads to another file, and gives the size of the write-ahead log. To be called after each
+    /// commit, before the commit is acknowledged; and before and after a connection is opened.
     pub(crate) fn check(&self) -> Result<u64, LogError> {
         self.check_kept()?;
         let mut bytes = 0;

@@ -56,7 +56,7 @@ pub(super) fn after(
         let Some(row) = rows.next()? else { break };
         match Segment::read(row).map_err(SqlError::from).and_then(|segment| segment.decode()) {
             Ok(runs) => runs.iter().for_each(|run| found.take(run)),
-            // What is before it can be read, and the next search begins with it.
+            // The runs before the damaged row can be read, and the next search begins with that row.
             Err(_) if !found.runs.is_empty() => return Ok(found.runs),
             Err(error) => return Err(error),
         }

@@ -11,9 +11,10 @@ use super::segments::{base_of, each_segment};
 use crate::id::{AppendKey, EventId};
 use crate::port::LogKey;
 
-/// Adds up to `max` sentences. Where an entry leads to another event is found with the event that it is of.
+/// Adds up to `max` sentences to `found`. An entry that leads to a wrong event is not found here, but when the
+/// verification reads the event of the entry.
 pub(crate) fn look(connection: &Connection, max: usize, found: &mut Vec<String>) -> SqlResult<()> {
-    // All of it as of one moment, while others append.
+    // One transaction, so that everything is read as of one moment while others append.
     let transaction = connection.unchecked_transaction()?;
     let mut index = Index::of(&transaction, max)?;
     index.segments(&transaction)?;

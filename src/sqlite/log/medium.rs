@@ -38,7 +38,8 @@ impl SqliteMedium {
     pub(crate) fn open(directory: Arc<StoreDirectory>, settings: &LogSettings) -> Result<Self, OpenError> {
         let LogSettings { vfs, durability, model, checkpoint_bytes } = *settings;
         let database = Database { path: directory.events_db(), vfs };
-        // Before SQLite reads it. A store that has the directory open already has looked, or has SQLite read it by now.
+        // Inspected before SQLite reads the log. If another store has the directory open, that store has inspected the log
+        // already, or SQLite has read it by now.
         let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?;
         let was_alone = wal_damage.is_some();
         directory.lock_shared_or_create(

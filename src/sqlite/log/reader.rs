@@ -56,7 +56,7 @@ impl LogReader for SqliteReader {
             let row = row?;
             match index::last(&transaction, recent, row.meta.key).map_err(LogError::from) {
                 Ok(last) => Ok(SessionRow { head: last.map_or(row.head, |last| last.id), ..row }),
-                // Damage of one session, which its recovery names; the list goes on.
+                // Damage of one session does not end the list; the recovery of that session reports it.
                 Err(LogError::CorruptEvent { event, .. }) => Ok(SessionRow { head: event, ..row }),
                 Err(error) => Err(error),
             }

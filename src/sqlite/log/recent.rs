@@ -15,7 +15,7 @@ use crate::port::LogKey;
 /// right: an entry whose row is gone is in `event_index`, too.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// One a row, in the order of their positions.
+    /// One for each row, in the order of their positions.
     groups: VecDeque<Span>,
     logs: HashMap<LogKey, VecDeque<Run>>,
     /// The logs that have runs here, that with the oldest first.
@@ -42,7 +42,7 @@ struct Span {
 /// with more, a reader has more to go through. Measured.
 const EVENTS_KEPT: u64 = 16_384;
 const GROUPS_KEPT: usize = 64;
-/// So many rows are deleted at once: each time, the pages that say what is free are written, too.
+/// How many rows are deleted at once: each deletion also writes the pages that list what is free.
 const GROUPS_DROPPED: usize = 32;
 /// The most runs in a row of `event_index`: what a search for one event goes through.
 const SEGMENT_RUNS_MAX: usize = 256;
@@ -260,7 +260,7 @@ impl Recent {
         }
     }
 
-    /// The events of a run are in `event_index`.
+    /// Notes that the events of a run are in `event_index`.
     fn settle(&mut self, log: LogKey, run: &Run) {
         if let Some(key) = run.key {
             self.keys.remove(&(log, key));

@@ -109,7 +109,7 @@ pub(super) fn end_of_events(connection: &Connection) -> SqlResult<Option<i64>> {
     Ok(last.map(|last| last.saturating_add(1)))
 }
 
-/// A value that no foldlog has written.
+/// The error for a value that foldlog never writes.
 pub(super) fn not_ours(column: usize, error: crate::error::Error) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(error))
 }

@@ -18,11 +18,11 @@ pub(crate) struct Run {
     pub(crate) first: EventId,
     pub(crate) count: u64,
     pub(crate) position: i64,
-    /// Of the append key on its first event.
+    /// The hash of the append key, if the first event of the run has one.
     pub(crate) key: Option<KeyHash>,
 }
 
-/// What an append key is looked for by. Two keys may share one: the event itself tells.
+/// The hash by which an append key is looked up. Two keys may have the same hash: the event itself tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct KeyHash([u8; 8]);
 
@@ -64,7 +64,7 @@ impl Run {
     }
 }
 
-/// A row is not what was written.
+/// The error for a row that is not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DamagedRow;
 

@@ -18,7 +18,7 @@ use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
 /// How many positions are tried one by one behind a part of the table that cannot be read.
 const SKIP_MAX: i64 = 4096;
 
-/// A reading end that expects the worst.
+/// A reading end for a database of which any part may be damaged.
 pub(crate) struct SalvageReader {
     connection: Connection,
     recent: Recent,

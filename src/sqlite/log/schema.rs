@@ -17,11 +17,12 @@ const APPLICATION_ID: i64 = 0x666f_6c64;
 pub(crate) const FORMAT: i64 = 1;
 /// How long SQLite itself waits for another process's lock, where nobody else would try again.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for the writing connection, before the persist actor takes over the waiting: it can answer others meanwhile.
+/// How long SQLite waits on the writing connection, before the persist actor takes over the waiting: the actor can
+/// answer others while it waits.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
-/// How often it looks meanwhile. A neighbour that commits without a pause leaves the lock free for some tens of
-/// microseconds at a time, and nobody queues for it: SQLite's own wait looks every 50 to 100 ms before long, and was seen
-/// to come away empty for most of a second; this one, for a seventh of it.
+/// How often the writing connection tries for the lock while it waits. A neighbour that commits without a pause leaves
+/// the lock free for some tens of microseconds at a time, and nobody queues for it: SQLite's own wait looks every 50 to
+/// 100 ms before long, and was seen to come away empty for most of a second; this one, for a seventh of it.
 const WRITER_BUSY_POLL: Duration = Duration::from_millis(1);
 
 const TABLES: &str = "
@@ -145,7 +146,7 @@ impl Database {
         std::fs::metadata(self.companion("-wal")).is_ok_and(|meta| meta.len() > 0)
     }
 
-    /// Also when it is not there.
+    /// Whether the file is empty. A file that does not exist counts as empty.
     pub(crate) fn is_empty(&self) -> bool {
         std::fs::metadata(&self.path).map_or(0, |meta| meta.len()) == 0
     }
@@ -178,7 +179,7 @@ pub(crate) fn is_complete(database: &Database, model: &str) -> Result<bool, Open
     let format = number(&connection, "PRAGMA user_version").map_err(LogError::from)?;
     if application != APPLICATION_ID {
         let tables = number(&connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
-        // Made by someone who looked with SQLite before foldlog did.
+        // Such an empty database is made by a program that opened the path with SQLite before foldlog did.
         return if application == 0 && format == 0 && tables == 0 { Ok(false) } else { Err(not_a_store()) };
     }
     if format > FORMAT {
@@ -208,7 +209,7 @@ pub(crate) fn create(database: &Database, model: &str) -> Result<(), LogError> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()?;
-    // Closing would do it too, and hide its errors.
+    // Closing would make this checkpoint, too, but would hide its errors.
     let moved: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(2))?;
     // Asked again, since a sync that failed above may have left the old mode without a word.
     require_wal(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;

@@ -2,16 +2,16 @@
 
 use rusqlite::Connection;
 
-/// Rolled back unless it is committed.
+/// A transaction that is rolled back when dropped, unless it was committed.
 pub(crate) struct Transaction<'a>(&'a Connection);
 
 impl<'a> Transaction<'a> {
-    /// Takes the write lock now.
+    /// Begins a transaction that takes the write lock at once.
     pub(crate) fn writing(connection: &'a Connection) -> rusqlite::Result<Self> {
         Self::begin(connection, "BEGIN IMMEDIATE")
     }
 
-    /// Takes no lock that a writer would wait for.
+    /// Begins a transaction that takes no lock that a writer would wait for.
     pub(crate) fn reading(connection: &'a Connection) -> rusqlite::Result<Self> {
         Self::begin(connection, "BEGIN DEFERRED")
     }
@@ -21,7 +21,7 @@ impl<'a> Transaction<'a> {
         Ok(Self(connection))
     }
 
-    /// When this fails the transaction may be there still, and is rolled back.
+    /// Commits. If COMMIT fails, the transaction may still be open, and is rolled back.
     pub(crate) fn commit(self) -> rusqlite::Result<()> {
         run(self.0, "COMMIT")
     }
@@ -31,7 +31,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn end(&self) -> rusqlite::Result<()> {
-        // SQLite ends some that fail by itself.
+        // After some errors SQLite has ended the transaction by itself.
         if self.0.is_autocommit() { Ok(()) } else { run(self.0, "ROLLBACK") }
     }
 }

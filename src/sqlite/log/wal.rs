@@ -1,5 +1,5 @@
-//! Whether a write-ahead log is damaged before its end. SQLite stops at the first frame that is not valid and says nothing
-//! of what comes after it; then it writes over it.
+//! Whether a write-ahead log is damaged before its end. SQLite stops at the first frame that is not valid, says nothing
+//! of the frames after it, and later writes over them.
 //!
 //! The file: a header of 32 bytes (magic, version, page size, number, two salts, two checksums), then frames: 24 bytes
 //! (page, size of the database after a commit or 0, the salts, two checksums) and a page. A checksum goes on from that of

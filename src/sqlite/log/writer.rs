@@ -27,12 +27,12 @@ use crate::port::{
 };
 use crate::sqlite::directory::StoreDirectory;
 
-/// What a row costs in the write-ahead log beside its record, about.
+/// About how many bytes a row takes in the write-ahead log beside its record.
 const ROW_BYTES: usize = 256;
-/// What a transaction costs in it: the pages at the ends of table and index.
+/// How many bytes a transaction takes in the write-ahead log beside its rows: the pages at the ends of table and index.
 const COMMIT_BYTES: usize = 3 * 4096;
 
-/// The write-ahead log is large when it has so many times what a checkpoint waits for.
+/// The write-ahead log is large from this many times the bytes after which a checkpoint is due.
 const WAL_CHECKPOINTS_MAX: u64 = 8;
 
 /// What a writing end is opened with.
@@ -63,7 +63,8 @@ pub(super) struct SqliteLog {
     wal_bytes_max: u64,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     recent: Option<Recent>,
-    /// Whether the index of recent events is moved. Not any more when it cannot be, so that no append fails for it.
+    /// Whether entries are moved from `recent_index` to `event_index`. Turned off once a group has failed because the index
+    /// is damaged, so that appends go on.
     moving: bool,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
@@ -121,15 +122,16 @@ impl EventLog for SqliteLog {
     fn close(self: Box<Self>) -> Result<(), LogError> {
         self.identity.check_kept()?;
         checkpoint::truncate(&self.connection, &self.identity)?;
-        // The last one then removes the files beside the database.
+        // With this setting off, the last connection that closes removes the files beside the database.
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         self.connection.close().map_err(|(_, error)| error.into())
     }
 }
 
 impl SqliteLog {
-    /// Waits for readers when the log has become large: each reads a page, and if there are many, one or the other holds a
-    /// checkpoint back that waits for none. A foreign one may stay, so that this is tried again at twice the size.
+    /// Waits for readers when the write-ahead log has become large. Each reader reads only a page, but if there are
+    /// many, one of them always holds back a checkpoint that does not wait. A reader of another program may stay, so
+    /// after a failure this is tried again at twice the size.
     fn empty_if_large(&mut self) -> Result<bool, LogError> {
         let wal_bytes = self.identity.check()?;
         if wal_bytes < self.wal_bytes_max {
@@ -143,7 +145,7 @@ impl SqliteLog {
     pub(super) fn open(setup: WriterSetup) -> Result<Self, LogError> {
         setup.identity.check()?;
         let connection = schema::open_writer(&setup.database, setup.durability)?;
-        // While this connection is open, SQLite itself does not remove it.
+        // While this connection is open, SQLite itself does not remove its write-ahead log.
         let wal = setup.database.companion("-wal");
         let identity = setup.identity.with(wal.clone())?;
         let wal_bytes = identity.check()?;
@@ -155,7 +157,7 @@ impl SqliteLog {
             identity,
             logs: HashMap::new(),
             data_version: 0,
-            // One that was dropped may have left it due.
+            // A connection that was dropped may have left a checkpoint due.
             unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
             wal_bytes_max: wal_bytes_max(setup.checkpoint_bytes),
             wal_held_back: false,
@@ -166,14 +168,14 @@ impl SqliteLog {
         })
     }
 
-    /// Empties the write-ahead log, so that nothing is in it of what a commit has written that failed: SQLite would take it
-    /// for committed if this process died now. Nor can the log be synced once more instead: the kernel tells of a failed
-    /// sync only once, so that a later one proves nothing about pages that were written before.
+    /// Empties the write-ahead log, so that it holds nothing that a failed commit has written: SQLite would take that
+    /// for committed if this process died now. Syncing the log once more would not be enough: the kernel tells of a
+    /// failed sync only once, so that a later one proves nothing about pages that were written before.
     fn secure(&mut self) -> Result<(), LogError> {
         if !checkpoint::truncate(&self.connection, &self.identity)? {
             return Err(LogError::Busy);
         }
-        // Nor may a power cut bring it back.
+        // The emptied log is synced, so that a power cut cannot bring the frames back.
         let files = self.directory.files();
         let synced = files.open_file(&self.wal).and_then(|file| files.sync_file(&self.wal, &file));
         synced.map_err(|error| LogError::Io(format!("the emptied write-ahead log cannot be synced: {error}")))?;
@@ -186,13 +188,13 @@ impl SqliteLog {
         Ok(())
     }
 
-    /// Whether what was just committed is where the next store will look for it.
+    /// Checks that what was just committed is in the files that the next store will open.
     fn check_files(&mut self) -> Result<(), CommitError> {
         match self.identity.check() {
             Ok(wal_bytes) => self.figures.log_bytes(wal_bytes),
             Err(error) => {
-                // The handles of this connection still lead to all that was acknowledged. Into the database with it, unless
-                // another write-ahead log has come: its frames would be read over what is newer.
+                // This connection can still read all that was acknowledged: copy it into the database, unless another
+                // write-ahead log has come, whose older frames would be read over the newer pages.
                 if self.identity.wal_is_empty()
                     && let Err(error) = checkpoint::full(&self.connection, &self.identity)
                 {
@@ -219,7 +221,8 @@ impl SqliteLog {
             // Someone else committed: whatever we remember of heads and owners may be old.
             self.logs.clear();
         }
-        // Taken out until COMMIT has returned, so that whatever fails before leaves none behind.
+        // Taken out until COMMIT has returned, so that a failure before that leaves `None`, and all rows are read
+        // again.
         let recent = self.recent.take();
         let current = recent.is_some() && data_version == self.data_version;
         let mut recent = recent.unwrap_or_default();
@@ -239,20 +242,18 @@ impl SqliteLog {
         for write in group {
             answers.push(match scope.write(write) {
                 Ok(answer) => answer,
-                // Of one log alone: what a write reads, it reads before it changes anything.
+                // The damage is of one log alone, and was found before the write changed anything.
                 Err(SqlError::Damaged(damage)) => Err(damage.into()),
                 Err(SqlError::Outside(reason)) => Err(Refusal::Unavailable(reason)),
                 Err(error @ SqlError::Sqlite(_)) => {
                     drop(scope);
-                    transaction.rollback().map_err(SqlError::from).map_err(not_written)?;
-                    return Err(not_written(error));
+                    return Err(rolled_back(transaction, error));
                 }
             });
         }
         let Scope { changed, added, .. } = scope;
         if let Err(error) = added.enter(connection, &mut recent, self.moving) {
-            transaction.rollback().map_err(SqlError::from).map_err(not_written)?;
-            return Err(not_written(error));
+            return Err(rolled_back(transaction, error));
         }
         transaction.commit().map_err(|error| match LogError::from(error) {
             // SQLite has rolled back: the log could not grow.
@@ -268,11 +269,23 @@ impl SqliteLog {
         }
         self.logs.extend(changed);
         self.recent = Some(recent);
-        // One that was refused has written nothing.
+        // A write that was refused has written nothing.
         let written: usize =
             group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(it, _)| bytes_of(it)).sum();
         self.unchecked_bytes += if written > 0 { COMMIT_BYTES + written } else { 0 };
         Ok(answers)
+    }
+}
+
+/// Why a group was not committed. If ROLLBACK fails too, the transaction may still be open: this connection must not be
+/// used again, and another one says what is in the log.
+fn rolled_back(transaction: Transaction<'_>, error: SqlError) -> CommitError {
+    match transaction.rollback() {
+        Ok(()) => CommitError::NotWritten(error.into()),
+        Err(rollback) => {
+            log::error!("a transaction could not be rolled back, its connection is given up: {rollback}");
+            CommitError::Unknown(error.into())
+        }
     }
 }
 
@@ -293,7 +306,7 @@ struct Scope<'a> {
     directory: &'a StoreDirectory,
     recent: &'a Recent,
     known: &'a HashMap<LogKey, LogState>,
-    /// Kept aside until COMMIT has returned.
+    /// The states of logs that this group has changed, kept apart until COMMIT has returned.
     changed: HashMap<LogKey, LogState>,
     added: Added,
 }
@@ -329,7 +342,7 @@ impl Scope<'_> {
         state.owner.as_deref() == Some(self.me()) && state.epoch == epoch
     }
 
-    /// Who else owns the log, if it lives.
+    /// The owner of the log, if that is another store and alive.
     fn living_owner(&self, state: &LogState) -> SqlResult<Option<OwnerInfo>> {
         let Some(owner) = state.owner.as_deref().filter(|owner| *owner != self.me()) else { return Ok(None) };
         match self.directory.liveness(owner).map_err(|error| SqlError::outside(&error))? {
@@ -389,7 +402,7 @@ impl Scope<'_> {
     ) -> SqlResult<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if !self.owns(&state, epoch) {
-            // One that cannot be looked at is no reason to refuse the whole group.
+            // An owner that cannot be looked at is no reason to refuse the whole group.
             let owner = self.living_owner(&state).unwrap_or_default();
             return Ok(Err(owner.map_or(Refusal::StaleEpoch, Refusal::Owned)));
         }

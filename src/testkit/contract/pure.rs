@@ -8,9 +8,9 @@ use crate::id::{Digest, EventId, Timestamp};
 use crate::model::{DecodeError, SessionModel};
 use crate::testkit::contract::{BLOB_MARK, Claim, Dice, Finding, Report, ensure};
 
-/// How many bodies are damaged, and in how many ways each.
+/// How many bodies are damaged, and in how many ways each of them.
 const DAMAGED: (usize, u64) = (48, 24);
-/// After how many events a view is made of its bytes.
+/// After how many events the view is encoded and decoded again.
 const VIEW_BYTES_EVERY: u64 = 16;
 /// The time of every event.
 pub(super) const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -84,7 +84,7 @@ pub(super) fn check<M: SessionModel>(
     Ok(folded)
 }
 
-/// The view that comes back from the bytes of two equal ones: the fold goes on with it.
+/// Encodes two equal views, and gives the view that comes back from their bytes: the fold goes on with that view.
 fn view_bytes<M: SessionModel>(view: &M::View, equal: M::View, id: EventId) -> Result<M::View, Finding> {
     let encode = |view: &M::View| call("encode_view", id, || M::encode_view(view));
     let Some(bytes) = encode(view)? else { return Ok(equal) };

@@ -31,7 +31,7 @@ pub(super) fn check<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice) -> Res
 async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config: &StoreConfig) -> Result<(), Finding> {
     let mut config = config.clone();
     config.clock = Clock::Manual(ManualClock::new(AT));
-    // References are made up: here every blob is there.
+    // The generator makes references up, so this blob store has every blob.
     config.medium =
         layered(config.medium, |opened| OpenedMedium { blobs: Arc::new(EveryBlob(opened.blobs)), ..opened });
 
@@ -126,7 +126,7 @@ fn failed(error: Error) -> Finding {
     (Claim::OneView, format!("a store says: {error}"))
 }
 
-/// A blob store in which every blob is there.
+/// A blob store that claims to have every blob.
 struct EveryBlob(Arc<dyn BlobStore>);
 
 impl BlobStore for EveryBlob {

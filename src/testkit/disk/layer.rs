@@ -13,7 +13,7 @@ use super::{Class, Decision, DiskError, DiskInner};
 use crate::sqlite::{Files, OsFiles};
 use crate::testkit::journal::{JournalEntry, SyncOf};
 
-/// What a store holds of a disk.
+/// A store's access to a disk.
 #[derive(Debug)]
 pub(super) struct DiskLayer {
     pub(super) inner: Arc<DiskInner>,

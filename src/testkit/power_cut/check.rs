@@ -19,7 +19,7 @@ use crate::testkit::power_cut::notes::Note;
 const PAGE_EVENTS: usize = 1024;
 const PAGE_BYTES: usize = 1 << 20;
 
-/// What must be there, and what may be.
+/// What must be on a rebuilt disk, and what may be on it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Promised {
     logs: BTreeMap<LogKey, PromisedLog>,
@@ -27,13 +27,13 @@ pub(super) struct Promised {
     blobs: BTreeSet<Digest>,
     /// How many events are acknowledged.
     pub(super) events: u64,
-    /// Goes up with everything that is promised.
+    /// A number that rises with each promise.
     pub(super) version: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct PromisedLog {
-    /// By id, then by chain: after a refusal the same id is stamped again.
+    /// The stamped events of each id. There may be several: after a refusal the same id is stamped again.
     stamped: BTreeMap<EventId, Vec<Arc<StoredEvent>>>,
     acknowledged: Option<(EventId, Chain)>,
 }
@@ -74,7 +74,7 @@ pub(super) struct Check<M: SessionModel> {
     pub(super) model: PhantomData<M>,
 }
 
-/// What is there, if nothing is wrong.
+/// What was found on a rebuilt disk on which nothing is wrong.
 pub(super) struct ImageFindings {
     /// How many acknowledged events are gone, where that is allowed.
     pub(super) given_up: u64,
@@ -82,7 +82,7 @@ pub(super) struct ImageFindings {
 }
 
 impl<M: SessionModel> Check<M> {
-    /// What is wrong is the error.
+    /// Checks a rebuilt disk. The error says what is wrong.
     pub(super) fn run(&self, image: &Image, promised: &Promised) -> Result<ImageFindings, String> {
         let disk = TestDisk::volatile().map_err(|error| error.to_string())?;
         image.write_to(disk.path()).map_err(|error| format!("the disk cannot be rebuilt: {error}"))?;

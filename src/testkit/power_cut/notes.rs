@@ -1,4 +1,4 @@
-//! What a scenario was promised, noted between the operations that it rests on.
+//! The promises that a store makes to a scenario, noted in the record between the operations that they rest on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use crate::testkit::journal::JournalEntry;
 
 #[derive(Debug, Clone)]
 pub(super) enum Note {
-    /// These may be in the log from now on.
+    /// These events may be in the log from now on.
     Stamped {
         log: LogKey,
         events: Vec<StoredEvent>,
