@@ -188,11 +188,29 @@ pub(crate) fn decode_view<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, Record
     Ok(view_options(bytes.len() as u64).deserialize(bytes)?)
 }
 
-/// Refuses a body whose bytes decode to something else: serde shapes that bincode encodes and cannot decode would
-/// otherwise be found at recovery, when it is too late.
+/// Refuses a body whose bytes do not decode, or decode to something else: shapes that serde describes and bincode cannot
+/// decode, such as fields that are left out when empty, would otherwise be found at recovery, when it is too late.
 pub(crate) fn check_stable<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), RecordError> {
     let again = decode_body::<B>(bytes).map_err(|_| RecordError::NotStable)?;
-    if encode_body(&again)? == bytes { Ok(()) } else { Err(RecordError::NotStable) }
+    let mut expected = Expected(bytes);
+    match options().serialize_into(&mut expected, &again) {
+        Ok(()) if expected.0.is_empty() => Ok(()),
+        _ => Err(RecordError::NotStable),
+    }
+}
+
+/// Takes the bytes that are expected, and no others.
+struct Expected<'a>(&'a [u8]);
+
+impl io::Write for Expected<'_> {
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.strip_prefix(written).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(written.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub(crate) fn encode_record(header: &RecordHeader, body: &[u8]) -> Vec<u8> {
@@ -408,6 +426,22 @@ mod tests {
         }
         let bytes = encode_body(&Loose::Number(1)).unwrap();
         assert!(matches!(check_stable::<Loose>(&bytes), Err(RecordError::NotStable)));
+
+        #[derive(Serialize, serde::Deserialize)]
+        struct Skips {
+            #[serde(skip_serializing_if = "Vec::is_empty", default)]
+            list: Vec<u64>,
+            name: String,
+        }
+        for (list, is_stable) in [(vec![1], true), (vec![], false)] {
+            let bytes = encode_body(&Skips { list, name: "n".to_owned() }).unwrap();
+            assert_eq!(check_stable::<Skips>(&bytes).is_ok(), is_stable);
+        }
+        let value = encode_body(&serde_json::json!({"a": 1})).unwrap();
+        assert!(matches!(check_stable::<serde_json::Value>(&value), Err(RecordError::NotStable)));
+        let text = encode_body(&"text").unwrap();
+        assert!(check_stable::<String>(&text).is_ok());
+        assert!(check_stable::<String>(&[&text[..], &[0]].concat()).is_err());
     }
 
     proptest! {
