@@ -8,7 +8,7 @@ use actix::ArbiterHandle;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::memory::MemoryDisk;
-use crate::port::{Durability, Medium};
+use crate::port::{Create, Durability, Medium};
 use crate::replay::SnapshotPolicy;
 
 /// How to open a store. The medium is the only thing that a host changes between a durable store and one in memory.
@@ -26,6 +26,9 @@ use crate::replay::SnapshotPolicy;
 pub struct StoreConfig {
     /// Where events and blobs are kept.
     pub medium: Medium,
+    /// Whether opening makes a store where there is none. Default: [`Create::WhereEmpty`], so that a wrong path to a
+    /// directory with other files makes none. [`Create::Never`] finds every wrong path.
+    pub create: Create,
     /// What an acknowledgement promises. Default: [`Durability::PowerLoss`], since group commit makes it nearly free.
     pub durability: Durability,
     /// The arbiters that session actors run on, in turn. Default: none, which means the arbiter that opens the store, or
@@ -159,6 +162,7 @@ impl StoreConfig {
     pub fn on(medium: Medium) -> Self {
         Self {
             medium,
+            create: Create::default(),
             durability: Durability::default(),
             arbiters: Vec::new(),
             clock: Clock::default(),

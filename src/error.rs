@@ -251,6 +251,12 @@ pub enum ErrorKind {
         /// The session model of this store.
         expected: String,
     },
+    /// There is no store, and none was made: see [`StoreConfig::create`](crate::StoreConfig::create).
+    #[error("there is no store: {reason}")]
+    NoStore {
+        /// Where, and why none was made.
+        reason: String,
+    },
     /// `events.db` is not a foldlog database; it was left untouched.
     #[error("{} is not a foldlog database", path.display())]
     NotAStore {

@@ -86,7 +86,7 @@ pub use memory::MemoryDisk;
 pub use model::{
     DecodeError, SessionModel, Turns, Unfinished, UnfinishedId, View, decode_body, decode_view, encode_view,
 };
-pub use port::{Durability, Medium, Upkeep};
+pub use port::{Create, Durability, Medium, Upkeep};
 pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};
 pub use session::{
     Append, Appended, CurrentView, Delivery, EventStream, EventsAfter, Gap, Item, NextIds, Notify, Receipt, Recovery,

@@ -25,7 +25,7 @@ pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
 pub(crate) use event::{Epoch, Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub use log::Upkeep;
 pub(crate) use log::{AuditedEvent, AuditedSession, EventLog, LogAudit, LogMedium, LogReader};
-pub use medium::{Durability, Medium};
+pub use medium::{Create, Durability, Medium};
 pub(crate) use medium::{OpenMedium, OpenedMedium, Opening, Tidy};
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};

@@ -10,6 +10,7 @@ mod files;
 mod log;
 mod medium;
 mod owner_file;
+mod place;
 
 #[cfg(feature = "testkit")]
 pub(crate) use files::{Files, OsFiles};

@@ -20,6 +20,16 @@ impl Store<Agent> {
     pub async fn open(config: StoreConfig) -> Result<Self, Error> {
         Self::open_model(config).await
     }
+
+    /// Opens a store of agent sessions that is there already: [`StoreConfig::create`] is taken as
+    /// [`Create::Never`](crate::Create::Never).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoStore`](crate::ErrorKind::NoStore) where there is none; nothing is made then. Those of
+    /// [`Store::open_model`].
+    pub async fn open_existing(config: StoreConfig) -> Result<Self, Error> {
+        Self::open_model(StoreConfig { create: crate::port::Create::Never, ..config }).await
+    }
 }
 
 /// The lock that is held while a session is being stopped, so that two concurrent stops do not both append the event.

@@ -8,8 +8,8 @@ use super::log::{MemoryLog, MemoryReader};
 use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{
-    EventLog, Liveness, LogError, LogMedium, LogReader, Medium, OpenMedium, OpenedMedium, Opening, OwnerId, Ownership,
-    Upkeep,
+    Create, EventLog, Liveness, LogError, LogMedium, LogReader, Medium, OpenMedium, OpenedMedium, Opening, OwnerId,
+    Ownership, Upkeep,
 };
 
 impl Medium {
@@ -22,6 +22,9 @@ impl Medium {
 
 impl OpenMedium for MemoryDisk {
     fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
+        if opening.create == Create::Never && self.lock().model.is_none() {
+            return Err(ErrorKind::NoStore { reason: "the disk in memory has none".to_owned() }.into());
+        }
         let end = Arc::new(MemoryEnd::open(self.clone(), opening.model, opening.now)?);
         Ok(OpenedMedium {
             log: Arc::clone(&end) as _,

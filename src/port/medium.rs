@@ -52,10 +52,25 @@ pub(crate) trait OpenMedium: Any + fmt::Debug + Send + Sync {
 pub(crate) struct Opening {
     /// The name of the session model, which the medium keeps: no other model can open it.
     pub(crate) model: &'static str,
+    pub(crate) create: Create,
     pub(crate) now: Timestamp,
     pub(crate) durability: Durability,
     pub(crate) blob_bytes_max: u64,
     pub(crate) snapshot_bytes_max: u64,
+}
+
+/// Whether opening makes a store where there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Create {
+    /// Never: [`ErrorKind::NoStore`](crate::ErrorKind::NoStore) tells that there is none.
+    Never,
+    /// In a directory that does not exist or is empty, but for what file systems and tools leave there (names that begin
+    /// with a dot, `lost+found`). A directory with other files is refused by name.
+    #[default]
+    WhereEmpty,
+    /// In any directory, beside whatever is there.
+    Anywhere,
 }
 
 /// What an acknowledgement promises.

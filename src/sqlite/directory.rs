@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{Liveness, OwnerId, Ownership};
 use crate::sqlite::files::{FileError, Files, Reading, failed, unless};
+use crate::sqlite::place::has_shards;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirectoryError {
@@ -256,10 +257,9 @@ impl StoreDirectory {
         Ok(Some(copy))
     }
 
-    /// Whether any blob was ever stored here: only a database that is complete lets one be.
-    pub(crate) fn has_blobs(&self) -> Result<bool, DirectoryError> {
-        let mut names = fs::read_dir(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
-        Ok(names.next().is_some())
+    /// Whether any blob or view was ever stored here: only a database that is complete lets one be.
+    pub(crate) fn has_contents(&self) -> Result<bool, DirectoryError> {
+        Ok(has_shards(&*self.files, &self.blobs)? || has_shards(&*self.files, &self.snapshots())?)
     }
 
     fn lock_shared(&self) -> Result<(), DirectoryError> {

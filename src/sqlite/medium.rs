@@ -10,6 +10,7 @@ use super::blobs::FileBlobs;
 use super::directory::StoreDirectory;
 use super::files::{Files, OsFiles};
 use super::log::{LogSettings, SqliteMedium};
+use super::place;
 use crate::error::Error;
 use crate::port::{LogKey, LogReader, Medium, OpenMedium, OpenedMedium, Opening, Tidy};
 
@@ -47,6 +48,7 @@ impl Directory {
 
 impl OpenMedium for Directory {
     fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
+        place::check(&*self.files, &self.path, opening.create)?;
         let directory = Arc::new(StoreDirectory::open(Arc::clone(&self.files), &self.path, opening.now)?);
         let settings = LogSettings {
             vfs: self.vfs,

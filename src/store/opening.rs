@@ -64,6 +64,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let metrics = Arc::new(Metrics::new());
     let opening = Opening {
         model: M::NAME,
+        create: config.create,
         now: config.clock.now(),
         durability: config.durability,
         blob_bytes_max,

@@ -13,6 +13,7 @@ mod panics;
 mod replaced_files;
 mod restarts;
 mod safety;
+mod wrong_directory;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

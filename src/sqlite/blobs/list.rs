@@ -11,9 +11,8 @@ use crate::sqlite::files::{FileError, Files, failed};
 pub(crate) fn list(files: &dyn Files, blobs: &Path, first: u8) -> Result<BlobListing, FileError> {
     let mut shelf = BlobListing::default();
     if first == 0 {
-        let is_ours = |name: &str| name.len() == 2 && u8::from_str_radix(name, 16).is_ok_and(|byte| hex(byte) == name);
         let names = names_in(files, blobs)?;
-        shelf.strays += names.iter().filter(|name| !is_ours(name)).count() as u64;
+        shelf.strays += names.iter().filter(|name| !is_shard(name)).count() as u64;
     }
     for name in names_in(files, &blobs.join(hex(first)))? {
         match name.parse::<Digest>() {
@@ -23,6 +22,11 @@ pub(crate) fn list(files: &dyn Files, blobs: &Path, first: u8) -> Result<BlobLis
     }
     shelf.digests.sort_unstable_by_key(|digest| *digest.as_bytes());
     Ok(shelf)
+}
+
+/// Whether a directory of this name holds blobs.
+pub(crate) fn is_shard(name: &str) -> bool {
+    name.len() == 2 && u8::from_str_radix(name, 16).is_ok_and(|byte| hex(byte) == name)
 }
 
 fn hex(byte: u8) -> String {

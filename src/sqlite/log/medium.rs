@@ -45,7 +45,7 @@ impl SqliteMedium {
         directory.lock_shared_or_create(
             || match schema::is_complete(&database, model) {
                 // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
-                Ok(false) if directory.has_blobs()? || database.has_wal() => {
+                Ok(false) if directory.has_contents()? || database.has_wal() => {
                     Err(OpenError::Lost(database.path.clone()))
                 }
                 outcome => outcome,

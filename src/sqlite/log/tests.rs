@@ -47,6 +47,7 @@ impl Disk {
 fn opening() -> Opening {
     Opening {
         model: "test",
+        create: Create::default(),
         now: Timestamp::default(),
         durability: Durability::PowerLoss,
         blob_bytes_max: 1 << 20,
