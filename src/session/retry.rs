@@ -27,7 +27,7 @@ pub(crate) fn repeat<M: SessionModel>(
         request.answer(result);
     });
     if submitted.is_err() {
-        // The request went with its reply, which tells the caller so.
+        // The request was dropped, and so its receipt tells the caller that nothing was written.
         log::debug!("a retry came to a store that is closed");
     }
 }
@@ -62,7 +62,7 @@ fn read_repeated<M: SessionModel>(
         head = last.id();
         events.extend(page.events);
     }
-    // A host appends nothing else.
+    // A host appends only events of its session model.
     let of_model = |event: LogEvent<M>| event.as_model().map(Arc::clone);
     Ok(Appended { events: events.into_iter().filter_map(of_model).collect(), head, repeated: true })
 }

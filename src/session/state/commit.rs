@@ -41,7 +41,7 @@ impl<M: SessionModel> SessionState<M> {
         self.advance(env);
     }
 
-    /// Finding out about a failed commit may have raised the epoch of the log: this store goes on under the new one.
+    /// Settling a failed commit may have raised the epoch of the log: this store goes on under the raised epoch.
     fn follow_epoch(&mut self, result: &Result<Written, PersistError>) {
         let (Ok(Written::Appended { raised }) | Err(PersistError::NotWritten { raised, .. })) = result else { return };
         if self.owned.is_some() {
@@ -67,7 +67,7 @@ impl<M: SessionModel> SessionState<M> {
             }
         }));
         if let Err(panic) = shown {
-            // It is durable: the recovery that follows shows it and answers it.
+            // The append is durable: the recovery that follows the panic publishes and acknowledges it.
             self.in_flight.put_back(append);
             resume_unwind(panic);
         }
@@ -76,13 +76,13 @@ impl<M: SessionModel> SessionState<M> {
         self.snapshot_if_due(env);
     }
 
-    /// Folds committed events into the next view, and publishes it. Should the session model panic, the view stays at the
-    /// event before.
+    /// Folds committed events into the next view, and publishes it. If the session model panics on an event, the view
+    /// ends at the event before.
     fn fold(&self, events: &[Arc<Event<M>>]) {
         if *self.published.condition() != Condition::Ready {
             return;
         }
-        // Nothing is committed by a session that is cold.
+        // A session is not cold while it commits, so there is a view.
         let Some(view) = self.published.view() else { return };
         let mut state = view.state().clone();
         let mut head = view.head();
@@ -91,7 +91,7 @@ impl<M: SessionModel> SessionState<M> {
             if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
                 log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
                 unfoldable = Some(event.id());
-                // What the panic left behind is not a view.
+                // The panic may have left `state` half changed, so the events before are folded anew.
                 state = view.state().clone();
                 for event in events.iter().take(folded) {
                     M::apply(&mut state, event);
@@ -130,7 +130,7 @@ impl<M: SessionModel> SessionState<M> {
         };
         let kind = match error {
             PersistError::NotWritten { error: LogError::DiskFull, .. } => ErrorKind::DiskFull,
-            // It was taken over: by whom is what the caller needs to know.
+            // The session was taken over, and the caller needs to know by whom.
             PersistError::Refused(Refusal::Owned(owner)) => ErrorKind::OwnedElsewhere { session, owner: owner.clone() },
             PersistError::Closed => ErrorKind::StoreClosed,
             _ => ErrorKind::NotWritten { session, reason },
