@@ -65,7 +65,8 @@ pub struct Salvaged<M: SessionModel> {
     pub events: Vec<LogEvent<M>>,
     /// The view that these events fold to. If `apply` panics on one of them, the view ends before it.
     pub view: View<M>,
-    /// What is wrong with the next event or, if nothing is, that `apply` panicked. `None` if neither is known.
+    /// What is wrong with the next event or, if nothing is, that `apply` panicked. `None` if all of these events are in
+    /// the view, and none is known to follow.
     pub stopped_by: Option<Error>,
 }
 
@@ -95,8 +96,7 @@ impl<M: SessionModel> Salvage<M> {
     }
 
     /// Reads the longest valid beginning of a session, all of it into memory. An event that the index does not lead to
-    /// is
-    /// looked for in the table itself.
+    /// is looked for in the table itself.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`]; [`ErrorKind::CorruptStore`] or

@@ -22,7 +22,8 @@ pub struct Verification {
     pub blobs: u64,
     /// The bytes of these blobs.
     pub blob_bytes: u64,
-    /// How many of these blobs no event references. That is no problem: each was put, and then not appended.
+    /// How many of these blobs no event references. That is no problem: a blob is put first, and its event appended
+    /// later or never.
     pub orphans: u64,
     /// How many undamaged stored views there are.
     pub snapshots: u64,
