@@ -28,7 +28,7 @@ impl Store<Agent> {
     /// [`ErrorKind::NoStore`](crate::ErrorKind::NoStore) where there is none; nothing is made then. Those of
     /// [`Store::open_model`].
     pub async fn open_existing(config: StoreConfig) -> Result<Self, Error> {
-        Self::open_model(StoreConfig { create: crate::port::Create::Never, ..config }).await
+        Self::open_model(StoreConfig { create: crate::Create::Never, ..config }).await
     }
 }
 

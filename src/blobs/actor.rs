@@ -1,4 +1,4 @@
-//! The actor that serves blobs: takes calls, hands them to threads, answers.
+//! The actor that serves blobs: it takes calls, hands them to blob threads, and answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::stats::Metrics;
 use crate::threads::Restart;
 use crate::threads::WorkerPool;
 
-/// Serves the blobs of a store: global, content-addressed, immutable.
+/// Serves the blobs of a store. A blob is immutable, is named by its [`Digest`], and is shared by all sessions.
 ///
 /// Its address comes from [`Store::blob_address`](crate::Store::blob_address). A host may send it [`PutBlob`],
 /// [`GetBlob`] and [`Restart`].
@@ -61,7 +61,7 @@ impl Actor for BlobActor {
 impl Supervised for BlobActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         let blobs = Arc::clone(&self.blobs);
-        // On a thread of its own queue, since it waits for the calls in flight.
+        // On a blob thread and not on the arbiter, since the rescan waits for the calls in flight.
         let queued = self.threads.submit(move |()| {
             if let Err(error) = blobs.rescan() {
                 log::error!("the blob directory cannot be put in order: {error}");
@@ -82,12 +82,16 @@ impl Handler<Restart> for BlobActor {
 }
 
 /// Stores bytes and answers with the reference to put into a body. Once answered, the blob survives a power cut.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`], [`ErrorKind::Busy`], [`ErrorKind::DiskFull`], [`ErrorKind::Io`],
+/// [`ErrorKind::Unavailable`], [`ErrorKind::StoreClosed`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<BlobRef, Error>")]
 pub struct PutBlob {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// What they are.
+    /// What the bytes are.
     pub kind: BlobKind,
 }
 
@@ -113,10 +117,14 @@ impl Handler<PutBlob> for BlobActor {
 }
 
 /// Reads a blob and checks it against its digest.
+///
+/// # Errors
+/// [`ErrorKind::UnknownBlob`], [`ErrorKind::CorruptBlob`]; [`ErrorKind::TooLarge`] for a blob over this store's limit;
+/// [`ErrorKind::Busy`], [`ErrorKind::Io`], [`ErrorKind::Unavailable`], [`ErrorKind::StoreClosed`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Vec<u8>, Error>")]
 pub struct GetBlob {
-    /// Which.
+    /// The blob's digest.
     pub digest: Digest,
 }
 
@@ -129,7 +137,7 @@ impl Handler<GetBlob> for BlobActor {
     }
 }
 
-/// Makes sure that blobs are there with these lengths, and durable, before an event names them.
+/// Makes sure that blobs are stored with these lengths, and durable, before an event references them.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct EnsureDurable {
@@ -138,7 +146,7 @@ pub(crate) struct EnsureDurable {
 }
 
 impl Handler<EnsureDurable> for BlobActor {
-    // The answer goes over the message's own way back.
+    // The answer goes by the reply that the message brings.
     type Result = ();
 
     fn handle(&mut self, EnsureDurable { blobs, reply }: EnsureDurable, _: &mut Context<Self>) {
@@ -151,13 +159,13 @@ impl Handler<EnsureDurable> for BlobActor {
                     Err(ErrorKind::DanglingRef { digest }.into())
                 }
             };
-            // Guarded, since a question without an answer means that the store is closed.
+            // Guarded, since a `reply` that a panic dropped would say that the store is closed.
             let ensured = catch_unwind(AssertUnwindSafe(|| blobs.into_iter().try_for_each(ensure)));
             let panicked = |_| Err(ErrorKind::Unavailable { reason: "a blob thread failed".to_owned() }.into());
             reply(ensured.unwrap_or_else(panicked));
         });
         if queued.is_err() {
-            // The store is closed, and every session with it: nobody waits any more.
+            // The store is closed, and every session with it: nobody waits for the answer any more.
             log::debug!("a reference was to be checked in a store that is closed");
         }
     }

@@ -11,8 +11,8 @@ use crate::port::{LogError, Write};
 use crate::stats::Metrics;
 use crate::threads::Restart;
 
-/// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for a while by
-/// then, so this only lets the mailbox in.
+/// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for the lock
+/// already, so this pause only lets the actor handle what is in its mailbox.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// Owns the event log's one writing connection. All appends of all sessions that wait become one transaction.
@@ -22,7 +22,7 @@ pub struct PersistActor {
     writer: GroupWriter,
     metrics: Arc<Metrics>,
     flush_scheduled: bool,
-    /// Since when another process keeps the group waiting.
+    /// Since when another process has held the lock that the group waits for.
     locked_out: Option<Instant>,
 }
 
@@ -34,7 +34,7 @@ impl PersistActor {
     fn schedule(&mut self, context: &mut Context<Self>) {
         if !self.flush_scheduled {
             self.flush_scheduled = true;
-            // Handled once the mailbox is drained: that is what makes the group.
+            // Actix handles `Flush` once the mailbox is drained, so the group has all that waited in the mailbox.
             context.notify(Flush);
         }
     }
@@ -52,7 +52,7 @@ impl Actor for PersistActor {
 
 impl Supervised for PersistActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
-        // The flush that was scheduled went with the old context.
+        // A flush that was scheduled was lost with the old context.
         self.flush_scheduled = false;
         self.writer.reset();
     }
@@ -66,7 +66,7 @@ impl Handler<Restart> for PersistActor {
     }
 }
 
-/// One write, and who waits for it.
+/// One write, and the reply that gets its answer.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Persist {
@@ -76,7 +76,7 @@ pub(crate) struct Persist {
 }
 
 impl Handler<Persist> for PersistActor {
-    // The reply comes after COMMIT, over the message's own way back.
+    // The answer comes after COMMIT, by the reply that the message brings.
     type Result = ();
 
     fn handle(&mut self, persist: Persist, context: &mut Context<Self>) {
@@ -125,7 +125,7 @@ impl Handler<Flush> for PersistActor {
     }
 }
 
-/// Commits what waits and closes the log.
+/// Commits what waits and closes the log: see [`GroupWriter::close`].
 #[derive(Message)]
 #[rtype(result = "Result<(), LogError>")]
 pub(crate) struct CloseLog {
@@ -141,7 +141,7 @@ impl Handler<CloseLog> for PersistActor {
     }
 }
 
-/// Sends a write for which nobody counts, and waits for its answer.
+/// Sends a write that no session has counted as in flight, and waits for its answer.
 pub(crate) async fn persist_one(
     persist: &Addr<PersistActor>,
     write: Write,

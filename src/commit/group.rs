@@ -1,4 +1,4 @@
-//! WriteGroup commit: everything that waits becomes one transaction. Plain and synchronous; the persist actor only drives it.
+//! Group commit: everything that waits becomes one transaction. Plain synchronous code, which the persist actor drives.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,10 +11,11 @@ use crate::port::{
 };
 use crate::stats::Metrics;
 
-/// A write that waits for its commit, and who waits for it.
+/// A write that waits for its commit, and the reply that gets its answer.
 pub(crate) struct Pending {
     pub(crate) write: Write,
-    /// Which life of the session's actor sent it. A fence of a later life refuses it.
+    /// The incarnation of the session that sent the write. A fence of a later incarnation refuses appends that come
+    /// after it.
     pub(crate) incarnation: u64,
     pub(crate) reply: Reply,
 }
@@ -32,14 +33,14 @@ pub(crate) enum Follows {
 /// Why a write was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PersistError {
-    /// Left out of a group that was committed.
+    /// The write was left out of a group that was committed.
     #[error("refused")]
     Refused(Refusal),
-    /// Nothing of it is in the log. `raised` is the epoch under which the log's owner goes on, where finding out has raised
-    /// it.
+    /// Nothing of the write is in the log. `raised` is the epoch under which the log's owner goes on, if finding out
+    /// what became of the write has raised it.
     #[error("{error}")]
     NotWritten { error: LogError, raised: Option<Epoch> },
-    /// The session was recovered since: nothing of it is in the log.
+    /// The session was recovered after it had sent the append: nothing of the append is in the log.
     #[error("the session was recovered since")]
     Fenced,
     /// COMMIT failed, and the log cannot be read.
@@ -65,7 +66,7 @@ pub(crate) enum Next {
     Retry,
 }
 
-/// Other stores take this one for dead, and may write its sessions.
+/// Why nothing is written any more: other stores take this one for dead, and may write its sessions.
 const NOT_HELD: &str = "others take this store for dead: close it, and open it again";
 
 pub(crate) struct GroupWriter {
@@ -74,12 +75,12 @@ pub(crate) struct GroupWriter {
     /// `None` after a failure, until the next flush opens it again.
     log: Option<Box<dyn EventLog>>,
     pending: VecDeque<Pending>,
-    /// How many of them write nothing.
+    /// How many of the pending writes only read: see [`is_read`].
     reads: usize,
     incarnations: HashMap<LogKey, u64>,
     limits: GroupLimits,
     metrics: Arc<Metrics>,
-    /// How many writes ever came.
+    /// How many writes were ever pushed.
     received: u64,
     closed: bool,
 }
@@ -112,10 +113,10 @@ impl GroupWriter {
         })
     }
 
-    /// Queues a write. It is answered by a later flush.
+    /// Queues a write, which a later flush answers. A write that comes too late is answered at once.
     pub(crate) fn push(&mut self, pending: Pending) {
         if let Write::Register { .. } = &pending.write {
-            // Counted here, since whoever sends one may give up before it arrives.
+            // Counted here, and not by the sender, who may give up before the message arrives.
             self.metrics.write_sent();
         }
         self.received += 1;
@@ -144,7 +145,7 @@ impl GroupWriter {
         self.pending.push_back(pending);
     }
 
-    /// What came and does not wait any more was answered.
+    /// Tells the metrics how many writes were answered: all that were pushed and do not wait any more.
     fn count_answered(&self) {
         self.metrics.writes_answered(self.received.saturating_sub(self.pending.len() as u64));
     }
@@ -153,12 +154,12 @@ impl GroupWriter {
         self.pending.is_empty()
     }
 
-    /// Drops the connection: the next flush opens another and reads the heads again.
+    /// Drops the writing end. The next flush opens another, which remembers nothing and reads the log again.
     pub(crate) fn reset(&mut self) {
         self.log = None;
     }
 
-    /// Commits one group and answers everyone in it.
+    /// Commits the fences that only read, then one group, and answers both. On [`Next::Retry`] the rest waits on.
     pub(crate) fn flush(&mut self) -> Next {
         let next = self.flush_groups();
         self.count_answered();
@@ -166,8 +167,8 @@ impl GroupWriter {
     }
 
     fn flush_groups(&mut self) -> Next {
-        // First, and apart: they need no write lock, so that another process that holds it delays no session that is only
-        // opened.
+        // The fences that only read come first, in a group of their own. They need no write lock, so another process
+        // that holds it delays no session that is only opened.
         let reads = self.take_reads();
         if !reads.0.is_empty() && self.flush_group(reads) == Next::Retry {
             return Next::Retry;
@@ -221,7 +222,7 @@ impl GroupWriter {
             Err(CommitError::Unknown(error)) => {
                 log::error!("a commit failed, the event log is opened again: {error}");
                 self.metrics.group_failed();
-                // This connection may hold pages that never reached the disk: it is never used again.
+                // This writing end may hold pages that never reached the disk: it is never used again.
                 drop(log);
                 let (writes, waiting) = self.put_reads_back(writes, waiting);
                 self.settle(&writes, waiting, &error);
@@ -248,8 +249,8 @@ impl GroupWriter {
         }
     }
 
-    /// Commits what waits, empties the write-ahead log, closes. Everything later is refused. A lock that another process
-    /// holds is waited for until the deadline.
+    /// Commits what waits, and closes the log in order. Every later write is refused. If another process holds the
+    /// lock, this waits for it until the deadline, and then answers what waits as not written.
     pub(crate) fn close(&mut self, deadline: Instant) -> Result<(), LogError> {
         self.closed = true;
         while !self.is_idle() {
@@ -268,7 +269,7 @@ impl GroupWriter {
         match self.log.take() {
             Some(log) => Ok(log),
             None => guarded(|| {
-                // First: the medium knows better what became of it, should it be gone altogether.
+                // The medium is asked first: should it be gone altogether, its error says so.
                 let log = self.medium.writer()?;
                 let is_held = self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))?;
                 if is_held { Ok(log) } else { Err(LogError::Io(NOT_HELD.to_owned())) }
@@ -324,8 +325,9 @@ impl GroupWriter {
         (writes, waiting)
     }
 
-    /// Keeps what only reads out of a failure of the writes beside it: a session that recovers asks for its head, and would
-    /// have to call its appends unknown. Alone in its group, it fails by itself.
+    /// Puts the fences that only read back into the queue, so that they do not fail with the writes beside them: a
+    /// session that recovers asks for its head, and after a failure it would have to call its appends unknown. A group
+    /// of nothing but such fences fails as it is.
     fn put_reads_back(&mut self, writes: Vec<Write>, waiting: Waiting) -> WriteGroup {
         if writes.iter().all(is_read) {
             return (writes, waiting);
@@ -345,7 +347,7 @@ impl GroupWriter {
     }
 }
 
-/// Calls the log. A panic there must not end the persist actor, with which all sessions would stand still.
+/// Calls the log, and makes a panic an error: if a panic ended the persist actor, all sessions would stand still.
 fn guarded<T>(call: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(LogError::Io("the event log panicked".to_owned())))
 }

@@ -20,9 +20,9 @@ use crate::threads::guarded;
 pub(crate) struct Fold<'a> {
     pub(crate) session: &'a SessionId,
     pub(crate) log: LogMeta,
-    /// The head that the log must reach; `None` for wherever it ends.
+    /// The head that the log must reach at least; `None` if it may end anywhere.
     pub(crate) head: Option<EventId>,
-    /// The events whose chain is wanted.
+    /// The events whose chain hashes are wanted.
     pub(crate) watch: &'a [EventId],
     pub(crate) keys_max: usize,
     pub(crate) page_events: usize,
@@ -31,15 +31,15 @@ pub(crate) struct Fold<'a> {
 /// A stored view that a fold begins with.
 pub(crate) struct Origin<M: SessionModel> {
     pub(crate) head: Head,
-    /// Which append keys its events have.
+    /// The append keys of the events that are folded into the view; `None` if they are not known.
     pub(crate) keys: Option<KeyFilter>,
     pub(crate) view: M::View,
-    /// The size of its file.
+    /// The size of the snapshot that the view comes from, in bytes.
     pub(crate) bytes: u64,
 }
 
 impl Fold<'_> {
-    /// Reads the log in pages, checks ids and chain, and folds it: all of it, or what comes behind a stored view.
+    /// Reads the log in pages, checks ids and chain, and folds it: the whole log, or the events after a stored view.
     pub(crate) fn run<M: SessionModel>(
         &self,
         reader: &mut dyn LogReader,
@@ -51,7 +51,7 @@ impl Fold<'_> {
         if let Some(Origin { head, keys, view, bytes }) = origin {
             recovered.head = head;
             recovered.tail.snapshot_bytes = bytes;
-            // About as much as the records that were folded into it.
+            // Stands for the records that were folded into the view, whose size is not known.
             recovered.bytes = bytes;
             recovered.keys = KeyIndex::with_filter(self.keys_max, keys);
             for id in self.watch.iter().filter(|id| **id <= head.id) {
@@ -82,7 +82,7 @@ impl Fold<'_> {
             Ok(())
         })?;
         if let Condition::Unfoldable { event } = recovered.report.condition {
-            // What the panic left behind is not a view.
+            // The panic may have left the view half changed, so the events before are folded anew.
             state = self.fold_before(reader, event)?;
         }
         // Appends are all or nothing, so no log ends within one.
@@ -91,7 +91,8 @@ impl Fold<'_> {
             let reason = format!("the log ends before it, at {}", recovered.head.id);
             return Err(corrupt(self.session, recovered.head.id.next(), reason));
         }
-        // A session of which these are not known cannot go on, and an actor that asked again would ask for ever.
+        // Without its counters a session can only be read. If a panic here were an error, each task would make the
+        // session recover again, in vain.
         match guarded("counters or unfinished", || (M::counters(&state.view), M::unfinished(&state.view))) {
             Ok((counters, unfinished)) => {
                 recovered.counters = counters;
@@ -111,7 +112,7 @@ impl Fold<'_> {
         Pages::after(after, self.session, self.log, self.page_events)
     }
 
-    /// Folds the events before one that cannot be folded.
+    /// Folds the events before `end`, which cannot be folded.
     fn fold_before<M: SessionModel>(&self, reader: &mut dyn LogReader, end: EventId) -> Result<FoldState<M>, Error> {
         let mut state = FoldState::<M>::default();
         self.pages(self.log.base).for_each(reader, |page| {
@@ -153,10 +154,10 @@ impl<M: SessionModel> FoldState<M> {
         body: &[u8],
     ) -> Result<Condition, Error> {
         let mut decoded = false;
-        // In one step, so that a body goes straight to its place in the view: it is large.
+        // Decoded and applied in one step, so that a body, which is large, goes straight to its place in the view.
         let folded = catch_unwind(AssertUnwindSafe(|| {
             if OwnBody::is_type(stored.event_type) {
-                // It changes no view of a session model.
+                // An event of foldlog's own changes no view.
                 return decode_own(session, stored, schema, body).map(drop);
             }
             let event = decode_model::<M>(session, stored, schema, body)?;

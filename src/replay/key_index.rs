@@ -1,4 +1,4 @@
-//! Which append keys a session's log has: the last ones with their events, all others by a filter.
+//! Which append keys a session's log has: the last ones with their events, the others by a filter.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::id::{AppendKey, EventId};
 
-/// The first event of each keyed append: the last `max` of them, and which other keys were used.
+/// The append keys of one log: the last `max` with the first event of their appends, and a filter of all.
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
     first: HashMap<AppendKey, EventId>,
     order: VecDeque<AppendKey>,
     max: usize,
-    /// Every key of the log; `None` when it is not known, so that the log is searched for each that is not in `first`.
+    /// Every key of the log; `None` if they are not known, so that the log is searched for each key not in `first`.
     filter: Option<KeyFilter>,
 }
 
 impl KeyIndex {
-    /// Of a log without keys.
+    /// The index of a log without keys.
     pub(crate) fn new(max: usize) -> Self {
         Self { first: HashMap::new(), order: VecDeque::new(), max, filter: Some(KeyFilter::default()) }
     }
 
-    /// Of a log of which only the filter is known.
+    /// The index of a log of which only the filter is known; `None` if not even that.
     pub(crate) fn with_filter(max: usize, filter: Option<KeyFilter>) -> Self {
         Self { filter, ..Self::new(max) }
     }
@@ -41,12 +41,12 @@ impl KeyIndex {
         self.filter.as_ref().is_none_or(|filter| filter.may_have(key))
     }
 
-    /// A key was in the log, and this did not know of it.
+    /// Drops the filter, since the log has a key that the filter did not know.
     pub(crate) fn distrust(&mut self) {
         self.filter = None;
     }
 
-    /// Its append was refused.
+    /// Removes a key whose append was refused. The filter still has it, which costs no more than a search of the log.
     pub(crate) fn remove(&mut self, key: &AppendKey) {
         if self.first.remove(key).is_some() {
             self.order.retain(|kept| kept != key);
@@ -68,7 +68,7 @@ impl KeyIndex {
     }
 }
 
-/// A Bloom filter that grows with the keys: two and a half bytes for each, and one in some thousand new keys looks like an
+/// A Bloom filter that grows with the keys, two and a half bytes for each. One new key in some thousands looks like an
 /// old one, which costs a search of the log and nothing else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyFilter {
@@ -78,14 +78,14 @@ pub(crate) struct KeyFilter {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Layer {
-    /// A power of two of them.
+    /// Their number is a power of two.
     words: Vec<u64>,
     keys: u64,
 }
 
 const BITS_PER_KEY: u64 = 20;
 const PROBES: u64 = 10;
-/// 1 KiB, for 409 keys: most sessions need no more.
+/// 1 KiB, for 410 keys: most sessions need no more.
 const FIRST_WORDS: usize = 128;
 
 impl KeyFilter {
@@ -108,12 +108,12 @@ impl KeyFilter {
         }
     }
 
-    /// Whether it is as one is made, whoever has written it.
+    /// Whether the sizes of the layers are such as this code makes them. The filter may come from a file.
     pub(crate) fn is_sound(&self) -> bool {
         self.layers.iter().all(|layer| layer.words.len().is_power_of_two())
     }
 
-    /// Never wrong when it says no.
+    /// Whether the filter may have a key. A no is never wrong, a yes may be.
     fn may_have(&self, key: &AppendKey) -> bool {
         let hash = FilterBits::of(key);
         self.layers.iter().any(|layer| {
@@ -139,7 +139,7 @@ impl Layer {
 #[derive(Clone, Copy)]
 struct FilterBits {
     first: u64,
-    /// Odd, so that it leads through all bits.
+    /// Odd, so that the probes can come to every bit.
     step: u64,
 }
 

@@ -8,10 +8,10 @@ use crate::port::StoredPage;
 use crate::port::{Head, LogMeta, LogReader};
 use crate::replay::record::{check, corrupt, decode};
 
-/// The most record bytes in one page, beside the number of its events.
+/// The most record bytes in one page, whatever the number of its events.
 pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Reads one page as it is stored. An event that cannot be read is named with its session.
+/// Reads one page as it is stored, without a check. The error of an event that cannot be read names its session.
 pub(crate) fn read(
     reader: &mut dyn LogReader,
     page: &mut StoredPage,
@@ -43,7 +43,7 @@ pub(crate) fn check_position(
 pub struct EventPage<M: SessionModel> {
     /// The events after the one that was asked for.
     pub events: Vec<LogEvent<M>>,
-    /// Whether more may follow: ask again after the last of these.
+    /// Whether more events may follow. If so, ask for the events after the last of this page.
     pub more: bool,
 }
 
@@ -59,8 +59,8 @@ impl<M: SessionModel> std::fmt::Debug for EventPage<M> {
     }
 }
 
-/// Reads one page and checks its chain. A damaged event is the error of the page that begins with it, and a position
-/// beyond the end of the log is one, too.
+/// Reads one page and checks its chain. A page ends before an event that is damaged or cannot be decoded; if it begins
+/// with such an event, that is its error. A position beyond the end of the log is an error, too.
 pub(crate) fn read_page<M: SessionModel>(
     reader: &mut dyn LogReader,
     session: &SessionId,
@@ -76,7 +76,8 @@ pub(crate) fn read_page<M: SessionModel>(
     let mut events = Vec::with_capacity(stored.len());
     let mut head = log.base;
     if after > EventId::ZERO && !stored.is_empty() {
-        // Only the hash: a page may begin behind an event that is damaged, and what follows it is still what was written.
+        // Of the event before the page only the stored hash is read: that event may be damaged, and the events after it
+        // are still what was written.
         let lost = || corrupt(session, after, "the log lost it".to_owned());
         let chain = reader.chain_at(log.key, after).map_err(|error| error.of_session(session))?;
         head = Head { id: after, chain: chain.ok_or_else(lost)?, at: head.at };

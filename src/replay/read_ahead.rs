@@ -1,4 +1,4 @@
-//! A log page by page, each event held against the one before. While one page is folded, the next ones are read.
+//! Reads a log page by page, and checks each event against the one before. Reads the next pages while one is folded.
 
 use std::mem;
 use std::panic::resume_unwind;
@@ -14,7 +14,7 @@ use crate::replay::record::check;
 
 /// How many pages are read ahead of the one that is folded. More would only take memory: up to [`PAGE_BYTES_MAX`] each.
 const PAGES_AHEAD_MAX: usize = 2;
-/// The most events of the first page, for which the fold has to wait, and which tells whether there are more.
+/// The most events of the first page. The fold has to wait for this page, which tells whether there are more.
 const FIRST_PAGE_EVENTS: usize = 256;
 
 pub(crate) struct Pages<'a> {
@@ -28,15 +28,15 @@ pub(crate) struct Pages<'a> {
 /// A page on its way to the fold.
 struct Ahead {
     page: StoredPage,
-    /// `None` for one that was not checked yet.
+    /// `None` if the page was not checked yet.
     checked: Option<CheckedPage>,
 }
 
-/// What was found of a page: it has only what is right.
+/// What the check of a page has found. The page itself keeps only the right events.
 struct CheckedPage {
-    /// Its last event.
+    /// The last right event.
     head: Head,
-    /// What is wrong behind it, and ends the log.
+    /// What is wrong with the event after the head: the reading ends there.
     wrong: Option<Error>,
 }
 
@@ -45,10 +45,11 @@ impl<'a> Pages<'a> {
         Self { session, log, page_events, head }
     }
 
-    /// Hands over each page in order, and what is wrong with an event after all events before it. Gives the last event.
+    /// Hands the pages to `take`, in order, and gives the last event. If an event is wrong, that is the error, and all
+    /// events before it are handed over first.
     ///
-    /// A log of more than one page is read on a thread of its own meanwhile. Each event is checked on one of the two: by
-    /// the fold as it comes to it, or by the other thread where that is ahead and would only wait.
+    /// If the log has more than one page, another thread reads the pages after the first. A page is checked by that
+    /// thread if it is so far ahead that it would only wait, and otherwise by this one, before it is handed over.
     pub(crate) fn for_each(
         mut self,
         reader: &mut dyn LogReader,
@@ -67,18 +68,18 @@ impl<'a> Pages<'a> {
                 let ahead = thread::Builder::new().name("foldlog-ahead".to_owned());
                 let pages = Pages { session, log, page_events, head: begin };
                 let spawned = ahead.spawn_scoped(scope, move || pages.send_all(reader, &sender, &used));
-                // Without another thread, this one does both.
+                // If no thread can be started, this one reads too, below.
                 let ahead = spawned.ok()?;
                 let first = Ahead { page: mem::take(&mut page), checked: None };
                 let ended = [first].into_iter().chain(receiver).try_for_each(|ahead| {
                     let page = self.take(ahead, &mut take)?;
-                    // Whoever reads may have come to the end.
+                    // The thread that reads may have come to the end.
                     let _ = spent.send(page);
                     Ok(())
                 });
                 match ahead.join() {
                     Ok(()) => Some(ended),
-                    // As if it had been read here.
+                    // A panic of the other thread goes on here, as if this thread had read.
                     Err(panic) => resume_unwind(panic),
                 }
             });
@@ -93,7 +94,7 @@ impl<'a> Pages<'a> {
         Ok(self.head)
     }
 
-    /// Reads the pages behind the head, into those that are used up. Whoever folds may have met something that ends it.
+    /// Reads the pages after the head and sends them, reusing those that were folded. Ends early if the fold has ended.
     fn send_all(mut self, reader: &mut dyn LogReader, sender: &SyncSender<Ahead>, used: &Receiver<StoredPage>) {
         loop {
             let mut page = used.try_recv().unwrap_or_default();
@@ -121,7 +122,7 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// Hands over a page, and gives it back.
+    /// Checks a page unless that was done, hands it over, and gives it back to be reused.
     fn take(
         &mut self,
         Ahead { mut page, checked }: Ahead,
@@ -133,7 +134,7 @@ impl<'a> Pages<'a> {
         checked.wrong.map_or(Ok(page), Err)
     }
 
-    /// Empty where the log ends.
+    /// Reads one page. If it is empty, the log ends there.
     fn read(
         &self,
         reader: &mut dyn LogReader,
@@ -145,7 +146,7 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Holds each event of a page against the one before, and leaves those that are right.
+/// Checks each event of a page against the one before, and cuts the page before the first that is wrong.
 fn check_page(session: &SessionId, mut head: Head, page: &mut StoredPage) -> CheckedPage {
     let mut right = 0;
     let mut wrong = None;

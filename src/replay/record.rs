@@ -1,4 +1,4 @@
-//! One stored event: held against the one before it, and decoded.
+//! Checks a stored event against the one before it, and decodes it.
 
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::model::{DecodeError, SessionModel};
 use crate::port::Head;
 use crate::port::StoredRow;
 
-/// Checks that a stored event follows the one before: no hole, no changed byte.
+/// Checks that a stored event follows the one before: that its id is the next, and that its chain hash is right.
 pub(crate) fn check(session: &SessionId, before: &Head, stored: StoredRow<'_>) -> Result<(), Error> {
     if stored.id != before.id.next() {
         return Err(corrupt(session, before.id.next(), format!("the log goes on with event {}", stored.id)));
@@ -89,7 +89,7 @@ pub(crate) fn decode_model<M: SessionModel>(
     body: &[u8],
 ) -> Result<Event<M>, Error> {
     let body = M::decode(stored.event_type, schema, body).map_err(|error| failed(session, stored, schema, error))?;
-    // The type's column is outside of the chain. Only at another schema may a body have come to be of another type.
+    // The chain does not cover the column of the event type. Only a body of another schema may decode to another type.
     let event_type = M::event_type(&body);
     if schema == M::SCHEMA && event_type != stored.event_type {
         let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);

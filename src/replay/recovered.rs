@@ -16,10 +16,11 @@ use crate::replay::snapshot::Tail;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Condition {
-    /// It can.
+    /// It can be appended to.
     #[default]
     Ready,
-    /// An event is of a type or schema that this build does not know: read-only, the view stands before it.
+    /// An event is of a type or schema that this build does not know. The session is read-only, and its view ends
+    /// before that event.
     NewerRecord {
         /// The first such event.
         event: EventId,
@@ -28,8 +29,9 @@ pub enum Condition {
         /// Its schema version.
         schema: u16,
     },
-    /// `apply` panicked on a committed event: read-only, the view stands before it. Or the model panicked over the view
-    /// that this event completed.
+    /// The session model's `apply` panicked on a committed event. The session is read-only, and its view ends before
+    /// that event. Or a recovery found that the session model's `counters` or `unfinished` panics on the view, which
+    /// then ends with this event.
     Unfoldable {
         /// The event.
         event: EventId,
@@ -54,9 +56,9 @@ impl Condition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {
-    /// How many events were read.
+    /// How many events were read from the log. Those in the stored view that the recovery began with do not count.
     pub events: u64,
-    /// How long it took.
+    /// How long it took to read and fold these events.
     pub elapsed: Duration,
     /// What was begun and has no end: a host repairs it, for example with a `TurnPut` that ends the turn.
     pub unfinished: Vec<Unfinished>,
@@ -71,16 +73,16 @@ pub(crate) struct Recovered<M: SessionModel> {
     pub(crate) report: RecoveryReport,
     pub(crate) keys: KeyIndex,
     pub(crate) counters: M::Counters,
-    /// Of all records: how large the session is, roughly, while it is resident.
+    /// The bytes of all records, roughly: what the session counts for while it is resident.
     pub(crate) bytes: u64,
-    /// The chain at each event that was asked for and is there.
+    /// The chain hash of each event that was asked for and is in the log.
     pub(crate) chains: HashMap<EventId, Chain>,
-    /// What a stored view does not hold yet.
+    /// How much of the log is in no snapshot yet.
     pub(crate) tail: Tail,
 }
 
 impl<M: SessionModel> Recovered<M> {
-    /// A session that was made this moment.
+    /// What there is of a session that has no events yet.
     pub(crate) fn fresh(log: LogMeta, keys_max: usize) -> Self {
         Self {
             view: Arc::new(View::new(EventId::ZERO, M::View::default())),

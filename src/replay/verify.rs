@@ -1,4 +1,4 @@
-//! How a verification goes through one log.
+//! Checks one log for a verification.
 
 use std::marker::PhantomData;
 
@@ -10,12 +10,12 @@ use crate::model::SessionModel;
 use crate::port::{AuditedEvent, LogMeta, StoredEvent};
 use crate::replay::record::{corrupt, decode};
 
-/// Goes through the events of one log in order, on and on whatever is wrong with them.
+/// Checks the events of one log, in order. It goes on after an event that is wrong.
 pub(crate) struct LogCheck<M: SessionModel> {
     session: SessionId,
     next: EventId,
-    /// What the next event may follow: the hash that the event before stores, and the one that it should. None when it is
-    /// not known.
+    /// The chain hashes that the next event may follow: the one that the event before stores and, if that one is wrong,
+    /// the one that it should store. Empty if neither is known.
     before: Vec<Chain>,
     at: Timestamp,
     append_ends: EventId,
@@ -23,7 +23,7 @@ pub(crate) struct LogCheck<M: SessionModel> {
     model: PhantomData<fn() -> M>,
 }
 
-/// What one event gave.
+/// What the check of one event has found.
 #[derive(Debug, Default)]
 pub(crate) struct EventFindings {
     pub(crate) refs: Vec<BlobRef>,
@@ -74,15 +74,17 @@ impl<M: SessionModel> LogCheck<M> {
             wrong(stored.id, format!("its time {} is before that of the event ahead, {}", stored.at, self.at));
         }
         self.at = stored.at;
-        // One that follows is all that the next may follow: what is kept must not grow with the log.
+        // If the stored hash follows, the next event may follow only it; otherwise also the first of those that should
+        // have been. What is kept does not grow with the log.
         self.before = if follows.contains(&stored.chain) { Vec::new() } else { follows };
+        self.before.truncate(1);
         self.before.push(stored.chain);
-        // What is wrong with the bytes follows from a wrong hash: one problem an event.
+        // Damaged bytes make the hash wrong and the record as well: that is one problem of the event, and not two.
         let first = checked.problems.iter().all(|(event, _)| *event != stored.id);
         match self.record(&stored) {
             Ok(refs) => checked.refs = refs,
             Err(error) if matches!(error.kind(), ErrorKind::NewerRecord { .. }) => {
-                // From the first on the session is read-only; the rest goes without saying.
+                // Only the first event of a newer build is reported, since the session is read-only from there on.
                 if !std::mem::replace(&mut self.newer, true) {
                     checked.problems.push((stored.id, error));
                 }
@@ -112,7 +114,7 @@ impl<M: SessionModel> LogCheck<M> {
         Ok(header.refs)
     }
 
-    /// Looks at where the log ends. `head` is where it ended, at least, when the search began.
+    /// Checks where the log ends. `head` is the session's head when the verification came to it: the log must reach it.
     pub(crate) fn end(&self, head: EventId) -> Option<(EventId, Error)> {
         let wanted = head.max(self.append_ends);
         let reason = || format!("the log ends before it, at {}", self.head());
@@ -125,6 +127,28 @@ mod tests {
     use super::*;
     use crate::agent::{Agent, AgentBody};
     use crate::codec::RecordHeader;
+
+    /// As after an update of the whole column: a long log would take quadratic time.
+    #[test]
+    fn a_log_whose_every_chain_hash_is_wrong_keeps_no_more_for_each_event() {
+        let log = LogMeta::root(crate::port::LogKey(1), [1; 16]);
+        let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log);
+        let (mut right, mut problems) = (Chain::start(&log.log_id), 0);
+        for id in (1..=100).map(EventId::new) {
+            let header =
+                RecordHeader { schema: Agent::SCHEMA, salt: [7; 8], first: id, last: id, key: None, refs: Vec::new() };
+            let body = AgentBody::StopRequested;
+            let record = codec::encode_record(&header, &codec::encode_body(&body).unwrap());
+            let at = Timestamp::default();
+            right = right.next(id, at, &record);
+            // The last one is right again: it follows from what the others should have been.
+            let chain = if id.get() == 100 { right } else { Chain([9; 32]) };
+            let stored = StoredEvent { id, event_type: Agent::event_type(&body).into(), at, key: None, chain, record };
+            problems += check.event(AuditedEvent { id, row: Ok(stored) }).problems.len();
+            assert!(check.before.len() <= 2);
+        }
+        assert_eq!(problems, 99);
+    }
 
     /// The chain is right: only the order of the times is wrong, as after a writer that did not keep it.
     #[test]

@@ -1,5 +1,5 @@
-//! The actor of one session: its mailbox is the session's lock. It only drives [`SessionState`], and performs what that
-//! asks of others.
+//! The actor of one session: its mailbox is the session's lock. The actor only drives [`SessionState`], and performs
+//! the effects that the state asks for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::replay::NewSnapshot;
 use crate::session::live::Subscriber;
 use crate::threads::{Courier, ReaderSlot, Restart, guarded, lock};
 
-/// The actor of one session. Its mailbox is the session's lock: it stamps, sends to the persist actor, and folds,
-/// publishes and replies only after the commit.
+/// The actor of one session, which handles one actor message after the other. It stamps appends, sends them to the
+/// persist actor, and folds, publishes and answers them only after the commit.
 ///
 /// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`],
 /// [`CurrentView`](crate::CurrentView), [`EventsAfter`](crate::EventsAfter), [`NextIds`](crate::NextIds),
@@ -40,7 +40,7 @@ impl<M: SessionModel> SessionActor<M> {
         Self { entry, courier }
     }
 
-    /// Runs one step of the state, and performs what it asks for.
+    /// Runs one step of the state machine, and performs the effects that the step asks for.
     pub(super) fn step(&mut self, context: &mut Context<Self>, step: impl FnOnce(&mut SessionState<M>, &Env<'_>)) {
         let entry = Arc::clone(&self.entry);
         entry.touch();
@@ -64,7 +64,7 @@ impl<M: SessionModel> SessionActor<M> {
             services.residency.look();
         }));
         if guarded.is_err() {
-            // A bug of the session model or of ours. The log knows what is true: start again from there.
+            // The session model or foldlog has a bug. The actor starts again, and recovers the session from the log.
             log::error!("a session's step panicked: it is recovered from the log");
             context.stop();
         }
@@ -76,7 +76,7 @@ impl<M: SessionModel> SessionActor<M> {
     )]
     fn perform(&self, effect: Effect<M>, incarnation: u64, context: &Context<Self>) {
         let services = &self.entry.services;
-        // One for each question.
+        // Each question gets a `ReplyTo` of its own.
         let reply_to = || {
             let (entry, courier) = (Arc::clone(&self.entry), Some(self.courier.clone()));
             ReplyTo::new(entry, context.address(), courier, incarnation)
@@ -116,11 +116,12 @@ impl<M: SessionModel> SessionActor<M> {
         }
     }
 
-    /// Searches the log for an append key, on a reader thread. The readers of a store that is closed take nothing.
+    /// Searches the log for an append key, on a reader thread. In a store that is closed, `reply_to` is dropped
+    /// unanswered.
     fn find_key(&self, reply_to: ReplyTo<M>, key: AppendKey) {
         let entry = Arc::clone(&self.entry);
         let submitted = self.entry.services.readers.submit_urgent(move |slot: &mut ReaderSlot| {
-            // Guarded, since a question without an answer means that the store is closed.
+            // Guarded, since a `reply_to` that a panic dropped would say that the store is closed.
             let found = guarded("search for a key", || slot.read(|reader| reader.find_key(entry.log.key, &key)));
             let panicked = |_| Err(LogError::Io("the search for an append key panicked".to_owned()));
             let found = found.unwrap_or_else(panicked);
@@ -143,7 +144,7 @@ impl<M: SessionModel> SessionActor<M> {
             subscriber.end(Box::new(|| ()));
         }
         let services = &self.entry.services;
-        // A store that closes gives up all of its logs at once, with its ownership.
+        // A store that is closing releases no single log: it gives all of them up at once, with its ownership.
         match release.filter(|_| services.check_open().is_ok()) {
             None => {
                 self.entry.mark_closed();
@@ -151,14 +152,15 @@ impl<M: SessionModel> SessionActor<M> {
             }
             Some(epoch) => {
                 let write = Write::Release { log: self.entry.log.key, epoch };
-                // Should it fail, the log stays this store's, until the store closes.
+                // If the release fails, this store owns the log until the store closes.
                 let entry = Arc::clone(&self.entry);
                 let reply = Box::new(move |_, _| {
-                    // Before anyone is told.
+                    // This may run before the call below does, and nobody may be told before the entry is marked.
                     entry.mark_closed();
                     done(subscribers);
                 });
-                // Ahead of whatever an opener sends who finds the session closed.
+                // Sent before the entry is marked, so that it is ahead of the writes of a caller who finds the session
+                // closed and opens it again.
                 services.persist(write, incarnation, reply);
                 self.entry.mark_closed();
             }
@@ -226,7 +228,7 @@ impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
     fn handle(&mut self, mut answer: Answer<M>, context: &mut Context<Self>) {
         let (Some(answered), incarnation) = (answer.take(), answer.incarnation) else { return };
         self.step(context, |state, env| {
-            // One that was asked before a restart: the log has told since.
+            // An answer to an earlier incarnation is dropped: the log was asked again since.
             if incarnation != state.incarnation() {
                 return;
             }

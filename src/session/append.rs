@@ -15,13 +15,16 @@ use crate::model::SessionModel;
 
 /// An append: one or more bodies, all or nothing, and the conditions under which they are written.
 ///
-/// As a message to a [`SessionActor`](crate::SessionActor) it is answered with the [`Appended`] events once they are
-/// durable and folded. Should the model's `apply` panic on one, it is durable and not folded: see
-/// [`Condition`](crate::Condition).
+/// Sent as an actor message to a [`SessionActor`](crate::SessionActor), an append is answered with [`Appended`] once
+/// its events are durable and folded. If the session model's `apply` panics on an event, it is durable and not folded:
+/// see [`Condition`](crate::Condition).
+///
+/// # Errors
+/// As an actor message, those of [`Session::append_with`](crate::Session::append_with) and those of its [`Receipt`].
 ///
 /// # Cancellation
-/// Dropping the future of a sent message before the actor has reached it cancels the append, and a full mailbox reorders
-/// it. [`Session::append`](crate::Session::append) has neither trait.
+/// Dropping the future of a sent actor message before the actor handles it cancels the append, and a full mailbox may
+/// change the order of appends. Neither happens with [`Session::append`](crate::Session::append).
 #[derive(Message)]
 #[rtype(result = "Result<Appended<M>, Error>")]
 pub struct Append<M: SessionModel> {
@@ -43,15 +46,16 @@ impl<M: SessionModel> Append<M> {
         Self { bodies, expected_head: None, key: None }
     }
 
-    /// Appends only if `head` is the last stamped event; otherwise [`ErrorKind::HeadMoved`].
+    /// Appends only if `head` is the last stamped event; otherwise the append is refused with [`ErrorKind::HeadMoved`].
     #[must_use]
     pub fn expect_head(mut self, head: EventId) -> Self {
         self.expected_head = Some(head);
         self
     }
 
-    /// Appends only once under this key: a retry returns the first result and writes nothing. A retry has the same bodies,
-    /// or it is refused with [`ErrorKind::KeyReused`]; those of another schema of the model are not compared.
+    /// Appends at most once under this key: a retry with the same bodies writes nothing and returns what the first
+    /// append wrote. One with other bodies is refused with [`ErrorKind::KeyReused`]; bodies of another schema of the
+    /// session model are not compared.
     #[must_use]
     pub fn key(mut self, key: AppendKey) -> Self {
         self.key = Some(key);
@@ -78,7 +82,7 @@ impl<M: SessionModel> std::fmt::Debug for Append<M> {
 pub struct Appended<M: SessionModel> {
     /// The stamped events, in order.
     pub events: Vec<Arc<Event<M>>>,
-    /// The last event of the append; for an empty batch the head it found.
+    /// The last event of the append; for an empty batch, the last event that was stamped before it.
     pub head: EventId,
     /// Whether another append with the same key has written them. Of all that ask with one key, at most one is told
     /// `false`: of those that waited for the same commit the first whose receipt was still held.
@@ -98,11 +102,19 @@ impl<M: SessionModel> std::fmt::Debug for Appended<M> {
     }
 }
 
-/// The promise of an answer to an append that has its place in the session's order already.
+/// The answer to come to an append that has taken its place in the session's order. Resolves to [`Appended`] once the
+/// events are durable and folded.
 ///
 /// # Errors
-/// The future's error says whether anything was written: nothing was, unless its kind is
-/// [`ErrorKind::OutcomeUnknown`].
+/// [`ErrorKind::OutcomeUnknown`] if it is not known whether the append was written. With every other kind, this append
+/// wrote nothing:
+/// - its conditions: [`ErrorKind::HeadMoved`], [`ErrorKind::KeyReused`];
+/// - its bodies: [`ErrorKind::BodyRefused`]; [`ErrorKind::TooLarge`] for an encoded event; [`ErrorKind::DanglingRef`]
+///   or [`ErrorKind::CorruptBlob`] for a blob that they reference;
+/// - the session: [`ErrorKind::NotWritten`], [`ErrorKind::OwnedElsewhere`], [`ErrorKind::NewerRecord`],
+///   [`ErrorKind::Unfoldable`], [`ErrorKind::CorruptEvent`], [`ErrorKind::SessionClosed`];
+/// - the store: [`ErrorKind::DiskFull`], [`ErrorKind::Unavailable`], [`ErrorKind::Io`], [`ErrorKind::CorruptStore`],
+///   [`ErrorKind::StoreClosed`].
 ///
 /// # Cancellation
 /// Dropping a receipt cancels nothing: the append goes on.
@@ -123,7 +135,7 @@ impl<M: SessionModel> Future for Receipt<M> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.answer).poll(context).map(|answer| {
-            // An append that was stamped is always answered; one that was dropped before is not written.
+            // A stamped append is always answered. One that was dropped without an answer was not stamped, nor written.
             answer.unwrap_or_else(|_| {
                 let reason = "its actor ended before it was stamped".to_owned();
                 Err(ErrorKind::NotWritten { session: self.session.clone(), reason }.into())

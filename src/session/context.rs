@@ -1,4 +1,4 @@
-//! The host's own live objects beside a session, one of each type.
+//! The host's own objects for a session, such as an interpreter: one of each type.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ impl HostContext {
         if let Some(object) = self.get() {
             return object;
         }
-        // Made without the lock, since it is the host's code; the first to put it there wins.
+        // `make` is the host's code, so it runs without the lock. Of two objects that are made at once, one is kept.
         let made: Arc<dyn Any + Send + Sync> = Arc::new(make());
         let object = Arc::clone(lock(&self.0).entry(TypeId::of::<T>()).or_insert(made));
         match object.downcast() {
@@ -29,9 +29,9 @@ impl HostContext {
         }
     }
 
-    /// Lets go of everything.
+    /// Drops all objects.
     pub(super) fn clear(&self) {
-        // Dropped without the lock: it is the host's code, and may hold a handle of this session.
+        // Dropped without the lock: the drop of an object is the host's code, and may use a handle of this session.
         let objects = std::mem::take(&mut *lock(&self.0));
         drop(objects);
     }

@@ -1,5 +1,6 @@
-//! A session's entry in the registry: what outlives its actor, and what handles find the actor by. The files of its folder
-//! are the rest of it: `turn` (the right to run one), `emptying` and `waking` (out of memory and back).
+//! A session's entry in the registry of its store. The entry outlives the session's actor, and handles find the actor
+//! through it. Its folder has more of it: `turn` (the right to run a turn), `emptying` (out of memory) and `waking`
+//! (back into memory).
 
 mod emptying;
 mod turn;
@@ -46,13 +47,14 @@ pub(crate) struct Entry<M: SessionModel> {
 /// Where the session's actor is.
 enum Address<M: SessionModel> {
     Live(Addr<SessionActor<M>>),
-    /// Not started yet.
+    /// No actor was started yet.
     None,
     Closed,
 }
 
 impl<M: SessionModel> Entry<M> {
-    /// `owned` is there for a session that was made this moment.
+    /// Makes the entry and starts the session's actor. `owned` is `Some` for a session that was created just now, whose
+    /// log this store owns.
     pub(crate) fn start(
         id: SessionId,
         log: LogMeta,
@@ -87,7 +89,8 @@ impl<M: SessionModel> Entry<M> {
         self.published.condition()
     }
 
-    /// Checks an append as far as the caller's thread can.
+    /// Makes those checks of an append that need nothing of the session's state, and counts the append as in flight.
+    /// Runs on the caller's thread.
     pub(crate) fn admit(&self, append: Append<M>) -> Result<(Task<M>, Receipt<M>), Error> {
         let asked = Instant::now();
         self.services.check_open()?;
@@ -113,7 +116,7 @@ impl<M: SessionModel> Entry<M> {
         Ok((Task::Append(request), receipt))
     }
 
-    /// Counts one more thing in flight.
+    /// Counts one more append or transient as in flight, unless the session is at its limit.
     pub(crate) fn permit(&self) -> Result<Permit, Error> {
         let limit = self.services.config.session_in_flight_max;
         Permit::take(&self.in_flight, limit)
@@ -137,7 +140,8 @@ impl<M: SessionModel> Entry<M> {
         Ok(())
     }
 
-    /// The live actor. One whose arbiter has died is started anew on another, and recovers.
+    /// Gives the address of the session's live actor. An actor whose arbiter has ended is started again on another
+    /// arbiter, and the session recovers.
     pub(crate) fn address(self: &Arc<Self>) -> Result<Addr<SessionActor<M>>, Error> {
         if let Address::Live(address) = &*self.address.read().unwrap_or_else(PoisonError::into_inner)
             && address.connected()
@@ -155,7 +159,7 @@ impl<M: SessionModel> Entry<M> {
             let mut starting = Starting(Some(Arc::clone(self)));
             let address = Supervisor::start_in_arbiter(&arbiter.handle, move |_| {
                 let entry = starting.0.take();
-                // The closure is an `FnOnce`, and only its drop takes the entry otherwise.
+                // The closure is an `FnOnce`, and apart from this call only the drop of `starting` takes the entry.
                 SessionActor::new(entry.unwrap_or_else(|| unreachable!("an actor starts once")), courier)
             });
             if address.connected() {
@@ -164,13 +168,13 @@ impl<M: SessionModel> Entry<M> {
             }
         }
         drop(slot);
-        // Nobody can answer what is in flight any more.
+        // No actor is left to answer what is in flight.
         lock(&self.state).abandon();
         let reason = "the arbiters for its sessions have stopped".to_owned();
         Err(ErrorKind::Unavailable { reason }.into())
     }
 
-    /// Answers what is in flight, if no actor is there to do it.
+    /// Answers what is in flight if the session has no live actor that would. A closed session has nothing in flight.
     fn abandon_unless_served(&self) {
         let is_served = match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
             Address::Live(address) => address.connected(),
@@ -182,7 +186,7 @@ impl<M: SessionModel> Entry<M> {
         }
     }
 
-    /// Whether neither the session nor the store is closed.
+    /// Refuses if the session or the store is closed.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
             Address::Closed => Err(self.closed()),
@@ -190,7 +194,7 @@ impl<M: SessionModel> Entry<M> {
         }
     }
 
-    /// Why a call finds the session closed.
+    /// The error for a call that finds the session closed: `StoreClosed` if the whole store is.
     pub(crate) fn closed(&self) -> Error {
         match self.services.check_open() {
             Err(error) => error,
@@ -198,7 +202,7 @@ impl<M: SessionModel> Entry<M> {
         }
     }
 
-    /// Lets go of the actor, which ends once nobody else holds its address, and of the host's context.
+    /// Drops the actor's address and the host's own objects. The actor ends once nobody else holds its address.
     pub(super) fn mark_closed(&self) {
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed;
         self.context.clear();
@@ -223,15 +227,17 @@ impl<M: SessionModel> Entry<M> {
     }
 }
 
-/// An actor that an arbiter was asked to start. An arbiter that is just stopping takes it and never starts it.
+/// The entry of an actor that an arbiter was asked to start. An arbiter that is stopping may take the request and never
+/// start the actor: then the drop of this answers what is in flight.
 struct Starting<M: SessionModel>(Option<Arc<Entry<M>>>);
 
 impl<M: SessionModel> Drop for Starting<M> {
     fn drop(&mut self) {
         if let Some(entry) = self.0.take() {
             let services = Arc::clone(&entry.services);
-            // On another thread: whoever asked may hold the lock on the address. A store that has closed its readers
-            // has its sessions answered by the persist actor's last word.
+            // On another thread, since the thread that drops this may hold the lock on the address. If the store has
+            // closed its readers, its persist actor is closing too: the last answers find no actor, and abandon the
+            // session.
             drop(services.readers.submit(move |_| entry.abandon_unless_served()));
         }
     }

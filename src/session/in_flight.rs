@@ -1,5 +1,5 @@
 //! An append on its way: as the caller asked for it ([`Request`]), stamped and sent to be persisted ([`StampedAppend`]), and
-//! answered ([`AppendReply`]). What has no answer yet stands in a queue, in order ([`InFlight`]).
+//! answered ([`AppendReply`]). Stamped appends that have no answer yet stand in a queue, in order ([`InFlight`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::model::SessionModel;
 use crate::port::Head;
 use crate::stats::Metrics;
 
-/// An append on its way through the session.
+/// An append that was accepted and is not stamped yet.
 pub(crate) struct Request<M: SessionModel> {
     pub(crate) bodies: Vec<M::Body>,
     pub(crate) expected_head: Option<EventId>,
@@ -30,7 +30,7 @@ pub(crate) struct Request<M: SessionModel> {
     reply: AppendReply<M>,
 }
 
-/// The way back to one caller. Counts as in flight until it answers.
+/// Answers one caller, whose append counts as in flight until then.
 pub(crate) struct AppendReply<M: SessionModel> {
     sender: oneshot::Sender<Result<Appended<M>, Error>>,
     /// When the caller called.
@@ -80,12 +80,12 @@ impl<M: SessionModel> Request<M> {
     }
 }
 
-/// An append that was stamped and sent.
+/// An append that was stamped and sent to be persisted.
 pub(crate) struct StampedAppend<M: SessionModel> {
     pub(crate) events: Vec<Arc<Event<M>>>,
     pub(crate) head: Head,
     pub(crate) key: Option<StampedKey>,
-    /// Of all its records.
+    /// The bytes of all its records.
     pub(crate) record_bytes: u64,
     pub(crate) replies: Vec<AppendReply<M>>,
 }
@@ -97,9 +97,9 @@ impl<M: SessionModel> StampedAppend<M> {
         }
     }
 
-    /// Answers that it is in the log.
+    /// Answers all callers that the append is in the log.
     pub(crate) fn acknowledge(self, metrics: &Metrics) {
-        // The others are retries that joined it.
+        // The other replies are of retries that joined the append: they count as no appends.
         if let Some(first) = self.replies.first() {
             metrics.append_acknowledged(self.events.len(), first.asked.elapsed());
         }
@@ -118,7 +118,7 @@ impl<M: SessionModel> StampedAppend<M> {
     }
 }
 
-/// Appends and transients in the order in which they were accepted. A transient waits for the appends ahead of it.
+/// Stamped appends and transients, in the order in which they were accepted. A transient waits for the appends ahead.
 pub(crate) struct InFlight<M: SessionModel>(VecDeque<InFlightTask<M>>);
 
 enum InFlightTask<M: SessionModel> {
@@ -202,7 +202,7 @@ impl<M: SessionModel> InFlight<M> {
         }
     }
 
-    /// Takes the oldest append. Transients ahead of it were taken before.
+    /// Takes the oldest append. The caller has taken the transients ahead of it.
     pub(crate) fn next_append(&mut self) -> Option<StampedAppend<M>> {
         match self.0.pop_front()? {
             InFlightTask::Append(append) => Some(append),

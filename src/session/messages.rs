@@ -8,7 +8,7 @@ use futures::future::ready;
 
 use super::actor::SessionActor;
 use super::entry::TurnGuard;
-use super::live::{Delivery, SubscribeFrom, Subscriber, Subscription};
+use super::live::{Delivery, EventStream, SubscribeFrom, Subscriber, Subscription};
 use super::state::Task;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
@@ -16,7 +16,11 @@ use crate::model::{SessionModel, View};
 use crate::replay::{EventPage, RecoveryReport};
 use crate::threads::lock;
 
-/// Asks for the current view. Of a session that was emptied it is read from the log, which keeps no thread waiting.
+/// Asks for the current view. If the session was emptied, another thread reads the view from the log, and the actor
+/// handles other messages meanwhile.
+///
+/// # Errors
+/// Those of [`Session::view`](crate::Session::view).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Arc<View<M>>, Error>")]
 pub struct CurrentView<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
@@ -28,7 +32,7 @@ impl<M: SessionModel> Default for CurrentView<M> {
 }
 
 impl<M: SessionModel> Handler<CurrentView<M>> for SessionActor<M> {
-    // There already, unless the session was emptied.
+    // The view is there at once, unless the session was emptied.
     type Result = ResponseFuture<Result<Arc<View<M>>, Error>>;
 
     fn handle(&mut self, _: CurrentView<M>, _: &mut Context<Self>) -> Self::Result {
@@ -36,7 +40,10 @@ impl<M: SessionModel> Handler<CurrentView<M>> for SessionActor<M> {
     }
 }
 
-/// Asks for a page of the events after one. Reads the log: what is in flight is not in it.
+/// Asks for a page of the committed events after an event, in order. Events in flight are not in it.
+///
+/// # Errors
+/// Those of [`Session::events_after`](crate::Session::events_after).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<EventPage<M>, Error>")]
 pub struct EventsAfter<M: SessionModel> {
@@ -46,7 +53,8 @@ pub struct EventsAfter<M: SessionModel> {
 }
 
 impl<M: SessionModel> EventsAfter<M> {
-    /// Asks for up to `events_max` events after `after`, at least one; the configuration's page limit holds too.
+    /// Asks for up to `events_max` events after `after`: at least one, and at most
+    /// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max).
     #[must_use]
     pub fn new(after: EventId, events_max: usize) -> Self {
         Self { after, events_max, model: std::marker::PhantomData }
@@ -62,7 +70,11 @@ impl<M: SessionModel> Handler<EventsAfter<M>> for SessionActor<M> {
     }
 }
 
-/// Asks for the last stamped event and the counters after it, which the next append goes on from.
+/// Asks for the last stamped event and the counters after it, from which the next append goes on. Answered when
+/// everything that was accepted before is stamped.
+///
+/// # Errors
+/// Those of [`Session::counters`](crate::Session::counters).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(EventId, M::Counters), Error>")]
 pub struct NextIds<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
@@ -74,7 +86,7 @@ impl<M: SessionModel> Default for NextIds<M> {
 }
 
 impl<M: SessionModel> Handler<NextIds<M>> for SessionActor<M> {
-    // Waits for what was accepted before it to be stamped.
+    // Answered when everything that was accepted before is stamped.
     type Result = ResponseFuture<Result<(EventId, M::Counters), Error>>;
 
     fn handle(&mut self, _: NextIds<M>, context: &mut Context<Self>) -> Self::Result {
@@ -85,13 +97,17 @@ impl<M: SessionModel> Handler<NextIds<M>> for SessionActor<M> {
     }
 }
 
-/// Shows a transient to the subscribers, after every append that was accepted before it.
+/// Delivers a transient to the subscribers, after every append that was accepted before it. The answer says only that
+/// the transient is accepted.
+///
+/// # Errors
+/// [`ErrorKind::Busy`], [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), Error>")]
 pub struct Notify<M: SessionModel>(pub M::Transient);
 
 impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
-    // Accepted: nobody waits for subscribers.
+    // Answered when the transient is accepted: nobody waits for subscribers.
     type Result = Result<(), Error>;
 
     fn handle(&mut self, Notify(transient): Notify<M>, context: &mut Context<Self>) -> Self::Result {
@@ -102,18 +118,21 @@ impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
     }
 }
 
-/// Subscribes an actor. It gets one [`Delivery`] at a time, from its own bounded queue.
+/// Subscribes an actor, which gets one [`Delivery`] at a time from a bounded queue of its own.
+///
+/// # Errors
+/// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Subscription<M>, Error>")]
 pub struct Subscribe<M: SessionModel> {
-    /// From where.
+    /// Where the subscription begins.
     pub from: SubscribeFrom,
-    /// Who receives.
+    /// The actor that gets the deliveries.
     pub recipient: Recipient<Delivery<M>>,
 }
 
 impl<M: SessionModel> Handler<Subscribe<M>> for SessionActor<M> {
-    // Registered when the handler returns, but for a position that has to be looked for in the log.
+    // The subscriber is registered when the handler returns, unless its position has to be looked for in the log.
     type Result = ResponseFuture<Result<Subscription<M>, Error>>;
 
     fn handle(&mut self, Subscribe { from, recipient }: Subscribe<M>, _: &mut Context<Self>) -> Self::Result {
@@ -124,22 +143,23 @@ impl<M: SessionModel> Handler<Subscribe<M>> for SessionActor<M> {
     }
 }
 
-/// Subscribes a stream.
+/// Subscribes a stream. An answer that nobody takes any more drops the stream, and so unsubscribes it.
 #[derive(Message)]
-#[rtype(result = "Result<Arc<Subscriber<M>>, Error>")]
+#[rtype(result = "Result<EventStream<M>, Error>")]
 pub(crate) struct SubscribeStream<M: SessionModel> {
     pub(crate) from: SubscribeFrom,
     pub(crate) model: std::marker::PhantomData<fn() -> M>,
 }
 
 impl<M: SessionModel> Handler<SubscribeStream<M>> for SessionActor<M> {
-    // Registered when the handler returns, but for a position that has to be looked for in the log.
-    type Result = ResponseFuture<Result<Arc<Subscriber<M>>, Error>>;
+    // The subscriber is registered when the handler returns, unless its position has to be looked for in the log.
+    type Result = ResponseFuture<Result<EventStream<M>, Error>>;
 
     fn handle(&mut self, request: SubscribeStream<M>, _: &mut Context<Self>) -> Self::Result {
         let source = self.source();
         let live = self.entry.services.config.live;
-        self.subscribe(request.from, move |head| Subscriber::stream(request.from, head, live, source))
+        let subscribed = self.subscribe(request.from, move |head| Subscriber::stream(request.from, head, live, source));
+        Box::pin(async { subscribed.await.map(EventStream) })
     }
 }
 
@@ -167,8 +187,10 @@ impl<M: SessionModel> SessionActor<M> {
     }
 }
 
-/// Takes the turn. A second taker gets [`ErrorKind::TurnInFlight`], a stopped session [`ErrorKind::SessionStopped`], one
-/// that has used its turns [`ErrorKind::TurnLimit`].
+/// Takes the right to run the session's turn: see [`Session::take_turn`](crate::Session::take_turn).
+///
+/// # Errors
+/// Those of [`Session::take_turn`](crate::Session::take_turn).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<TurnGuard<M>, Error>")]
 pub struct TakeTurn<M: SessionModel>(std::marker::PhantomData<fn() -> M>);
@@ -180,7 +202,7 @@ impl<M: SessionModel> Default for TakeTurn<M> {
 }
 
 impl<M: SessionModel> Handler<TakeTurn<M>> for SessionActor<M> {
-    // Waits until the log is this store's own.
+    // Answered when this store owns the log.
     type Result = ResponseFuture<Result<TurnGuard<M>, Error>>;
 
     fn handle(&mut self, _: TakeTurn<M>, _: &mut Context<Self>) -> Self::Result {
@@ -188,14 +210,17 @@ impl<M: SessionModel> Handler<TakeTurn<M>> for SessionActor<M> {
     }
 }
 
-/// Makes the session this store's to write, though its owner may be alive: see
+/// Makes this store the session's owner, though the present owner may be alive: see
 /// [`Session::take_over`](crate::Session::take_over).
+///
+/// # Errors
+/// Those of [`Session::take_over`](crate::Session::take_over).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), Error>")]
 pub struct TakeOver;
 
 impl<M: SessionModel> Handler<TakeOver> for SessionActor<M> {
-    // Waits for the log.
+    // Answered when this store owns the log.
     type Result = ResponseFuture<Result<(), Error>>;
 
     fn handle(&mut self, _: TakeOver, _: &mut Context<Self>) -> Self::Result {
@@ -203,13 +228,16 @@ impl<M: SessionModel> Handler<TakeOver> for SessionActor<M> {
     }
 }
 
-/// Waits until the session is recovered, and tells what its last recovery found.
+/// Waits until the session is recovered, and reports what its last recovery found.
+///
+/// # Errors
+/// Those of [`Session::recovery`](crate::Session::recovery).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<RecoveryReport, Error>")]
 pub struct Recovery;
 
 impl<M: SessionModel> Handler<Recovery> for SessionActor<M> {
-    // Resolves when the log is folded.
+    // Answered when the log is folded.
     type Result = ResponseFuture<Result<RecoveryReport, Error>>;
 
     fn handle(&mut self, _: Recovery, context: &mut Context<Self>) -> Self::Result {

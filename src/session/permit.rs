@@ -1,11 +1,11 @@
-//! How much of a session is in flight: appends and transients that were accepted and are not answered or shown.
+//! Counts what is in flight in a session: appends that are not answered yet, and transients that are not delivered yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::stats::Metrics;
 
-/// Counts what is in flight of one session. The metrics of its store count along.
+/// How much of one session is in flight. The metrics of its store count the same for all sessions.
 pub(crate) struct InFlightCount {
     session: AtomicUsize,
     metrics: Arc<Metrics>,
@@ -17,11 +17,11 @@ impl InFlightCount {
     }
 }
 
-/// The permission for one thing to be in flight. It is given back when dropped.
+/// The permission for one append or transient to be in flight. Dropping the permit gives the permission back.
 pub(crate) struct Permit(Arc<InFlightCount>);
 
 impl Permit {
-    /// Counts one more, unless that is over the limit.
+    /// Takes a permit; `None` if `limit` of them are taken.
     pub(crate) fn take(count: &Arc<InFlightCount>, limit: usize) -> Option<Self> {
         count.metrics.flight_began();
         let permit = Self(Arc::clone(count));

@@ -1,4 +1,4 @@
-//! What everybody reads of a session without asking its actor.
+//! What anyone can read of a session without asking its actor.
 
 use std::sync::Arc;
 
@@ -39,18 +39,18 @@ impl<M: SessionModel> Published<M> {
         self.view.load().as_ref().map(|view| M::counters(view.state())).unwrap_or_default()
     }
 
-    /// The error that an append gets, unless the session can be appended to.
+    /// The error that an append gets; `None` if the session can be appended to.
     pub(crate) fn refusal(&self, session: &SessionId) -> Option<Error> {
         self.condition.load().refusal(session)
     }
 
-    /// Puts what a recovery found in place of everything.
+    /// Replaces the view and the condition by what a recovery found.
     pub(crate) fn replace(&self, view: Arc<View<M>>, condition: Condition) {
         self.condition.store(Arc::new(condition));
         self.view.store(Some(view));
     }
 
-    /// Shows the next view. An event that the session model could not fold changes the condition.
+    /// Publishes the next view. If the session model could not fold an event, the condition changes too.
     pub(crate) fn advance(&self, view: Arc<View<M>>, unfoldable: Option<EventId>) {
         if let Some(event) = unfoldable {
             self.condition.store(Arc::new(Condition::Unfoldable { event }));

@@ -29,11 +29,11 @@ use crate::port::{Claiming, Written};
 use crate::replay::{Recovered, SnapshotOutcome};
 use crate::threads::Courier;
 
-/// Where the answer to one question goes. Dropped without an answer, it says [`Answered::Lost`].
+/// Sends the answer to one question. If it is dropped before, it sends [`Answered::Lost`].
 pub(super) struct ReplyTo<M: SessionModel> {
     pub(super) entry: Arc<Entry<M>>,
     address: Addr<SessionActor<M>>,
-    /// `None` where no arbiter is known: the actor is woken for this answer alone.
+    /// `None` if the actor's arbiter is not known: then the answer goes to the actor's mailbox by itself.
     courier: Option<Courier>,
     pub(super) incarnation: u64,
     is_sent: bool,
@@ -106,8 +106,8 @@ impl<M: SessionModel> Answer<M> {
 impl<M: SessionModel> Drop for Answer<M> {
     fn drop(&mut self) {
         if self.answered.is_some() {
-            // Nobody has handled it, since the arbiter has ended: asking for the address starts the actor on another arbiter,
-            // where it recovers. A session that is closed has nothing in flight.
+            // No actor has handled the answer, since the arbiter has ended. Asking for the address starts the actor on
+            // another arbiter, where the session recovers. A session that is closed has nothing in flight.
             drop(self.entry.address());
         }
     }
@@ -128,6 +128,6 @@ pub(super) enum Answered<M: SessionModel> {
     RefsChecked(Result<(), Error>),
     KeyFound(Result<Option<EventId>, Error>),
     SnapshotTaken(SnapshotOutcome),
-    /// Whoever was asked is gone.
+    /// The question was dropped without an answer.
     Lost,
 }

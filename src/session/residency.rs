@@ -1,9 +1,10 @@
-//! Which sessions stay in memory. Idle ones are emptied, by how many there are, by how large they are, and by how long
-//! nobody has used them.
+//! Decides which sessions stay in memory. Idle sessions are emptied if there are too many resident sessions, if these
+//! are too large together, or if nobody has used them for too long.
 //!
-//! The resident sessions stand in a ring with a second chance (CLOCK): a call only sets a flag, and the hand, when room is
-//! needed, clears it and goes on to the next. So using a session costs nothing, and making room costs a few steps. The
-//! hand moves on a thread of its own, where large views are dropped too.
+//! The resident sessions stand in a ring with a second chance (CLOCK). A call only sets a flag of its session. When
+//! room is needed, the hand goes from session to session: it clears a flag that is set, and empties a session whose
+//! flag is not. So using a session costs nothing, and making room costs a few steps. The hand moves on a thread of its
+//! own, where large views are dropped too.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -15,26 +16,27 @@ use crate::stats::Metrics;
 use crate::threads::lock;
 
 /// How many busy sessions the hand meets before it rests, so that a store whose sessions are all busy does not look at
-/// them without an end. One that was only used is no reason to rest: the call that used it has paid for the look.
+/// them without an end. A session that was only used does not count: the call that used it has paid for the look.
 const BUSY_MAX: usize = 64;
 
-/// How long the hand rests then: soon enough for the next chance, and twice as long each time up to [`REST_MAX`].
+/// How long the hand rests when it could not make room. Each rest after it is twice as long as the one before, up to
+/// [`REST_MAX`].
 const REST: Duration = Duration::from_millis(10);
 const REST_MAX: Duration = Duration::from_millis(160);
 
-/// How many slots of closed sessions are left where they are.
+/// How many slots the ring may have beside two for each resident session, before those of closed sessions are removed.
 const SLOTS_SPARE: u64 = 64;
 
-/// How often the idle are looked for, in each time after which they are idle. They are emptied a fourth later at most.
+/// How many times within `session_idle_max` idle sessions are looked for. They are emptied a fourth of it late at most.
 const SWEEPS: u32 = 4;
 
 /// A session, as the ring knows it.
 pub(crate) trait Resident: Send + Sync {
-    /// Whether it was used since this was asked last.
+    /// Whether the session was used since this was asked last.
     fn take_used(&self) -> bool;
-    /// Whether there is nothing to empty: it is closed.
+    /// Whether there is nothing to empty: the session is cold or closed.
     fn is_gone(&self) -> bool;
-    /// Empties it, unless something is being done with it.
+    /// Empties the session, unless something is being done with it.
     fn try_empty(&self) -> EmptyOutcome;
 }
 
@@ -42,7 +44,7 @@ pub(crate) trait Resident: Send + Sync {
 pub(crate) enum EmptyOutcome {
     Emptied,
     Busy,
-    /// It is not resident.
+    /// The session was not resident.
     Gone,
 }
 
@@ -52,7 +54,7 @@ struct Slot {
 }
 
 impl Slot {
-    /// Whether it stays in the ring, once it was looked at: used since, too young to be idle, or busy.
+    /// Looks at the session, empties it if it is idle, and tells whether it stays in the ring: it is not idle, or busy.
     fn stays(&mut self, now: Instant, is_idle: impl Fn(Duration) -> bool, emptied: &mut u64) -> bool {
         let Some(session) = self.session.upgrade() else { return false };
         if session.take_used() {
@@ -66,7 +68,7 @@ impl Slot {
         outcome == EmptyOutcome::Busy
     }
 
-    /// The same for the hand, which goes by whether it was used since it came by last.
+    /// Looks at the session for the hand: empties it unless it is busy, or was used since the hand came by last.
     fn under_the_hand(&mut self, now: Instant) -> Look {
         let Some(session) = self.session.upgrade() else { return Look::Gone };
         if session.take_used() {
@@ -124,7 +126,7 @@ impl Residency {
         Ok(residency)
     }
 
-    /// Empties nothing any more, and waits for the thread.
+    /// Ends the thread that empties sessions, and waits for it.
     pub(crate) fn close(&self) {
         lock(&self.signal).closed = true;
         self.changed.notify_all();
@@ -134,7 +136,7 @@ impl Residency {
         }
     }
 
-    /// Takes a session that has become resident, and is not in the ring.
+    /// Adds a session that has become resident to the ring, where it is not yet.
     pub(crate) fn enter(&self, session: Weak<dyn Resident>, now: Instant) {
         let slots = {
             let mut ring = lock(&self.ring);
@@ -179,7 +181,7 @@ impl Residency {
     }
 
     fn work(&self) {
-        // At least a second, so that a limit of almost nothing is no work without an end.
+        // At least a second, so that a limit of almost nothing does not keep the thread busy all the time.
         let pause = self.limits.session_idle_max.map(|idle| (idle / SWEEPS).max(Duration::from_secs(1)));
         let after = |now: Instant| pause.and_then(|pause| now.checked_add(pause));
         let mut sweep = after(Instant::now());
@@ -204,8 +206,8 @@ impl Residency {
         }
     }
 
-    /// Waits until it is time for a sweep, the hand has rested, or, unless it rests, room is wanted. Tells whether it is
-    /// still open.
+    /// Waits until it is time to look for idle sessions, the hand has rested, or, unless it rests, room is wanted.
+    /// `false` once the store closes.
     fn wait(&self, sweep: Option<Instant>, rest: Option<Instant>) -> bool {
         let until = [sweep, rest].into_iter().flatten().min();
         let mut signal = lock(&self.signal);
@@ -226,13 +228,13 @@ impl Residency {
     /// Moves the hand until the limits are kept, and tells whether they are.
     pub(crate) fn make_room(&self, now: Instant) -> bool {
         let mut busy = 0;
-        // Once to see who was used, and once more.
+        // Twice round the ring: once to clear the flags of sessions that were used, and once more to empty these.
         let steps = 2 * lock(&self.ring).len();
         for _ in 0..=steps {
             if !self.is_over() {
                 return true;
             }
-            // Emptied without the lock: sessions enter meanwhile.
+            // The session is emptied without the lock of the ring, so that others can enter meanwhile.
             let Some(mut slot) = lock(&self.ring).pop_front() else { return false };
             let look = slot.under_the_hand(now);
             if look != Look::Gone {
@@ -263,7 +265,7 @@ impl Residency {
         let mut slots = std::mem::take(&mut *lock(&self.ring));
         slots.retain_mut(|slot| slot.stays(now, &is_idle, &mut emptied));
         let mut ring = lock(&self.ring);
-        // Those that came meanwhile are the youngest.
+        // The sessions that entered meanwhile are the youngest, so they come last.
         slots.append(&mut ring);
         *ring = slots;
         emptied

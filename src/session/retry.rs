@@ -1,6 +1,6 @@
 //! The answer to a retry whose append is in the log: what that append wrote, read from the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::append::Appended;
 use super::in_flight::Request;
@@ -12,7 +12,7 @@ use crate::model::SessionModel;
 use crate::port::{LogMeta, LogReader};
 use crate::replay::read_page;
 use crate::replay::{corrupt, decode};
-use crate::threads::Readers;
+use crate::threads::{Readers, guarded, lock};
 
 /// Answers a retry with what the append whose first event is `first` wrote.
 pub(crate) fn repeat<M: SessionModel>(
@@ -22,13 +22,20 @@ pub(crate) fn repeat<M: SessionModel>(
     first: EventId,
     request: Request<M>,
 ) {
+    let waiting = Arc::new(Mutex::new(Some(request)));
+    let taken = Arc::clone(&waiting);
     let submitted = readers.submit_urgent(move |slot| {
-        let result = slot.read(|reader| read_repeated::<M>(reader, &session, log, first, &request.bodies));
-        request.answer(result);
+        let Some(request) = lock(&taken).take() else { return };
+        let read = || slot.read(|reader| read_repeated::<M>(reader, &session, log, first, &request.bodies));
+        let repeated = guarded("decode", read)
+            .unwrap_or_else(|panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into()));
+        request.answer(repeated);
     });
-    if submitted.is_err() {
-        // The request went with its reply, which tells the caller so.
-        log::debug!("a retry came to a store that is closed");
+    // Not taken by a store that is closed. Dropped, its receipt would say that nothing was written.
+    if submitted.is_err()
+        && let Some(request) = lock(&waiting).take()
+    {
+        request.answer(Err(ErrorKind::StoreClosed.into()));
     }
 }
 
@@ -65,7 +72,7 @@ fn read_repeated<M: SessionModel>(
         head = last.id();
         events.extend(page.events);
     }
-    // A host appends nothing else.
+    // A host appends only events of its session model.
     let of_model = |event: LogEvent<M>| event.as_model().map(Arc::clone);
     Ok(Appended { events: events.into_iter().filter_map(of_model).collect(), head, repeated: true })
 }

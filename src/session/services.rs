@@ -1,4 +1,4 @@
-//! What every session of a store shares: its configuration, the ways to the other actors and threads, what is counted.
+//! What the sessions of a store share: the configuration, the other actors, the threads, and the metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ impl Services {
         self.arbiters.in_turn()
     }
 
-    /// Sends a write on its way to the log. It is answered once.
+    /// Sends a write to the persist actor, which answers it once.
     #[expect(
         clippy::disallowed_methods,
         reason = "the order of the writes is the order of the log; what is in flight is counted"
@@ -63,7 +63,7 @@ pub(crate) struct OpenFlag {
     is_closed: AtomicBool,
 }
 
-/// An arbiter that session actors run on, and the way there.
+/// An arbiter that session actors run on, and the courier to it.
 pub(super) struct SessionArbiter {
     pub(super) handle: ArbiterHandle,
     pub(super) courier: Courier,

@@ -1,5 +1,5 @@
-//! Having a view stored: its bytes are written on a thread of its own, and then the log names them. Nothing waits for it but
-//! the end of the session.
+//! Taking a snapshot: a thread for views writes the bytes of a session's view, and then a write makes the log name
+//! them. Only the closing of the session waits for that.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::replay::{NewSnapshot, SnapshotOutcome, SnapshotStore};
 use crate::stats::Metrics;
 use crate::threads::{Panicked, WorkerPool, guarded};
 
-/// Where views are stored, and who stores them.
+/// Where views are stored, and the threads that store them.
 #[derive(Clone)]
 pub(crate) struct Snapshots {
     pub(crate) store: SnapshotStore,
@@ -32,7 +32,7 @@ impl Snapshots {
     ) {
         let this = self.clone();
         let submitted = self.threads.submit(move |()| {
-            // Guarded, since a question without an answer means that the store is closed.
+            // Guarded, since a `reply` that a panic dropped would say that the store is closed.
             match guarded("encode_view or decode_view", || this.store.write(&new, bytes_max)) {
                 Ok(Ok(row)) => this.index(new, row, &persist, metrics, reply),
                 Ok(Err(outcome)) => reply(outcome),
@@ -62,11 +62,11 @@ impl Snapshots {
                 reply(SnapshotOutcome::Taken { bytes: row.bytes });
             }
             Err(PersistError::Refused(_)) => {
-                // Nothing names it.
+                // The log does not name the stored bytes.
                 self.remove(row.digest);
                 reply(SnapshotOutcome::Failed);
             }
-            // Perhaps it is named: what is not is cleared when the directory is opened.
+            // The log may name the stored bytes. If it does not, they are removed when the directory is opened again.
             _ => reply(SnapshotOutcome::Failed),
         });
         sent.write_sent();

@@ -1,4 +1,5 @@
-//! Stamping: gives bodies their ids and time, encodes them, chains them. Pure, but for the salts.
+//! Stamping: gives bodies their ids and time, encodes them as records, and chains the records. Pure, except that the
+//! salts are random.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,24 +12,25 @@ use crate::id::{AppendKey, EventId, Timestamp};
 use crate::model::SessionModel;
 use crate::port::{Head, StoredEvent};
 
-/// Where the next append of a session goes on from: the last stamped event, which may be ahead of the last committed.
+/// Stamps the appends of one session. Each goes on from the last stamped event, which may be ahead of the last
+/// committed one.
 pub(crate) struct Stamper<M: SessionModel> {
     pub(crate) head: Head,
     pub(crate) counters: M::Counters,
     salts: Option<SaltSource>,
 }
 
-/// An append that is stamped, and not yet accepted.
+/// An append that is stamped, and not sent to be persisted yet.
 pub(crate) struct Stamped<M: SessionModel> {
     pub(crate) stored: Vec<StoredEvent>,
     pub(crate) events: Vec<Arc<Event<M>>>,
     pub(crate) head: Head,
-    /// For a retry that comes while this append is in flight.
+    /// Held against a retry that comes while this append is in flight.
     pub(crate) key: Option<StampedKey>,
     counters: M::Counters,
 }
 
-/// An append key, and what tells the bodies under it from others.
+/// An append key, and the salted fingerprint that tells the bodies under this key from other bodies.
 #[derive(Debug, Clone)]
 pub(crate) struct StampedKey {
     pub(crate) key: AppendKey,
@@ -47,12 +49,12 @@ impl<M: SessionModel> Stamper<M> {
         self.counters = counters;
     }
 
-    /// Keeps only where the log ends.
+    /// Drops everything but the head.
     pub(crate) fn empty(&mut self, head: Head) {
         *self = Self::new(head, M::Counters::default());
     }
 
-    /// Stamps bodies with consecutive ids, all or none. Ids and counters stay as they are until
+    /// Stamps bodies with consecutive ids, all or none. The stamper's head and counters change only in
     /// [`Stamper::advance`].
     pub(crate) fn stamp(
         &mut self,

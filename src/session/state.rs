@@ -1,8 +1,9 @@
-//! What a session does, without actix: it takes appends in the order of the calls, checks and stamps them, folds what was
-//! persisted, and answers. It outlives the session's actor, so that an append in flight gets its answer whatever dies.
+//! The state machine of a session, without actix: it takes appends in the order of the calls, checks and stamps them,
+//! folds what was persisted, and answers. It outlives the session's actor, so that an append in flight gets its answer
+//! even if the actor dies.
 //!
-//! It does no I/O. What it wants of others it leaves as [`Effect`]s, which the actor performs; their answers come back by
-//! the methods in `commit`, `answers`, `cold` and `snapshots`.
+//! The state machine does no I/O. What it asks of others it leaves as [`Effect`]s, which the actor performs; the
+//! answers come back by the methods in `commit`, `answers`, `cold` and `snapshots`.
 
 mod answers;
 pub(super) mod cold;
@@ -31,8 +32,8 @@ use crate::threads::{Panicked, guarded};
 use cold::ViewReply;
 use snapshots::SnapshotState;
 
-/// What the session asks of others. The answers come back with the incarnation that asked; those of an earlier one are
-/// dropped.
+/// What the session asks of others. An answer comes back with the incarnation that asked; an answer to an earlier
+/// incarnation is dropped.
 pub(super) enum Effect<M: SessionModel> {
     /// To the persist actor; answered by [`SessionState::persisted`].
     Persist { last: EventId, write: Write },
@@ -46,18 +47,18 @@ pub(super) enum Effect<M: SessionModel> {
     CheckRefs { blobs: Vec<(Digest, u64)> },
     /// To a reader thread; answered by [`SessionState::key_found`].
     FindKey { key: AppendKey },
-    /// To a reader thread, which answers the request itself: its key is in the log.
+    /// To a reader thread, which answers the request with what the log has under its append key.
     Repeat { first: EventId, request: Request<M> },
-    /// The session is in memory now: from here on it may be emptied.
+    /// The session is in memory from now on, and may be emptied.
     Resident,
     /// The session is closed: its subscribers end, and another store may write it.
     Close { release: Option<Epoch>, subscribers: Vec<Arc<Subscriber<M>>>, done: CloseReply<M> },
 }
 
-/// Told when a session is closed, with the subscribers that may still have items to take.
+/// Called when the session is closed, with the subscribers that may still have items to take.
 pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>) + Send>;
 
-/// What is read of the world while a request is handled.
+/// What a step of the state machine reads from outside of it.
 pub(super) struct Env<'a> {
     pub(super) now: Timestamp,
     pub(super) config: &'a StoreConfig,
@@ -66,11 +67,11 @@ pub(super) struct Env<'a> {
     pub(super) store_closes: bool,
 }
 
-/// One thing that is asked of the session, in the order of the calls.
+/// One thing that is asked of the session. Tasks are handled in the order of the calls.
 pub(crate) enum Task<M: SessionModel> {
     Append(Request<M>),
     Transient(M::Transient, Permit),
-    /// Head and counters after everything that was accepted before.
+    /// Answers the last stamped event and the counters, once everything that was accepted before is stamped.
     NextIds(oneshot::Sender<Result<(EventId, M::Counters), Error>>),
     /// Makes this store the log's owner, and the view current.
     Claim(ClaimTask),
@@ -80,23 +81,23 @@ pub(crate) enum Task<M: SessionModel> {
 /// See [`Task::Claim`].
 pub(crate) struct ClaimTask {
     pub(crate) claim: Claiming,
-    /// Whether the log was asked since. Before that, what this store remembers of its ownership may be old: nobody tells a
-    /// store that its session was taken over.
+    /// Whether the log has answered since the claim was made. Before that, what this store remembers of its ownership
+    /// may be out of date: nobody tells a store that its session was taken over.
     pub(crate) is_asked: bool,
     pub(crate) reply: oneshot::Sender<Result<(), Error>>,
 }
 
-/// Where a session stands, with what is there only then.
+/// What a session is doing, with the data that it has only then.
 enum Phase<M: SessionModel> {
-    /// It waits for the fence, then for the log.
+    /// The session waits for its fence, and then for the fold of its log.
     Recovering,
-    /// It takes appends.
+    /// The session takes appends.
     Open(Open),
-    /// It was emptied. The next task that needs what was dropped wakes it.
+    /// The session was emptied. The next task that needs what was dropped wakes it.
     Cold,
-    /// It was cold, and waits for the log. Nothing of it can be in flight, so there is no fence.
+    /// The session was cold, and waits for the fold of its log. It has nothing in flight, so it needs no fence.
     Waking(Viewers<M>),
-    /// The log could not be read. The next task tries again.
+    /// The session could not be recovered. The next task makes it try again.
     Failed,
     Closed,
 }
@@ -107,18 +108,19 @@ struct Open {
     /// A question about the first waiting task, or about the log, is on its way.
     is_asking: bool,
     /// An append was refused, so those stamped after it are about to be refused too. Nothing is stamped until the last of
-    /// them is.
+    /// them is refused.
     is_unwinding: bool,
 }
 
-/// Who waits for the view of a session that is waking. `None` once the fold has told them: it tells before the actor hears.
+/// Those who wait for the view of a session that is waking. `None` once the fold has told them, which it does before
+/// the actor gets its answer.
 type Viewers<M> = Option<Vec<ViewReply<M>>>;
 
 /// See the module.
 pub(crate) struct SessionState<M: SessionModel> {
     id: SessionId,
     log: LogKey,
-    /// Which life of the session this is: it rises with each recovery.
+    /// Rises each time the session recovers or wakes, so that answers to earlier questions are recognized.
     incarnation: u64,
     phase: Phase<M>,
     waiting: VecDeque<Task<M>>,
@@ -143,7 +145,7 @@ pub(crate) struct SessionState<M: SessionModel> {
 }
 
 impl<M: SessionModel> SessionState<M> {
-    /// `owned` is there for a session that was made this moment: there is nothing to recover.
+    /// `owned` is `Some` for a session that was created just now: there is nothing to recover.
     pub(super) fn new(
         id: SessionId,
         log: LogMeta,
@@ -187,7 +189,7 @@ impl<M: SessionModel> SessionState<M> {
         self.committed.id
     }
 
-    /// Registers a subscriber, which `make` makes from the last event that those before it were given.
+    /// Registers a subscriber, which `make` makes from the last event that the other subscribers were given.
     pub(super) fn subscribe(
         &mut self,
         make: impl FnOnce(EventId) -> Arc<Subscriber<M>>,
@@ -210,7 +212,7 @@ impl<M: SessionModel> SessionState<M> {
         match self.phase {
             Phase::Open(_) if self.incarnation == 0 => {}
             Phase::Cold if self.waiting.is_empty() => {}
-            // The answer may have gone with the last actor.
+            // The answer may have been lost with the actor before.
             Phase::Cold | Phase::Waking(_) => self.wake(),
             Phase::Closed => {}
             Phase::Recovering | Phase::Open(_) | Phase::Failed => self.recover(),
@@ -226,14 +228,14 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(Effect::Fence { claim: Claiming::No });
     }
 
-    /// What was asked by an earlier incarnation is asked anew: its answers are dropped.
+    /// Forgets what an earlier incarnation has asked, since the answers will be dropped.
     fn forget_effects(&mut self) {
         self.snapshots.forget();
-        // A step that panicked may have left some. Only these two do not depend on what is forgotten now.
+        // A step that panicked may have left effects. Only these two kinds do not depend on what is forgotten now.
         self.effects.retain(|effect| matches!(effect, Effect::Repeat { .. } | Effect::Close { .. }));
     }
 
-    /// Whether it takes appends, but for a question that is on its way.
+    /// Whether the session is open and not unwinding. A question may be on its way.
     fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Open(Open { is_unwinding: false, .. }))
     }
@@ -242,14 +244,15 @@ impl<M: SessionModel> SessionState<M> {
         matches!(self.phase, Phase::Open(Open { is_unwinding: true, .. }))
     }
 
-    /// Marks that a question is on its way, or has been answered. Nobody asks while the session is not open.
+    /// Notes that a question is on its way, or was answered. Only an open session keeps note of it.
     fn set_asking(&mut self, is_asking: bool) {
         if let Phase::Open(open) = &mut self.phase {
             open.is_asking = is_asking;
         }
     }
 
-    /// Answers when the session is recovered. Where another store may write the log, it is brought up to date first.
+    /// Answers when the session is recovered. If this store does not own the log, it first reads what another store may
+    /// have written.
     pub(super) fn when_ready(&mut self, reply: oneshot::Sender<Result<RecoveryReport, Error>>) {
         match &self.phase {
             Phase::Open(Open { is_asking, is_unwinding: false }) if self.owned.is_none() => {
@@ -260,7 +263,7 @@ impl<M: SessionModel> SessionState<M> {
                     self.effects.push(Effect::Fence { claim: Claiming::No });
                 }
             }
-            // What this store owns is as it was, also if it is cold.
+            // A cold session that this store owns needs no reading: nobody else has written to it.
             Phase::Cold if self.owned.is_none() => {
                 self.ready.push(reply);
                 self.wake();
@@ -325,14 +328,14 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     fn claim(&mut self, task: ClaimTask) {
-        // Commits in flight already report lost ownership, and a fence would only queue behind them.
+        // The appends in flight will report a lost ownership, and a fence would only queue behind them.
         let commits_tell = task.claim == Claiming::Yes && self.in_flight.has_appends();
         if self.owned.is_some() && (task.is_asked || commits_tell) {
             // Whoever asked may have lost interest.
             return drop(task.reply.send(Ok(())));
         }
         let claim = match task.claim {
-            // Only looks, which needs no write lock.
+            // `Claiming::No` only looks, which needs no write lock.
             Claiming::Yes if self.owned.is_some() => Claiming::No,
             claim => claim,
         };
@@ -346,7 +349,7 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(Effect::Close { release: self.owned.take(), subscribers, done });
     }
 
-    /// The session cannot be written just now. What does not write goes on.
+    /// Refuses the waiting appends and claims, since the session cannot be written just now. The other tasks stay.
     fn refuse_appends(&mut self, error: &Error) {
         for task in std::mem::take(&mut self.waiting) {
             match task {
@@ -364,7 +367,7 @@ impl<M: SessionModel> SessionState<M> {
                 Task::NextIds(reply) => drop(reply.send(Err(error.clone()))),
                 Task::Claim(task) => drop(task.reply.send(Err(error.clone()))),
                 Task::Transient(..) => {}
-                // Closed by someone else, or not recovered: in both cases nothing is in flight.
+                // The session was closed by an earlier task, or not recovered: in both cases nothing is in flight.
                 Task::Close(done) => self.close(done),
             }
         }
@@ -385,7 +388,7 @@ impl<M: SessionModel> SessionState<M> {
             return request.answer(Err(error));
         }
         let Some(epoch) = self.owned else {
-            // Another store may have written it since the log was searched.
+            // Another store may have used the key since the log was searched.
             request.is_key_checked = false;
             return self.ask_first(Task::Append(request), Effect::Fence { claim: Claiming::Yes });
         };
@@ -394,7 +397,8 @@ impl<M: SessionModel> SessionState<M> {
                 Some(first) if first > self.committed.id => return self.join(first, request),
                 Some(first) => return self.effects.push(Effect::Repeat { first, request }),
                 None if request.is_key_checked || !self.keys.may_be_in_log(&key) => {}
-                // Left out of the index while it is in flight. Nothing is stamped while the log is searched.
+                // The index keeps only the last keys, and may have dropped one that is in flight. Nothing is stamped
+                // while the log is searched, so what the search finds stays true.
                 None => match self.in_flight.first_of(&key) {
                     Some(first) => return self.join(first, request),
                     None => return self.ask_first(Task::Append(request), Effect::FindKey { key }),
@@ -415,7 +419,7 @@ impl<M: SessionModel> SessionState<M> {
             }
         }
         let bodies = std::mem::take(&mut request.bodies);
-        // Ids and counters stay until `send`, so a panic leaves nothing behind.
+        // The stamper's head and counters change only in `send`, so a panic leaves nothing behind.
         let stamped = guarded("stamp, event_type, blob_refs or encoding", || {
             self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max)
         });
@@ -451,14 +455,14 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// Puts the task back to the front until something is known. Everything behind it waits, so the order stays.
+    /// Puts the task back to the front and asks a question first. Every task behind waits too, so the order stays.
     fn ask_first(&mut self, task: Task<M>, question: Effect<M>) {
         self.waiting.push_front(task);
         self.set_asking(true);
         self.effects.push(question);
     }
 
-    /// A retry of an append that is still in flight shares its answer.
+    /// Lets a retry share the answer of the append in flight that begins with `first`.
     fn join(&mut self, first: EventId, request: Request<M>) {
         let Some(original) = self.in_flight.find(first) else {
             let reason = "the first append with this key was refused a moment ago; append again".to_owned();
@@ -471,7 +475,7 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// Shows the transients that no append is ahead of.
+    /// Delivers the transients that no append is ahead of.
     fn publish_transients(&mut self) {
         while let Some(transient) = self.in_flight.next_transient() {
             for subscriber in &self.subscribers {

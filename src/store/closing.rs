@@ -1,5 +1,5 @@
-//! Closing a store: in order, once, on a thread of its own, so that it goes on whatever becomes of its caller.
-//! It and `opening` are the rest of `store`, whose fields they make and take apart.
+//! Closing a store: in order, once, and on a thread of its own, so that it goes on even if the caller drops the future.
+//! This file and `opening` use the fields of `store`: `opening` makes them, and this file takes them apart.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -28,7 +28,7 @@ pub(super) enum Closing {
 }
 
 impl<M: SessionModel> StoreInner<M> {
-    /// Starts closing, or joins the closing that is on its way.
+    /// Starts closing, unless that was done, and gives the future that tells how it ended.
     pub(super) fn start_closing(&self) -> Closed {
         let mut closing = lock(&self.closing);
         if let Closing::Closing(closed) = &*closing {
@@ -92,8 +92,8 @@ fn close<M: SessionModel>(
     released
 }
 
-/// Lets every session finish what is in flight, and its subscribers take what is queued. Tells how many there were and
-/// how many did not finish.
+/// Lets every session finish what is in flight, and its subscribers take what is queued. Tells how many sessions there
+/// were and how many of them did not finish.
 fn close_sessions<M: SessionModel>(entries: HashMap<SessionId, Arc<Entry<M>>>, deadline: Instant) -> (usize, usize) {
     let sessions = entries.len();
     let (sender, receiver) = mpsc::channel();
@@ -107,7 +107,7 @@ fn close_sessions<M: SessionModel>(entries: HashMap<SessionId, Arc<Entry<M>>>, d
         // A session that is closed already, or whose arbiter is gone, has nothing to finish.
         asked += usize::from(entry.tell(Task::Close(done)).is_ok());
     }
-    // So that the channel ends when the last session has dropped its own.
+    // Dropped, so that the channel ends when the last session has dropped its sender.
     drop(sender);
     let (sender, drained) = mpsc::channel();
     let mut unfinished = asked;

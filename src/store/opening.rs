@@ -22,9 +22,10 @@ use crate::store::Store;
 use crate::threads::HostThread;
 use crate::threads::{Readers, Recoveries, WorkerPool};
 
-/// For short reads and pages. What reads a whole log has threads of its own: `recoveries_max`.
+/// The threads for short reads and pages. Reads of a whole log have threads of their own: `recoveries_max`.
 const READER_THREADS: usize = 2;
-/// Few, so that the views of many busy sessions, which come due together, leave the processor and the disk to the commits.
+/// The threads that store views. Few, so that the views of many busy sessions, which come due together, leave the
+/// processor and the disk to the commits.
 const VIEW_THREADS: usize = 1;
 
 pub(super) struct Opened {
@@ -45,12 +46,12 @@ pub(super) struct Parts {
 
 pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<Store<M>, Error> {
     config.check()?;
-    // The one that opens the store, if any: asked here, since the work is done on another thread.
+    // The arbiter of the caller's thread, if it has one. Asked here, since the work is done on another thread.
     let current = Arbiter::try_current();
     let (sender, receiver) = oneshot::channel();
     let spawned = std::thread::Builder::new().name("foldlog-open".to_owned()).spawn(move || {
         let opened = open_blocking::<M>(config, current).map(|opened| Store::new(opened));
-        // The caller may have lost interest: then the store is dropped, and closes.
+        // If the caller has dropped the future, the store is dropped here, and closes.
         let _ = sender.send(opened);
     });
     let failed = |reason: String| Error::from(ErrorKind::Unavailable { reason });
@@ -79,7 +80,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let readers =
         Readers::start("foldlog-read", Arc::clone(&log), READER_THREADS, jobs_max, reads_queued).map_err(io)?;
     if let Some(tidy) = tidy {
-        // Beside everything else: nobody waits for it.
+        // Tidying up runs beside everything else, and nobody waits for it.
         readers.submit(move |slot| {
             if let Err(error) = slot.read(tidy) {
                 log::warn!("what an earlier store has left could not be tidied up: {error}");

@@ -13,13 +13,14 @@ use crate::port::{AuditedEvent, Head, LogMeta};
 use crate::replay::{check, corrupt, decode, open_record};
 use crate::sqlite::SalvageReader;
 
-/// A directory that is only read, whether or not a store can open it.
+/// Reads what is left in a directory, whether or not a store can open it. All calls block.
 ///
-/// It takes none of foldlog's locks, repairs nothing, and works beside stores that have the directory open. It makes no
-/// file, but for one case: when there is an `events.db-wal` and no `events.db-shm`, SQLite makes the latter, and one
-/// that is there it may change: it is SQLite's index of the log, and made anew. Its calls block. In the process of a
-/// store that is just opening this very directory it must not be used: closing it could drop the locks of that store's
-/// SQLite.
+/// A salvage takes none of foldlog's locks, repairs nothing, and works beside stores that have the directory open. It
+/// writes no file but one: if there is an `events.db-wal`, SQLite makes or changes `events.db-shm`, which is only
+/// SQLite's index of that file and can be made anew.
+///
+/// A salvage must not be used in a process in which a store is just opening the same directory: when the salvage is
+/// dropped, that store's SQLite could lose its locks.
 ///
 /// A database whose first page or list of tables is damaged cannot be read this way.
 ///
@@ -60,12 +61,12 @@ impl<M: SessionModel> fmt::Debug for Salvage<M> {
 /// The longest valid beginning of a session.
 #[non_exhaustive]
 pub struct Salvaged<M: SessionModel> {
-    /// The events, from the first on: each follows the one before by id and chain, and decodes.
+    /// The events, from the first on. Each follows the one before by id and chain, and decodes.
     pub events: Vec<LogEvent<M>>,
-    /// They, folded; fewer of them when `apply` panics.
+    /// The view that these events fold to. If `apply` panics on one of them, the view ends before it.
     pub view: View<M>,
-    /// Why it ends where it does: what is wrong with the next event, or that `apply` panicked. `None` when nothing is
-    /// known to follow.
+    /// What is wrong with the next event or, if nothing is, that `apply` panicked. `None` if all of these events are in
+    /// the view, and none is known to follow.
     pub stopped_by: Option<Error>,
 }
 
@@ -78,27 +79,28 @@ impl<M: SessionModel> fmt::Debug for Salvaged<M> {
 }
 
 impl<M: SessionModel> Salvage<M> {
-    /// Opens a directory. Blocks.
+    /// Opens a directory.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptStore`] when SQLite cannot even read the list of tables; [`ErrorKind::Unavailable`] when the
-    /// file is not there or may not be read.
+    /// [`ErrorKind::CorruptStore`] if SQLite cannot even read the list of tables; [`ErrorKind::Unavailable`] if
+    /// `events.db` is not there or may not be read.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
         Ok(Self { reader: SalvageReader::open(directory.as_ref())?, model: PhantomData })
     }
 
-    /// The sessions whose names can be read, and what kept the others from it.
+    /// Lists the sessions whose names can be read. The error is there if the list ends early, and says why.
     #[must_use]
     pub fn sessions(&self) -> (Vec<SessionId>, Option<Error>) {
         let (sessions, stopped_by) = self.reader.sessions();
         (sessions, stopped_by.map(Into::into))
     }
 
-    /// Reads the longest valid beginning of a session, and holds it in memory. An event that the index does not lead to is
-    /// looked for in the table itself.
+    /// Reads the longest valid beginning of a session, all of it into memory. An event that the index does not lead to
+    /// is looked for in the table itself.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownSession`]; [`ErrorKind::CorruptStore`] when not even the session's log can be found.
+    /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`]; [`ErrorKind::CorruptStore`] or
+    /// [`ErrorKind::Unavailable`] if not even the session's log can be found.
     pub fn session(&mut self, id: impl AsRef<str>) -> Result<Salvaged<M>, Error> {
         let session = SessionId::new(id)?;
         let found = self.reader.find(&session)?;
@@ -124,7 +126,7 @@ impl<M: SessionModel> Salvage<M> {
         Ok(Salvaged { events, view, stopped_by: stopped_by.or(unfoldable) })
     }
 
-    /// The event behind the head; `None` when there is nothing.
+    /// Reads the event after the head; `None` if no event is known to follow.
     fn next(&mut self, session: &SessionId, log: LogMeta, head: &Head) -> Result<Option<Taken<M>>, Error> {
         let id = head.id.next();
         let take = |found: AuditedEvent| {
@@ -163,7 +165,7 @@ struct Taken<M: SessionModel> {
 }
 
 fn fold<M: SessionModel>(session: &SessionId, events: &[LogEvent<M>]) -> (View<M>, Option<Error>) {
-    // What a panic leaves behind is not a view: then those before it are folded again.
+    // A panic may leave the state half changed: then the events before it are folded anew.
     let mut count = events.len();
     let mut stopped_by = None;
     loop {

@@ -19,9 +19,10 @@ use crate::session::{Delivery, EventStream, SubscribeFrom, Subscription};
 use crate::session::{Entry, TurnGuard};
 use crate::session::{Recovery, Subscribe, SubscribeStream};
 use crate::store::Store;
+use crate::threads::guarded;
 
-/// The handle of an open session. Clones of it, and handles that other calls of [`Store::open_session`] gave, are handles
-/// of the same session.
+/// The handle of an open session. Its clones, and the handles that other calls of [`Store::open_session`] give for the
+/// same id, are handles of the same session.
 pub struct Session<M: SessionModel = Agent> {
     store: Store<M>,
     entry: Arc<Entry<M>>,
@@ -73,13 +74,13 @@ impl<M: SessionModel> Session<M> {
     /// - After the session or the store was closed, the last view stays readable if the session was in memory then.
     ///
     /// # Errors
-    /// Only of an emptied session. [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] if
-    /// its log cannot be read; [`ErrorKind::StoreClosed`] if it was emptied before the store was closed.
+    /// Only if the session was emptied: [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`] or
+    /// [`ErrorKind::Unavailable`] if its log cannot be read; [`ErrorKind::StoreClosed`] if the store was closed since.
     pub fn view(&self) -> Result<Arc<View<M>>, Error> {
         self.entry.view()
     }
 
-    /// Gives the same as [`Session::view`], without blocking a thread while an emptied session is read.
+    /// Gives the same as [`Session::view`], without blocking the thread while the log of an emptied session is read.
     ///
     /// # Errors
     /// Those of [`Session::view`].
@@ -98,7 +99,8 @@ impl<M: SessionModel> Session<M> {
     ///
     /// # Errors
     /// From this call: [`ErrorKind::Busy`], [`ErrorKind::BodyRefused`], [`ErrorKind::SessionClosed`],
-    /// [`ErrorKind::StoreClosed`]. From the receipt: see [`Receipt`].
+    /// [`ErrorKind::StoreClosed`], and [`ErrorKind::Unavailable`] if the arbiters for session actors have ended. From
+    /// the receipt: see [`Receipt`].
     pub fn append(&self, body: M::Body) -> Result<Receipt<M>, Error> {
         self.append_with(Append::new(body))
     }
@@ -106,7 +108,8 @@ impl<M: SessionModel> Session<M> {
     /// Appends bodies with consecutive ids, all or nothing. An empty batch writes nothing and succeeds.
     ///
     /// # Errors
-    /// Those of [`Session::append`], and [`ErrorKind::TooLarge`].
+    /// Those of [`Session::append`], and [`ErrorKind::TooLarge`] if there are more bodies than
+    /// [`StoreConfig::batch_events_max`](crate::StoreConfig::batch_events_max).
     pub fn append_batch(&self, bodies: Vec<M::Body>) -> Result<Receipt<M>, Error> {
         self.append_with(Append::batch(bodies))
     }
@@ -125,7 +128,7 @@ impl<M: SessionModel> Session<M> {
     /// made before are stamped.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    /// Those of [`Session::recovery`].
     pub async fn counters(&self) -> Result<(EventId, M::Counters), Error> {
         self.entry.services.check_open()?;
         let (sender, receiver) = oneshot::channel();
@@ -137,17 +140,18 @@ impl<M: SessionModel> Session<M> {
     /// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max).
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] when the page begins with such an event;
-    /// [`ErrorKind::BeyondHead`] when the log has not reached `after`.
+    /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] if the page begins with such an event;
+    /// [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::CorruptStore`] or
+    /// [`ErrorKind::Unavailable`] if the log cannot be read; [`ErrorKind::Busy`], [`ErrorKind::StoreClosed`].
     pub async fn events_after(&self, after: EventId, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
         Arc::clone(&self.entry).events_after(after, events_max).await
     }
 
-    /// Shows a live item to the subscribers, after all appends that were made before. It is stored nowhere.
+    /// Delivers a transient, which is never persisted, to the subscribers, after all appends that were made before.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`], [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::Busy`], [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`].
     pub fn notify(&self, transient: M::Transient) -> Result<(), Error> {
         self.entry.services.check_open()?;
         let task = Task::Transient(transient, self.entry.permit()?);
@@ -163,7 +167,7 @@ impl<M: SessionModel> Session<M> {
         self.recovery().await?;
         let request = SubscribeStream { from, model: std::marker::PhantomData };
         let sent = self.address()?.send(request).await;
-        sent.unwrap_or_else(|_| Err(self.entry.closed())).map(EventStream)
+        sent.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
     /// Follows the session with an actor, which gets one [`Delivery`] at a time. An actor that dies is unsubscribed; a slow
@@ -171,6 +175,9 @@ impl<M: SessionModel> Session<M> {
     ///
     /// # Errors
     /// [`ErrorKind::BeyondHead`] for a position that the log has not reached. Those of [`Session::recovery`].
+    ///
+    /// # Cancellation
+    /// If the future is dropped, the actor may be subscribed all the same.
     pub async fn subscribe_actor(
         &self,
         from: SubscribeFrom,
@@ -187,13 +194,17 @@ impl<M: SessionModel> Session<M> {
     /// # Errors
     /// [`ErrorKind::TurnInFlight`], [`ErrorKind::SessionStopped`], [`ErrorKind::TurnLimit`];
     /// [`ErrorKind::OwnedElsewhere`] for a session that another store writes; [`ErrorKind::NewerRecord`] or
-    /// [`ErrorKind::Unfoldable`] for one that is read-only; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::Unfoldable`] for one that is read-only; [`ErrorKind::DiskFull`] if the ownership cannot be written.
+    /// Those of [`Session::recovery`].
+    ///
+    /// # Cancellation
+    /// Dropping the future gives the turn back. This store may become the session's owner all the same.
     pub async fn take_turn(&self) -> Result<TurnGuard<M>, Error> {
         Arc::clone(&self.entry).take_turn().await
     }
 
-    /// Makes this store the session's owner though the present owner is alive, because that one hangs, and brings the view up
-    /// to date. A dead owner needs no take-over: the next append claims the session at once.
+    /// Makes this store the session's owner though the present owner is alive, and brings the view up to date: for a
+    /// present owner that hangs. A dead owner needs no take-over: the next append claims the session at once.
     ///
     /// From then on nothing that the old owner stamped is written. Its next append, or the next turn that it takes, fails
     /// with [`ErrorKind::OwnedElsewhere`], which names this store. It can still read, and it can take the session over in
@@ -204,8 +215,8 @@ impl<M: SessionModel> Session<M> {
     /// as every append of every store does, until that process goes on or is killed.
     ///
     /// # Errors
-    /// [`ErrorKind::NewerRecord`] or [`ErrorKind::Unfoldable`] for a session that this build cannot write: it stays its
-    /// owner's. Those of [`Session::recovery`]; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::NewerRecord`] or [`ErrorKind::Unfoldable`] for a session that this build cannot write, which then
+    /// keeps its owner; [`ErrorKind::DiskFull`] if the ownership cannot be written. Those of [`Session::recovery`].
     ///
     /// # Cancellation
     /// Dropping the future cancels nothing that it has begun: the session may be taken over all the same.
@@ -213,17 +224,20 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).take_over().await
     }
 
-    /// Names what was begun and has no end, as the current [`view`](Session::view) has it, which this call waits for in the
-    /// same way. A turn that runs now is among it.
+    /// Names what was begun and has no end, by the current view. A turn that runs now is among it. If the session was
+    /// emptied, this call blocks, as [`Session::view`] does.
     ///
     /// # Errors
-    /// Those of [`Session::view`].
+    /// Those of [`Session::view`]; [`ErrorKind::Unavailable`] if the session model panics.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
-        Ok(M::unfinished(self.view()?.state()))
+        let view = self.view()?;
+        guarded("unfinished", || M::unfinished(view.state()))
+            .map_err(|panicked| ErrorKind::Unavailable { reason: panicked.to_string() }.into())
     }
 
-    /// Gives the host's own object of type `T` for this session, such as an interpreter. The first caller makes it; it is
-    /// kept while the session stays open, and every handle gets the same.
+    /// Gives the host's own object of type `T` for this session, such as an interpreter. The first caller makes the
+    /// object; it is kept while the session stays open, and every handle gets the same one. If several callers make one
+    /// at once, one of these objects is kept, and all get that one.
     pub fn context_or_insert_with<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         self.entry.context.get_or_insert_with(make)
     }
@@ -238,16 +252,18 @@ impl<M: SessionModel> Session<M> {
     /// the view is brought up to date with what that store has written.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Unavailable`]: why it cannot be recovered.
+    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] if the session cannot be
+    /// recovered; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
     pub async fn recovery(&self) -> Result<RecoveryReport, Error> {
         self.entry.services.check_open()?;
         self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
-    /// Gives the address of the session's actor. It stays valid when the actor restarts.
+    /// Gives the address of the session's actor. The address stays valid when the actor restarts.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and [`ErrorKind::Unavailable`] if the arbiters for
+    /// session actors have ended.
     pub fn address(&self) -> Result<Addr<SessionActor<M>>, Error> {
         self.entry.services.check_open()?;
         self.entry.address()
@@ -258,7 +274,10 @@ impl<M: SessionModel> Session<M> {
     /// while another process holds the write lock.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreClosed`]. Closing a closed session is not an error.
+    /// [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`]. Closing a closed session is not an error.
+    ///
+    /// # Cancellation
+    /// Dropping the future cancels nothing that it has begun: the session is closed all the same.
     pub async fn close(&self) -> Result<(), Error> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |_| {

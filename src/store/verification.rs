@@ -1,4 +1,4 @@
-//! What a verification found, and how one log is gone through.
+//! What a verification found.
 
 use std::fmt;
 
@@ -16,30 +16,31 @@ pub struct Verification {
     pub sessions: u64,
     /// How many events were found, damaged ones included.
     pub events: u64,
-    /// The bytes of their records.
+    /// The bytes of the records that could be read.
     pub record_bytes: u64,
     /// How many undamaged blobs there are.
     pub blobs: u64,
-    /// Their bytes.
+    /// The bytes of these blobs.
     pub blob_bytes: u64,
-    /// How many of them no event references. Legal: each was put, and not named yet or not named any more.
+    /// How many of these blobs no event references. That is no problem: a blob is put first, and its event appended
+    /// later or never.
     pub orphans: u64,
-    /// How many stored views there are.
+    /// How many undamaged stored views there are.
     pub snapshots: u64,
-    /// How many have a damaged file. No problem: a power cut may leave one, nothing is in it that the log does not say,
-    /// and the next stored view takes its place.
+    /// How many more stored views have a damaged file. That is no problem: a power cut may leave one, the log has all
+    /// that was in it, and the session's next stored view takes its place.
     pub damaged_snapshots: u64,
-    /// How many files lie in the directory of blobs that no blob has the name of. They are left alone.
+    /// How many things in the directory of blobs do not have the name of a blob. They are left alone.
     pub strays: u64,
     /// What is wrong, in the order of the search: the database, then session by session, then blobs that no event
-    /// references. The first thousand.
+    /// references. At most 1,000 problems, the first ones.
     pub problems: Vec<Problem>,
     /// How many more problems there were.
     pub more_problems: u64,
 }
 
 impl Verification {
-    /// Whether nothing is damaged. Events of a newer build are no damage, although they are listed.
+    /// Tells whether nothing is damaged. Events of a newer build are no damage, although they are listed.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.more_problems == 0 && !self.problems.iter().any(Problem::is_damage)
@@ -66,14 +67,16 @@ impl fmt::Display for Verification {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Problem {
-    /// The session, unless it is the database or a blob that no event references.
+    /// The session. `None` for a problem of the database or of a blob that no event references, or if the session's
+    /// name cannot be read.
     pub session: Option<SessionId>,
-    /// The event.
+    /// The event, for a problem of one.
     pub event: Option<EventId>,
-    /// The blob. Each is named once, with the first event that references it.
+    /// The blob, for a problem of one or of a reference to it. A missing or damaged blob is named once, with the first
+    /// event that references it.
     pub digest: Option<Digest>,
     /// What is wrong: [`ErrorKind::CorruptEvent`], [`ErrorKind::NewerRecord`], [`ErrorKind::UnknownBlob`],
-    /// [`ErrorKind::CorruptBlob`], [`ErrorKind::CorruptStore`], or what keeps a file from being read.
+    /// [`ErrorKind::CorruptBlob`], [`ErrorKind::CorruptStore`], or the error with which a file cannot be read.
     pub error: Error,
 }
 
@@ -86,7 +89,7 @@ impl Problem {
         Self { session: Some(session), event, digest: None, error }
     }
 
-    /// Whether stored bytes are damaged or missing: everything but an event that this build does not know.
+    /// Tells whether stored bytes are damaged or missing: every problem, except an event that this build does not know.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         !matches!(self.error.kind(), ErrorKind::NewerRecord { .. })

@@ -1,4 +1,4 @@
-//! Going through everything that is stored: [`Store::verify`].
+//! Checks everything that is stored: [`Store::verify`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 /// The most sentences about the database itself.
 const STRUCTURE_MAX: usize = 100;
 
-/// What is known of the blobs that were looked at: their lengths, or that they are not good.
+/// The blobs that were looked at, with their lengths; `None` for a blob that is missing or damaged.
 type Inspected = HashMap<Digest, Option<u64>>;
 
 impl<M: SessionModel> Store<M> {
     /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of each
     /// session (ids, chain, record, type, time, append key), each reference, each blob file, each stored view. It repairs
-    /// nothing, and a problem ends neither the search nor, where anything can be said of it, the search in its session.
+    /// nothing. The search goes on after a problem, and in the same session too if more of its log can be read.
     ///
-    /// It runs on reader threads, a page or a blob at a time, beside everything else that the store does: no commit waits
-    /// for it. Events that are appended meanwhile may be left out. SQLite's check of its structure is one read of the whole
-    /// database; the write-ahead log cannot be started anew until that has ended.
+    /// The search runs on reader threads, a page or a blob at a time, beside everything else that the store does: no
+    /// commit waits for it. Events that are appended meanwhile may be left out. SQLite's check of its structure is one
+    /// read of the whole database; until that has ended, the write-ahead log cannot be started anew, and grows.
     ///
-    /// What it cannot see: a tail of a log that was cut off cleanly, between two appends, or lost with a damaged
+    /// The search cannot see: the end of a log that was cut off cleanly, between two appends, or lost with a damaged
     /// write-ahead log ([`Store::wal_damage`] tells of it); a session that was renamed; an event's type, if the event is of
     /// another schema than this build's.
     ///
@@ -175,7 +175,7 @@ impl<M: SessionModel> Store<M> {
         }))
     }
 
-    /// Blobs that events reference were looked at with them.
+    /// Looks at the blobs that no event references. The others were looked at with the events that reference them.
     async fn verify_blobs(&self, found: &mut Verification, inspected: &mut Inspected) -> Result<(), Error> {
         let services = &self.0.services;
         let referenced = inspected.values().flatten();
@@ -211,12 +211,12 @@ impl<M: SessionModel> Store<M> {
     }
 }
 
-/// Whether the call cannot go on, rather than something stored cannot be read.
+/// Whether the error means that the call cannot go on, and not that something stored cannot be read.
 fn is_of_the_call(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::StoreClosed | ErrorKind::Busy { .. })
 }
 
-/// Takes a failed read for a problem of the store.
+/// Reports a failed read as a problem of the store and gives `None`, unless the call cannot go on.
 fn hear<T>(found: &mut Verification, read: Result<T, Error>) -> Result<Option<T>, Error> {
     match read {
         Ok(read) => Ok(Some(read)),

@@ -1,4 +1,4 @@
-//! A pool of threads that run jobs which may wait.
+//! A pool of threads that run jobs which may block.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use crate::error::{Error, ErrorKind};
 use crate::stats::Gauge;
 
-/// Locks a mutex whose data stays whole whatever panics while it is held.
+/// Locks a mutex, also one that a panic has poisoned. For data that no panic leaves half changed.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -25,12 +25,12 @@ pub(crate) struct WorkerPool<S> {
 struct Queue<S> {
     jobs: Mutex<Jobs<S>>,
     ready: Condvar,
-    /// How many wait. Set under the lock.
+    /// How many jobs wait. Changed under the lock of `jobs`.
     queued: Gauge,
 }
 
 struct Jobs<S> {
-    /// What appends wait for: taken first.
+    /// Jobs that appends wait for. They are taken first.
     urgent: VecDeque<Job<S>>,
     waiting: VecDeque<Job<S>>,
     closed: bool,
@@ -68,7 +68,7 @@ impl<S: 'static> WorkerPool<S> {
         self.push(Box::new(job), |jobs| Ok(&mut jobs.urgent))
     }
 
-    /// Queues a host's job.
+    /// Queues a job for a host's call. Refused with [`ErrorKind::Busy`] at the limit.
     pub(crate) fn try_submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
         let max = self.queued_max;
         self.push(Box::new(job), |jobs| {
@@ -99,7 +99,7 @@ impl<S: 'static> WorkerPool<S> {
         lock(&self.queue.jobs).closed = true;
         self.queue.ready.notify_all();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
-            // A worker guards its jobs, so it ends in order.
+            // A thread catches the panics of its jobs, so it ends in order.
             let _ = thread.join();
         }
     }
@@ -108,7 +108,7 @@ impl<S: 'static> WorkerPool<S> {
 impl<S> Queue<S> {
     fn work(&self, mut state: S) {
         while let Some(job) = self.next() {
-            // Whoever waits for the job finds its channel closed.
+            // A job that panics drops its channel, which tells whoever waits for the job.
             if catch_unwind(AssertUnwindSafe(|| job(&mut state))).is_err() {
                 log::error!("a job on a foldlog thread panicked");
             }

@@ -1,5 +1,5 @@
-//! Threads for blocking reads of the log: pages of events, and whole logs. They delay no commit and no arbiter; and what
-//! reads a whole log has threads of its own, so that it never stands before what an append waits for.
+//! Threads for blocking reads of the log, so that these delay no commit and no arbiter. Reads of a whole log have
+//! threads of their own, so that they never delay a read that an append waits for.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) struct ReaderSlot {
 }
 
 impl ReaderSlot {
-    /// Runs one read. After a failure the next one starts on a new connection.
+    /// Runs one read. After a read that failed, the next one opens a new connection.
     pub(crate) fn read<T, E: From<LogError>>(
         &mut self,
         read: impl FnOnce(&mut dyn LogReader) -> Result<T, E>,
@@ -86,7 +86,7 @@ const LONG_EVENTS: u64 = 16_384;
 /// The threads that fold whole logs, some of them for short ones and some for long ones.
 pub(crate) struct Recoveries {
     short: Readers,
-    /// `None` where only one log is folded at a time.
+    /// `None` if only one log is folded at a time: then `short` takes all.
     long: Option<Readers>,
 }
 
@@ -101,7 +101,7 @@ impl Recoveries {
         let short = Readers::start("foldlog-recover", Arc::clone(medium), max - long_max, queued_max, queued)?;
         let long = match long_max {
             0 => None,
-            // Should it fail, those of the short ones end as well.
+            // If this fails, the threads for short logs end as well.
             max => Some(
                 Readers::start("foldlog-long", Arc::clone(medium), max, queued_max, queued)
                     .inspect_err(|_| short.close())?,
@@ -110,13 +110,13 @@ impl Recoveries {
         Ok(Self { short, long })
     }
 
-    /// Queues the fold of a log of so many events.
+    /// Queues the fold of a log that has this many events.
     pub(crate) fn submit(&self, events: u64, job: impl FnOnce(&mut ReaderSlot) + Send + 'static) -> Result<(), Error> {
         let is_long = events > LONG_EVENTS;
         self.long.as_ref().filter(|_| is_long).unwrap_or(&self.short).submit(job)
     }
 
-    /// Runs a host's fold of a log, however long, and waits for it.
+    /// Runs a host's fold of a log as if the log were long, and waits for it.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut dyn LogReader) -> Result<T, Error> + Send + 'static,

@@ -1,5 +1,4 @@
-//! Stored views: how their bytes begin, and when one is due. A snapshot is a cache: whatever is wrong with one, the log says
-//! the same.
+//! Encodes and decodes the bytes of a snapshot around those of its view. Source: docs/format.md, "A stored view".
 //!
 //! Snapshot, format 1, all integers little-endian. The name of its file is the BLAKE3 of all of it:
 //! ```text
@@ -21,7 +20,7 @@ use crate::port::{Head, LogMeta};
 
 const FORMAT: u8 = 1;
 
-/// The bytes of a snapshot around those of its view.
+/// Puts the header of a snapshot and its filter of append keys before the bytes of its view.
 pub(crate) fn encode<M: SessionModel>(log: &LogMeta, head: &Head, keys: &[u8], view: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(80 + keys.len() + view.len());
     bytes.push(FORMAT);
@@ -37,7 +36,7 @@ pub(crate) fn encode<M: SessionModel>(log: &LogMeta, head: &Head, keys: &[u8], v
     bytes
 }
 
-/// The head that a snapshot is of, the bytes of its filter, and those of its view.
+/// Takes a snapshot apart: into the head that it is of, the bytes of its filter, and those of its view.
 pub(crate) fn decode<M: SessionModel>(log: &LogMeta, bytes: &Bytes) -> Result<(Head, Bytes, Bytes), String> {
     let mut rest = &**bytes;
     let [format] = take(&mut rest)?;

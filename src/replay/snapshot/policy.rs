@@ -1,31 +1,33 @@
 //! When a view is due to be stored.
 
-/// A snapshot is due when the events since the last one are at least this part of its size: all snapshots of a log
-/// together are then at most this many times as large as the log.
+/// A snapshot is due only if the records since the last one have at least the last one's size divided by this. Then all
+/// snapshots of a log but the newest are together at most this many times as large as the log.
 const TAIL_SHARE: u64 = 4;
 
 /// When views are stored, so that a session is not folded from its first event when it is opened again.
 ///
-/// Whatever this says, a snapshot is due only when the events since the last one are a quarter of its size: all snapshots
-/// that are ever written of a log are together at most four times as large as the log, and one is kept.
+/// Whatever this policy says, a snapshot is due only when the records since the last one have a quarter of the last
+/// one's size. So all snapshots that a log ever had before its newest one are together at most four times as large as
+/// the log. Only the newest one is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotPolicy {
-    /// One is due after so many events. Default 16,384: to fold them again took 18 ms (messages, evals, turns and steps of
-    /// an agent, 230 bytes each), which is little for a session that opens, and views that come due more often take time
-    /// from commits.
+    /// A snapshot is due after this many events. Default 16,384: to fold them again took 18 ms (messages, evals, turns
+    /// and steps of an agent, 230 bytes each), which is little for a session that opens, and snapshots that are due
+    /// more often take time from commits.
     pub every_events: u64,
-    /// Or after so many bytes of records. Default 8 MiB: to fold 6.6 MB of the same took 38 ms.
+    /// A snapshot is also due after so many bytes of records. Default 8 MiB: to fold 6.6 MB of such events took 38 ms.
     pub every_bytes: u64,
-    /// One is due when a session is closed that has so many events since the last. Default 4,096: to fold them again took
-    /// 5 ms. A store that closes stores no views: with many sessions that would take longer than it may, and what is not
-    /// stored by then is folded soon enough.
+    /// A snapshot is due when a session is closed that has this many events since the last one. Default 4,096: to fold
+    /// them again took 5 ms. A store that closes takes no snapshots: with many sessions that could take longer than
+    /// [`StoreConfig::close_timeout`](crate::StoreConfig::close_timeout).
     pub closing_events: u64,
-    /// The largest snapshot. Default 64 MiB, as for a blob: a larger view is folded from its events.
+    /// The largest snapshot, in bytes. Default 64 MiB, as for a blob: a larger view is not stored, but folded from its
+    /// events.
     pub bytes_max: u64,
 }
 
 impl SnapshotPolicy {
-    /// No view is stored. Those that are there are used.
+    /// Stores no views. Views that are stored already are used.
     pub const OFF: Self =
         Self { every_events: u64::MAX, every_bytes: u64::MAX, closing_events: u64::MAX, bytes_max: 64 << 20 };
 }
@@ -36,13 +38,13 @@ impl Default for SnapshotPolicy {
     }
 }
 
-/// What was committed and is not in a snapshot yet.
+/// How much was committed and is not in a snapshot yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
     pub(crate) events: u64,
-    /// Of their records.
+    /// The bytes of their records.
     pub(crate) bytes: u64,
-    /// The size of the snapshot that they follow, 0 for none.
+    /// The size of the snapshot that these events follow, in bytes; 0 if there is none.
     pub(crate) snapshot_bytes: u64,
 }
 

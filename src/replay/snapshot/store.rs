@@ -1,4 +1,4 @@
-//! Storing the bytes of views, and finding them again. Runs on threads that may wait, never on an arbiter.
+//! Stores the bytes of views, and finds them again. The calls block, so they are never made on an arbiter.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::replay::snapshot::file as snapshot;
 use crate::stats::Metrics;
 use crate::threads::guarded;
 
-/// Where the views of a store are kept. A stored view is a cache: whatever is wrong with one, the log says the same.
+/// Where the views of a store are kept. A stored view is a cache: if one cannot be used, the log is folded instead.
 #[derive(Clone)]
 pub(crate) struct SnapshotStore(Arc<dyn BlobStore>);
 
@@ -24,13 +24,14 @@ pub(crate) enum SnapshotOutcome {
     Taken {
         bytes: u64,
     },
-    /// Not now: the disk is full, or the log changed hands.
+    /// The view was not stored this time: the disk is full, for example, or the log has another owner.
     Failed,
-    /// Not of this session: its model stores no views, or they are too large.
+    /// No view of this session is to be stored: its session model stores none, the view is too large, or it does not
+    /// come back from its own bytes.
     Never,
 }
 
-/// What a verification found of a log's view.
+/// What a verification found of a log's stored view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoredView {
     None,
@@ -52,8 +53,9 @@ impl SnapshotStore {
         Self(store)
     }
 
-    /// Stores the bytes of a view, if they give the view back, and tells what the log is to name. Nothing waits for them to
-    /// be durable: after a power cut they may be damaged or gone, and the log is folded.
+    /// Stores the bytes of a view, if the view comes back from them, and gives the row by which the log is to name
+    /// them. Nothing waits until the bytes are durable: if they are damaged or gone after a power cut, the log is
+    /// folded.
     pub(crate) fn write<M: SessionModel>(
         &self,
         new: &NewSnapshot<M>,
@@ -66,7 +68,7 @@ impl SnapshotStore {
             log::warn!("a view of {} bytes is not stored, the limit is {bytes_max}", bytes.len());
             return Err(SnapshotOutcome::Never);
         }
-        // A view that decodes its bytes only when they are asked for must be able to rely on them.
+        // A view that decodes its bytes only when they are asked for relies on this check.
         if M::decode_view(view).as_ref() != Ok(new.view.state()) {
             log::error!("a view is not stored, since it does not come back from its own bytes");
             return Err(SnapshotOutcome::Never);
@@ -90,7 +92,7 @@ impl SnapshotStore {
         self.0.remove(digest)
     }
 
-    /// The newest view that is stored of a log, if it is good.
+    /// Gives the stored view of a log; `None` if there is none, or none that can be used.
     pub(crate) fn load<M: SessionModel>(
         &self,
         reader: &mut dyn LogReader,
@@ -115,8 +117,8 @@ impl SnapshotStore {
         }
     }
 
-    /// What is wrong with the stored view of a log, for a verification. One that is gone or whose file is damaged is
-    /// nothing wrong, since a power cut leaves that, nor is one of another build.
+    /// Checks the stored view of a log, for a verification. The error says what is wrong. A view that is gone or whose
+    /// file is damaged is no error, since a power cut may leave that; neither is the view of another build.
     pub(crate) fn verify<M: SessionModel>(
         &self,
         reader: &mut dyn LogReader,
@@ -144,7 +146,7 @@ impl SnapshotStore {
         log: &LogMeta,
         row: &SnapshotRow,
     ) -> Result<Origin<M>, String> {
-        // Before its bytes are read.
+        // Checked first, which spares reading the bytes.
         if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
             return Err("it is of another build".to_owned());
         }

@@ -10,23 +10,23 @@ use crate::session::residency::{EmptyOutcome, Resident};
 use crate::session::state::cold::{Emptied, Emptying};
 use crate::threads::{guarded, lock};
 
-/// What the ring knows of a session.
+/// What the ring of resident sessions needs to know of a session.
 #[derive(Debug, Default)]
 pub(super) struct Residence {
-    /// Whether anybody has called since the ring asked last.
+    /// Whether the session was used since the ring asked last.
     used: AtomicBool,
     in_ring: AtomicBool,
 }
 
 impl<M: SessionModel> Entry<M> {
-    /// Notes that somebody calls. Only the first call after the ring has looked writes.
+    /// Notes that the session is used. Only the first use after the ring has asked writes the flag; the others read it.
     pub(in crate::session) fn touch(&self) {
         if !self.residence.used.load(Ordering::Relaxed) {
             self.residence.used.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The session is in memory: the ring takes it, unless it is there already.
+    /// Puts a session that has come into memory into the ring, unless it is in the ring already.
     pub(crate) fn enter_ring(self: &Arc<Self>) {
         if !self.residence.in_ring.swap(true, Ordering::Relaxed) {
             let session: Arc<dyn Resident> = Arc::clone(self) as _;
@@ -44,7 +44,7 @@ impl<M: SessionModel> Resident for Entry<M> {
         let state = lock(&self.state);
         let is_gone = state.is_gone();
         if is_gone {
-            // Whoever asks lets go of it.
+            // The ring, which asks, drops its slot on this answer.
             self.residence.in_ring.store(false, Ordering::Relaxed);
         }
         is_gone
@@ -55,8 +55,8 @@ impl<M: SessionModel> Resident for Entry<M> {
             let mut state = lock(&self.state);
             let emptied = state.empty();
             if matches!(emptied, Emptying::Emptied(_) | Emptying::Gone) {
-                // Under the lock, so that it enters again when it has woken, and not before. Also when it is cold already:
-                // its actor may have said that it is resident after it was emptied.
+                // Cleared under the lock, so that the session enters the ring again when it has woken, and not before.
+                // Cleared also for a session that is cold already: its actor may have entered it after it was emptied.
                 self.residence.in_ring.store(false, Ordering::Relaxed);
             }
             emptied
@@ -65,9 +65,9 @@ impl<M: SessionModel> Resident for Entry<M> {
             Emptying::Busy => EmptyOutcome::Busy,
             Emptying::Gone => EmptyOutcome::Gone,
             Emptying::Emptied(emptied) => {
-                // The one place where the view of an idle session goes. Its fields are the host's, so its end is too.
+                // The view of an idle session is dropped only here. Its fields are the host's, so its drop may panic.
                 let Emptied { view, keys } = emptied;
-                // The failure is logged, and the view is gone all the same.
+                // A panic is logged, and the view is gone all the same.
                 let _ = guarded("drop of a view", || drop((view, keys)));
                 self.services.metrics.session_emptied();
                 EmptyOutcome::Emptied

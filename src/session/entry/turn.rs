@@ -1,4 +1,4 @@
-//! Turns: the right to run one, and what has to hold for it.
+//! The right to run a session's turn, and what must hold before it is given.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -14,11 +14,14 @@ use crate::session::messages::Recovery;
 use crate::session::state::{ClaimTask, Task};
 use crate::threads::{guarded, lock};
 
-/// The right to run a session's turn. One at a time; given back when dropped.
+/// The right to run a session's turn, from [`Session::take_turn`](crate::Session::take_turn).
 ///
-/// It excludes other takers, in this store and, until the session is taken over, in others. It says nothing about the log:
-/// dropping it appends nothing. A turn that was started stays running there until an event ends it;
-/// [`Session::unfinished`](crate::Session::unfinished) finds one that was forgotten.
+/// Only one guard of a session exists in a store, also when the session is closed and opened again: nobody else can take
+/// a turn, neither in this store nor, until the session is closed or taken over, in another.
+///
+/// # Dropping
+/// Dropping the guard gives the right back. It appends nothing: a turn that was begun in the log stays unfinished until
+/// an event ends it, and [`Session::unfinished`](crate::Session::unfinished) names it until then.
 pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
 
 impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {
@@ -49,7 +52,8 @@ impl HeldTurns {
 }
 
 impl<M: SessionModel> Entry<M> {
-    /// Takes the turn, if the session still has turns to take and is this store's to write.
+    /// Takes the turn and makes this store the log's owner. Refuses if the session has stopped or used its turns, is
+    /// read-only, or is owned by another store that is alive.
     pub(crate) async fn take_turn(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
         self.check_turns().await?;
         let session = self.id.clone();
@@ -57,20 +61,20 @@ impl<M: SessionModel> Entry<M> {
             return Err(ErrorKind::TurnInFlight { session }.into());
         };
         self.claim(Claiming::Yes).await?;
-        // Once more: the session may have stopped while the last turn was on, or in the store that wrote it before.
+        // Checked again, since the session may have stopped in the turn that ended just now, or under the owner before.
         self.check_turns().await?;
         Ok(guard)
     }
 
-    /// Takes the turn whatever the session model says of the session: to stop it, for example.
+    /// Takes the turn whatever the session model says about the session: to stop it, for example.
     pub(crate) fn take_turn_unchecked(self: &Arc<Self>) -> Option<TurnGuard<M>> {
         self.services.turns.take(&self.id).then(|| TurnGuard(Arc::clone(self)))
     }
 
-    /// Makes the session this store's to write, whoever has it.
+    /// Makes this store the log's owner, though another store that is alive may own it.
     pub(crate) async fn take_over(self: Arc<Self>) -> Result<(), Error> {
         self.check_open()?;
-        // By what the log holds now: a build that cannot write the session leaves it to the one that does.
+        // The recovery reads what the log holds now: a build that cannot append to the session leaves it to its owner.
         self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.closed()))?;
         if let Some(error) = self.published().refusal(&self.id) {
             return Err(error);

@@ -1,5 +1,5 @@
-//! How a session comes back to memory: its log is folded on a recovery thread, which tells whoever waits for the view, and
-//! then the actor. And the view of a session, wherever it is.
+//! How a session comes back into memory: a recovery thread folds its log and gives the view first to those who wait for
+//! it, and then to the actor. Also how the view is read, whether or not the session is in memory.
 
 use std::sync::{Arc, mpsc};
 
@@ -14,7 +14,8 @@ use crate::session::reply::{Answered, ReplyTo};
 use crate::session::state::cold::{ViewReply, Wanted};
 use crate::threads::{Panicked, ReaderSlot, guarded, lock};
 
-/// Folds the log of a session that recovers or wakes. Whatever becomes of it, the actor hears of it.
+/// Folds the log of a session that recovers or wakes, on a recovery thread. The actor gets an answer in every case,
+/// since a `reply_to` that is dropped sends `Lost`.
 pub(in crate::session) fn fold_log<M: SessionModel>(reply_to: ReplyTo<M>, head: EventId, watch: Vec<EventId>) {
     let entry = Arc::clone(&reply_to.entry);
     let folding = Folding { entry: Arc::clone(&entry), incarnation: reply_to.incarnation, is_told: false };
@@ -23,7 +24,7 @@ pub(in crate::session) fn fold_log<M: SessionModel>(reply_to: ReplyTo<M>, head: 
         let entry = Arc::clone(&reply_to.entry);
         let folded = fold(&entry, slot, Some(head), &watch);
         recovery.ended(&folded);
-        // First: the thread that waits for the view may be the actor's.
+        // Those who wait for the view are told first: one of them may block the thread that the actor runs on.
         folding.tell(folded.as_ref());
         reply_to.send(Answered::Recovered(Box::new(folded)));
     });
@@ -57,7 +58,7 @@ fn fold<M: SessionModel>(
     folded.unwrap_or_else(|panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into()))
 }
 
-/// A fold on its way, and those who wait for its view.
+/// A fold on its way. It answers those who wait for the view when it has ended, or when it is dropped.
 struct Folding<M: SessionModel> {
     entry: Arc<Entry<M>>,
     incarnation: u64,
@@ -80,8 +81,8 @@ impl<M: SessionModel> Drop for Folding<M> {
 }
 
 impl<M: SessionModel> Entry<M> {
-    /// The view, on whatever thread. Of a resident session it is there; of one that was emptied it is read from the log,
-    /// on a recovery thread, for which this one waits.
+    /// Gives the view, on any thread. If the session was emptied, this call blocks until a recovery thread has read the
+    /// view from the log.
     pub(crate) fn view(self: &Arc<Self>) -> Result<Arc<View<M>>, Error> {
         self.touch();
         self.published().view().map_or_else(|| self.view_from_log(), Ok)
@@ -90,7 +91,7 @@ impl<M: SessionModel> Entry<M> {
     #[cold]
     fn view_from_log(self: &Arc<Self>) -> Result<Arc<View<M>>, Error> {
         let (sender, receiver) = mpsc::channel();
-        // This thread waits, so it is there.
+        // This thread waits with the receiver, so the send succeeds.
         let reply = |sender: mpsc::Sender<_>| Box::new(move |view| drop(sender.send(view)));
         self.ask_view(reply(sender));
         receiver.recv().unwrap_or_else(|_| {
@@ -100,7 +101,7 @@ impl<M: SessionModel> Entry<M> {
         })
     }
 
-    /// The view, without keeping a thread waiting.
+    /// Gives the view without blocking a thread.
     pub(crate) async fn current_view(self: Arc<Self>) -> Result<Arc<View<M>>, Error> {
         self.touch();
         if let Some(view) = self.published().view() {
@@ -118,10 +119,10 @@ impl<M: SessionModel> Entry<M> {
         receiver.await.unwrap_or_else(|_| Err(ErrorKind::StoreClosed.into()))
     }
 
-    /// Has the view told as soon as it is there, and wakes the session for it if it is cold. A reply that is dropped means
-    /// that the session cannot be woken.
+    /// Has `reply` called with the view as soon as there is one, and wakes the session if it is cold. If `reply` is
+    /// dropped instead, the session could not be woken.
     fn ask_view(self: &Arc<Self>, reply: ViewReply<M>) {
-        // Without an actor nobody would hear that the session has woken.
+        // Without an actor, the session's state would never learn that it has woken.
         let Ok(address) = self.address() else { return self.read_view(reply) };
         let wanted = lock(&self.state).view_wanted(reply);
         match wanted {
@@ -133,7 +134,7 @@ impl<M: SessionModel> Entry<M> {
         }
     }
 
-    /// Reads the view and changes nothing: of a session that is closed, or that waits for something else.
+    /// Reads the view from the log and changes nothing in the session: it is closed, or waits for something else.
     fn read_view(self: &Arc<Self>, reply: ViewReply<M>) {
         let entry = Arc::clone(self);
         let read = move |slot: &mut ReaderSlot| reply(fold(&entry, slot, None, &[]).map(|folded| folded.view));

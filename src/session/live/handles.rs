@@ -12,12 +12,13 @@ use super::subscriber::Subscriber;
 use crate::model::SessionModel;
 use crate::threads::lock;
 
-/// A registered subscriber. Dropping it changes nothing: call [`Subscription::cancel`] to end it.
+/// The registration of an actor as a subscriber. Dropping it changes nothing: [`Subscription::cancel`] ends it.
 #[derive(Debug)]
 pub struct Subscription<M: SessionModel>(pub(in crate::session) Weak<Subscriber<M>>);
 
 impl<M: SessionModel> Subscription<M> {
-    /// Stops deliveries. What is queued is dropped; what the subscriber holds is its own. May be called again.
+    /// Stops the deliveries. What is queued is dropped; a [`Delivery`](crate::Delivery) that was sent already is not.
+    /// May be called again.
     pub fn cancel(&self) {
         if let Some(subscriber) = self.0.upgrade() {
             lock(&subscriber.queue).abandon();
@@ -26,8 +27,17 @@ impl<M: SessionModel> Subscription<M> {
     }
 }
 
-/// A subscription as a stream of [`Item`]s (`futures::Stream`). It ends when the session or the store is closed, or when
-/// the log could not be read. Dropping it unsubscribes.
+/// A subscription as a stream of [`Item`]s (`futures::Stream`), in the order of the session.
+///
+/// # Lagging
+/// At most [`LiveConfig::subscriber_queue_max`](crate::LiveConfig::subscriber_queue_max) items wait for the stream to
+/// be polled. [`LagPolicy`](crate::LagPolicy) says what becomes of the others.
+///
+/// # Closing
+/// The stream ends when the session or the store is closed, after the items that wait, or when the log cannot be read.
+///
+/// # Dropping
+/// Dropping the stream ends the subscription.
 ///
 /// # Examples
 ///

@@ -8,23 +8,24 @@ use crate::model::SessionModel;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscribeFrom {
-    /// The next event that is committed.
+    /// From the next event that is committed.
     Now,
-    /// The event after this one: what is in the log first, then live, without a gap and without a duplicate. An event that
-    /// the log does not have is an error.
+    /// From the event after this one: first the log, then live. At the change no event is left out, and none comes twice.
+    /// An event that the log does not have is an error.
     After(EventId),
 }
 
 /// One item of a subscription.
 #[non_exhaustive]
 pub enum Item<M: SessionModel> {
-    /// A committed event. Ids ascend by one, but for what a [`Gap`] names.
+    /// A committed event. Ids ascend by one, except for the events that a [`Gap`] names.
     Event(LogEvent<M>),
-    /// A live item that is in no log.
+    /// A live item, which is never persisted.
     Transient(M::Transient),
     /// Something was left out here.
     Gap(Gap),
-    /// The session or the store was closed, or the log could not be read: nothing follows. A stream ends instead.
+    /// The session or the store was closed, or the log could not be read: nothing follows. Only an actor gets this
+    /// item; a stream just ends.
     Ended,
 }
 
@@ -54,7 +55,7 @@ impl<M: SessionModel> Clone for Item<M> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
-    /// The last event that was delivered, or named by the gap before: read the log after it.
+    /// The last event that was delivered, or that the gap before this one named: read the log after it.
     pub after: EventId,
     /// The last event that was left out. Equal to `after` when only transients were.
     pub through: EventId,

@@ -9,14 +9,14 @@ use crate::id::EventId;
 use crate::model::SessionModel;
 use crate::stats::Metrics;
 
-/// Called when an actor has taken its last item, or is gone.
+/// Called when a subscribed actor has taken its last item, or is gone.
 pub(super) type Drained = Box<dyn FnOnce() + Send>;
 
 pub(super) struct SubscriberQueue<M: SessionModel> {
-    /// The stream's task, when it waits.
+    /// Wakes the task that waits for the stream; `None` if no task waits.
     pub(super) waker: Option<Waker>,
     pub(super) items: VecDeque<Item<M>>,
-    /// The last event that was queued, or that the subscription began after.
+    /// The last event that was queued; at first, the event after which the subscription begins.
     pub(super) queued: EventId,
     /// The session's last published event.
     pub(super) head: EventId,
@@ -25,7 +25,7 @@ pub(super) struct SubscriberQueue<M: SessionModel> {
     pub(super) transients_lost: u64,
     /// The last event that was left out since the last gap marker.
     pub(super) events_lost_through: Option<EventId>,
-    /// The last event that was handed over, or named by a gap that was.
+    /// The last event that the subscriber was given, or that was named by a gap that it was given.
     delivered: EventId,
     /// Whether an actor holds a delivery.
     pub(super) is_delivering: bool,
@@ -48,7 +48,7 @@ pub(super) enum End {
     Open,
     /// Nothing more will come. What is queued still goes out.
     Ending,
-    /// Nobody receives anything any more.
+    /// Nothing goes out any more.
     Ended,
 }
 
@@ -70,13 +70,12 @@ impl<M: SessionModel> SubscriberQueue<M> {
         }
     }
 
-    /// Queues an event.
     pub(super) fn push(&mut self, event: LogEvent<M>) {
         self.queued = event.id();
         self.items.push_back(Item::Event(event));
     }
 
-    /// Makes room for one more item, if a transient can go for it.
+    /// Makes room for one more item. If the queue is full, the oldest transient is dropped; `false` if there is none.
     pub(super) fn make_room(&mut self, max: usize) -> bool {
         if self.items.len() < max {
             return true;
@@ -99,9 +98,9 @@ impl<M: SessionModel> SubscriberQueue<M> {
         !self.items.is_empty() || self.has_gap() || (self.end != End::Open && self.mode == Mode::Live)
     }
 
-    /// The next item: what is queued, then one marker for everything that was left out.
+    /// Takes the next item: what is queued, then one gap for everything that was left out, then the end.
     pub(super) fn next(&mut self, metrics: &Metrics) -> Option<Item<M>> {
-        // Cancelled while a page was on its way, or with a gap to tell.
+        // The subscription may have been cancelled while a page was on its way, or with a gap to tell.
         if self.end == End::Ended {
             return None;
         }
@@ -116,7 +115,7 @@ impl<M: SessionModel> SubscriberQueue<M> {
             let gap = Gap { after: self.delivered, through, transients: std::mem::take(&mut self.transients_lost) };
             metrics.subscriber_gap(through.get().saturating_sub(self.delivered.get()), gap.transients);
             self.queued = self.queued.max(through);
-            // So that a gap of transients that comes next does not name these events once more.
+            // Otherwise a gap of transients that comes next would name these events once more.
             self.delivered = through;
             return Some(Item::Gap(gap));
         }
@@ -135,14 +134,14 @@ impl<M: SessionModel> SubscriberQueue<M> {
         self.end_now(End::Ending);
     }
 
-    /// Ends the subscription, unless it is further on than that.
+    /// Ends the subscription, unless it has ended already.
     pub(super) fn end_now(&mut self, end: End) {
         if self.end != End::Ended {
             self.end = end;
         }
     }
 
-    /// Drops what is queued: nobody receives any more.
+    /// Ends the subscription at once, and drops what is queued.
     pub(super) fn abandon(&mut self) {
         self.items.clear();
         self.end = End::Ended;

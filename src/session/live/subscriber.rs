@@ -42,7 +42,7 @@ enum Sink<M: SessionModel> {
     Stream,
 }
 
-/// What a subscriber actor receives. The next one is sent when this one is dropped.
+/// What a subscribed actor receives: one item. The next delivery is sent when this one is dropped.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Delivery<M: SessionModel> {
@@ -51,14 +51,14 @@ pub struct Delivery<M: SessionModel> {
 }
 
 impl<M: SessionModel> Delivery<M> {
-    /// The item.
+    /// Gives the item.
     #[must_use]
     pub fn item(&self) -> &Item<M> {
         &self.item
     }
 }
 
-/// What an actor holds with a delivery. The next one is sent when it is dropped.
+/// The part of a delivery that has the next delivery sent when it is dropped.
 #[derive(Debug)]
 struct Ticket<M: SessionModel>(Arc<Subscriber<M>>);
 
@@ -87,7 +87,8 @@ impl<M: SessionModel> Subscriber<M> {
     fn new(sink: Sink<M>, from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
         let (after, mode) = match from {
             SubscribeFrom::After(after) if after < head => (after, Mode::CatchUp { is_reading: false }),
-            // Perhaps ahead of the head, and then the log was asked for it: see `Entry::check_position`.
+            // The event may be ahead of the head: the caller has read it in the log before the session has folded it, or
+            // another store has written it. `Entry::check_position` has found it there.
             SubscribeFrom::After(after) => (after, Mode::Live),
             SubscribeFrom::Now => (head, Mode::Live),
         };
@@ -115,7 +116,7 @@ impl<M: SessionModel> Subscriber<M> {
         Self::pump(self);
     }
 
-    /// Takes a transient: dropped when there is no room, or while the subscriber reads the log.
+    /// Takes a transient, which is dropped if there is no room, or while the subscriber reads the log. Never waits.
     pub(crate) fn transient(self: &Arc<Self>, transient: &M::Transient) {
         {
             let mut queue = lock(&self.queue);
@@ -134,7 +135,7 @@ impl<M: SessionModel> Subscriber<M> {
         Self::pump(self);
     }
 
-    /// The session was recovered and its head may be further on than what was published: read the rest from the log.
+    /// The session was recovered, and its head may be ahead of what was published. Has the rest read from the log.
     pub(crate) fn resync(self: &Arc<Self>, head: EventId) {
         {
             let mut queue = lock(&self.queue);
@@ -148,10 +149,10 @@ impl<M: SessionModel> Subscriber<M> {
         Self::pump(self);
     }
 
-    /// Nothing more will come. What is queued still goes out.
+    /// Ends the subscription. What is queued still goes out.
     ///
-    /// `drained` is called when an actor has taken its last item, or is gone. A stream keeps what it holds for as long
-    /// as someone polls it: nobody waits for that, and it counts as drained.
+    /// `drained` is called when a subscribed actor has taken its last item, or is gone. For a stream it is dropped at
+    /// once: a stream gives what is queued whenever someone polls it, and nobody waits for that.
     pub(crate) fn end(self: &Arc<Self>, drained: Drained) {
         {
             let mut queue = lock(&self.queue);
@@ -190,8 +191,8 @@ impl<M: SessionModel> Subscriber<M> {
                 drained.append(&mut queue.drained);
             }
         }
-        // Without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the lock; and
-        // a waker is foreign code.
+        // Sent without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the
+        // lock; and a waker runs foreign code.
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -221,7 +222,7 @@ impl<M: SessionModel> Subscriber<M> {
         let room = (max - queue.items.len()).max(1);
         let submitted = self.source.readers.submit(move |slot| {
             let source = &subscriber.source;
-            // Whatever panics in it: a subscriber that still waited for its page would wait for ever.
+            // Guarded, since a subscriber whose page never comes would wait for ever.
             let page = guarded("decode", || {
                 slot.read(|reader| read_page::<M>(reader, &source.session, source.log, after, room))
             });

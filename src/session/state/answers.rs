@@ -1,4 +1,4 @@
-//! What a session does with the other answers: of its fence, of the threads that read its log, of the blob threads.
+//! What a session does with the answers to its fences, of the threads that read its log, and of the blob threads.
 
 use super::{Effect, Env, Open, Phase, SessionState, Task};
 use crate::commit::PersistError;
@@ -9,17 +9,17 @@ use crate::port::{Claiming, Refusal, Written};
 use crate::replay::Recovered;
 
 impl<M: SessionModel> SessionState<M> {
-    /// The session's log is fenced, and perhaps this store's own now.
+    /// The persist actor has answered a fence, which may have made this store the log's owner.
     pub(in crate::session) fn fenced(&mut self, claim: Claiming, result: Result<Written, PersistError>, env: &Env<'_>) {
         self.set_asking(false);
         match (result, claim) {
             (Ok(Written::Fenced { head, owned }), _) => {
                 self.owned = owned;
                 if let Some(Task::Claim(task)) = self.waiting.front_mut() {
-                    // A take-over that waited while something else was asked has still to be done.
+                    // A take-over that waited while another question was asked has still to be asked for.
                     task.is_asked = task.claim != Claiming::Force || claim == Claiming::Force;
                 }
-                // Another store may have written since. A session that recovers has everything to read.
+                // Another store has written if the head differs. A session that recovers reads its log in any case.
                 if !self.is_ready() || head != self.committed {
                     self.phase = Phase::Recovering;
                     self.effects.push(Effect::Recover { head: head.id, watch: self.in_flight.heads() });
@@ -31,7 +31,7 @@ impl<M: SessionModel> SessionState<M> {
             (result, Claiming::No) if self.is_ready() => {
                 let error = unavailable(&self.id, result);
                 self.ready.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
-                // It would ask again at once, and for ever.
+                // A claim that stayed in front would ask again at once, and for ever.
                 if matches!(self.waiting.front(), Some(Task::Claim(_)))
                     && let Some(Task::Claim(task)) = self.waiting.pop_front()
                 {
@@ -53,7 +53,7 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// The log is folded: everyone who waited is answered by what it says.
+    /// The log was folded, or could not be: everyone who waited is answered by what the log says.
     pub(in crate::session) fn recovered(&mut self, result: Result<Recovered<M>, Error>, env: &Env<'_>) {
         let recovered = match result {
             Ok(recovered) => recovered,
@@ -91,7 +91,7 @@ impl<M: SessionModel> SessionState<M> {
     fn failed(&mut self, error: Error, reason: &str) {
         log::error!("a session cannot be recovered");
         log::debug!("session {} cannot be recovered: {error}", self.id);
-        // Those who wait for the view are dropped with the phase: they read it by themselves then.
+        // The replies to those who wait for the view are dropped with the phase. They then read the view by themselves.
         self.phase = Phase::Failed;
         self.persisted = 0;
         self.publish_transients();
@@ -109,13 +109,13 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// The arbiter of the session is gone for good.
+    /// No arbiter is left to run the session's actor: everyone who waits is answered.
     pub(in crate::session) fn abandon(&mut self) {
         self.failed(unavailable_error("the arbiter of the session has stopped"), "the session's arbiter has stopped");
         self.effects.clear();
     }
 
-    /// The blobs that the first waiting append references were looked at.
+    /// The blob threads have looked for the blobs that the first waiting append references.
     pub(in crate::session) fn refs_checked(&mut self, result: Result<(), Error>, env: &Env<'_>) {
         self.checked(result.map(|()| CheckFound::Refs), env);
     }
@@ -144,7 +144,7 @@ impl<M: SessionModel> SessionState<M> {
     }
 }
 
-/// What was found out about the first waiting append.
+/// What a check of the first waiting append has found.
 enum CheckFound {
     Refs,
     Key(Option<EventId>),

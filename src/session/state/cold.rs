@@ -1,8 +1,8 @@
-//! Sessions that are emptied, and woken by the next one who needs them.
+//! How a session is emptied, and woken when someone needs what was dropped.
 //!
-//! A cold session keeps what cannot be read again: its place in the log, its ownership, its subscribers. Since it has
-//! nothing in flight, waking it needs no fence and no persist actor: what the log holds is what was acknowledged, and
-//! each commit asks anyway whether the log is still this store's own.
+//! A cold session keeps what cannot be read again: its head, its ownership, its subscribers. Since it has nothing in
+//! flight, waking it needs no fence and no persist actor: what the log holds is what was acknowledged, and each commit
+//! checks anyway that this store still owns the log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::model::{SessionModel, View};
 use crate::replay::{KeyIndex, Recovered};
 use crate::session::in_flight::InFlight;
 
-/// Told the view, by whichever thread has it.
+/// Called with the view, on the thread that has it first.
 pub(in crate::session) type ViewReply<M> = Box<dyn FnOnce(Result<Arc<View<M>>, Error>) + Send>;
 
-/// What emptying a session has left over, to be dropped where that delays nobody.
+/// What was taken out of a session that was emptied, to be dropped without the session's lock.
 pub(in crate::session) struct Emptied<M: SessionModel> {
     pub(in crate::session) view: Option<Arc<View<M>>>,
     pub(in crate::session) keys: KeyIndex,
@@ -25,11 +25,11 @@ pub(in crate::session) struct Emptied<M: SessionModel> {
 
 /// What is to be done for someone who wants the view of a session.
 pub(in crate::session) enum Wanted<M: SessionModel> {
-    /// Nothing: the view was told, or will be.
+    /// Nothing: the reply was called with the view, or will be.
     Nothing,
     /// The session was cold: it has to be woken.
     Wake { incarnation: u64, head: EventId },
-    /// Nothing that can be waited for will bring the view: it has to be read apart.
+    /// No fold that is on its way would call the reply: the view has to be read for it alone.
     Read(ViewReply<M>),
 }
 
@@ -55,7 +55,7 @@ impl<M: SessionModel> SessionState<M> {
         }
         self.phase = Phase::Cold;
         self.resident.leave();
-        // Not only their contents: the room they took as well.
+        // Replaced, not cleared, so that their memory is given back too.
         self.waiting = VecDeque::new();
         self.in_flight = InFlight::new();
         self.ready = Vec::new();
@@ -77,13 +77,13 @@ impl<M: SessionModel> SessionState<M> {
         self.committed.id
     }
 
-    /// Reads the log of a session that is cold.
+    /// Wakes a cold session, by having its log folded.
     pub(super) fn wake(&mut self) {
         self.begin_waking(None);
         self.effects.push(Effect::Recover { head: self.committed.id, watch: Vec::new() });
     }
 
-    /// Those who wait already, of a fold whose answer was lost, go on waiting.
+    /// Begins an incarnation that waits for a fold. Those who waited for a fold that was lost wait for this one.
     fn begin_waking(&mut self, viewer: Option<ViewReply<M>>) {
         self.incarnation += 1;
         let before = match std::mem::replace(&mut self.phase, Phase::Cold) {
@@ -94,8 +94,8 @@ impl<M: SessionModel> SessionState<M> {
         self.forget_effects();
     }
 
-    /// Someone wants the view, on a thread of his own: perhaps on the one that the actor needs to go on, so nothing here may
-    /// depend on the actor.
+    /// A caller wants the view. The caller may block the thread that the actor runs on until it has the view, so nothing
+    /// here may depend on the actor.
     pub(in crate::session) fn view_wanted(&mut self, reply: ViewReply<M>) -> Wanted<M> {
         if let Some(view) = self.published.view() {
             reply(Ok(view));
@@ -114,9 +114,10 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// The log of a session that was cold is folded, and the actor will hear of it. Whoever waits for the view hears now.
+    /// The log of a session that was cold was folded, or could not be. Tells those who wait for the view; the actor
+    /// gets its answer afterwards.
     pub(in crate::session) fn woken(&mut self, incarnation: u64, folded: Result<&Recovered<M>, &Error>) {
-        // Another fold is on its way, or nobody waits.
+        // A later incarnation has another fold on its way, which tells those who wait.
         if incarnation != self.incarnation {
             return;
         }

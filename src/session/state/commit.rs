@@ -49,7 +49,7 @@ impl<M: SessionModel> SessionState<M> {
         self.advance(env);
     }
 
-    /// Finding out about a failed commit may have raised the epoch of the log: this store goes on under the new one.
+    /// Settling a failed commit may have raised the epoch of the log: this store goes on under the raised epoch.
     fn follow_epoch(&mut self, result: &Result<Written, PersistError>) {
         let (Ok(Written::Appended { raised }) | Err(PersistError::NotWritten { raised, .. })) = result else { return };
         if self.owned.is_some() {
@@ -92,13 +92,13 @@ impl<M: SessionModel> SessionState<M> {
         self.snapshot_if_due(env);
     }
 
-    /// Folds committed events into the next view, and publishes it. Should the session model panic, the view stays at the
-    /// event before.
+    /// Folds committed events into the next view, and publishes it. If the session model panics on an event, the view
+    /// ends at the event before.
     fn fold(&self, events: &[Arc<Event<M>>]) {
         if *self.published.condition() != Condition::Ready {
             return;
         }
-        // Nothing is committed by a session that is cold.
+        // A session is not cold while it commits, so there is a view.
         let Some(view) = self.published.view() else { return };
         let mut state = view.state().clone();
         let mut head = view.head();
@@ -107,7 +107,7 @@ impl<M: SessionModel> SessionState<M> {
             if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
                 log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
                 unfoldable = Some(event.id());
-                // What the panic left behind is not a view.
+                // The panic may have left `state` half changed, so the events before are folded anew.
                 state = view.state().clone();
                 for event in events.iter().take(folded) {
                     M::apply(&mut state, event);

@@ -1,4 +1,4 @@
-//! When a session has its view stored. Nothing waits for it but the end of the session.
+//! Decides when a session has a snapshot taken. Only the closing of the session waits for one.
 
 use super::{Effect, Env, SessionState};
 use crate::model::SessionModel;
@@ -6,32 +6,32 @@ use crate::replay::{Condition, SnapshotOutcome, Tail};
 
 #[derive(Debug, Default)]
 pub(super) struct SnapshotState {
-    /// What is committed and not in a stored view.
+    /// How much is committed and not in a snapshot yet.
     pub(super) tail: Tail,
     taking: Taking,
-    /// Whether the last one failed: the next is tried after as much again, and none at the end.
+    /// Whether the last snapshot failed. The next one is then tried when one is due again, and none on closing.
     has_failed: bool,
 }
 
-/// Whether a view is being stored. Never two of a session are.
+/// Whether a snapshot of the session is being taken. Never two are at once.
 #[derive(Debug, Clone, Copy, Default)]
 enum Taking {
     #[default]
     Idle,
-    /// One is on its way, and this was the tail when it was asked for.
+    /// A snapshot is on its way. The tail is that of the moment when it was asked for.
     Underway(Tail),
-    /// There is no sense in another.
+    /// No snapshot is tried any more: see [`SnapshotOutcome::Never`].
     Never,
 }
 
 impl SnapshotState {
-    /// The session was recovered.
+    /// Begins again after a recovery, with the tail that the recovery has found.
     pub(super) fn restart(&mut self, tail: Tail) {
         self.tail = tail;
         self.forget();
     }
 
-    /// The answer of one that is on its way comes to an earlier incarnation, and is dropped.
+    /// Forgets a snapshot that is on its way: its answer goes to an earlier incarnation, and will be dropped.
     pub(super) fn forget(&mut self) {
         if let Taking::Underway(_) = self.taking {
             self.taking = Taking::Idle;
@@ -46,7 +46,7 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// Whether closing has to wait for a snapshot.
+    /// Takes a snapshot if one is due on closing, and tells whether closing has to wait for one.
     pub(super) fn snapshot_before_closing(&mut self, env: &Env<'_>) -> bool {
         let is_due = self.snapshots.tail.is_due_on_closing(&env.config.snapshots);
         if is_due && !env.store_closes && !self.snapshots.has_failed {
@@ -59,22 +59,22 @@ impl<M: SessionModel> SessionState<M> {
         let Some(epoch) = self.owned.filter(|_| self.is_ready()) else { return };
         let Taking::Idle = self.snapshots.taking else { return };
         let Some(view) = self.published.view() else { return };
-        // One that stands before an event that cannot be folded is not the log's.
+        // A view that ends before an event that cannot be folded is not that of the whole log.
         if *self.published.condition() != Condition::Ready || view.head() != self.committed.id {
             return;
         }
         self.snapshots.taking = Taking::Underway(self.snapshots.tail);
-        // It may have more keys than the view has events: of appends in flight. It never says no to one that is there.
+        // The filter may also have the keys of appends in flight. That is no harm: it must only never miss a used key.
         let keys = self.keys.filter().cloned();
         self.effects.push(Effect::TakeSnapshot { epoch, head: self.committed, view, keys });
     }
 
-    /// The view was stored, or not.
+    /// The snapshot was taken, or has failed.
     pub(in crate::session) fn snapshot_taken(&mut self, outcome: SnapshotOutcome, env: &Env<'_>) {
         let tail = self.snapshots.tail;
         let Taking::Underway(taken) = self.snapshots.taking else { return };
         self.snapshots.taking = Taking::Idle;
-        // What came since it was asked for.
+        // What was committed since the snapshot was asked for.
         let mut since = Tail::default();
         since.add(tail.events.saturating_sub(taken.events), tail.bytes.saturating_sub(taken.bytes));
         self.snapshots.has_failed = !matches!(outcome, SnapshotOutcome::Taken { .. });
