@@ -90,34 +90,45 @@ impl<M: SessionModel> Store<M> {
         let services = &self.0.services;
         let SessionRow { session, meta, head, .. } = row;
         let max = services.config.page_events_max;
-        let snapshots = services.snapshots.store.clone();
-        let looked = services.readers.read(move |reader| Ok(snapshots.verify::<M>(reader, &meta))).await;
-        match hear(found, looked)? {
-            Some(Ok(StoredView::Whole)) => found.snapshots += 1,
-            Some(Ok(StoredView::Damaged)) => found.damaged_snapshots += 1,
-            Some(Ok(StoredView::None)) => {}
-            Some(Err(reason)) => {
-                let reason = format!("the stored view of session {session}: {reason}");
-                found.report(Problem::of_session(session.clone(), None, ErrorKind::CorruptStore { reason }.into()));
-            }
-            None => {}
-        }
+        // Looked at together with the first page: most sessions have no second one.
+        let mut snapshots = Some(services.snapshots.store.clone());
         let mut check = LogCheck::<M>::new(session.clone(), meta);
         loop {
             let after = check.head();
+            let snapshots = snapshots.take();
             let read = services.readers.read(move |reader| {
-                let rows = reader.audit().events(meta.key, after, max, PAGE_BYTES_MAX)?;
-                let bytes = rows.iter().filter_map(|found| found.row.as_ref().ok()).map(|row| row.record.len() as u64);
-                let sizes = (rows.len() as u64, bytes.sum::<u64>());
-                let page: Vec<_> = rows.into_iter().map(|row| (row.id, check.event(row))).collect();
-                Ok((check, sizes, page))
+                let stored_view = snapshots.map(|snapshots| snapshots.verify::<M>(reader, &meta));
+                let page = reader.audit().events(meta.key, after, max, PAGE_BYTES_MAX).map(|rows| {
+                    let bytes =
+                        rows.iter().filter_map(|found| found.row.as_ref().ok()).map(|row| row.record.len() as u64);
+                    let sizes = (rows.len() as u64, bytes.sum::<u64>());
+                    let page: Vec<_> = rows.into_iter().map(|row| (row.id, check.event(row))).collect();
+                    (check, sizes, page)
+                });
+                Ok((stored_view, page))
             });
-            let (checked, (events, bytes), page) = match read.await {
+            let (stored_view, page) = match read.await {
                 Ok(read) => read,
                 Err(error) if is_of_the_call(&error) => return Err(error),
                 Err(error) => {
-                    let problem = Problem::of_session(session, Some(after.next()), error);
-                    found.report(problem);
+                    found.report(Problem::of_session(session, Some(after.next()), error));
+                    return Ok(());
+                }
+            };
+            match stored_view {
+                Some(Ok(StoredView::Whole)) => found.snapshots += 1,
+                Some(Ok(StoredView::Damaged)) => found.damaged_snapshots += 1,
+                Some(Ok(StoredView::None)) | None => {}
+                Some(Err(reason)) => {
+                    let reason = format!("the stored view of session {session}: {reason}");
+                    found.report(Problem::of_session(session.clone(), None, ErrorKind::CorruptStore { reason }.into()));
+                }
+            }
+            let (checked, (events, bytes), page) = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    let error = error.of_session(&session);
+                    found.report(Problem::of_session(session, Some(after.next()), error));
                     return Ok(());
                 }
             };
@@ -141,7 +152,8 @@ impl<M: SessionModel> Store<M> {
                     });
                 }
             }
-            if events == 0 {
+            // A page that has room for more says that there is no more.
+            if (events as usize) < max && bytes < PAGE_BYTES_MAX as u64 {
                 break;
             }
         }

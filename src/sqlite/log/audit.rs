@@ -47,7 +47,7 @@ impl LogAudit for SqliteReader {
 
     fn sessions(&mut self, after: &[u8], max: usize) -> Result<Vec<AuditedSession>, LogError> {
         forget_pages(&self.connection)?;
-        let transaction = self.connection.unchecked_transaction()?;
+        let (transaction, recent) = self.begin()?;
         // A name that is no UTF-8 is a name all the same.
         let mut statement = transaction.prepare_cached(
             "SELECT CAST(session_id AS BLOB) FROM sessions WHERE session_id > CAST(?1 AS TEXT)
@@ -57,8 +57,7 @@ impl LogAudit for SqliteReader {
         let names: Vec<Vec<u8>> = names.collect::<Result<_, _>>()?;
         // A search in a table that is out of order may lead back, for ever.
         if std::iter::once(after).chain(names.iter().map(Vec::as_slice)).is_sorted_by(|one, next| one < next) {
-            let recent = Recent::load(&transaction)?;
-            let audited = |name: Vec<u8>| AuditedSession { row: session_row(&transaction, &recent, &name), name };
+            let audited = |name: Vec<u8>| AuditedSession { row: session_row(&transaction, recent, &name), name };
             return Ok(names.into_iter().map(audited).collect());
         }
         Err(LogError::Corrupt("the names of sessions are out of order".to_owned()))
@@ -72,11 +71,11 @@ impl LogAudit for SqliteReader {
         bytes_max: usize,
     ) -> Result<Vec<AuditedEvent>, LogError> {
         forget_pages(&self.connection)?;
-        let transaction = self.connection.unchecked_transaction()?;
-        let recent = Recent::load(&transaction)?;
+        // The index of recent events is looked at as a whole by `structure`: here what is known of it is enough.
+        let (transaction, recent) = self.begin()?;
         let mut page = Vec::new();
         let mut bytes = 0;
-        for run in index::after(&transaction, &recent, log, after, events_max)? {
+        for run in index::after(&transaction, recent, log, after, events_max)? {
             let mut rest = Some(run);
             while let Some(run) = rest {
                 let event = event_row(&transaction, log, IndexEntry { id: run.first, position: run.position });

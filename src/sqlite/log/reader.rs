@@ -24,7 +24,7 @@ impl SqliteReader {
     }
 
     /// Begins a read, with the index as it is now.
-    fn begin(&mut self) -> SqlResult<(Transaction<'_>, &Recent)> {
+    pub(super) fn begin(&mut self) -> SqlResult<(Transaction<'_>, &Recent)> {
         let transaction = self.connection.unchecked_transaction()?;
         if let Err(error) = self.recent.catch_up(&transaction) {
             self.recent = Recent::default();
