@@ -141,8 +141,30 @@ fn options() -> impl Options {
     bincode::DefaultOptions::new().with_limit(RECORD_BYTES_LIMIT as u64).reject_trailing_bytes()
 }
 
+/// In one pass: with a limit of its own, bincode measures a value before it writes it.
 pub(crate) fn encode_body<B: Serialize>(body: &B) -> Result<Vec<u8>, RecordError> {
-    Ok(options().serialize(body)?)
+    /// What most bodies fit into.
+    const CAPACITY: usize = 256;
+    let mut bounded = Bounded(Vec::with_capacity(CAPACITY));
+    bincode::DefaultOptions::new().serialize_into(&mut bounded, body)?;
+    Ok(bounded.0)
+}
+
+/// Takes no more bytes than a record may have.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        if self.0.len() + written.len() > RECORD_BYTES_LIMIT {
+            return Err(io::Error::other(format!("it is over {RECORD_BYTES_LIMIT} bytes")));
+        }
+        self.0.extend_from_slice(written);
+        Ok(written.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub(crate) fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, RecordError> {
@@ -193,7 +215,7 @@ pub(crate) fn decode_view<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, Record
 pub(crate) fn check_stable<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), RecordError> {
     let again = decode_body::<B>(bytes).map_err(|_| RecordError::NotStable)?;
     let mut expected = Expected(bytes);
-    match options().serialize_into(&mut expected, &again) {
+    match bincode::DefaultOptions::new().serialize_into(&mut expected, &again) {
         Ok(()) if expected.0.is_empty() => Ok(()),
         _ => Err(RecordError::NotStable),
     }
