@@ -74,6 +74,9 @@ pub(crate) struct GroupWriter {
     ownership: Arc<dyn Ownership>,
     /// `None` after a failure, until the next flush opens it again.
     log: Option<Box<dyn EventLog>>,
+    /// A group whose COMMIT failed and whose outcome is not known yet. Until a new writing end has settled it, nothing
+    /// else is answered from the log: what the commit has left behind may still come to be in it.
+    unsettled: Option<Unsettled>,
     pending: VecDeque<Pending>,
     /// How many of the pending writes only read: see [`is_read`].
     reads: usize,
@@ -83,6 +86,13 @@ pub(crate) struct GroupWriter {
     /// How many writes were ever pushed.
     received: u64,
     closed: bool,
+}
+
+/// See [`GroupWriter::unsettled`]. Without writes, once these were answered as unknown.
+struct Unsettled {
+    writes: Vec<Write>,
+    waiting: Waiting,
+    cause: LogError,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +113,7 @@ impl GroupWriter {
             medium,
             ownership,
             log,
+            unsettled: None,
             pending: VecDeque::new(),
             reads: 0,
             incarnations: HashMap::new(),
@@ -147,11 +158,12 @@ impl GroupWriter {
 
     /// Tells the metrics how many writes were answered: all that were pushed and do not wait any more.
     fn count_answered(&self) {
-        self.metrics.writes_answered(self.received.saturating_sub(self.pending.len() as u64));
+        let unsettled = self.unsettled.as_ref().map_or(0, |group| group.waiting.len());
+        self.metrics.writes_answered(self.received.saturating_sub((self.pending.len() + unsettled) as u64));
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.unsettled.as_ref().is_none_or(|group| group.waiting.is_empty())
     }
 
     /// Drops the writing end. The next flush opens another, which remembers nothing and reads the log again.
@@ -167,6 +179,15 @@ impl GroupWriter {
     }
 
     fn flush_groups(&mut self) -> Next {
+        match self.settle() {
+            Ok(()) => {}
+            Err(LogError::Busy) => return Next::Retry,
+            Err(error) => {
+                answer_all(self.take_reads().1, || PersistError::not_written(error.clone()));
+                answer_all(self.take_group().1, || PersistError::not_written(error.clone()));
+                return self.next();
+            }
+        }
         // The fences that only read come first, in a group of their own. They need no write lock, so another process
         // that holds it delays no session that is only opened.
         let reads = self.take_reads();
@@ -225,28 +246,42 @@ impl GroupWriter {
                 // This writing end may hold pages that never reached the disk: it is never used again.
                 drop(log);
                 let (writes, waiting) = self.put_reads_back(writes, waiting);
-                self.settle(&writes, waiting, &error);
+                self.unsettled = Some(Unsettled { writes, waiting, cause: error });
+                if let Err(LogError::Busy) = self.settle() {
+                    return Next::Retry;
+                }
             }
         }
         self.next()
     }
 
-    /// Answers a group whose COMMIT failed by what a new writing end finds in the log.
-    fn settle(&mut self, writes: &[Write], waiting: Waiting, cause: &LogError) {
-        let settled = self.reopened().and_then(|mut log| guarded(|| log.settle(writes)).map(|settled| (log, settled)));
+    /// Answers a group whose COMMIT failed by what a new writing end finds in the log. If it can find nothing out, the
+    /// group is answered as unknown, and the next flush tries again before it does anything else.
+    fn settle(&mut self) -> Result<(), LogError> {
+        let Some(Unsettled { writes, waiting, cause }) = self.unsettled.take() else { return Ok(()) };
+        let settled = self.reopened().and_then(|mut log| guarded(|| log.settle(&writes)).map(|settled| (log, settled)));
         let (log, settled) = match settled {
             Ok(settled) => settled,
-            Err(error) => return answer_all(waiting, || unknown(cause, &error)),
+            Err(LogError::Busy) => {
+                self.unsettled = Some(Unsettled { writes, waiting, cause });
+                return Err(LogError::Busy);
+            }
+            Err(error) => {
+                answer_all(waiting, || unknown(&cause, &error));
+                self.unsettled = Some(Unsettled { writes: Vec::new(), waiting: Vec::new(), cause });
+                return Err(error);
+            }
         };
         self.log = Some(log);
         for (Settled { outcome, raised }, (_, reply)) in settled.into_iter().zip(waiting) {
             let answer = match outcome {
                 SettledAs::Written => Ok(Written::Appended { raised }),
                 SettledAs::NotWritten => Err(PersistError::NotWritten { error: cause.clone(), raised }),
-                SettledAs::Unknown(error) => Err(unknown(cause, &error)),
+                SettledAs::Unknown(error) => Err(unknown(&cause, &error)),
             };
             reply(answer, Follows::Nothing);
         }
+        Ok(())
     }
 
     /// Commits what waits, and closes the log in order. Every later write is refused. If another process holds the
@@ -255,6 +290,10 @@ impl GroupWriter {
         self.closed = true;
         while !self.is_idle() {
             if self.flush() == Next::Retry && Instant::now() >= deadline {
+                if let Some(Unsettled { waiting, cause, .. }) = self.unsettled.take() {
+                    answer_all(waiting, || unknown(&cause, &LogError::Busy));
+                }
+                answer_all(self.take_reads().1, || PersistError::not_written(LogError::Busy));
                 answer_all(self.take_group().1, || PersistError::not_written(LogError::Busy));
                 self.count_answered();
             }

@@ -23,6 +23,8 @@ pub(crate) trait EventLog: Send {
 
     /// Finds out what became of a group whose commit failed on another writing end, which is gone. The answers are in the
     /// order of the writes. An error means that the outcome of every write of the group is unknown.
+    /// [`LogError::Busy`] means that asking again later helps. Of an empty group nothing is found out, and what follows is
+    /// made sure all the same.
     ///
     /// An answer is final. A write that is called not written never comes to be in the log, whatever the failed commit
     /// has left behind, and neither the death of this process nor a power cut changes that. A write that is called

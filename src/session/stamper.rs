@@ -86,7 +86,7 @@ impl<M: SessionModel> Stamper<M> {
             let id = head.id.next();
             M::stamp(&mut counters, id, &mut body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
             let bytes = codec::encode_body(&body).map_err(refused)?;
-            codec::check_stable::<M::Body>(&bytes).map_err(refused)?;
+            codec::check_shape(&body, &bytes).map_err(refused)?;
             let mut refs = Vec::new();
             M::blob_refs(&body, &mut |blob| refs.push(*blob));
             // The append's key stands on its first event.

@@ -38,6 +38,8 @@ struct FaultyMedium {
     raised: Arc<Mutex<Option<Epoch>>>,
     /// The log of which settling finds nothing out.
     unsettled: Arc<Mutex<Option<LogKey>>>,
+    /// Why settling fails as a whole.
+    cannot_settle: Arc<Mutex<Option<LogError>>>,
 }
 
 struct FaultyLog(Box<dyn EventLog>, FaultyMedium);
@@ -84,6 +86,9 @@ impl EventLog for FaultyLog {
     }
 
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
+        if let Some(error) = &*lock(&self.1.cannot_settle) {
+            return Err(error.clone());
+        }
         let raised = *lock(&self.1.raised);
         let unsettled = *lock(&self.1.unsettled);
         let settled = self.0.settle(group)?.into_iter().zip(group).map(|(Settled { outcome, .. }, write)| {
@@ -121,6 +126,7 @@ impl Bench {
             is_locked: Arc::default(),
             raised: Arc::default(),
             unsettled: Arc::default(),
+            cannot_settle: Arc::default(),
         };
         let writer =
             GroupWriter::open(Arc::new(medium.clone()), Arc::clone(&medium.memory) as _, limits, Arc::default())
@@ -342,6 +348,62 @@ fn an_outcome_is_unknown_only_while_the_log_cannot_be_read() {
     let fence = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
     bench.writer.flush();
     assert!(matches!(fence.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id == EventId::ZERO));
+}
+
+/// What the failed commit has left behind may still come to be in the log: nothing may be told from it meanwhile, above all
+/// not to a session that recovers.
+#[test]
+fn until_a_failed_group_is_settled_nothing_else_is_answered_from_the_log() {
+    let mut bench = Bench::plain([Fault::FailedAfterWriting]);
+    let (mut log, mut other) = (bench.session("s"), bench.session("other"));
+    *lock(&bench.medium.cannot_settle) = Some(LogError::Io("the disk is broken".to_owned()));
+    let lost = bench.push(log.append(), 1);
+    bench.writer.flush();
+    assert!(matches!(lost.try_recv().unwrap(), Err(PersistError::Unknown(_))));
+    for _ in 0..2 {
+        let look = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
+        let refused = bench.push(other.append(), 1);
+        other = Log { head: Head { id: EventId::ZERO, ..other.meta.base }, ..other };
+        assert_eq!(bench.writer.flush(), Next::Idle);
+        for answer in [look, refused] {
+            assert!(matches!(answer.try_recv().unwrap(), Err(PersistError::NotWritten { .. })));
+        }
+    }
+    *lock(&bench.medium.cannot_settle) = None;
+    let look = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
+    let written = bench.push(other.append(), 1);
+    bench.writer.flush();
+    assert!(matches!(look.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id.get() == 1));
+    assert!(matches!(written.try_recv().unwrap(), Ok(Written::Appended { .. })));
+}
+
+/// Its log can be read, and so its outcome will be known.
+#[test]
+fn a_failed_group_that_cannot_be_settled_yet_waits_and_everything_else_behind_it() {
+    let mut bench = Bench::plain([Fault::FailedAfterWriting]);
+    let mut log = bench.session("s");
+    *lock(&bench.medium.cannot_settle) = Some(LogError::Busy);
+    let first = bench.push(log.append(), 1);
+    let mut waiting = vec![];
+    for _ in 0..3 {
+        assert_eq!(bench.writer.flush(), Next::Retry);
+        waiting.push(bench.push(log.append(), 1));
+        assert!(first.try_recv().is_err() && waiting.iter().all(|answer| answer.try_recv().is_err()));
+        assert!(!bench.writer.is_idle());
+    }
+    *lock(&bench.medium.cannot_settle) = None;
+    while bench.writer.flush() != Next::Idle {}
+    for answer in [first].iter().chain(&waiting) {
+        assert!(matches!(answer.try_recv().unwrap(), Ok(Written::Appended { .. })));
+    }
+    assert_eq!(bench.stored(&log), 4);
+
+    // Nobody waits for ever.
+    bench.fail([Fault::FailedAfterWriting]);
+    *lock(&bench.medium.cannot_settle) = Some(LogError::Busy);
+    let last = bench.push(log.append(), 1);
+    bench.writer.close(Instant::now()).unwrap();
+    assert!(matches!(last.try_recv().unwrap(), Err(PersistError::Unknown(_))));
 }
 
 #[test]

@@ -25,8 +25,14 @@ impl<M: SessionModel> SessionState<M> {
                     self.effects.push(Effect::Recover { head: head.id, watch: self.in_flight.heads() });
                 }
             }
-            (Err(PersistError::Refused(refusal @ Refusal::Owned(_))), _) => {
-                self.refuse_appends(&unavailable(&self.id, Err(PersistError::Refused(refusal))));
+            (Err(PersistError::Refused(refusal @ Refusal::Owned(_))), claim) => {
+                let error = unavailable(&self.id, Err(PersistError::Refused(refusal)));
+                self.refuse_appends(claim, &error);
+                if self.is_ready() && !self.ready.is_empty() {
+                    // The refusal brings no head, and those who wait want to know what the owner has written.
+                    self.set_asking(true);
+                    return self.effects.push(Effect::Fence { claim: Claiming::No });
+                }
             }
             (result, Claiming::No) if self.is_ready() => {
                 let error = unavailable(&self.id, result);
@@ -39,7 +45,7 @@ impl<M: SessionModel> SessionState<M> {
                 }
             }
             (result, Claiming::No) => self.failed(unavailable(&self.id, result), "the log cannot be read"),
-            (result, Claiming::Yes | Claiming::Force) => self.refuse_appends(&unavailable(&self.id, result)),
+            (result, claim) => self.refuse_appends(claim, &unavailable(&self.id, result)),
         }
         if self.is_ready() {
             self.answer_ready();
