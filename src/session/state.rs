@@ -6,7 +6,7 @@
 //! answers come back by the methods in `commit`, `answers`, `cold` and `snapshots`.
 
 mod answers;
-mod appends;
+mod claims;
 pub(super) mod cold;
 mod commit;
 mod snapshots;
@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 
-use super::in_flight::{InFlight, Request};
+use super::append::Appended;
+use super::in_flight::{InFlight, Request, StampedAppend};
 use super::live::Subscriber;
 use super::permit::Permit;
 use super::published::Published;
-use super::stamper::Stamper;
+use super::stamper::{Stamped, Stamper};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
@@ -28,6 +29,7 @@ use crate::model::{SessionModel, View};
 use crate::port::{BlobStore, Claiming, Epoch, Head, LogKey, LogMeta, Write};
 use crate::replay::{KeyFilter, KeyIndex, Recovered, RecoveryReport};
 use crate::stats::{Metrics, ResidentCount};
+use crate::threads::{Panicked, guarded};
 use cold::ViewReply;
 use snapshots::SnapshotState;
 
@@ -250,33 +252,6 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// Answers when the session is recovered. If this store does not own the log, it first reads what another store may
-    /// have written.
-    pub(super) fn when_ready(&mut self, reply: oneshot::Sender<Result<RecoveryReport, Error>>) {
-        match &self.phase {
-            Phase::Open(Open { is_asking, is_unwinding: false }) if self.owned.is_none() => {
-                let is_asking = *is_asking;
-                self.ready.push(reply);
-                if !is_asking {
-                    self.set_asking(true);
-                    self.effects.push(Effect::Fence { claim: Claiming::No });
-                }
-            }
-            // A cold session that this store owns needs no reading: nobody else has written to it.
-            Phase::Cold if self.owned.is_none() => {
-                self.ready.push(reply);
-                self.wake();
-            }
-            Phase::Open(_) | Phase::Cold => drop(reply.send(Ok(self.report.clone()))),
-            Phase::Closed => drop(reply.send(Err(self.closed()))),
-            Phase::Recovering | Phase::Waking(_) => self.ready.push(reply),
-            Phase::Failed => {
-                self.ready.push(reply);
-                self.recover();
-            }
-        }
-    }
-
     fn closed(&self) -> Error {
         ErrorKind::SessionClosed { session: self.id.clone() }.into()
     }
@@ -326,19 +301,6 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    fn claim(&mut self, task: ClaimTask) {
-        if self.owned.is_some() && task.is_asked {
-            // Whoever asked may have lost interest.
-            return drop(task.reply.send(Ok(())));
-        }
-        let claim = match task.claim {
-            // `Claiming::No` only looks, which needs no write lock.
-            Claiming::Yes if self.owned.is_some() => Claiming::No,
-            claim => claim,
-        };
-        self.ask_first(Task::Claim(task), Effect::Fence { claim });
-    }
-
     fn close(&mut self, done: CloseReply<M>) {
         self.phase = Phase::Closed;
         self.resident.leave();
@@ -346,34 +308,105 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(Effect::Close { release: self.owned.take(), subscribers, done });
     }
 
-    /// Refuses the waiting appends and claims, since the session cannot be written just now. The other tasks stay, and so
-    /// does a take-over, unless it was what `asked`.
-    fn refuse_appends(&mut self, asked: Claiming, error: &Error) {
-        for task in std::mem::take(&mut self.waiting) {
-            match task {
-                Task::Claim(task) if task.claim == Claiming::Force && asked != Claiming::Force => {
-                    self.waiting.push_back(Task::Claim(task));
-                }
-                Task::Append(request) => request.answer(Err(error.clone())),
-                Task::Claim(task) => drop(task.reply.send(Err(error.clone()))),
-                task => self.waiting.push_back(task),
+    /// Checks one append; stamps and sends it when nothing is left to ask.
+    fn append(&mut self, mut request: Request<M>, env: &Env<'_>) {
+        if request.bodies.is_empty() {
+            let head = self.stamper.head.id;
+            let nothing = Appended { events: Vec::new(), head, repeated: false };
+            let answer = self.check_head(&request).map(|()| nothing);
+            return request.answer(answer);
+        }
+        if let Some(error) = self.published.refusal(&self.id) {
+            // What is in the log already is told all the same.
+            return match request.key.clone() {
+                Some(key) if !request.is_key_checked => match self.keys.get(&key) {
+                    Some(first) => self.effects.push(Effect::Repeat { first, request }),
+                    None if self.keys.may_be_in_log(&key) => {
+                        self.ask_first(Task::Append(request), Effect::FindKey { key });
+                    }
+                    None => request.answer(Err(error)),
+                },
+                _ => request.answer(Err(error)),
+            };
+        }
+        let Some(epoch) = self.owned else {
+            // Another store may have used the key since the log was searched.
+            request.is_key_checked = false;
+            return self.ask_first(Task::Append(request), Effect::Fence { claim: Claiming::Yes });
+        };
+        if let Some(key) = request.key.clone() {
+            match self.keys.get(&key) {
+                Some(first) if first > self.committed.id => return self.join(first, request),
+                Some(first) => return self.effects.push(Effect::Repeat { first, request }),
+                None if request.is_key_checked || !self.keys.may_be_in_log(&key) => {}
+                // The index keeps only the last keys, and may have dropped one that is in flight. Nothing is stamped
+                // while the log is searched, so what the search finds stays true.
+                None => match self.in_flight.first_of(&key) {
+                    Some(first) => return self.join(first, request),
+                    None => return self.ask_first(Task::Append(request), Effect::FindKey { key }),
+                },
             }
+        }
+        if let Err(error) = self.check_head(&request) {
+            return request.answer(Err(error));
+        }
+        if !request.are_refs_checked {
+            let mut blobs = match guarded("blob_refs", || request.blobs()) {
+                Ok(blobs) => blobs,
+                Err(panicked) => return request.answer(Err(refused_by(panicked))),
+            };
+            blobs.retain(|(digest, bytes)| !env.blobs.is_known_durable(digest, *bytes));
+            if !blobs.is_empty() {
+                return self.ask_first(Task::Append(request), Effect::CheckRefs { blobs });
+            }
+        }
+        let bodies = std::mem::take(&mut request.bodies);
+        // The stamper's head and counters change only in `send`, so a panic leaves nothing behind.
+        let stamped = guarded("stamp, event_type, blob_refs or encoding", || {
+            self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max)
+        });
+        match stamped.unwrap_or_else(|panicked| Err(refused_by(panicked))) {
+            Err(error) => request.answer(Err(error)),
+            Ok(stamped) => self.send(stamped, epoch, request),
         }
     }
 
-    fn refuse_waiting(&mut self, error: &Error) {
-        for task in std::mem::take(&mut self.waiting) {
-            match task {
-                Task::Append(request) => request.answer(Err(error.clone())),
-                Task::NextIds(reply) => drop(reply.send(Err(error.clone()))),
-                Task::Claim(task) => drop(task.reply.send(Err(error.clone()))),
-                Task::Transient(..) => {}
-                // The session was closed by an earlier task, or not recovered: in both cases nothing is in flight.
-                Task::Close(done) => self.close(done),
-            }
+    /// Sends a stamped append to be persisted, and goes on from it.
+    fn send(&mut self, stamped: Stamped<M>, epoch: Epoch, request: Request<M>) {
+        if let (Some(key), Some(first)) = (&stamped.key, stamped.events.first()) {
+            self.keys.insert(key.key.clone(), first.id());
         }
-        for reply in self.ready.drain(..) {
-            drop(reply.send(Err(error.clone())));
+        let record_bytes = stamped.stored.iter().map(|event| event.record.len() as u64).sum();
+        self.resident.grow(record_bytes);
+        let after = self.stamper.head.chain;
+        self.stamper.advance(&stamped);
+        let Stamped { stored, events, head, key, .. } = stamped;
+        let write = Write::Append { log: self.log, epoch, after, events: stored };
+        self.effects.push(Effect::Persist { last: head.id, write });
+        let replies = vec![request.into_reply()];
+        self.in_flight.push_append(StampedAppend { events, head, key, record_bytes, replies });
+    }
+
+    fn check_head(&self, request: &Request<M>) -> Result<(), Error> {
+        let actual = self.stamper.head.id;
+        match request.expected_head {
+            Some(expected) if expected != actual => {
+                Err(ErrorKind::HeadMoved { session: self.id.clone(), expected, actual }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a retry share the answer of the append in flight that begins with `first`.
+    fn join(&mut self, first: EventId, request: Request<M>) {
+        let Some(original) = self.in_flight.find(first) else {
+            let reason = "the first append with this key was refused a moment ago; append again".to_owned();
+            return request.answer(Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));
+        };
+        if original.is_same(&request) {
+            original.replies.push(request.into_reply());
+        } else {
+            request.answer(Err(ErrorKind::KeyReused { session: self.id.clone(), first }.into()));
         }
     }
 
@@ -392,6 +425,10 @@ impl<M: SessionModel> SessionState<M> {
             }
         }
     }
+}
+
+fn refused_by(panicked: Panicked) -> Error {
+    ErrorKind::BodyRefused { reason: panicked.to_string() }.into()
 }
 
 #[cfg(test)]
