@@ -3,7 +3,8 @@
 //! even if the actor dies.
 //!
 //! The state machine does no I/O. What it asks of others it leaves as [`Effect`]s, which the actor performs; the
-//! answers come back by the methods in `commit`, `answers`, `cold` and `snapshots`.
+//! answers come back by the methods in `commit`, `answers`, `cold` and `snapshots`. These and `claims` are more methods of
+//! the one type, in files by what they are for; so they and this file name each other.
 
 mod answers;
 mod claims;

@@ -1,4 +1,5 @@
-//! A directory whose every operation is recorded and can be made to fail.
+//! A directory whose every operation is recorded and can be made to fail. `layer` and this file name each other: the disk
+//! makes its layer, and the layer asks its disk at each operation.
 
 mod layer;
 
