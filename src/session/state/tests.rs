@@ -90,25 +90,18 @@ fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_taken_over() {
     assert_eq!(bench.asked(), []);
 }
 
-/// What is in flight may yet be refused to a store that is the owner no more.
 #[test]
-fn a_claim_asks_the_log_also_while_an_append_is_in_flight() {
+fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
     let mut bench = Bench::new();
     let append = crate::session::append::Append::new(AgentBody::StopRequested);
     let in_flight = Permit::take(&Arc::new(InFlightCount::new(Arc::default())), 1).unwrap();
     let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
-    let mut claim = bench.claim(Claiming::Yes);
-    assert!(answer(&mut claim).is_none());
-    assert_eq!(bench.asked(), [Claiming::No]);
-    let owner = OwnerInfo { id: "x".to_owned(), process: 1, host: "h".to_owned(), since: Timestamp::default() };
-    let refused = Err(PersistError::Refused(Refusal::Owned(owner.clone())));
-    bench.with(|state, env| state.persisted(EventId::new(1), refused, Follows::Nothing, env));
-    bench.fenced(Claiming::No, owned(None));
-    assert_eq!(bench.asked(), [Claiming::Yes]);
-    bench.fenced(Claiming::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
-    assert!(answer(&mut claim).unwrap().is_err());
+    assert!(answer(&mut bench.claim(Claiming::Yes)).unwrap().is_ok());
+    assert_eq!(bench.asked(), []);
+    assert!(answer(&mut bench.claim(Claiming::Force)).is_none());
+    assert_eq!(bench.asked(), [Claiming::Force]);
 }
 
 #[test]
