@@ -194,7 +194,7 @@ impl<M: SessionModel> Store<M> {
         match persist_one(&services.persist, write).await {
             Ok(Written::Registered { meta, owned }) => Ok((meta, owned)),
             Ok(_) => Err(ErrorKind::Unavailable { reason: "the log did not register the session".to_owned() }.into()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error.of_session(id)),
         }
     }
 

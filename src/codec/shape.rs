@@ -86,6 +86,25 @@ macro_rules! leaves {
     };
 }
 
+macro_rules! structs {
+    ($($method:ident $call:ident;)*) => {
+        $(fn $method(self, _: &'static str, len: usize) -> Result<Self, fmt::Error> {
+            self.numbered(SerializerCall::$call, len as u64)?;
+            Ok(self)
+        })*
+    };
+}
+
+macro_rules! variants {
+    ($($method:ident $call:ident;)*) => {
+        $(fn $method(self, _: &'static str, variant: u32, _: &'static str, len: usize) -> Result<Self, fmt::Error> {
+            self.numbered(SerializerCall::$call, variant.into())?;
+            self.mix(len as u64);
+            Ok(self)
+        })*
+    };
+}
+
 impl<'a> Serializer for &'a mut Shape {
     type Ok = ();
     type Error = fmt::Error;
@@ -115,6 +134,16 @@ impl<'a> Serializer for &'a mut Shape {
         serialize_str(&str) Str;
         serialize_bytes(&[u8]) Bytes;
         serialize_unit_struct(&'static str) UnitStruct;
+    }
+
+    structs! {
+        serialize_tuple_struct TupleStruct;
+        serialize_struct Struct;
+    }
+
+    variants! {
+        serialize_tuple_variant TupleVariant;
+        serialize_struct_variant StructVariant;
     }
 
     fn serialize_none(self) -> Result<(), fmt::Error> {
@@ -160,43 +189,9 @@ impl<'a> Serializer for &'a mut Shape {
         Ok(self)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Self, fmt::Error> {
-        self.numbered(SerializerCall::TupleStruct, len as u64)?;
-        Ok(self)
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        variant: u32,
-        _: &'static str,
-        len: usize,
-    ) -> Result<Self, fmt::Error> {
-        self.numbered(SerializerCall::TupleVariant, variant.into())?;
-        self.mix(len as u64);
-        Ok(self)
-    }
-
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, fmt::Error> {
         self.call(SerializerCall::Map)?;
         Ok(Entries { shape: self, entries: 0 })
-    }
-
-    fn serialize_struct(self, _: &'static str, len: usize) -> Result<Self, fmt::Error> {
-        self.numbered(SerializerCall::Struct, len as u64)?;
-        Ok(self)
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        variant: u32,
-        _: &'static str,
-        len: usize,
-    ) -> Result<Self, fmt::Error> {
-        self.numbered(SerializerCall::StructVariant, variant.into())?;
-        self.mix(len as u64);
-        Ok(self)
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), fmt::Error> {

@@ -23,13 +23,13 @@ pub(crate) fn check_stable<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Res
     }
 }
 
-/// The same for a body that has these bytes, once for each shape that bodies of its type have. A few nanoseconds for a
-/// shape that was seen before, where decoding takes a microsecond.
+/// The same for a body that has these bytes, once for each shape that bodies of its type have: to decode every body would
+/// make a busy session slower.
 pub(crate) fn check_shape<B: Serialize + DeserializeOwned + 'static>(
     body: &B,
     bytes: &[u8],
 ) -> Result<(), RecordError> {
-    /// The agent's bodies have some hundreds. Should there be more, they are checked anew from time to time.
+    /// So that what is remembered has a limit: with more shapes, each is checked anew from time to time.
     const SHAPES_MAX: usize = 4096;
     thread_local! {
         static STABLE: RefCell<HashSet<(TypeId, u64)>> = RefCell::default();

@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::error::{Error, ErrorKind};
+use crate::id::SessionId;
 use crate::port::{
     Claiming, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs, Write,
     Written,
@@ -53,6 +55,20 @@ pub(crate) enum PersistError {
 impl PersistError {
     pub(crate) fn not_written(error: LogError) -> Self {
         Self::NotWritten { error, raised: None }
+    }
+
+    /// The error as a host is told it, of a write to one session that was no append.
+    pub(crate) fn of_session(self, session: &SessionId) -> Error {
+        match self {
+            Self::NotWritten { error, .. } => error.of_session(session),
+            Self::Refused(refusal) => {
+                let moved =
+                    || ErrorKind::Unavailable { reason: "another store wrote the session meanwhile".to_owned() };
+                refusal.of_session(session).unwrap_or_else(moved).into()
+            }
+            Self::Closed => ErrorKind::StoreClosed.into(),
+            Self::Fenced | Self::Unknown(_) => ErrorKind::Unavailable { reason: self.to_string() }.into(),
+        }
     }
 }
 
@@ -430,17 +446,6 @@ fn follows(writes: &[Write]) -> Vec<Follows> {
 fn unknown(cause: &LogError, then: &LogError) -> PersistError {
     let (cause, then) = (cause.to_string(), then.to_string());
     PersistError::Unknown(if cause == then { cause } else { format!("{cause}; then: {then}") })
-}
-
-impl From<PersistError> for crate::error::Error {
-    fn from(error: PersistError) -> Self {
-        use crate::error::ErrorKind;
-        match error {
-            PersistError::NotWritten { error, .. } => error.into(),
-            PersistError::Closed => ErrorKind::StoreClosed.into(),
-            error => ErrorKind::Unavailable { reason: error.to_string() }.into(),
-        }
-    }
 }
 
 #[cfg(test)]

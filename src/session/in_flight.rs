@@ -150,7 +150,7 @@ impl<M: SessionModel> InFlight<M> {
         self.appends().map(|append| append.head.chain).collect()
     }
 
-    fn appends(&self) -> impl Iterator<Item = &StampedAppend<M>> {
+    fn appends(&self) -> impl Iterator<Item = &StampedAppend<M>> + Clone {
         self.0.iter().filter_map(|task| match task {
             InFlightTask::Append(append) => Some(append),
             InFlightTask::Transient(..) => None,
@@ -158,8 +158,8 @@ impl<M: SessionModel> InFlight<M> {
     }
 
     /// The events of the oldest appends.
-    pub(crate) fn events(&self, appends: usize) -> Vec<Arc<Event<M>>> {
-        self.appends().take(appends).flat_map(|append| &append.events).map(Arc::clone).collect()
+    pub(crate) fn events(&self, appends: usize) -> impl Iterator<Item = &Arc<Event<M>>> + Clone {
+        self.appends().take(appends).flat_map(|append| &append.events)
     }
 
     pub(crate) fn push_append(&mut self, append: StampedAppend<M>) {

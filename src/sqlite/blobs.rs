@@ -110,7 +110,7 @@ impl FileBlobs {
 
     /// The length of a blob that was acknowledged, if its file is still there with it. What the medium contradicts is
     /// forgotten.
-    fn known(&self, digest: &Digest) -> Option<u64> {
+    fn known_bytes(&self, digest: &Digest) -> Option<u64> {
         let bytes = self.known.get(digest)?;
         let (_, path) = self.shard_and_path(digest);
         if FileId::look(&path).is_ok_and(|(_, found)| found == bytes) && self.check_directory().is_ok() {
@@ -349,7 +349,7 @@ impl BlobStore for FileBlobs {
     fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
         let digest = codec::digest(bytes);
         let put = |existed| Put { digest, bytes: bytes.len() as u64, existed };
-        if self.known(&digest).is_some() {
+        if self.known_bytes(&digest).is_some() {
             return Ok(put(true));
         }
         self.check_directory()?;
@@ -369,7 +369,7 @@ impl BlobStore for FileBlobs {
     }
 
     fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError> {
-        let stored = match self.known(digest) {
+        let stored = match self.known_bytes(digest) {
             Some(stored) => stored,
             None => {
                 self.check_directory()?;
@@ -385,7 +385,7 @@ impl BlobStore for FileBlobs {
     }
 
     fn is_known_durable(&self, digest: &Digest, bytes: u64) -> bool {
-        self.known(digest) == Some(bytes)
+        self.known_bytes(digest) == Some(bytes)
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {

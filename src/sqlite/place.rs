@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::blobs::list::is_shard;
-use super::files::{FileError, Files, failed};
+use super::blobs::list::{is_shard, names_in};
+use super::files::{FileError, Files};
 use crate::error::{Error, ErrorKind};
 use crate::port::Create;
 
@@ -21,7 +21,8 @@ pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Resu
     }
     // Whatever else is wrong with the path is found when it is opened.
     if !directory.is_dir() {
-        return if create == Create::Never { no_store("does not exist".to_owned()) } else { Ok(()) };
+        let what = if directory.exists() { "is no directory" } else { "does not exist" };
+        return if create == Create::Never { no_store(what.to_owned()) } else { Ok(()) };
     }
     // Without its database, it is damaged, and called so when it is opened.
     if has_shards(files, &directory.join("blobs"))? || has_shards(files, &directory.join("snapshots"))? {
@@ -30,9 +31,7 @@ pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Resu
     if create == Create::Never {
         return no_store(format!("has no {DATABASE}"));
     }
-    let names = files.list_directory(directory).map_err(failed("cannot read directory", directory))?;
-    let foreign = names.iter().map(|name| name.to_string_lossy()).find(|name| !is_expected(name));
-    match foreign {
+    match names_in(files, directory)?.iter().find(|name| !is_expected(name)) {
         Some(name) => no_store(format!(
             "holds {name}, which is no store's: give the store a directory of its own, or set `create` to `Create::Anywhere`"
         )),
@@ -48,9 +47,5 @@ fn is_expected(name: &str) -> bool {
 
 /// Whether anything was ever stored here: only a database that is complete lets that be.
 pub(crate) fn has_shards(files: &dyn Files, directory: &Path) -> Result<bool, FileError> {
-    match files.list_directory(directory) {
-        Ok(names) => Ok(names.iter().any(|name| name.to_str().is_some_and(is_shard))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed("cannot read directory", directory)(error)),
-    }
+    Ok(names_in(files, directory)?.iter().any(|name| is_shard(name)))
 }

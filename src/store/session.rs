@@ -207,7 +207,8 @@ impl<M: SessionModel> Session<M> {
     /// present owner that hangs. A dead owner needs no take-over: the next append claims the session at once.
     ///
     /// From then on nothing that the old owner stamped is written. Its next append, or the next turn that it takes, fails
-    /// with [`ErrorKind::OwnedElsewhere`], which names this store. It can still read, and it can take the session over in
+    /// with [`ErrorKind::OwnedElsewhere`], which names this store. (A turn that it takes while an append of its own is in
+    /// flight it still gets: it learns by that append, which is refused, that it has lost the session.) It can still read, and it can take the session over in
     /// its turn. What it does outside of the log (a turn that it runs, a tool that it called) is not stopped: make sure
     /// first that the owner hangs, and is not only slow. If this store owns the session already, nothing changes.
     ///
@@ -271,7 +272,8 @@ impl<M: SessionModel> Session<M> {
 
     /// Closes this session for all of its handles: finishes what is in flight, ends its subscriptions, and gives up its log,
     /// so that another store may own it. The session can be opened again. Giving up the log is a write, so this call waits
-    /// while another process holds the write lock.
+    /// while another process holds the write lock. If that write fails, the log stays this store's until the store closes,
+    /// and this call does not tell.
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`]. Closing a closed session is not an error.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
-use crate::id::{BlobRef, Digest, EventId};
+use crate::id::{BlobRef, Digest, EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{AuditedSession, LogError, SessionRow};
 use crate::replay::LogCheck;
@@ -115,14 +115,8 @@ impl<M: SessionModel> Store<M> {
                     return Ok(());
                 }
             };
-            match stored_view {
-                Some(Ok(StoredView::Whole)) => found.snapshots += 1,
-                Some(Ok(StoredView::Damaged)) => found.damaged_snapshots += 1,
-                Some(Ok(StoredView::None)) | None => {}
-                Some(Err(reason)) => {
-                    let reason = format!("the stored view of session {session}: {reason}");
-                    found.report(Problem::of_session(session.clone(), None, ErrorKind::CorruptStore { reason }.into()));
-                }
+            if let Some(stored_view) = stored_view {
+                note_stored_view(found, &session, stored_view);
             }
             let (checked, (events, bytes), page) = match page {
                 Ok(page) => page,
@@ -166,7 +160,7 @@ impl<M: SessionModel> Store<M> {
     async fn verify_reference(
         &self,
         event: EventId,
-        session: &crate::id::SessionId,
+        session: &SessionId,
         blob: BlobRef,
         inspected: &mut Inspected,
     ) -> Result<Option<Error>, Error> {
@@ -223,6 +217,18 @@ impl<M: SessionModel> Store<M> {
     }
 }
 
+fn note_stored_view(found: &mut Verification, session: &SessionId, stored_view: Result<StoredView, String>) {
+    match stored_view {
+        Ok(StoredView::Whole) => found.snapshots += 1,
+        Ok(StoredView::Damaged) => found.damaged_snapshots += 1,
+        Ok(StoredView::None) => {}
+        Err(reason) => {
+            let reason = format!("the stored view of session {session}: {reason}");
+            found.report(Problem::of_session(session.clone(), None, ErrorKind::CorruptStore { reason }.into()));
+        }
+    }
+}
+
 /// Whether the error means that the call cannot go on, and not that something stored cannot be read.
 fn is_of_the_call(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::StoreClosed | ErrorKind::Busy { .. })
@@ -242,7 +248,7 @@ fn hear<T>(found: &mut Verification, read: Result<T, Error>) -> Result<Option<T>
 
 fn unreadable(name: &[u8], error: &LogError) -> Problem {
     let name = String::from_utf8_lossy(name).into_owned();
-    let session = crate::id::SessionId::new(&name).ok();
+    let session = SessionId::new(&name).ok();
     let reason = format!("session {}: {error}", name.escape_debug());
     Problem { session, event: None, digest: None, error: ErrorKind::CorruptStore { reason }.into() }
 }

@@ -25,9 +25,8 @@ impl<M: SessionModel> SessionState<M> {
                     self.effects.push(Effect::Recover { head: head.id, watch: self.in_flight.heads() });
                 }
             }
-            (Err(PersistError::Refused(refusal @ Refusal::Owned(_))), claim) => {
-                let error = unavailable(&self.id, Err(PersistError::Refused(refusal)));
-                self.refuse_appends(claim, &error);
+            (Err(error @ PersistError::Refused(Refusal::Owned(_))), claim) => {
+                self.refuse_appends(claim, &error.of_session(&self.id));
                 if self.is_ready() && !self.ready.is_empty() {
                     // The refusal brings no head, and those who wait want to know what the owner has written.
                     self.set_asking(true);
@@ -159,13 +158,7 @@ enum CheckFound {
 /// Why a fence was not answered with the head.
 fn unavailable(session: &SessionId, result: Result<Written, PersistError>) -> Error {
     match result {
-        Err(PersistError::NotWritten { error, .. }) => error.of_session(session),
-        Err(PersistError::Refused(refusal)) => {
-            let moved = || ErrorKind::Unavailable { reason: "another store wrote the session meanwhile".to_owned() };
-            refusal.of_session(session).unwrap_or_else(moved).into()
-        }
-        Err(PersistError::Closed) => ErrorKind::StoreClosed.into(),
-        Err(error) => unavailable_error(&error.to_string()),
+        Err(error) => error.of_session(session),
         Ok(_) => unavailable_error("the log gave an answer that was not asked for"),
     }
 }

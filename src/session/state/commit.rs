@@ -68,7 +68,7 @@ impl<M: SessionModel> SessionState<M> {
         if appends == 0 {
             return;
         }
-        self.fold(&self.in_flight.events(appends));
+        self.fold(self.in_flight.events(appends));
         self.subscribers.retain(|subscriber| !subscriber.is_gone());
         for _ in 0..appends {
             let Some(append) = self.in_flight.next_append() else { break };
@@ -94,7 +94,10 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Folds committed events into the next view, and publishes it. If the session model panics on an event, the view
     /// ends at the event before.
-    fn fold(&self, events: &[Arc<Event<M>>]) {
+    fn fold<'a>(&self, events: impl Iterator<Item = &'a Arc<Event<M>>> + Clone)
+    where
+        M: 'a,
+    {
         if *self.published.condition() != Condition::Ready {
             return;
         }
@@ -103,13 +106,13 @@ impl<M: SessionModel> SessionState<M> {
         let mut state = view.state().clone();
         let mut head = view.head();
         let mut unfoldable = None;
-        for (folded, event) in events.iter().enumerate() {
+        for (folded, event) in events.clone().enumerate() {
             if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
                 log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
                 unfoldable = Some(event.id());
                 // The panic may have left `state` half changed, so the events before are folded anew.
                 state = view.state().clone();
-                for event in events.iter().take(folded) {
+                for event in events.take(folded) {
                     M::apply(&mut state, event);
                 }
                 break;

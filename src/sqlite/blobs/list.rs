@@ -34,7 +34,7 @@ fn hex(byte: u8) -> String {
 }
 
 /// The names in a directory. None for a directory that does not exist, since it is made with its first blob.
-fn names_in(files: &dyn Files, path: &Path) -> Result<Vec<String>, FileError> {
+pub(crate) fn names_in(files: &dyn Files, path: &Path) -> Result<Vec<String>, FileError> {
     match files.list_directory(path) {
         Ok(names) => Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
