@@ -1,16 +1,6 @@
 //! Event <-> record bytes, and the chain over them. The only user of bincode.
-//!
-//! Record, format 1, all integers little-endian. Everything before the body can be read without the model:
-//! ```text
-//! u8       format = 1
-//! u16      schema version of the body
-//! [u8; 8]  salt, random
-//! u64 u64  first and last event id of the append
-//! u8       length of the append key, 0 = none; then the key, then the append's fingerprint ([u8; 16])
-//! u32      number of references; then each: digest [u8; 32], bytes u64, kind u8, encoding u8
-//! ...      body: the model's enum in bincode (varint), to the end
-//! ```
 
+mod record;
 mod shape;
 mod stable;
 
@@ -20,16 +10,15 @@ use bincode::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::record::{EVENT_TYPE_BYTES_MAX, RecordHeader, decode_record, encode_record};
 pub(crate) use self::stable::check_shape;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::stable::check_stable;
-use crate::id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, Timestamp};
 
 /// The largest record that is ever decoded, in bytes. It is a part of the format: the limits of the configuration apply
 /// only to what is written.
 pub(crate) const RECORD_BYTES_LIMIT: usize = 64 << 20;
-const FORMAT: u8 = 1;
-const REF_BYTES: usize = 32 + 8 + 1 + 1;
 
 /// The hash of an event and everything before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,17 +101,6 @@ impl SaltSource {
     }
 }
 
-/// The part of a record that can be read without its session model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RecordHeader {
-    pub(crate) schema: u16,
-    pub(crate) salt: Salt,
-    pub(crate) first: EventId,
-    pub(crate) last: EventId,
-    pub(crate) key: Option<(AppendKey, Fingerprint)>,
-    pub(crate) refs: Vec<BlobRef>,
-}
-
 /// Why bytes are not a record.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
@@ -130,10 +108,14 @@ pub(crate) enum RecordError {
     TooLarge { bytes: usize },
     #[error("record ends within its {field}")]
     Short { field: &'static str },
-    #[error("record has format {found}, this build knows {FORMAT}")]
-    Format { found: u8 },
+    #[error("record has format {found}, this build knows up to {known}")]
+    Format { found: u8, known: u8 },
     #[error("record has an unknown {field} {found}")]
     Field { field: &'static str, found: u64 },
+    #[error("record has an event type that is not UTF-8")]
+    EventType,
+    #[error("event type is {bytes} bytes, limit is {EVENT_TYPE_BYTES_MAX}")]
+    LongEventType { bytes: usize },
     #[error("body: {0}")]
     Body(#[from] bincode::Error),
     #[error(
@@ -216,152 +198,10 @@ pub(crate) fn decode_view<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, Record
     Ok(view_options(bytes.len() as u64).deserialize(bytes)?)
 }
 
-pub(crate) fn encode_record(header: &RecordHeader, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(32 + 80 + header.refs.len() * REF_BYTES + body.len());
-    bytes.push(FORMAT);
-    bytes.extend(header.schema.to_le_bytes());
-    bytes.extend(header.salt);
-    bytes.extend(header.first.get().to_le_bytes());
-    bytes.extend(header.last.get().to_le_bytes());
-    match &header.key {
-        // A key is at most 64 bytes.
-        Some((key, fingerprint)) => {
-            bytes.push(key.as_bytes().len() as u8);
-            bytes.extend(key.as_bytes());
-            bytes.extend(fingerprint);
-        }
-        None => bytes.push(0),
-    }
-    bytes.extend((header.refs.len() as u32).to_le_bytes());
-    for blob in &header.refs {
-        bytes.extend(blob.digest.as_bytes());
-        bytes.extend(blob.bytes.to_le_bytes());
-        bytes.push(match blob.kind {
-            BlobKind::Bytes => 0,
-            BlobKind::Text => 1,
-            BlobKind::Json => 2,
-        });
-        bytes.push(match blob.encoding {
-            BlobEncoding::Plain => 0,
-        });
-    }
-    bytes.extend(body);
-    bytes
-}
-
-/// Splits a record into its header and the body's bytes.
-pub(crate) fn decode_record(bytes: &[u8]) -> Result<(RecordHeader, &[u8]), RecordError> {
-    if bytes.len() > RECORD_BYTES_LIMIT {
-        return Err(RecordError::TooLarge { bytes: bytes.len() });
-    }
-    let mut rest = Rest(bytes);
-    let [format] = rest.array("format")?;
-    if format != FORMAT {
-        return Err(RecordError::Format { found: format });
-    }
-    let schema = u16::from_le_bytes(rest.array("schema")?);
-    let salt = rest.array("salt")?;
-    let first = rest.event_id("first event id")?;
-    let last = rest.event_id("last event id")?;
-    let [key_len] = rest.array("key length")?;
-    let key = match usize::from(key_len) {
-        0 => None,
-        len => {
-            let key = AppendKey::new(rest.take(len, "append key")?)
-                .map_err(|_| RecordError::Field { field: "key length", found: len as u64 })?;
-            Some((key, rest.array("fingerprint")?))
-        }
-    };
-    let count = u32::from_le_bytes(rest.array("number of references")?) as usize;
-    // The count is checked before anything is allocated for the references.
-    if rest.0.len() / REF_BYTES < count {
-        return Err(RecordError::Short { field: "references" });
-    }
-    let refs = (0..count).map(|_| rest.blob_ref()).collect::<Result<_, _>>()?;
-    Ok((RecordHeader { schema, salt, first, last, key, refs }, rest.0))
-}
-
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], RecordError> {
-        let (head, tail) = self.0.split_at_checked(len).ok_or(RecordError::Short { field })?;
-        self.0 = tail;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], RecordError> {
-        let (head, tail) = self.0.split_first_chunk().ok_or(RecordError::Short { field })?;
-        self.0 = tail;
-        Ok(*head)
-    }
-
-    fn event_id(&mut self, field: &'static str) -> Result<EventId, RecordError> {
-        let found = u64::from_le_bytes(self.array(field)?);
-        if found > EventId::MAX.get() { Err(RecordError::Field { field, found }) } else { Ok(EventId::new(found)) }
-    }
-
-    fn blob_ref(&mut self) -> Result<BlobRef, RecordError> {
-        let digest = Digest::from_bytes(self.array("reference")?);
-        let bytes = u64::from_le_bytes(self.array("reference")?);
-        let kind = match self.array("reference")? {
-            [0] => BlobKind::Bytes,
-            [1] => BlobKind::Text,
-            [2] => BlobKind::Json,
-            [found] => return Err(RecordError::Field { field: "blob kind", found: found.into() }),
-        };
-        let encoding = match self.array("reference")? {
-            [0] => BlobEncoding::Plain,
-            [found] => return Err(RecordError::Field { field: "blob encoding", found: found.into() }),
-        };
-        Ok(BlobRef { digest, bytes, kind, encoding })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn sample() -> (RecordHeader, Vec<u8>) {
-        let blob = BlobRef {
-            digest: Digest::from_bytes([7; 32]),
-            bytes: 70_000,
-            kind: BlobKind::Json,
-            encoding: BlobEncoding::Plain,
-        };
-        let header = RecordHeader {
-            schema: 3,
-            salt: [9; 8],
-            first: EventId::new(5),
-            last: EventId::new(6),
-            key: Some((AppendKey::new("turn-1").unwrap(), [4; 16])),
-            refs: vec![blob],
-        };
-        let body = encode_body(&(1_u8, "hello")).unwrap();
-        (header, body)
-    }
-
-    #[test]
-    fn a_record_comes_back_and_its_bytes_are_those_of_format_1() {
-        let (header, body) = sample();
-        let bytes = encode_record(&header, &body);
-        let (again, rest) = decode_record(&bytes).unwrap();
-        assert_eq!((again, rest), (header, body.as_slice()));
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, GOLDEN.replace([' ', '\n'], ""), "the bytes of format 1 changed");
-    }
-
-    /// One line for each field, in the order of the module's table. Every later build must decode these bytes.
-    const GOLDEN: &str = "
-        01
-        0300
-        0909090909090909
-        0500000000000000 0600000000000000
-        06 7475726e2d31 04040404040404040404040404040404
-        01000000
-        0707070707070707070707070707070707070707070707070707070707070707 7011010000000000 02 00
-        01 05 68656c6c6f";
 
     #[test]
     fn the_chain_of_format_1_is_that_of_its_definition() {
@@ -382,37 +222,6 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_of_a_header_is_an_error() {
-        let (header, body) = sample();
-        let bytes = encode_record(&header, &body);
-        for len in 0..bytes.len() - body.len() {
-            assert!(decode_record(&bytes[..len]).is_err(), "{len}");
-        }
-    }
-
-    #[test]
-    fn a_claimed_number_of_references_allocates_nothing_that_the_bytes_do_not_hold() {
-        let (mut header, _) = sample();
-        header.refs.clear();
-        header.key = None;
-        let mut bytes = encode_record(&header, &[]);
-        let at = bytes.len() - 4;
-        bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(matches!(decode_record(&bytes), Err(RecordError::Short { .. })));
-    }
-
-    #[test]
-    fn a_record_over_the_limit_is_refused_by_its_size() {
-        let mut bytes = vec![0; RECORD_BYTES_LIMIT + 1];
-        bytes[0] = FORMAT;
-        assert!(
-            matches!(decode_record(&bytes), Err(RecordError::TooLarge { bytes }) if bytes == RECORD_BYTES_LIMIT + 1)
-        );
-        bytes.pop();
-        assert!(decode_record(&bytes).is_ok());
-    }
-
-    #[test]
     fn bytes_behind_a_body_are_refused() {
         let mut bytes = encode_body(&(1_u8, "hello")).unwrap();
         assert!(decode_body::<(u8, String)>(&bytes).is_ok());
@@ -423,7 +232,6 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decode_record(&bytes);
             let _ = decode_body::<(String, Vec<u64>)>(&bytes);
         }
     }

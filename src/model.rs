@@ -78,7 +78,8 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// A live item that is delivered to subscribers, never persisted and never folded.
     type Transient: Clone + Debug + Send + Sync + 'static;
 
-    /// The type that is stored beside each event, such as `turn_started`. Names that begin with `foldlog.` are reserved.
+    /// The type that is stored with each event, such as `turn_started`, of at most 255 bytes. Names that begin with `foldlog.`
+    /// are reserved.
     fn event_type(body: &Self::Body) -> &'static str;
 
     /// Refuses a body that must never be persisted, with a reason. Called before stamping.

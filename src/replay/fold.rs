@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::event::OwnBody;
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, View};
 use crate::port::StoredRow;
 use crate::port::{Head, LogMeta, LogReader};
 use crate::replay::key_index::{KeyFilter, KeyIndex};
 use crate::replay::read_ahead::Pages;
-use crate::replay::record::{corrupt, decode_model, decode_own, open_record, panicked};
+use crate::replay::record::{StoredBody, corrupt, decode_model, decode_own, open_record, panicked};
 use crate::replay::recovered::{Condition, Recovered};
 use crate::threads::guarded;
 
@@ -76,7 +75,7 @@ impl Fold<'_> {
                     recovered.chains.insert(stored.id, stored.chain);
                 }
                 if recovered.report.condition == Condition::Ready {
-                    recovered.report.condition = state.fold(self.session, stored, header.schema, body)?;
+                    recovered.report.condition = state.fold(self.session, stored, body)?;
                 }
             }
             Ok(())
@@ -117,8 +116,8 @@ impl Fold<'_> {
         let mut state = FoldState::<M>::default();
         self.pages(self.log.base).for_each(reader, |page| {
             for stored in page.rows().filter(|stored| stored.id < end) {
-                let (header, body) = open_record(self.session, stored)?;
-                if state.fold(self.session, stored, header.schema, body)? != Condition::Ready {
+                let (_, body) = open_record(self.session, stored)?;
+                if state.fold(self.session, stored, body)? != Condition::Ready {
                     let reason = "apply folded this event a moment ago and panics on it now".to_owned();
                     return Err(ErrorKind::Unavailable { reason }.into());
                 }
@@ -146,21 +145,15 @@ impl<M: SessionModel> Default for FoldState<M> {
 }
 
 impl<M: SessionModel> FoldState<M> {
-    fn fold(
-        &mut self,
-        session: &SessionId,
-        stored: StoredRow<'_>,
-        schema: u16,
-        body: &[u8],
-    ) -> Result<Condition, Error> {
+    fn fold(&mut self, session: &SessionId, stored: StoredRow<'_>, body: StoredBody<'_>) -> Result<Condition, Error> {
         let mut decoded = false;
         // Decoded and applied in one step, so that a body, which is large, goes straight to its place in the view.
         let folded = catch_unwind(AssertUnwindSafe(|| {
-            if OwnBody::is_type(stored.event_type) {
+            if body.is_own(stored) {
                 // An event of foldlog's own changes no view.
-                return decode_own(session, stored, schema, body).map(drop);
+                return decode_own(session, stored, body).map(drop);
             }
-            let event = decode_model::<M>(session, stored, schema, body)?;
+            let event = decode_model::<M>(session, stored, body)?;
             decoded = true;
             M::apply_owned(&mut self.view, event);
             Ok(())

@@ -23,9 +23,38 @@ pub(crate) fn check(session: &SessionId, before: &Head, stored: StoredRow<'_>) -
     Ok(())
 }
 
-/// Splits the record of a stored event into its header and the body's bytes.
-pub(crate) fn open_record<'a>(session: &SessionId, stored: StoredRow<'a>) -> Result<(RecordHeader, &'a [u8]), Error> {
-    codec::decode_record(stored.record).map_err(|error| corrupt(session, stored.id, error.to_string()))
+/// The body of a stored event, and what its record says of it.
+#[derive(Clone, Copy)]
+pub(crate) struct StoredBody<'a> {
+    schema: u16,
+    /// Whether the type of the event is under its chain hash, so that no damage can have made it.
+    is_typed: bool,
+    bytes: &'a [u8],
+}
+
+impl StoredBody<'_> {
+    /// Whether the event is of foldlog's own. None is in a record without a type, so that no damage makes one.
+    pub(crate) fn is_own(&self, stored: StoredRow<'_>) -> bool {
+        self.is_typed && OwnBody::is_type(stored.event_type)
+    }
+}
+
+/// Splits the record of a stored event into its header and its body, and holds the column of the type against it.
+pub(crate) fn open_record<'a>(
+    session: &SessionId,
+    stored: StoredRow<'a>,
+) -> Result<(RecordHeader<'a>, StoredBody<'a>), Error> {
+    let decoded = codec::decode_record(stored.record);
+    let (header, bytes) = decoded.map_err(|error| corrupt(session, stored.id, error.to_string()))?;
+    if let Some(event_type) = header.event_type.filter(|event_type| *event_type != stored.event_type) {
+        return Err(wrong_type(session, stored, event_type));
+    }
+    let body = StoredBody { schema: header.schema, is_typed: header.event_type.is_some(), bytes };
+    Ok((header, body))
+}
+
+fn wrong_type(session: &SessionId, stored: StoredRow<'_>, event_type: &str) -> Error {
+    corrupt(session, stored.id, format!("it is stored as {:?}, and its record is of {event_type:?}", stored.event_type))
 }
 
 /// A stored event, decoded: of the session model, or foldlog's own.
@@ -45,8 +74,8 @@ impl<M: SessionModel> From<Decoded<M>> for LogEvent<M> {
 
 /// Decodes a stored event.
 pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: StoredRow<'_>) -> Result<LogEvent<M>, Error> {
-    let (header, body) = open_record(session, stored)?;
-    catch_unwind(|| decode_unguarded(session, stored, header.schema, body))
+    let (_, body) = open_record(session, stored)?;
+    catch_unwind(|| decode_unguarded(session, stored, body))
         .unwrap_or_else(|_| Err(panicked(session, stored)))
         .map(Into::into)
 }
@@ -59,25 +88,22 @@ pub(crate) fn panicked(session: &SessionId, stored: StoredRow<'_>) -> Error {
 fn decode_unguarded<M: SessionModel>(
     session: &SessionId,
     stored: StoredRow<'_>,
-    schema: u16,
-    body: &[u8],
+    body: StoredBody<'_>,
 ) -> Result<Decoded<M>, Error> {
-    if OwnBody::is_type(stored.event_type) {
-        return decode_own(session, stored, schema, body).map(Decoded::Own);
+    if body.is_own(stored) {
+        return decode_own(session, stored, body).map(Decoded::Own);
     }
-    decode_model(session, stored, schema, body).map(Decoded::Model)
+    decode_model(session, stored, body).map(Decoded::Model)
 }
 
 /// Decodes an event of foldlog's own.
 pub(crate) fn decode_own(
     session: &SessionId,
     stored: StoredRow<'_>,
-    schema: u16,
-    body: &[u8],
+    StoredBody { schema, bytes, .. }: StoredBody<'_>,
 ) -> Result<OwnEvent, Error> {
-    let body =
-        OwnBody::decode(stored.event_type, schema, body).map_err(|error| failed(session, stored, schema, error))?;
-    Ok(OwnEvent::new(stored.id, stored.at, body))
+    let decoded = OwnBody::decode(stored.event_type, schema, bytes);
+    Ok(OwnEvent::new(stored.id, stored.at, decoded.map_err(|error| failed(session, stored, schema, error))?))
 }
 
 /// Decodes an event of the session model, whose `decode` may panic. Inline, since a body is large, and each call moves it.
@@ -85,17 +111,30 @@ pub(crate) fn decode_own(
 pub(crate) fn decode_model<M: SessionModel>(
     session: &SessionId,
     stored: StoredRow<'_>,
-    schema: u16,
-    body: &[u8],
+    body: StoredBody<'_>,
 ) -> Result<Event<M>, Error> {
-    let body = M::decode(stored.event_type, schema, body).map_err(|error| failed(session, stored, schema, error))?;
-    // The chain does not cover the column of the event type. Only a body of another schema may decode to another type.
-    let event_type = M::event_type(&body);
+    let StoredBody { schema, is_typed, bytes } = body;
+    let decoded = match M::decode(stored.event_type, schema, bytes) {
+        Err(DecodeError::Unknown) if !is_typed && schema == M::SCHEMA => match untyped::<M>(bytes) {
+            Some(event_type) if event_type != stored.event_type => Err(wrong_type(session, stored, event_type)),
+            _ => Err(failed(session, stored, schema, DecodeError::Unknown)),
+        },
+        decoded => decoded.map_err(|error| failed(session, stored, schema, error)),
+    };
+    let decoded = decoded?;
+    // The model decides by the type how it decodes. Only a body of another schema may decode to another type.
+    let event_type = M::event_type(&decoded);
     if schema == M::SCHEMA && event_type != stored.event_type {
-        let reason = format!("it is stored as {} and its body is {event_type}", stored.event_type);
-        return Err(corrupt(session, stored.id, reason));
+        return Err(wrong_type(session, stored, event_type));
     }
-    Ok(Event::new(stored.id, stored.at, body))
+    Ok(Event::new(stored.id, stored.at, decoded))
+}
+
+/// The type of a body of this build's schema, by its bytes alone. The chain does not cover the type of a record of format
+/// 1: a type that this build does not know, before a body that it knows, is damage, and no event of a newer build. Of an
+/// older schema nothing follows from that, since a build need not decode every schema that there was.
+fn untyped<M: SessionModel>(bytes: &[u8]) -> Option<&'static str> {
+    codec::decode_body::<M::Body>(bytes).ok().map(|body| M::event_type(&body))
 }
 
 fn failed(session: &SessionId, stored: StoredRow<'_>, schema: u16, error: DecodeError) -> Error {

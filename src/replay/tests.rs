@@ -22,7 +22,15 @@ fn log_of(records: &[(&'static str, u16, Vec<u8>)]) -> (Box<dyn LogReader>, Sess
     let mut chain = meta.base.chain;
     let stored = |((event_type, schema, body), id): (&(&'static str, u16, Vec<u8>), u64)| {
         let (id, at) = (EventId::new(id), Timestamp::from_micros(id as i64));
-        let header = RecordHeader { schema: *schema, salt: [0; 8], first: id, last: id, key: None, refs: Vec::new() };
+        let header = RecordHeader {
+            schema: *schema,
+            event_type: Some(event_type),
+            salt: [0; 8],
+            first: id,
+            last: id,
+            key: None,
+            refs: Vec::new(),
+        };
         let record = codec::encode_record(&header, body);
         chain = chain.next(id, at, &record);
         StoredEvent { id, event_type: (*event_type).into(), at, key: None, chain, record }

@@ -128,6 +128,13 @@ mod tests {
     use crate::agent::{Agent, AgentBody};
     use crate::codec::RecordHeader;
 
+    fn record_of(id: EventId, body: &AgentBody) -> Vec<u8> {
+        let (schema, event_type) = (Agent::SCHEMA, Some(body.event_type()));
+        let header =
+            RecordHeader { schema, event_type, salt: [7; 8], first: id, last: id, key: None, refs: Vec::new() };
+        codec::encode_record(&header, &codec::encode_body(body).unwrap())
+    }
+
     /// As after an update of the whole column: a long log would take quadratic time.
     #[test]
     fn a_log_whose_every_chain_hash_is_wrong_keeps_no_more_for_each_event() {
@@ -135,10 +142,8 @@ mod tests {
         let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log);
         let (mut right, mut problems) = (Chain::start(&log.log_id), 0);
         for id in (1..=100).map(EventId::new) {
-            let header =
-                RecordHeader { schema: Agent::SCHEMA, salt: [7; 8], first: id, last: id, key: None, refs: Vec::new() };
             let body = AgentBody::StopRequested;
-            let record = codec::encode_record(&header, &codec::encode_body(&body).unwrap());
+            let record = record_of(id, &body);
             let at = Timestamp::default();
             right = right.next(id, at, &record);
             // The last one is right again: it follows from what the others should have been.
@@ -160,10 +165,8 @@ mod tests {
         let mut kept = Vec::new();
         for (id, at) in [(1, 50), (2, 50), (3, 49), (4, 49)] {
             let (id, at) = (EventId::new(id), Timestamp::from_micros(at));
-            let header =
-                RecordHeader { schema: Agent::SCHEMA, salt: [7; 8], first: id, last: id, key: None, refs: Vec::new() };
             let body = AgentBody::StopRequested;
-            let record = codec::encode_record(&header, &codec::encode_body(&body).unwrap());
+            let record = record_of(id, &body);
             chain = chain.next(id, at, &record);
             let event_type = Agent::event_type(&body).into();
             let stored = StoredEvent { id, event_type, at, key: None, chain, record };

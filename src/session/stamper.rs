@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec;
-use crate::codec::{Fingerprint, RecordHeader, Salt, SaltSource};
+use crate::codec::{Fingerprint, RecordError, RecordHeader, Salt, SaltSource};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::id::{AppendKey, EventId, Timestamp};
@@ -87,12 +87,17 @@ impl<M: SessionModel> Stamper<M> {
             M::stamp(&mut counters, id, &mut body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
             let bytes = codec::encode_body(&body).map_err(refused)?;
             codec::check_shape(&body, &bytes).map_err(refused)?;
+            let event_type = M::event_type(&body);
+            if event_type.len() > codec::EVENT_TYPE_BYTES_MAX {
+                return Err(refused(RecordError::LongEventType { bytes: event_type.len() }));
+            }
             let mut refs = Vec::new();
             M::blob_refs(&body, &mut |blob| refs.push(*blob));
             // The append's key stands on its first event.
             let (salt, key) = if id == first { (first_salt, key.as_ref()) } else { (self.salt()?, None) };
             let header = RecordHeader {
                 schema: M::SCHEMA,
+                event_type: Some(event_type),
                 salt,
                 first,
                 last,
@@ -106,9 +111,8 @@ impl<M: SessionModel> Stamper<M> {
                 return Err(ErrorKind::TooLarge { what: "encoded event", unit: "bytes", size, limit }.into());
             }
             head = Head { id, chain: head.chain.next(id, at, &record), at };
-            let event_type = Cow::Borrowed(M::event_type(&body));
             let key = key.map(|key| key.key.clone());
-            stored.push(StoredEvent { id, event_type, at, key, chain: head.chain, record });
+            stored.push(StoredEvent { id, event_type: Cow::Borrowed(event_type), at, key, chain: head.chain, record });
             events.push(Arc::new(Event::new(id, at, body)));
         }
         Ok(Stamped { stored, events, head, key, counters })
@@ -131,7 +135,7 @@ impl<M: SessionModel> Stamper<M> {
     }
 }
 
-fn refused(error: codec::RecordError) -> Error {
+fn refused(error: RecordError) -> Error {
     ErrorKind::BodyRefused { reason: error.to_string() }.into()
 }
 

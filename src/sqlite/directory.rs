@@ -217,10 +217,10 @@ impl StoreDirectory {
 
     /// Runs something while no other store has the directory open; `None` when one has. Others that open it meanwhile
     /// wait. To be called before [`Self::lock_shared_or_create`].
-    pub(crate) fn if_alone<T>(
+    pub(crate) fn if_alone<T, E: From<DirectoryError>>(
         &self,
-        run: impl FnOnce() -> Result<T, DirectoryError>,
-    ) -> Result<Option<T>, DirectoryError> {
+        run: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
         match self.lock.try_lock() {
             Ok(()) => {
                 let outcome = run();
@@ -228,7 +228,7 @@ impl StoreDirectory {
                 outcome.map(Some)
             }
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(self.lock_failed(error)),
+            Err(TryLockError::Error(error)) => Err(self.lock_failed(error))?,
         }
     }
 

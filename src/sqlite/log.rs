@@ -2,7 +2,7 @@
 //!
 //! `medium` opens the two ends, `writer` and `reader`. Where events are is in `index`, which is made of `recent` (what the
 //! last commits wrote) and `segments` (the rest), both packed as `runs`. Rows are read in `row`, and `error` says what can
-//! be wrong with them. `identity`, `checkpoint` and `wal` keep the promise that what was acknowledged stays, whatever
+//! be wrong with them. `identity`, `checkpoint`, `wal` and `parts` keep the promise that what was acknowledged stays, whatever
 //! becomes of the files. `audit`, `index_audit` and `salvage` read what is damaged.
 //!
 //! Invariant: the only user of rusqlite.
@@ -17,6 +17,7 @@ mod index;
 mod index_audit;
 mod lookup;
 mod medium;
+mod parts;
 mod reader;
 mod recent;
 mod row;

@@ -60,11 +60,12 @@ pub fn write_ahead_log(page_bytes: u32, salts: [u32; 2], frames: &[u8]) -> bool 
     crate::sqlite::scan_under_header(page_bytes, salts, frames)
 }
 
-/// Makes the bytes of a record around a body, as a store writes it.
+/// Makes the bytes of a record around a body: of format 1, which names no event type, so that it may stand under any.
 pub fn record_around(schema: u16, body: &[u8]) -> Vec<u8> {
     use crate::id::EventId;
     let (first, last) = (EventId::new(1), EventId::new(1));
-    let header = crate::codec::RecordHeader { schema, salt: [7; 8], first, last, key: None, refs: Vec::new() };
+    let header =
+        crate::codec::RecordHeader { schema, event_type: None, salt: [7; 8], first, last, key: None, refs: Vec::new() };
     crate::codec::encode_record(&header, body)
 }
 

@@ -1,8 +1,9 @@
 //! Goal: a verification finds each kind of damage where it is, goes on behind it, and finds nothing where there is none.
 //! Method: change rows, index and files of a closed store; append while one runs.
 
-use foldlog::{ErrorKind, Problem, StoreConfig};
+use foldlog::{ErrorKind, Problem, Store, StoreConfig};
 
+use crate::common::tally::OldTally;
 use crate::common::*;
 use crate::{Prepared, note};
 
@@ -68,14 +69,39 @@ async fn each_damaged_event_is_named_and_the_search_goes_on_behind_it() {
 
 #[actix::test]
 async fn an_event_of_a_newer_build_is_named_and_no_damage() {
-    let prepared = Prepared::new(20).await;
-    prepared.sql(&format!("UPDATE events SET event_type = 'later' WHERE event_id IN (4, 5) AND {}", of("few")));
-    let store = open(&prepared.config()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig::directory(directory.path());
+    let store = open(&config).await;
+    let session = soon(store.open_session("few")).await.unwrap();
+    let later = || TallyBody::named("of a type that the old build does not know");
+    soon(session.append_batch(vec![TallyBody::Added(1); 3]).unwrap()).await.unwrap();
+    soon(session.append_batch(vec![later(), later()]).unwrap()).await.unwrap();
+    soon(store.close()).await.unwrap();
+
+    let store = soon(Store::<OldTally>::open_model(config)).await.unwrap();
     let found = soon(store.verify()).await.unwrap();
     assert_eq!(places(&found.problems), [(Some("few"), Some(4))]);
     assert!(matches!(found.problems[0].error.kind(), ErrorKind::NewerRecord { .. }));
     assert!(found.is_sound());
     soon(store.close()).await.unwrap();
+}
+
+/// The record says of which type it is, so a type that nobody knows is no event of a newer build.
+#[actix::test]
+async fn a_changed_type_is_damage_whether_or_not_this_build_knows_the_new_one() {
+    let prepared = Prepared::new(20).await;
+    for event_type in ["later", "addee", "foldlog.later", ""] {
+        prepared.restore();
+        prepared.sql(&format!("UPDATE events SET event_type = '{event_type}' WHERE event_id = 4 AND {}", of("few")));
+        let store = open(&prepared.config()).await;
+        let found = soon(store.verify()).await.unwrap();
+        assert_eq!(places(&found.problems), [(Some("few"), Some(4))], "{event_type}");
+        assert!(matches!(found.problems[0].error.kind(), ErrorKind::CorruptEvent { .. }), "{:?}", found.problems);
+        assert!(!found.is_sound());
+        let session = soon(store.open_session("few")).await;
+        assert!(matches!(session.unwrap_err().kind(), ErrorKind::CorruptEvent { .. }), "{event_type}");
+        soon(store.close()).await.unwrap();
+    }
 }
 
 /// Each makes the session unreadable for a writer, or will for a later build.

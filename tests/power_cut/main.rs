@@ -75,6 +75,11 @@ async fn a_power_cut_at_any_moment_of_closing_and_reopening_loses_nothing_acknow
     nothing_lost("reopening", &cuts_of(80).run(scenarios::stores_one_after_the_other).await.unwrap());
 }
 
+#[actix::test]
+async fn a_power_cut_at_any_moment_of_a_migration_loses_nothing_acknowledged() {
+    nothing_lost("migration", &cuts_of(120).run(scenarios::a_migration).await.unwrap());
+}
+
 /// Nothing of a view is synced but the row that names its file: one that is gone, empty, or half there is not used, and
 /// its log is folded.
 #[actix::test]

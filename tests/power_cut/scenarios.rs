@@ -193,3 +193,26 @@ pub(super) async fn stored_views(config: StoreConfig) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// A directory is made one of format 1, as far as its tables say, and is brought to the format of this build again.
+pub(super) async fn a_migration(config: StoreConfig) -> Result<(), Error> {
+    let database = config.medium.as_directory().expect("a scenario is given a directory").join("events.db");
+    for round in 1..=2 {
+        let store = Store::<Tally>::open_model(config.clone()).await?;
+        store.open_session("one").await?.append(TallyBody::Added(round))?.await?;
+        store.close().await?;
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let older = rusqlite::Connection::open_with_flags_and_vfs(&database, flags, foldlog_vfs::NAME);
+        let older = older.expect("the database is there");
+        let downgrade = "PRAGMA synchronous = FULL; BEGIN; DROP TABLE redactions; DROP TABLE deleted_logs;
+             DROP TABLE swept_blobs; PRAGMA user_version = 1; COMMIT";
+        // Nothing has synced the name of its write-ahead log, so it may copy nothing from there.
+        let no_checkpoint = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        older.set_db_config(no_checkpoint, true).expect("a setting of SQLite");
+        older.execute_batch(downgrade).expect("nobody else writes");
+        older.close().expect("nothing is under way");
+    }
+    let store = Store::<Tally>::open_model(config).await?;
+    store.open_session("one").await?.append(TallyBody::Added(3))?.await?;
+    store.close().await
+}

@@ -9,10 +9,12 @@ mod common;
 mod answers;
 mod bad_input;
 mod closing;
+mod formats;
 mod panics;
 mod replaced_files;
 mod restarts;
 mod safety;
+mod two_times;
 mod wrong_directory;
 
 use std::collections::BTreeSet;

@@ -11,12 +11,18 @@ use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, OwnerId, SessionRow};
 
 /// Queries for what SQLite cannot know: which row must lead to which. Each gives one sentence for each fault.
-const BETWEEN_TABLES: [&str; 2] = [
-    "SELECT 'log ' || log_key || ' has no session' FROM logs
-     WHERE log_key NOT IN (SELECT log_key FROM sessions) LIMIT ?1",
-    "SELECT 'log ' || log_key || ' has ' || count(*) || ' sessions' FROM sessions
-     GROUP BY log_key HAVING count(*) > 1 LIMIT ?1",
-];
+fn between_tables(format: i64) -> [String; 2] {
+    let deleted = if format < 2 { "" } else { "AND log_key NOT IN (SELECT log_key FROM deleted_logs)" };
+    [
+        format!(
+            "SELECT 'log ' || log_key || ' has no session' FROM logs
+             WHERE log_key NOT IN (SELECT log_key FROM sessions) {deleted} LIMIT ?1"
+        ),
+        "SELECT 'log ' || log_key || ' has ' || count(*) || ' sessions' FROM sessions
+         GROUP BY log_key HAVING count(*) > 1 LIMIT ?1"
+            .to_owned(),
+    ]
+}
 
 impl LogAudit for SqliteReader {
     fn structure(&mut self, max: usize) -> Result<Vec<String>, LogError> {
@@ -30,8 +36,8 @@ impl LogAudit for SqliteReader {
             Ok(sentences) => found.extend(sentences),
             Err(error) => found.push(error.to_string()),
         }
-        for sql in BETWEEN_TABLES {
-            if let Err(error) = sentences(&self.connection, sql, Some(max), &mut found) {
+        for sql in between_tables(schema::format_of(&self.connection)?) {
+            if let Err(error) = sentences(&self.connection, &sql, Some(max), &mut found) {
                 found.push(error.to_string());
             }
         }

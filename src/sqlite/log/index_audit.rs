@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::SqlResult;
-use super::row::{bytes_at, end_of_events};
+use super::row::{bytes_at, end_of_events, has_events};
 use super::runs::{KeyHash, RecentRow, Run};
 use super::segments::{base_of, each_segment};
 use crate::id::{AppendKey, EventId};
@@ -70,7 +70,7 @@ impl Index {
         let mut next: Option<i64> = None;
         while let Some(row) = rows.next()? {
             let (first, bytes): (i64, _) = (row.get(0)?, bytes_at(row, 1)?);
-            self.follows(next, first);
+            self.follows(connection, next, first)?;
             next = match RecentRow::decode(first, &bytes) {
                 Ok(runs) => {
                     runs.iter().for_each(|(log, run)| self.recent_entry(connection, *log, run));
@@ -84,16 +84,20 @@ impl Index {
             };
         }
         if let Some(end) = end_of_events(connection)? {
-            self.follows(next, end);
+            self.follows(connection, next, end)?;
         }
         Ok(())
     }
 
-    fn follows(&mut self, expected: Option<i64>, found: i64) {
-        if let Some(expected) = expected.filter(|expected| *expected != found) {
+    /// Positions without an event may be left out.
+    fn follows(&mut self, connection: &Connection, expected: Option<i64>, found: i64) -> SqlResult<()> {
+        if let Some(expected) = expected
+            && (found < expected || has_events(connection, expected, found)?)
+        {
             self.damaged = true;
             self.say(format!("the index of recent events goes on at position {found}, and not at {expected}"));
         }
+        Ok(())
     }
 
     /// What is in `event_index` too is said again.

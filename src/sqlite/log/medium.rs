@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::identity::Identity;
+use super::parts;
 use super::reader::SqliteReader;
-use super::schema::{self, Database, OpenError};
+use super::schema::{self, Database, Found, OpenError};
 use super::wal::{self, WalDamage};
 use super::writer::{SqliteLog, WriterSetup};
 use crate::port::{Durability, EventLog, LogError, LogMedium, LogReader, Upkeep};
@@ -40,17 +41,29 @@ impl SqliteMedium {
         let database = Database { path: directory.events_db(), vfs };
         // Inspected before SQLite reads the log. If another store has the directory open, that store has inspected the log
         // already, or SQLite has read it by now.
-        let wal_damage = directory.if_alone(|| wal::inspect(&directory, &database.companion("-wal")))?;
-        let was_alone = wal_damage.is_some();
-        directory.lock_shared_or_create(
-            || match schema::is_complete(&database, model) {
+        let alone = directory.if_alone(|| {
+            let (damage, extent) = wal::inspect(&directory, &database)?;
+            if !database.is_empty() {
+                parts::check(&database, &extent)?;
+            }
+            Ok::<_, OpenError>(damage)
+        })?;
+        let was_alone = alone.is_some();
+        let look = || -> Result<Found, OpenError> {
+            match schema::look(&database, model) {
                 // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
-                Ok(false) if directory.has_contents()? || database.has_wal() => {
+                Ok(Found::Nothing) if directory.has_contents()? || database.has_wal() => {
                     Err(OpenError::Lost(database.path.clone()))
                 }
                 outcome => outcome,
-            },
+            }
+        };
+        directory.lock_shared_or_create::<OpenError>(
+            || Ok(look()? == Found::Format(schema::FORMAT)),
             || {
+                if look()? != Found::Nothing {
+                    return Ok(schema::migrate(&database)?);
+                }
                 // Made aside and then named: a power cut while it is made leaves a temporary, never half a database.
                 let unnamed = Database { path: directory.tmp().join("events.db"), vfs };
                 // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
@@ -68,7 +81,7 @@ impl SqliteMedium {
             checkpoint_bytes: checkpoint_bytes.unwrap_or(CHECKPOINT_BYTES),
             figures: Arc::default(),
         };
-        Ok(Self { writer, wal_damage: wal_damage.flatten(), was_alone })
+        Ok(Self { writer, wal_damage: alone.flatten(), was_alone })
     }
 
     /// Whether no other store had the directory open when this one came.

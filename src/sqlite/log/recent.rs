@@ -113,7 +113,9 @@ impl Recent {
              ORDER BY position",
         )?;
         let mut rows = statement.query([begin, end])?;
+        let mut are_there = false;
         while let Some(row) = rows.next()? {
+            are_there = true;
             let (position, log, id) = (row.get(0)?, LogKey(row.get(1)?), row.get::<_, SqlEventId>(2)?.0);
             // One that cannot be read is as if it had none.
             let last = moved.entry(log).or_insert_with(|| last_in_segments(connection, log).unwrap_or_default());
@@ -123,6 +125,10 @@ impl Recent {
             let key: Option<Vec<u8>> = row.get(3)?;
             let key = key.and_then(|key| AppendKey::new(key).ok()).map(|key| KeyHash::of(&key));
             runs.push((log, Run { first: id, count: 1, position, key }));
+        }
+        if !are_there {
+            // Positions that were given and are free again, or that were never given.
+            return Ok(());
         }
         log::error!("the index of recent events is damaged: {} events are looked up without it", runs.len());
         self.push(begin, runs);

@@ -102,11 +102,29 @@ pub(super) fn event_at(connection: &Connection, log: LogKey, entry: IndexEntry) 
     }
 }
 
-/// The position behind the last event of all.
+/// The position behind the last event of all; `None` when there is none.
 pub(super) fn end_of_events(connection: &Connection) -> SqlResult<Option<i64>> {
     let last: Option<i64> =
         connection.prepare_cached("SELECT max(position) FROM events")?.query_row([], |row| row.get(0))?;
     Ok(last.map(|last| last.saturating_add(1)))
+}
+
+/// The position that the next event gets: behind every one that was ever given. Whoever deletes the events at the end of
+/// the table notes in `meta` how far it went, since positions are never used again.
+pub(super) fn end_of_positions(connection: &Connection) -> SqlResult<i64> {
+    let highest: Option<i64> = connection
+        .prepare_cached("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'highest_position'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let end = highest.map_or(1, |highest| highest.saturating_add(1));
+    Ok(end.max(end_of_events(connection)?.unwrap_or(1)))
+}
+
+/// Whether an event is between two positions, the first of them included.
+pub(super) fn has_events(connection: &Connection, begin: i64, end: i64) -> SqlResult<bool> {
+    Ok(connection
+        .prepare_cached("SELECT EXISTS(SELECT 1 FROM events WHERE position >= ?1 AND position < ?2)")?
+        .query_row([begin, end], |row| row.get(0))?)
 }
 
 /// The error for a value that foldlog never writes.

@@ -1,16 +1,15 @@
 //! Reading a damaged database: nothing is locked, made or changed, and each row is read on its own.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::audit::event_row;
 use super::error::SqlResult;
 use super::recent::Recent;
 use super::row::IndexEntry;
-use super::schema::{BUSY_TIMEOUT, Database};
+use super::schema::Database;
 use super::{index, lookup};
 use crate::id::{EventId, SessionId};
 use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
@@ -29,15 +28,12 @@ pub(crate) struct SalvageReader {
 impl SalvageReader {
     pub(crate) fn open(directory: &Path) -> Result<Self, LogError> {
         let path = std::path::absolute(directory.join("events.db")).map_err(|error| LogError::Io(error.to_string()))?;
-        let mut database = Database { path, vfs: None };
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        if !database.companion("-wal").exists() {
+        let database = Database { path, vfs: None };
+        let connection = match database.companion("-wal").exists() {
+            true => database.open_to_look()?,
             // No connection is open anywhere. Read like any other file, or SQLite would make its companions.
-            database.path = immutable(&database.path);
-            flags |= OpenFlags::SQLITE_OPEN_URI;
-        }
-        let connection = database.open(flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+            false => database.open_immutable()?,
+        };
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         // Where it cannot be read, the table itself is searched.
         let recent = Recent::load(&connection).unwrap_or_default();
@@ -137,17 +133,4 @@ impl SalvageReader {
         };
         read().map_err(|_| reached)
     }
-}
-
-/// The name of a file that nobody writes, as a URI: every byte but those of plain names is escaped.
-fn immutable(path: &Path) -> PathBuf {
-    let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(char::from(*byte)),
-            byte => uri.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    uri.push_str("?immutable=1");
-    uri.into()
 }

@@ -1,6 +1,7 @@
 //! Goal: both logs keep the same promises. Method: one body a claim, run on a log in memory and on one under a directory.
 
 mod index;
+mod positions;
 
 use std::sync::Arc;
 

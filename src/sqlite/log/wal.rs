@@ -5,11 +5,13 @@
 //! (page, size of the database after a commit or 0, the salts, two checksums) and a page. A checksum goes on from that of
 //! the frame before. Frames of other salts are from before the log was started anew, and mean nothing.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::schema::Database;
 use crate::sqlite::directory::{DirectoryError, StoreDirectory};
 use crate::sqlite::files::failed;
 
@@ -78,30 +80,52 @@ impl fmt::Display for WalDamage {
 }
 
 /// Looks at a write-ahead log before SQLite does, and keeps a copy of a damaged one. The caller is alone.
-pub(crate) fn inspect(directory: &StoreDirectory, wal: &Path) -> Result<Option<WalDamage>, DirectoryError> {
+pub(crate) fn inspect(
+    directory: &StoreDirectory,
+    database: &Database,
+) -> Result<(Option<WalDamage>, Extent), DirectoryError> {
+    let wal = &database.companion("-wal");
     let file = match File::open(wal) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, Extent::default())),
         Err(error) => return Err(failed("cannot open", wal)(error).into()),
     };
-    let Some(found) = scan(io::BufReader::new(file)).map_err(failed("cannot read", wal))? else { return Ok(None) };
+    let database_bytes = std::fs::metadata(&database.path).map_or(0, |file| file.len());
+    let found = scan(io::BufReader::new(file), database_bytes).map_err(failed("cannot read", wal))?;
+    let Some(broken) = found.broken else { return Ok((None, found.extent)) };
     let damage = WalDamage {
-        loss: if found.acknowledged { WalLoss::Likely } else { WalLoss::Possible },
-        valid_frames: found.valid_frames,
-        first_bad_frame: found.first_bad_frame,
-        later_frames: found.later_frames,
-        lost_commits: found.lost_commits,
+        loss: if broken.acknowledged { WalLoss::Likely } else { WalLoss::Possible },
+        valid_frames: found.extent.valid_frames,
+        first_bad_frame: broken.first_bad_frame,
+        later_frames: broken.later_frames,
+        lost_commits: broken.lost_commits,
         evidence: directory.keep_copy(wal, "damaged", EVIDENCE_MAX)?,
     };
     log::error!("{damage}");
-    Ok(Some(damage))
+    Ok((Some(damage), found.extent))
+}
+
+/// What was found in a write-ahead log.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    pub(crate) extent: Extent,
+    pub(crate) broken: Option<Break>,
+}
+
+/// How far a write-ahead log goes.
+#[derive(Debug, Default)]
+pub(crate) struct Extent {
+    /// The two numbers that tell this log from those before it in the same file; `None` without a valid header.
+    pub(crate) salts: Option<[u32; 2]>,
+    /// Frames before the first that is not valid, whole transactions or not.
+    pub(crate) valid_frames: u64,
+    /// Whether the database has pages, as of the last transaction, that are neither in its file nor in the log.
+    pub(crate) lacks_pages: bool,
 }
 
 /// A write-ahead log that goes on behind what SQLite reads of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Break {
-    /// Frames before the break, whole transactions or not.
-    pub(crate) valid_frames: u64,
     /// The first frame that is not valid, from 1; 0 for the header.
     pub(crate) first_bad_frame: u64,
     /// Frames of the same generation behind that one.
@@ -114,13 +138,13 @@ pub(crate) struct Break {
     is_ours: bool,
 }
 
-/// Reads a write-ahead log from its beginning; `None` when nothing of its generation is behind what is valid. Holds one
-/// frame in memory.
-pub(crate) fn scan(mut wal: impl Read) -> io::Result<Option<Break>> {
+/// Reads a write-ahead log from its beginning. It is broken if frames of its own generation are behind what is valid. Holds
+/// one frame in memory, and a number for each page that is not in the file of the database.
+pub(crate) fn scan(mut wal: impl Read, database_bytes: u64) -> io::Result<Scan> {
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut wal, &mut header)? {
         // Nothing was ever in it: frames come after a header.
-        return Ok(None);
+        return Ok(Scan::default());
     }
     let [magic, version, page_bytes, _, salt_1, salt_2, sum_1, sum_2] = words::<8>(&header);
     let big_endian = magic & 1 == 1;
@@ -136,11 +160,13 @@ pub(crate) fn scan(mut wal: impl Read) -> io::Result<Option<Break>> {
     let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes];
     let mut sums = [sum_1, sum_2];
     let mut before_is_ours = is_header;
+    let mut extent = Extent { salts: generation, ..Extent::default() };
+    let mut pages = NewPages::behind(database_bytes / page_bytes as u64, page_bytes as u64);
     let mut found = Break::default();
     let mut broken = !is_header;
     while fill(&mut wal, &mut frame)? {
         let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
-        let [_, size_after, salt_1, salt_2, sum_1, sum_2] = words::<6>(head);
+        let [page_number, size_after, salt_1, salt_2, sum_1, sum_2] = words::<6>(head);
         let after_head = checksum(big_endian, sums, head.get(..8).unwrap_or_default());
         let follows = checksum(big_endian, after_head, page) == [sum_1, sum_2];
         // Zeros are what a file system leaves of bytes that it never wrote.
@@ -148,14 +174,15 @@ pub(crate) fn scan(mut wal: impl Read) -> io::Result<Option<Break>> {
         let same = salts != [0, 0] && *generation.get_or_insert(salts) == salts;
         sums = [sum_1, sum_2];
         if !broken && same && follows {
-            found.valid_frames += 1;
+            extent.valid_frames += 1;
+            pages.take(page_number.into(), size_after.into());
             continue;
         }
         // The checksum does not cover the salts: one that goes on from a frame of ours tells that these are damaged.
         let ours = same || (follows && before_is_ours);
         before_is_ours = ours;
         if !broken {
-            found.first_bad_frame = found.valid_frames + 1;
+            found.first_bad_frame = extent.valid_frames + 1;
         } else if ours {
             found.later_frames += 1;
         }
@@ -165,7 +192,43 @@ pub(crate) fn scan(mut wal: impl Read) -> io::Result<Option<Break>> {
         found.is_ours |= ours;
         broken = true;
     }
-    Ok(found.is_ours.then_some(found))
+    extent.lacks_pages = pages.are_missing();
+    Ok(Scan { extent, broken: found.is_ours.then_some(found) })
+}
+
+/// Which pages behind the end of the database's file a write-ahead log has.
+struct NewPages {
+    /// The pages of the file.
+    in_file: u64,
+    /// The page at SQLite's lock bytes, which is in no database.
+    never: u64,
+    found: HashSet<u64>,
+    /// Those of a transaction whose end was not read yet.
+    unfinished: Vec<u64>,
+    /// The size of the database after the last whole transaction, in pages.
+    size: u64,
+}
+
+impl NewPages {
+    fn behind(in_file: u64, page_bytes: u64) -> Self {
+        const LOCK_BYTES: u64 = 1 << 30;
+        let never = LOCK_BYTES / page_bytes + 1;
+        Self { in_file, never, found: HashSet::new(), unfinished: Vec::new(), size: 0 }
+    }
+
+    fn take(&mut self, page: u64, size_after: u64) {
+        if page > self.in_file {
+            self.unfinished.push(page);
+        }
+        if size_after != 0 {
+            self.found.extend(self.unfinished.drain(..));
+            self.size = size_after;
+        }
+    }
+
+    fn are_missing(&self) -> bool {
+        (self.in_file + 1..=self.size).any(|page| page != self.never && !self.found.contains(&page))
+    }
 }
 
 /// Reads bytes as the frames of a write-ahead log whose header is right, and tells whether they are damaged. For fuzzing.
@@ -174,7 +237,7 @@ pub(crate) fn scan_under_header(page_bytes: u32, salts: [u32; 2], frames: &[u8])
     let mut wal = [MAGIC, 3_007_000, page_bytes, 0, salts[0], salts[1]].map(u32::to_be_bytes).concat();
     wal.extend(checksum(false, [0, 0], &wal).map(u32::to_be_bytes).concat());
     wal.extend(frames);
-    scan(&*wal).is_ok_and(|found| found.is_some())
+    scan(&*wal, 0).is_ok_and(|found| found.broken.is_some())
 }
 
 /// Fills the buffer; `false` at the end of the file, also in the midst of the buffer.

@@ -12,6 +12,7 @@ use super::checkpoint;
 use super::error::{SqlError, SqlResult};
 use super::figures::UpkeepFigures;
 use super::identity::Identity;
+use super::parts;
 use super::recent::Recent;
 use super::row::{META, SqlEventId, log_meta};
 use super::runs::KeyHash;
@@ -50,14 +51,13 @@ pub(super) struct SqliteLog {
     connection: Connection,
     directory: Arc<StoreDirectory>,
     wal: PathBuf,
-    /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
-    /// sync of the directory.
-    directory_synced: bool,
     identity: Identity,
     /// What the database says of each log, as of `data_version`. Only what was committed.
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
     unchecked_bytes: usize,
+    /// The number of the write-ahead log that the database file has, if the next commit may raise it.
+    wal_number_in_file: Option<i64>,
     wal_held_back: bool,
     /// The size of the write-ahead log at which readers are waited for.
     wal_bytes_max: u64,
@@ -101,6 +101,7 @@ impl EventLog for SqliteLog {
             return Ok(());
         }
         self.unchecked_bytes = 0;
+        let number = parts::wal_number(&self.connection)?;
         let progress = checkpoint::passive(&self.connection, &self.identity)?;
         if progress.is_refused() {
             // Another store's checkpoint is on, which does the same.
@@ -108,6 +109,7 @@ impl EventLog for SqliteLog {
         }
         let is_complete = progress.is_complete() || self.empty_if_large()?;
         if is_complete {
+            self.wal_number_in_file = Some(number);
             self.figures.checkpoint();
         } else {
             self.figures.checkpoint_blocked();
@@ -148,18 +150,23 @@ impl SqliteLog {
         // While this connection is open, SQLite itself does not remove its write-ahead log.
         let wal = setup.database.companion("-wal");
         let identity = setup.identity.with(wal.clone())?;
+        // SQLite ignores a failed sync of the directory. Before the first commit, so that where a write-ahead log is
+        // missing nothing was ever in it, or somebody has removed it.
+        setup.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
+        let wal_number = parts::wal_number(&connection)?;
+        // With nothing in the log now, all that was read before is in the file.
         let wal_bytes = identity.check()?;
         Ok(Self {
             connection,
             directory: setup.directory,
             wal,
-            directory_synced: false,
             identity,
             logs: HashMap::new(),
             data_version: 0,
             // A connection that was dropped may have left a checkpoint due.
             unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
             wal_bytes_max: wal_bytes_max(setup.checkpoint_bytes),
+            wal_number_in_file: (wal_bytes == 0).then_some(wal_number),
             wal_held_back: false,
             recent: None,
             moving: true,
@@ -179,13 +186,7 @@ impl SqliteLog {
         let files = self.directory.files();
         let synced = files.open_file(&self.wal).and_then(|file| files.sync_file(&self.wal, &file));
         synced.map_err(|error| LogError::Io(format!("the emptied write-ahead log cannot be synced: {error}")))?;
-        self.sync_root()
-    }
-
-    fn sync_root(&mut self) -> Result<(), LogError> {
-        self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
-        self.directory_synced = true;
-        Ok(())
+        self.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))
     }
 
     /// Checks that what was just committed is in the files that the next store will open.
@@ -255,6 +256,11 @@ impl SqliteLog {
         if let Err(error) = added.enter(connection, &mut recent, self.moving) {
             return Err(rolled_back(transaction, error));
         }
+        if let Some(in_file) = self.wal_number_in_file.filter(|_| !only_reads)
+            && let Err(error) = parts::raise_wal_number(connection, in_file)
+        {
+            return Err(rolled_back(transaction, error.into()));
+        }
         transaction.commit().map_err(|error| match LogError::from(error) {
             // SQLite has rolled back: the log could not grow.
             LogError::DiskFull => CommitError::NotWritten(LogError::DiskFull),
@@ -263,9 +269,8 @@ impl SqliteLog {
         if !only_reads {
             self.check_files()?;
         }
-        if !only_reads && !self.directory_synced {
-            self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
-            self.directory_synced = true;
+        if !only_reads {
+            self.wal_number_in_file = None;
         }
         self.logs.extend(changed);
         self.recent = Some(recent);
@@ -417,11 +422,13 @@ impl Scope<'_> {
             return Ok(Err(Refusal::KeyTaken));
         }
         let mut insert = self.connection.prepare_cached(
-            "INSERT INTO events(log_key, event_id, event_type, event_at, append_key, chain, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         for event in events {
+            let position = self.added.next_position(self.connection)?;
             insert.execute((
+                position,
                 log.0,
                 SqlEventId(event.id),
                 &event.event_type,
@@ -430,7 +437,7 @@ impl Scope<'_> {
                 event.chain.0,
                 &event.record,
             ))?;
-            self.added.push(log, event.id, key.filter(|_| event.key.is_some()), self.connection.last_insert_rowid())?;
+            self.added.push(log, event.id, key.filter(|_| event.key.is_some()), position);
             state.head = Head { id: event.id, chain: event.chain, at: event.at };
         }
         self.changed.insert(log, state);

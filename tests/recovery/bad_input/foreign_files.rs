@@ -11,18 +11,18 @@ use crate::common::*;
 async fn a_newer_format_is_refused_and_left_untouched() {
     let directory = tempfile::tempdir().unwrap();
     let config = with_sessions(directory.path(), &["s"]).await;
-    sql(directory.path(), "PRAGMA user_version = 2");
+    sql(directory.path(), "PRAGMA user_version = 3");
     let before = std::fs::read(db(directory.path())).unwrap();
     for _ in 0..2 {
         assert_refused!(
             soon(Store::<Tally>::open_model(config.clone())).await,
-            ErrorKind::NewerFormat { found: 2, supported: 1 }
+            ErrorKind::NewerFormat { found: 3, supported: 2 }
         );
     }
     assert!(std::fs::read(db(directory.path())).unwrap() == before, "the database was changed");
     assert_eq!(files_below(&directory.path().join("owners")), [] as [PathBuf; 0]);
 
-    sql(directory.path(), "PRAGMA user_version = 1");
+    sql(directory.path(), "PRAGMA user_version = 2");
     let store = open(&config).await;
     assert_eq!(look(&store, "s").await.1, EventId::new(5));
     usable(&store, "s").await;

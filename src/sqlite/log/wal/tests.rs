@@ -27,7 +27,11 @@ fn end_of(frame: usize) -> usize {
 }
 
 fn found(bytes: &[u8]) -> Option<Break> {
-    scan(bytes).unwrap()
+    scan(bytes, 0).unwrap().broken
+}
+
+fn valid_frames(bytes: &[u8]) -> u64 {
+    scan(bytes, 0).unwrap().extent.valid_frames
 }
 
 /// Transactions of 2, 1, 3 and 2 frames.
@@ -49,7 +53,7 @@ fn each_flipped_bit_is_found_and_what_follows_is_counted() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         let frame = (bit / 8 - HEADER_BYTES) / FRAME + 1;
         let found = found(&damaged).unwrap_or_else(|| panic!("bit {bit} of frame {frame}"));
-        assert_eq!((found.valid_frames, found.first_bad_frame), (frame as u64 - 1, frame as u64), "bit {bit}");
+        assert_eq!((valid_frames(&damaged), found.first_bad_frame), (frame as u64 - 1, frame as u64), "bit {bit}");
         assert_eq!(found.later_frames, 8 - frame as u64, "bit {bit}");
         let in_size = (4..8).contains(&((bit / 8 - HEADER_BYTES) % FRAME));
         if !in_size {
@@ -69,7 +73,7 @@ fn a_damaged_header_leaves_nothing_that_sqlite_reads() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         // Of pages of the size that foldlog's databases have.
         let Some(found) = found(&damaged) else { continue };
-        assert_eq!((found.valid_frames, found.first_bad_frame), (0, 0), "bit {bit}");
+        assert_eq!((valid_frames(&damaged), found.first_bad_frame), (0, 0), "bit {bit}");
     }
     let large = vec![0; PAGE_BYTES - 512];
     let mut damaged = bytes[..HEADER_BYTES].to_vec();
@@ -114,4 +118,22 @@ fn a_torn_last_transaction_is_told_from_a_lost_one() {
     bytes[end_of(6)..].copy_from_slice(&new[end_of(6)..]);
     let lost = found(&bytes).unwrap();
     assert_eq!((lost.first_bad_frame, lost.later_frames, lost.lost_commits, lost.acknowledged), (5, 3, 2, true));
+}
+
+#[test]
+fn pages_that_are_neither_in_the_database_nor_in_the_log_are_missing() {
+    // Frames of the pages 1 to 8; after the last whole transaction the database has this many pages.
+    for (size, in_file, missing) in [(8, 0, false), (8, 8, false), (9, 8, true), (9, 9, false), (12, 10, true)] {
+        let bytes = log([3, 4], &[0, 0, 0, 0, 0, 0, 0, size]);
+        let found = scan(&*bytes, in_file * 512).unwrap().extent;
+        assert_eq!(
+            (found.salts, found.valid_frames, found.lacks_pages),
+            (Some([3, 4]), 8, missing),
+            "{size} {in_file}"
+        );
+    }
+    // Of the second transaction, only the first frame is there: nothing of it counts.
+    let bytes = log([3, 4], &[0, 2, 0, 9]);
+    assert!(!scan(&bytes[..end_of(3)], 0).unwrap().extent.lacks_pages);
+    assert!(scan(&*bytes, 0).unwrap().extent.lacks_pages);
 }
