@@ -14,10 +14,11 @@ use super::reply::{Answer, Answered, ReplyTo};
 use super::retry::repeat;
 use super::state::{CloseReply, Effect, Env, SessionState, Task};
 use crate::blobs::EnsureDurable;
+use crate::commit::PersistError;
 use crate::error::Error;
 use crate::id::AppendKey;
 use crate::model::SessionModel;
-use crate::port::{Epoch, LogError, Write};
+use crate::port::{Epoch, LogError, Refusal, Write, Written};
 use crate::replay::NewSnapshot;
 use crate::session::live::Subscriber;
 use crate::threads::{Courier, ReaderSlot, Restart, guarded, lock};
@@ -109,8 +110,8 @@ impl<M: SessionModel> SessionActor<M> {
                 services.blob.do_send(EnsureDurable { blobs, reply });
             }
             Effect::FindKey { key } => self.find_key(reply_to(), key),
-            Effect::Repeat { first, request } => {
-                repeat(&services.readers, self.entry.id.clone(), self.entry.log, first, request);
+            Effect::Repeat { written, request } => {
+                repeat(&services.readers, self.entry.id.clone(), self.entry.log, written, request);
             }
             Effect::Close { release, subscribers, done } => self.close(release, subscribers, done, incarnation),
         }
@@ -148,16 +149,24 @@ impl<M: SessionModel> SessionActor<M> {
         match release.filter(|_| services.check_open().is_ok()) {
             None => {
                 self.entry.mark_closed();
-                done(subscribers);
+                done(subscribers, Ok(()));
             }
             Some(epoch) => {
                 let write = Write::Release { log: self.entry.log.key, epoch };
                 // If the release fails, this store owns the log until the store closes.
                 let entry = Arc::clone(&self.entry);
-                let reply = Box::new(move |_, _| {
+                let reply = Box::new(move |released: Result<Written, PersistError>, _| {
                     // This may run before the call below does, and nobody may be told before the entry is marked.
                     entry.mark_closed();
-                    done(subscribers);
+                    let released = match released {
+                        Ok(_) => Ok(()),
+                        // Another store has taken the log over, or this one closes and gives up all of its logs.
+                        Err(PersistError::Refused(Refusal::Owned(_) | Refusal::StaleEpoch) | PersistError::Closed) => {
+                            Ok(())
+                        }
+                        Err(error) => Err(error.of_session(&entry.id)),
+                    };
+                    done(subscribers, released);
                 });
                 // Sent before the entry is marked, so that it is ahead of the writes of a caller who finds the session
                 // closed and opens it again.

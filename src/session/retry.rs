@@ -14,19 +14,27 @@ use crate::replay::read_page;
 use crate::replay::{corrupt, decode};
 use crate::threads::{Readers, guarded, lock};
 
-/// Answers a retry with what the append whose first event is `first` wrote.
+/// The append in the log that a request may be a retry of.
+pub(crate) enum Earlier {
+    /// It is there, and begins with this event.
+    From(EventId),
+    /// The log is searched for the request's key. If it is not there, or the search fails, the request is refused.
+    Perhaps { otherwise: Error },
+}
+
+/// Answers a retry with what the earlier append wrote.
 pub(crate) fn repeat<M: SessionModel>(
     readers: &Readers,
     session: SessionId,
     log: LogMeta,
-    first: EventId,
+    written: Earlier,
     request: Request<M>,
 ) {
     let waiting = Arc::new(Mutex::new(Some(request)));
     let taken = Arc::clone(&waiting);
     let submitted = readers.submit_urgent(move |slot| {
         let Some(request) = lock(&taken).take() else { return };
-        let read = || slot.read(|reader| read_repeated::<M>(reader, &session, log, first, &request.bodies));
+        let read = || slot.read(|reader| read_earlier::<M>(reader, &session, log, written, &request));
         let repeated = guarded("decode", read)
             .unwrap_or_else(|panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into()));
         request.answer(repeated);
@@ -37,6 +45,23 @@ pub(crate) fn repeat<M: SessionModel>(
     {
         request.answer(Err(ErrorKind::StoreClosed.into()));
     }
+}
+
+fn read_earlier<M: SessionModel>(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    log: LogMeta,
+    written: Earlier,
+    request: &Request<M>,
+) -> Result<Appended<M>, Error> {
+    let first = match written {
+        Earlier::From(first) => first,
+        Earlier::Perhaps { otherwise } => {
+            let found = request.key.as_ref().and_then(|key| reader.find_key(log.key, key).ok().flatten());
+            found.ok_or(otherwise)?.id
+        }
+    };
+    read_repeated::<M>(reader, session, log, first, &request.bodies)
 }
 
 /// Reads what the append whose first event is `first` wrote, if it wrote these bodies, as far as that can be known.

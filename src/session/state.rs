@@ -22,6 +22,7 @@ use super::in_flight::{InFlight, Request, StampedAppend};
 use super::live::Subscriber;
 use super::permit::Permit;
 use super::published::Published;
+use super::retry::Earlier;
 use super::stamper::{Stamped, Stamper};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
@@ -50,15 +51,16 @@ pub(super) enum Effect<M: SessionModel> {
     /// To a reader thread; answered by [`SessionState::key_found`].
     FindKey { key: AppendKey },
     /// To a reader thread, which answers the request with what the log has under its append key.
-    Repeat { first: EventId, request: Request<M> },
+    Repeat { written: Earlier, request: Request<M> },
     /// The session is in memory from now on, and may be emptied.
     Resident,
     /// The session is closed: its subscribers end, and another store may write it.
     Close { release: Option<Epoch>, subscribers: Vec<Arc<Subscriber<M>>>, done: CloseReply<M> },
 }
 
-/// Called when the session is closed, with the subscribers that may still have items to take.
-pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>) + Send>;
+/// Called when the session is closed, with the subscribers that may still have items to take, and whether its log was given
+/// up.
+pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>, Result<(), Error>) + Send>;
 
 /// What a step of the state machine reads from outside of it.
 pub(super) struct Env<'a> {
@@ -318,17 +320,7 @@ impl<M: SessionModel> SessionState<M> {
             return request.answer(answer);
         }
         if let Some(error) = self.published.refusal(&self.id) {
-            // What is in the log already is told all the same.
-            return match request.key.clone() {
-                Some(key) if !request.is_key_checked => match self.keys.get(&key) {
-                    Some(first) => self.effects.push(Effect::Repeat { first, request }),
-                    None if self.keys.may_be_in_log(&key) => {
-                        self.ask_first(Task::Append(request), Effect::FindKey { key });
-                    }
-                    None => request.answer(Err(error)),
-                },
-                _ => request.answer(Err(error)),
-            };
+            return self.refuse_append(request, error);
         }
         let Some(epoch) = self.owned else {
             // Another store may have used the key since the log was searched.
@@ -338,7 +330,9 @@ impl<M: SessionModel> SessionState<M> {
         if let Some(key) = request.key.clone() {
             match self.keys.get(&key) {
                 Some(first) if first > self.committed.id => return self.join(first, request),
-                Some(first) => return self.effects.push(Effect::Repeat { first, request }),
+                Some(first) => {
+                    return self.effects.push(Effect::Repeat { written: Earlier::From(first), request });
+                }
                 None if request.is_key_checked || !self.keys.may_be_in_log(&key) => {}
                 // The index keeps only the last keys, and may have dropped one that is in flight. Nothing is stamped
                 // while the log is searched, so what the search finds stays true.
@@ -386,6 +380,14 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(Effect::Persist { last: head.id, write });
         let replies = vec![request.into_reply()];
         self.in_flight.push_append(StampedAppend { events, head, key, record_bytes, replies });
+    }
+
+    /// Refuses an append, unless it is a retry of one that the log has: that one's result is told all the same.
+    fn refuse_append(&mut self, request: Request<M>, error: Error) {
+        match &request.key {
+            Some(_) => self.effects.push(Effect::Repeat { written: Earlier::Perhaps { otherwise: error }, request }),
+            None => request.answer(Err(error)),
+        }
     }
 
     fn check_head(&self, request: &Request<M>) -> Result<(), Error> {

@@ -100,7 +100,7 @@ fn close_sessions<M: SessionModel>(entries: HashMap<SessionId, Arc<Entry<M>>>, d
     let mut asked = 0;
     for entry in entries.values() {
         let sender = sender.clone();
-        let done = Box::new(move |subscribers| {
+        let done = Box::new(move |subscribers, _released| {
             // Nobody waits after the deadline.
             let _ = sender.send(subscribers);
         });

@@ -272,28 +272,30 @@ impl<M: SessionModel> Session<M> {
 
     /// Closes this session for all of its handles: finishes what is in flight, ends its subscriptions, and gives up its log,
     /// so that another store may own it. The session can be opened again. Giving up the log is a write, so this call waits
-    /// while another process holds the write lock. If that write fails, the log stays this store's until the store closes,
-    /// and this call does not tell.
+    /// while another process holds the write lock. If that write fails, the session is closed all the same, but its log stays
+    /// this store's until the store closes or the session is opened and closed again.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`]. Closing a closed session is not an error.
+    /// [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`]; [`ErrorKind::DiskFull`] or
+    /// [`ErrorKind::CorruptStore`] if the log could not be given up. Closing a closed session is not an error; such a call
+    /// may return before the call that has closed it.
     ///
     /// # Cancellation
     /// Dropping the future cancels nothing that it has begun: the session is closed all the same.
     pub async fn close(&self) -> Result<(), Error> {
         let (sender, receiver) = oneshot::channel();
-        let done = Box::new(move |_| {
+        let done = Box::new(move |_, released| {
             // The caller may have lost interest.
-            let _ = sender.send(());
+            let _ = sender.send(released);
         });
-        match self.entry.tell(Task::Close(done)) {
+        let released = match self.entry.tell(Task::Close(done)) {
             // The sender is dropped when the session was closed by someone else.
-            Ok(()) => receiver.await.unwrap_or_default(),
-            Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => {}
+            Ok(()) => receiver.await.unwrap_or(Ok(())),
+            Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => Ok(()),
             Err(error) => return Err(error),
-        }
+        };
         self.store.forget(self);
-        Ok(())
+        released
     }
 
     /// Takes the turn whatever the session model says of the session; `None` while somebody has it.

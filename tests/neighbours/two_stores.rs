@@ -2,7 +2,8 @@
 //! stores on one medium in one process, on both media.
 
 use crate::common::*;
-use foldlog::{ErrorKind, EventId, Item, Store, StoreConfig, SubscribeFrom};
+use foldlog::testkit::{Fault, Faults, Port};
+use foldlog::{Append, ErrorKind, EventId, Item, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 
 on_both_media! {
@@ -15,6 +16,8 @@ on_both_media! {
     subscribers_of_a_reader_get_what_the_owner_wrote_once_it_takes_over,
     appends_that_wait_behind_a_refused_claim_are_all_refused,
     an_append_key_holds_across_stores,
+    a_retry_in_a_store_that_may_not_write_gets_the_first_result,
+    closing_a_session_tells_when_its_log_was_not_given_up,
     a_turn_is_taken_in_one_store_only,
     a_reader_that_subscribes_gets_what_is_in_the_log,
 }
@@ -197,6 +200,49 @@ async fn subscribers_of_a_reader_get_what_the_owner_wrote_once_it_takes_over(con
     assert_eq!(seen, (2..=12).collect::<Vec<_>>());
     soon(first.close()).await.unwrap();
     soon(second.close()).await.unwrap();
+}
+
+/// Nothing is to be written for it: a host whose request reaches another process after a time-out is told what became of it.
+async fn a_retry_in_a_store_that_may_not_write_gets_the_first_result(config: StoreConfig) {
+    let (owner, reader) = (open(&config).await, open(&config).await);
+    let owned = soon(owner.open_session("s")).await.unwrap();
+    let read = soon(reader.open_session("s")).await.unwrap();
+    let batch = || Append::batch(vec![TallyBody::Added(1), TallyBody::named("a")]).key(key("first"));
+    let first = soon(owned.append_with(batch()).unwrap()).await.unwrap();
+    for _ in 0..2 {
+        let retries = [batch(), keyed(TallyBody::Added(5), "first"), keyed(TallyBody::Added(5), "second")];
+        let receipts = retries.map(|append| read.append_with(append).unwrap());
+        let [repeated, reused, new] = futures::future::join_all(receipts).await.try_into().unwrap();
+        let repeated = repeated.unwrap();
+        assert_eq!((ids_of(&repeated), repeated.head, repeated.repeated), (ids_of(&first), first.head, true));
+        assert_refused!(reused, ErrorKind::KeyReused { first, .. } if *first == at(1));
+        assert_refused!(new, ErrorKind::OwnedElsewhere { .. });
+    }
+    assert_head(&owned, 2).await;
+    soon(reader.close()).await.unwrap();
+    soon(owner.close()).await.unwrap();
+}
+
+async fn closing_a_session_tells_when_its_log_was_not_given_up(config: StoreConfig) {
+    let faults = Faults::default();
+    let (owner, other) = (open(&faults.watch(config.clone())).await, open(&config).await);
+    let owned = soon(owner.open_session("s")).await.unwrap();
+    append(&owned, TallyBody::Added(1)).await.unwrap();
+    let stream = soon(owned.subscribe(SubscribeFrom::Now)).await.unwrap();
+    faults.fail_next(Port::Commit, Fault::DiskFull);
+    assert_refused!(soon(owned.close()).await, ErrorKind::DiskFull);
+    // It is closed here, and nobody else may write it yet.
+    assert_eq!(soon(stream.collect::<Vec<_>>()).await.len(), 0);
+    assert_refused!(append(&owned, TallyBody::Added(1)).await, ErrorKind::SessionClosed { .. });
+    let theirs = soon(other.open_session("s")).await.unwrap();
+    assert_refused!(append(&theirs, TallyBody::Added(1)).await, ErrorKind::OwnedElsewhere { .. });
+    // As its text says: opening and closing it once more gives the log up.
+    let again = soon(owner.open_session("s")).await.unwrap();
+    append(&again, TallyBody::Added(1)).await.unwrap();
+    soon(again.close()).await.unwrap();
+    append(&theirs, TallyBody::Added(1)).await.unwrap();
+    soon(other.close()).await.unwrap();
+    soon(owner.close()).await.unwrap();
 }
 
 async fn appends_that_wait_behind_a_refused_claim_are_all_refused(config: StoreConfig) {

@@ -7,6 +7,7 @@ use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{Claiming, Refusal, Written};
 use crate::replay::Recovered;
+use crate::session::retry::Earlier;
 
 impl<M: SessionModel> SessionState<M> {
     /// The persist actor has answered a fence, which may have made this store the log's owner.
@@ -135,7 +136,9 @@ impl<M: SessionModel> SessionState<M> {
         if let Some(Task::Append(mut request)) = self.waiting.pop_front() {
             match result {
                 Err(error) => request.answer(Err(error)),
-                Ok(CheckFound::Key(Some(first))) => self.effects.push(Effect::Repeat { first, request }),
+                Ok(CheckFound::Key(Some(first))) => {
+                    self.effects.push(Effect::Repeat { written: Earlier::From(first), request });
+                }
                 Ok(finding) => {
                     match finding {
                         CheckFound::Refs => request.are_refs_checked = true,

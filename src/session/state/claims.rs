@@ -61,7 +61,7 @@ impl<M: SessionModel> SessionState<M> {
                 Task::Claim(task) if task.claim == Claiming::Force && asked != Claiming::Force => {
                     self.waiting.push_back(Task::Claim(task));
                 }
-                Task::Append(request) => request.answer(Err(error.clone())),
+                Task::Append(request) => self.refuse_append(request, error.clone()),
                 Task::Claim(task) => drop(task.reply.send(Err(error.clone()))),
                 task => self.waiting.push_back(task),
             }
