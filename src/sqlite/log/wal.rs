@@ -193,7 +193,10 @@ pub(crate) fn scan(mut wal: impl Read, database_bytes: u64) -> io::Result<Scan> 
         broken = true;
     }
     extent.lacks_pages = pages.are_missing();
-    Ok(Scan { extent, broken: found.is_ours.then_some(found) })
+    // A transaction that was rolled back, as on a full disk, leaves frames without an end. The next one writes over the first
+    // of them, and what is left behind it means nothing.
+    let is_lost = found.is_ours && found.lost_commits > 0;
+    Ok(Scan { extent, broken: is_lost.then_some(found) })
 }
 
 /// Which pages behind the end of the database's file a write-ahead log has.
