@@ -33,7 +33,7 @@ impl SalvageReader {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         if !database.companion("-wal").exists() {
             // No connection is open anywhere. Read like any other file, or SQLite would make its companions.
-            database.path = immutable(&database.path);
+            database.path = as_uri(&database.path, IMMUTABLE);
             flags |= OpenFlags::SQLITE_OPEN_URI;
         }
         let connection = database.open(flags)?;
@@ -139,8 +139,12 @@ impl SalvageReader {
     }
 }
 
-/// The name of a file that nobody writes, as a URI: every byte but those of plain names is escaped.
-fn immutable(path: &Path) -> PathBuf {
+/// For a file that nobody writes: SQLite takes no lock on it, looks for no companions, and never looks again at what it has
+/// read once.
+pub(super) const IMMUTABLE: &str = "immutable=1";
+
+/// The name of a file as a URI with a parameter: every byte but those of plain names is escaped.
+pub(super) fn as_uri(path: &Path, parameter: &str) -> PathBuf {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
         match byte {
@@ -148,6 +152,7 @@ fn immutable(path: &Path) -> PathBuf {
             byte => uri.push_str(&format!("%{byte:02x}")),
         }
     }
-    uri.push_str("?immutable=1");
+    uri.push('?');
+    uri.push_str(parameter);
     uri.into()
 }

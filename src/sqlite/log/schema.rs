@@ -1,6 +1,6 @@
 //! The database's tables and settings: made once, checked at each open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -97,6 +97,10 @@ pub(crate) enum OpenError {
     NotAStore { path: PathBuf },
     #[error("database is of format {found}, this build knows up to {FORMAT}")]
     NewerFormat { found: i64 },
+    #[error("database is of format {found}, this build reads formats from {oldest}")]
+    OlderFormat { found: i64, oldest: i64 },
+    #[error("there is no store: {0}")]
+    NoStore(String),
     #[error("{} is gone or empty, and what belongs to it is there", .0.display())]
     Lost(PathBuf),
     #[error("directory is of model {found}, this store is of model {expected}")]
@@ -112,6 +116,8 @@ impl From<OpenError> for Error {
         match error {
             OpenError::NotAStore { path } => ErrorKind::NotAStore { path }.into(),
             OpenError::NewerFormat { found } => ErrorKind::NewerFormat { found, supported: FORMAT }.into(),
+            OpenError::OlderFormat { found, oldest } => ErrorKind::OlderFormat { found, oldest }.into(),
+            OpenError::NoStore(reason) => ErrorKind::NoStore { reason }.into(),
             OpenError::WrongModel { found, expected } => ErrorKind::WrongModel { found, expected }.into(),
             OpenError::Directory(error) => error.into(),
             OpenError::Lost(_) => ErrorKind::CorruptStore {
@@ -168,19 +174,24 @@ pub(crate) fn is_complete(database: &Database, model: &str) -> Result<bool, Open
     }
     let connection = database.open(OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(LogError::from)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(LogError::from)?;
-    let not_a_store = || OpenError::NotAStore { path: database.path.clone() };
-    let application = match number(&connection, "PRAGMA application_id") {
+    Ok(format_of(&connection, &database.path, model)?.is_some())
+}
+
+/// The format of a database that is complete and for this build; `None` where nothing was made yet. Reads only.
+pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Result<Option<i64>, OpenError> {
+    let not_a_store = || OpenError::NotAStore { path: path.to_owned() };
+    let application = match number(connection, "PRAGMA application_id") {
         Ok(application) => application,
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::NotADatabase => {
             return Err(not_a_store());
         }
         Err(error) => return Err(LogError::from(error).into()),
     };
-    let format = number(&connection, "PRAGMA user_version").map_err(LogError::from)?;
+    let format = format_number(connection).map_err(LogError::from)?;
     if application != APPLICATION_ID {
-        let tables = number(&connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
+        let tables = number(connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
         // Such an empty database is made by a program that opened the path with SQLite before foldlog did.
-        return if application == 0 && format == 0 && tables == 0 { Ok(false) } else { Err(not_a_store()) };
+        return if application == 0 && format == 0 && tables == 0 { Ok(None) } else { Err(not_a_store()) };
     }
     if format > FORMAT {
         return Err(OpenError::NewerFormat { found: format });
@@ -191,7 +202,12 @@ pub(crate) fn is_complete(database: &Database, model: &str) -> Result<bool, Open
     if found != model {
         return Err(OpenError::WrongModel { found, expected: model.to_owned() });
     }
-    Ok(true)
+    Ok(Some(format))
+}
+
+/// The format that a database says it is of.
+pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
+    number(connection, "PRAGMA user_version")
 }
 
 /// Makes the tables in one transaction, and leaves them in one file. The caller holds the directory's exclusive lock.
@@ -269,19 +285,25 @@ pub(crate) fn open_reader(database: &Database) -> Result<Connection, LogError> {
 
 fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
     let connection = database.open(flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    // Otherwise the last connection would copy what is left of the write-ahead log, and remove it, whatever came before.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Otherwise SQLite plans anew whatever compares a key with a parameter, each time that one is bound.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    let format = number(&connection, "PRAGMA user_version")?;
+    set_up(&connection)?;
+    let format = format_number(&connection)?;
     if format != FORMAT {
         return Err(LogError::Io(format!("the database changed to format {format} while it was in use")));
     }
     // Everything here relies on it, and whoever may write to the file can change it.
     require_wal(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;
     Ok(connection)
+}
+
+/// What every connection of a store has set.
+pub(super) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    // Otherwise the last connection would copy what is left of the write-ahead log, and remove it, whatever came before.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Otherwise SQLite plans anew whatever compares a key with a parameter, each time that one is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn require_wal(mode: String) -> Result<(), LogError> {
