@@ -118,22 +118,24 @@ impl ReadOnlyDatabase {
 
     /// Looks, and waits for a moment if the next write could leave the files as they look now.
     fn look_settled(&self) -> Result<Access, LogError> {
-        let access = self.look()?;
-        let stamps = match access {
-            Access::Immutable { database, wal } => [Some(database), wal],
-            Access::Private { database, wal } => [Some(database), Some(wal)],
-            Access::Shared { .. } => return Ok(access),
-        };
-        let now = Clock::System.now().as_micros();
-        let is_fresh = |stamp: &FileStamp| {
-            let age = now.saturating_sub(stamp.modified().as_micros());
-            (0..TICK.as_micros() as i64).contains(&age)
-        };
-        if !stamps.iter().flatten().any(is_fresh) {
-            return Ok(access);
+        for _ in 0..ATTEMPTS_MAX {
+            let access = self.look()?;
+            let stamps = match access {
+                Access::Immutable { database, wal } => [Some(database), wal],
+                Access::Private { database, wal } => [Some(database), Some(wal)],
+                Access::Shared { .. } => [None, None],
+            };
+            let now = Clock::System.now().as_micros();
+            let is_fresh = |stamp: &FileStamp| {
+                let age = now.saturating_sub(stamp.modified().as_micros());
+                (0..TICK.as_micros() as i64).contains(&age)
+            };
+            if !stamps.iter().flatten().any(is_fresh) {
+                return Ok(access);
+            }
+            std::thread::sleep(TICK);
         }
-        std::thread::sleep(TICK);
-        self.look()
+        Err(LogError::Busy)
     }
 
     /// Opens a connection. On a full disk SQLite cannot write the index that all share: then it makes one for this connection
@@ -330,3 +332,6 @@ impl LogAudit for ReadOnlyReader {
         self.read(|reader| reader.events(log, after, events_max, bytes_max))
     }
 }
+
+#[cfg(test)]
+mod tests;
