@@ -111,4 +111,6 @@ mod documents {
     struct Memory;
     #[doc = include_str!("../docs/guide/own-model.md")]
     struct OwnModel;
+    #[doc = include_str!("../docs/guide/processes.md")]
+    struct Processes;
 }

@@ -26,6 +26,7 @@ async fn as_a_child() {
     let Some(child::Task { task, name, directory }) = child::task() else { return };
     match task.as_str() {
         "write" => write(&directory).await,
+        "lock" => untouched::lock(&directory),
         "mounts" => mounts::run(&name, &directory).await,
         other => panic!("no task {other}"),
     }

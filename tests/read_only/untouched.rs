@@ -1,10 +1,12 @@
 //! Goal: reading makes and changes no file but `events.db-shm`. Method: the listing of a store's directory, with inodes, times
 //! and contents, before and after; stores that were closed, killed, copied, and that are open.
 
+use std::path::Path;
 use std::process::Command;
 
 use foldlog::{StoreConfig, WalLoss};
 
+use crate::common::child::{self, Child};
 use crate::common::*;
 use crate::{Writer, assert_reads, assert_reads_of, assert_untouched, companions, listing, open_to_read, prepared};
 
@@ -114,4 +116,41 @@ async fn a_reader_keeps_nobody_from_having_the_directory_alone() {
     assert!(alone.unwrap().success());
     assert_reads_of(&reader, blob, 0).await;
     soon(reader.close()).await.unwrap();
+}
+
+/// The kernel drops all locks of a process on a file when the process closes any handle of that file.
+#[actix::test]
+async fn a_store_of_the_same_process_keeps_its_locks_whatever_readers_open_and_close() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig::directory(directory.path());
+    let blob = prepared(directory.path()).await;
+    // Reads the file as it is, and by the index that all share once the store has opened.
+    let early = open_to_read(&config).await;
+    assert_reads_of(&early, blob, 0).await;
+    let store = open(&config).await;
+    append(&soon(store.open_session("s")).await.unwrap(), TallyBody::Added(1)).await.unwrap();
+    assert_reads_of(&early, blob, 1).await;
+    assert_reads(directory.path(), blob, 1).await;
+    assert_eq!(others_find_it(directory.path()), "locked");
+    soon(early.close()).await.unwrap();
+    assert_eq!(others_find_it(directory.path()), "locked");
+    soon(store.close()).await.unwrap();
+    assert_eq!(others_find_it(directory.path()), "free");
+}
+
+/// Whether another process could have the database to itself.
+fn others_find_it(directory: &Path) -> String {
+    let child = Child::with_task("lock", "other", directory);
+    let found = child.next().unwrap();
+    assert!(child.end().status.success());
+    found
+}
+
+pub(crate) fn lock(directory: &Path) {
+    let connection = rusqlite::Connection::open(directory.join("events.db")).unwrap();
+    connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+    connection.query_row("PRAGMA locking_mode = EXCLUSIVE", [], |_| Ok(())).unwrap();
+    let read = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    child::tell(if read.is_ok() { "free" } else { "locked" });
 }

@@ -196,6 +196,8 @@ impl ReadOnlyDatabase {
 
 fn set_up(connection: &Connection, access: Access) -> rusqlite::Result<()> {
     schema::set_up(connection)?;
+    // What a verification sorts would go to a file otherwise, perhaps on the disk that is full.
+    connection.execute_batch("PRAGMA temp_store = MEMORY")?;
     if matches!(access, Access::Private { .. }) {
         // Before anything is read: then the index of the write-ahead log is made in memory.
         connection.query_row("PRAGMA locking_mode = EXCLUSIVE", [], |_| Ok(()))?;

@@ -129,3 +129,14 @@ fn each_state_of_the_files_has_its_way_to_be_read() {
     std::fs::write(file("events.db-wal"), "x").unwrap();
     assert!(matches!(database.look().unwrap(), Access::Shared { .. }), "it is not empty");
 }
+
+#[test]
+fn what_a_verification_sorts_goes_to_no_file_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &["a"]);
+    let in_memory = open(directory.path()).read(|reader| {
+        let place: i64 = reader.connection.query_row("PRAGMA temp_store", [], |row| row.get(0))?;
+        Ok(place == 2)
+    });
+    assert!(in_memory.unwrap());
+}
