@@ -243,6 +243,15 @@ pub enum ErrorKind {
         /// The newest that this build knows.
         supported: i64,
     },
+    /// The database has an older format than this build reads. Open it for writing once, which brings it to the format of
+    /// this build; only a read-only opening gives this error.
+    #[error("database is of format {found}, this build reads formats from {oldest}: open it for writing once")]
+    OlderFormat {
+        /// The format found.
+        found: i64,
+        /// The oldest that this build reads.
+        oldest: i64,
+    },
     /// The directory is of another session model.
     #[error("directory is of model {found}, this store is of model {expected}")]
     WrongModel {

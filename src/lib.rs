@@ -22,7 +22,7 @@
 //! # again.close().await }) }
 //! ```
 //!
-//! - Open: [`Store`], [`StoreConfig`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
+//! - Open: [`Store`], [`StoreConfig`]; to read only: [`ReadOnlyStore`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
 //!   [`StoredState`]. Follow: [`EventStream`], [`Delivery`], [`Gap`].
 //! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`],
 //!   [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
@@ -94,6 +94,7 @@ pub use session::{
 };
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
+pub use store::read_only::ReadOnlyStore;
 pub use store::salvage::{Salvage, Salvaged};
 pub use store::verification::{Problem, Verification};
 pub use store::{Session, SessionSummary, Store, StoredState};
@@ -110,4 +111,6 @@ mod documents {
     struct Memory;
     #[doc = include_str!("../docs/guide/own-model.md")]
     struct OwnModel;
+    #[doc = include_str!("../docs/guide/processes.md")]
+    struct Processes;
 }

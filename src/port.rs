@@ -4,7 +4,7 @@
 //! | port | what it is |
 //! |---|---|
 //! | [`OpenMedium`] | opens one store's ends of a medium |
-//! | [`LogMedium`] | opens the writing end and the reading ends of the event log, as often as needed |
+//! | [`LogMedium`] | opens the writing end and the reading ends of the event log, as often as needed; [`LogSource`], the reading ends alone |
 //! | [`EventLog`] | the one writing end: commits groups, settles a commit that failed, keeps the log in order |
 //! | [`LogReader`], [`LogAudit`] | a reading end; a reading end for a verification, which reports damage instead of failing |
 //! | [`Ownership`] | who this store is, whether another store lives, and giving everything up |
@@ -24,9 +24,9 @@ mod write;
 pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
 pub(crate) use event::{Epoch, Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub use log::Upkeep;
-pub(crate) use log::{AuditedEvent, AuditedSession, EventLog, LogAudit, LogMedium, LogReader};
+pub(crate) use log::{AuditedEvent, AuditedSession, EventLog, LogAudit, LogMedium, LogReader, LogSource};
 pub use medium::{Create, Durability, Medium};
-pub(crate) use medium::{OpenMedium, OpenedMedium, Opening, Tidy};
+pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy};
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use write::{Claiming, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};

@@ -2,6 +2,7 @@
 
 mod closing;
 mod opening;
+pub(crate) mod read_only;
 pub(crate) mod salvage;
 mod session;
 pub(crate) mod verification;
@@ -23,13 +24,13 @@ use crate::content::{Content, Json};
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
-use crate::port::{Epoch, LogMedium, LogMeta, Write, Written};
+use crate::port::{Epoch, LogMedium, LogMeta, LogReader, SessionRow, Write, Written};
 use crate::replay::Fold;
-use crate::replay::{Recovered, RecoveryReport};
+use crate::replay::{Recovered, RecoveryReport, SnapshotStore};
 use crate::session::Entry;
 use crate::session::Services;
 use crate::sqlite::WalDamage;
-use crate::stats::Stats;
+use crate::stats::{Metrics, Stats};
 use crate::store::salvage::Salvage;
 use crate::threads::lock;
 
@@ -239,13 +240,10 @@ impl<M: SessionModel> Store<M> {
         let log = self.find(&session).await?;
         let page_events = self.0.services.config.page_events_max;
         let services = Arc::clone(&self.0.services);
-        let read = self.0.services.recoveries.read(move |reader| {
-            let origin = services.snapshots.store.load::<M>(reader, &log, &services.metrics);
-            let fold = Fold { session: &session, log, head: None, watch: &[], keys_max: 0, page_events };
-            fold.run::<M>(reader, origin)
-        });
-        let Recovered { view, report, .. } = read.await?;
-        Ok(StoredState { view: Arc::unwrap_or_clone(view), report })
+        let read = move |reader: &mut dyn LogReader| {
+            StoredState::read(reader, &session, log, &services.snapshots.store, &services.metrics, page_events)
+        };
+        self.0.services.recoveries.read(read).await
     }
 
     /// Lists sessions in the order of their ids, up to `max` after `after`.
@@ -256,9 +254,7 @@ impl<M: SessionModel> Store<M> {
     pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
         self.0.services.check_open()?;
         let rows = self.0.services.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
-        let summary =
-            |row: crate::port::SessionRow| SessionSummary { id: row.session, created: row.created, head: row.head };
-        Ok(rows.into_iter().map(summary).collect())
+        Ok(rows.into_iter().map(SessionSummary::from).collect())
     }
 
     /// Stores bytes as a blob. Equal bytes are stored once.
@@ -338,9 +334,7 @@ impl<M: SessionModel> Store<M> {
     pub async fn read_content(&self, content: &Content) -> Result<String, Error> {
         match content {
             Content::Inline(text) => Ok(text.clone()),
-            Content::Blob(blob) => String::from_utf8(self.get_bytes(blob.digest).await?).map_err(|_| {
-                ErrorKind::InvalidArgument { what: format!("blob {} is not UTF-8 text", blob.digest) }.into()
-            }),
+            Content::Blob(blob) => text_of(blob, self.get_bytes(blob.digest).await?),
         }
     }
 
@@ -412,6 +406,23 @@ pub struct StoredState<M: SessionModel> {
     pub report: RecoveryReport,
 }
 
+impl<M: SessionModel> StoredState<M> {
+    /// Folds a log: from its stored view, if it has one that can be used.
+    fn read(
+        reader: &mut dyn LogReader,
+        session: &SessionId,
+        log: LogMeta,
+        snapshots: &SnapshotStore,
+        metrics: &Metrics,
+        page_events: usize,
+    ) -> Result<Self, Error> {
+        let origin = snapshots.load::<M>(reader, &log, metrics);
+        let fold = Fold { session, log, head: None, watch: &[], keys_max: 0, page_events };
+        let Recovered { view, report, .. } = fold.run::<M>(reader, origin)?;
+        Ok(Self { view: Arc::unwrap_or_clone(view), report })
+    }
+}
+
 impl<M: SessionModel> Clone for StoredState<M> {
     fn clone(&self) -> Self {
         Self { view: self.view.clone(), report: self.report.clone() }
@@ -434,4 +445,15 @@ pub struct SessionSummary {
     pub created: Timestamp,
     /// The session's last committed event.
     pub head: EventId,
+}
+
+impl From<SessionRow> for SessionSummary {
+    fn from(row: SessionRow) -> Self {
+        Self { id: row.session, created: row.created, head: row.head }
+    }
+}
+
+fn text_of(blob: &BlobRef, bytes: Vec<u8>) -> Result<String, Error> {
+    let no_text = |_| ErrorKind::InvalidArgument { what: format!("blob {} is not UTF-8 text", blob.digest) }.into();
+    String::from_utf8(bytes).map_err(no_text)
 }

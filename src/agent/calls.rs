@@ -10,6 +10,7 @@ use crate::config::StoreConfig;
 use crate::content::Content;
 use crate::error::Error;
 use crate::session::Appended;
+use crate::store::read_only::ReadOnlyStore;
 use crate::store::{Session, Store};
 
 impl Store<Agent> {
@@ -29,6 +30,14 @@ impl Store<Agent> {
     /// [`Store::open_model`].
     pub async fn open_existing(config: StoreConfig) -> Result<Self, Error> {
         Self::open_model(StoreConfig { create: crate::Create::Never, ..config }).await
+    }
+
+    /// Opens a store of agent sessions to read it: nothing is made or changed.
+    ///
+    /// # Errors
+    /// Those of [`Store::open_model_read_only`].
+    pub async fn open_read_only(config: StoreConfig) -> Result<ReadOnlyStore, Error> {
+        Self::open_model_read_only(config).await
     }
 }
 

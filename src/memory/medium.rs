@@ -8,8 +8,8 @@ use super::log::{MemoryLog, MemoryReader};
 use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{
-    Create, EventLog, Liveness, LogError, LogMedium, LogReader, Medium, OpenMedium, OpenedMedium, Opening, OwnerId,
-    Ownership, Upkeep,
+    Create, EventLog, Liveness, LogError, LogMedium, LogReader, LogSource, Medium, OpenMedium, OpenedMedium,
+    OpenedToRead, Opening, OpeningToRead, OwnerId, Ownership, Upkeep,
 };
 
 impl Medium {
@@ -23,7 +23,7 @@ impl Medium {
 impl OpenMedium for MemoryDisk {
     fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
         if opening.create == Create::Never && self.lock().model.is_none() {
-            return Err(ErrorKind::NoStore { reason: "the disk in memory has none".to_owned() }.into());
+            return Err(no_store());
         }
         let end = Arc::new(MemoryEnd::open(self.clone(), opening.model, opening.now)?);
         Ok(OpenedMedium {
@@ -35,6 +35,29 @@ impl OpenMedium for MemoryDisk {
             found: None,
         })
     }
+
+    fn open_to_read(&self, opening: &OpeningToRead) -> Result<OpenedToRead, Error> {
+        match &self.lock().model {
+            None => return Err(no_store()),
+            Some(found) => check_model(found, opening.model)?,
+        }
+        Ok(OpenedToRead {
+            log: Arc::new(self.clone()),
+            blobs: Arc::new(MemoryBlobs::new(Arc::clone(&self.blobs), opening.blob_bytes_max)),
+            snapshots: Arc::new(MemoryBlobs::new(Arc::clone(&self.snapshots), opening.snapshot_bytes_max)),
+        })
+    }
+}
+
+fn no_store() -> Error {
+    ErrorKind::NoStore { reason: "the disk in memory has none".to_owned() }.into()
+}
+
+fn check_model(found: &str, expected: &str) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ErrorKind::WrongModel { found: found.to_owned(), expected: expected.to_owned() }.into())
 }
 
 /// One store's end of a [`MemoryDisk`]: alive until it is released or dropped.
@@ -51,9 +74,7 @@ impl MemoryEnd {
         {
             let mut state = disk.lock();
             let found = state.model.get_or_insert_with(|| model.to_owned());
-            if found != model {
-                return Err(ErrorKind::WrongModel { found: found.clone(), expected: model.to_owned() }.into());
-            }
+            check_model(found, model)?;
             let info =
                 OwnerInfo { id: me.as_str().to_owned(), process: std::process::id(), host: "memory".to_owned(), since };
             state.alive.insert(info.id.clone(), info);
@@ -87,13 +108,21 @@ impl Drop for MemoryEnd {
     }
 }
 
+impl LogSource for MemoryEnd {
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        self.disk.reader()
+    }
+}
+
+impl LogSource for MemoryDisk {
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        Ok(Box::new(MemoryReader { disk: self.clone() }))
+    }
+}
+
 impl LogMedium for MemoryEnd {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
         Ok(Box::new(MemoryLog { disk: self.disk.clone(), me: self.me.as_str().to_owned() }))
-    }
-
-    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        Ok(Box::new(MemoryReader { disk: self.disk.clone() }))
     }
 
     fn upkeep(&self) -> Upkeep {

@@ -6,11 +6,14 @@ use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 
-/// Opens the ends of a log. Each may be opened again after a failure.
-pub(crate) trait LogMedium: Send + Sync {
-    fn writer(&self) -> Result<Box<dyn EventLog>, LogError>;
-
+/// Opens reading ends of a log. Each may be opened again after a failure.
+pub(crate) trait LogSource: Send + Sync {
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError>;
+}
+
+/// Opens the ends of a log, to write it as well.
+pub(crate) trait LogMedium: LogSource {
+    fn writer(&self) -> Result<Box<dyn EventLog>, LogError>;
 
     /// How the upkeep of the log stands. No I/O.
     fn upkeep(&self) -> Upkeep;

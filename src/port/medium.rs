@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::blob::BlobStore;
-use super::log::{LogMedium, LogReader};
+use super::log::{LogMedium, LogReader, LogSource};
 use super::ownership::Ownership;
 use crate::error::Error;
 use crate::id::Timestamp;
@@ -21,6 +21,10 @@ impl Medium {
 
     pub(crate) fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
         self.0.open(opening)
+    }
+
+    pub(crate) fn open_to_read(&self, opening: &OpeningToRead) -> Result<OpenedToRead, Error> {
+        self.0.open_to_read(opening)
     }
 
     /// The engine, if it is of this type; the media that wrap it are passed through.
@@ -41,6 +45,10 @@ pub(crate) trait OpenMedium: Any + fmt::Debug + Send + Sync {
     /// Blocks. From then on other stores see this one as alive, until it releases its ownership.
     fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error>;
 
+    /// Blocks. Makes and changes nothing, and needs nothing that can be written. Other stores take no notice, and may open,
+    /// write and close the medium at any time: what they commit is there at the next read.
+    fn open_to_read(&self, opening: &OpeningToRead) -> Result<OpenedToRead, Error>;
+
     /// The medium that this one wraps, if it wraps one.
     fn beneath(&self) -> Option<&Medium> {
         None
@@ -55,6 +63,15 @@ pub(crate) struct Opening {
     pub(crate) create: Create,
     pub(crate) now: Timestamp,
     pub(crate) durability: Durability,
+    pub(crate) blob_bytes_max: u64,
+    pub(crate) snapshot_bytes_max: u64,
+}
+
+/// What a store that only reads tells the medium that it opens.
+#[derive(Debug, Clone)]
+pub(crate) struct OpeningToRead {
+    /// As in [`Opening`].
+    pub(crate) model: &'static str,
     pub(crate) blob_bytes_max: u64,
     pub(crate) snapshot_bytes_max: u64,
 }
@@ -96,6 +113,13 @@ pub(crate) struct OpenedMedium {
     pub(crate) tidy: Option<Tidy>,
     /// What the medium found when it was opened, for the one public call that knows this engine's type of answer.
     pub(crate) found: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// What a store that only reads gets of a medium. Of the two blob stores it makes the calls that read, and no other.
+pub(crate) struct OpenedToRead {
+    pub(crate) log: Arc<dyn LogSource>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) snapshots: Arc<dyn BlobStore>,
 }
 
 /// Removes the files that an earlier store has left behind and that nothing names any more.

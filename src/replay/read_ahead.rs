@@ -171,7 +171,7 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::id::Timestamp;
     use crate::memory::MemoryEnd;
-    use crate::port::{LogMedium, StoredEvent, Write, Written};
+    use crate::port::{LogMedium, LogSource, StoredEvent, Write, Written};
 
     use super::*;
 

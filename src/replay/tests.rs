@@ -8,7 +8,7 @@ use crate::event::{LogEvent, OwnBody};
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
 use crate::model::SessionModel;
-use crate::port::{LogMedium, LogMeta, LogReader, StoredEvent, Write, Written};
+use crate::port::{LogMedium, LogMeta, LogReader, LogSource, StoredEvent, Write, Written};
 
 /// A log of records: their type, schema and body.
 fn log_of(records: &[(&'static str, u16, Vec<u8>)]) -> (Box<dyn LogReader>, SessionId, LogMeta) {

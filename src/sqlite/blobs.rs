@@ -90,6 +90,13 @@ impl FileBlobs {
         }
     }
 
+    /// A blob directory of which the calls that read are made, and no other. It keeps no file open.
+    pub(crate) fn to_read(files: Arc<dyn Files>, blobs: &Path, bytes_max: u64) -> Self {
+        let mut this = Self::new(files, blobs, blobs, bytes_max);
+        this.directory = Mutex::default();
+        this
+    }
+
     /// Remembers a blob as durable, if it is where it will be looked for. The last step before anyone is told so.
     fn acknowledge(&self, digest: Digest, bytes: u64) -> Result<(), FileError> {
         // Perhaps it was put aside meanwhile.

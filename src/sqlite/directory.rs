@@ -59,8 +59,8 @@ pub(crate) struct StoreDirectory {
     released: AtomicBool,
 }
 
-const BLOBS: &str = "blobs";
-const SNAPSHOTS: &str = "snapshots";
+pub(super) const BLOBS: &str = "blobs";
+pub(super) const SNAPSHOTS: &str = "snapshots";
 const TMP: &str = "tmp";
 const OWNERS: &str = "owners";
 

@@ -10,6 +10,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::id::Timestamp;
+
 /// Every operation whose loss or order a power cut could show, and those that read. Looking at what a path is goes to the
 /// file system directly, as do locks.
 ///
@@ -137,6 +139,60 @@ impl FileId {
         let found = path.metadata()?;
         Ok((Self(found.dev(), found.ino()), found.len()))
     }
+}
+
+/// A file, with what changes when somebody writes into it: size, and times in nanoseconds. Two writes within one tick of the
+/// file system's clock can leave the same times.
+///
+/// Not for the files of a store that writes: [`FileId::look`] says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileStamp {
+    id: (u64, u64),
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileStamp {
+    pub(crate) fn look(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let found = path.metadata()?;
+        Ok(Self {
+            id: (found.dev(), found.ino()),
+            bytes: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+
+    /// When somebody last wrote into the file, by the clock of the file system.
+    pub(crate) fn modified(&self) -> Timestamp {
+        let (seconds, nanoseconds) = self.modified;
+        Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000))
+    }
+}
+
+/// Gives what a path leads to, or `None` where nothing has the name.
+pub(crate) fn if_there<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a path is on a read-only mount: then nobody can write there, whatever the permissions are.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_mounted_read_only(path: &Path) -> io::Result<bool> {
+    use rustix::fs::{StatVfsMountFlags, statvfs};
+    Ok(statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Whether a file is on a read-only mount, as its opening for writing tells. Nothing is written.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_mounted_read_only(path: &Path) -> io::Result<bool> {
+    let opened = OpenOptions::new().write(true).open(path);
+    Ok(opened.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem))
 }
 
 /// An operation on a path that failed.

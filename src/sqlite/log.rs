@@ -1,9 +1,10 @@
 //! The event log in a SQLite database: one writing connection, one transaction a group; reading connections beside it.
 //!
-//! `medium` opens the two ends, `writer` and `reader`. Where events are is in `index`, which is made of `recent` (what the
-//! last commits wrote) and `segments` (the rest), both packed as `runs`. Rows are read in `row`, and `error` says what can
-//! be wrong with them. `identity`, `checkpoint`, `wal` and `parts` keep the promise that what was acknowledged stays, whatever
-//! becomes of the files. `audit`, `index_audit` and `salvage` read what is damaged.
+//! `medium` opens the two ends, `writer` and `reader`; `read_only` opens reading ends where nothing may be made or changed.
+//! Where events are is in `index`, which is made of `recent` (what the last commits wrote) and `segments` (the rest), both
+//! packed as `runs`. Rows are read in `row`, and `error` says what can be wrong with them. `identity`, `checkpoint`, `wal`
+//! and `parts` keep the promise that what was acknowledged stays, whatever becomes of the files. `audit`, `index_audit` and
+//! `salvage` read what is damaged.
 //!
 //! Invariant: the only user of rusqlite.
 
@@ -18,6 +19,7 @@ mod index_audit;
 mod lookup;
 mod medium;
 mod parts;
+mod read_only;
 mod reader;
 mod recent;
 mod row;
@@ -34,6 +36,7 @@ mod writer;
 mod tests;
 
 pub(super) use medium::{LogSettings, SqliteMedium};
+pub(super) use read_only::ReadOnlyDatabase;
 #[cfg(feature = "testkit")]
 pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::blobs::FileBlobs;
-use super::directory::StoreDirectory;
-use super::files::{Files, OsFiles};
-use super::log::{LogSettings, SqliteMedium};
-use super::place;
+use super::directory::{BLOBS, SNAPSHOTS, StoreDirectory};
+use super::files::{Files, OsFiles, failed};
+use super::log::{LogSettings, ReadOnlyDatabase, SqliteMedium};
+use super::place::{self, has_shards};
 use crate::error::Error;
-use crate::port::{LogKey, LogReader, Medium, OpenMedium, OpenedMedium, Opening, Tidy};
+use crate::port::{
+    Create, LogKey, LogReader, Medium, OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy,
+};
 
 impl Medium {
     /// Under a directory, which is made when it is absent: `events.db`, `blobs/` and what belongs to them.
@@ -72,6 +74,21 @@ impl OpenMedium for Directory {
             snapshots,
             ownership: directory,
             tidy,
+        })
+    }
+
+    fn open_to_read(&self, opening: &OpeningToRead) -> Result<OpenedToRead, Error> {
+        place::check(&*self.files, &self.path, Create::Never)?;
+        // The process may change its working directory later.
+        let root = std::path::absolute(&self.path).map_err(failed("cannot find directory", &self.path))?;
+        let (blobs, snapshots) = (root.join(BLOBS), root.join(SNAPSHOTS));
+        let has_contents = has_shards(&*self.files, &blobs)? || has_shards(&*self.files, &snapshots)?;
+        let log = ReadOnlyDatabase::open(root.join(place::DATABASE), self.vfs, opening.model, has_contents)?;
+        let blobs_in = |path: &Path, bytes_max| Arc::new(FileBlobs::to_read(Arc::clone(&self.files), path, bytes_max));
+        Ok(OpenedToRead {
+            log: Arc::new(log),
+            blobs: blobs_in(&blobs, opening.blob_bytes_max),
+            snapshots: blobs_in(&snapshots, opening.snapshot_bytes_max),
         })
     }
 }

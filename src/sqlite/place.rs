@@ -10,7 +10,7 @@ use crate::port::Create;
 /// What a store has in its directory. One that died while it was made leaves some of these.
 const OWN_NAMES: [&str; 5] = ["LOCK", "blobs", "owners", "snapshots", "tmp"];
 /// How the names of the database and of what belongs to it begin.
-const DATABASE: &str = "events.db";
+pub(super) const DATABASE: &str = "events.db";
 
 /// Refuses a directory in which a store would have to be made and must not be. Nothing is made or changed.
 pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use crate::commit::{GroupLimits, GroupWriter};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::model::SessionModel;
-use crate::port::{LogMedium, OpenedMedium, Opening, Ownership};
+use crate::port::{LogMedium, LogSource, OpenedMedium, Opening, Ownership};
 use crate::replay::SnapshotStore;
 use crate::session::Residency;
 use crate::session::Services;
@@ -76,9 +76,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     let writer = GroupWriter::open(Arc::clone(&log), Arc::clone(&ownership), limits, Arc::clone(&metrics))?;
     let jobs_max = config.queued_jobs_max;
     let (recoveries_max, reads_queued) = (config.residency.recoveries_max, &metrics.reads_queued);
-    let recoveries = Recoveries::start(&log, recoveries_max, jobs_max, reads_queued).map_err(io)?;
-    let readers =
-        Readers::start("foldlog-read", Arc::clone(&log), READER_THREADS, jobs_max, reads_queued).map_err(io)?;
+    let source: Arc<dyn LogSource> = log.clone();
+    let recoveries = Recoveries::start(&source, recoveries_max, jobs_max, reads_queued).map_err(io)?;
+    let readers = Readers::start("foldlog-read", source, READER_THREADS, jobs_max, reads_queued).map_err(io)?;
     if let Some(tidy) = tidy {
         // Tidying up runs beside everything else, and nobody waits for it.
         readers.submit(move |slot| {

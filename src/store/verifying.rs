@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobRef, Digest, EventId, SessionId};
 use crate::model::SessionModel;
-use crate::port::{AuditedSession, LogError, SessionRow};
+use crate::port::{AuditedSession, BlobStore, LogError, SessionRow};
 use crate::replay::LogCheck;
-use crate::replay::StoredView;
+use crate::replay::{SnapshotStore, StoredView};
 use crate::store::Store;
 use crate::store::verification::{Problem, Verification};
+use crate::threads::Readers;
 
 /// The most record bytes in one page.
 const PAGE_BYTES_MAX: usize = 1 << 20;
@@ -55,24 +56,44 @@ impl<M: SessionModel> Store<M> {
     pub async fn verify(&self) -> Result<Verification, Error> {
         let services = &self.0.services;
         services.check_open()?;
+        let verifier = Verifier {
+            readers: &services.readers,
+            blobs: &services.blobs,
+            snapshots: &services.snapshots.store,
+            page_events_max: services.config.page_events_max,
+        };
+        verifier.run::<M>().await
+    }
+}
+
+/// What a verification reads, and how.
+pub(super) struct Verifier<'a> {
+    pub(super) readers: &'a Readers,
+    pub(super) blobs: &'a Arc<dyn BlobStore>,
+    pub(super) snapshots: &'a SnapshotStore,
+    pub(super) page_events_max: usize,
+}
+
+impl Verifier<'_> {
+    pub(super) async fn run<M: SessionModel>(&self) -> Result<Verification, Error> {
         let mut found = Verification::default();
         let mut inspected = Inspected::new();
-        let structure = services.readers.read(|reader| Ok(reader.audit().structure(STRUCTURE_MAX)?)).await;
+        let structure = self.readers.read(|reader| Ok(reader.audit().structure(STRUCTURE_MAX)?)).await;
         for reason in hear(&mut found, structure)?.unwrap_or_default() {
             found.report(Problem::of_store(ErrorKind::CorruptStore { reason }.into()));
         }
-        let max = services.config.page_events_max;
+        let max = self.page_events_max;
         let mut after = Vec::new();
         loop {
             let page = std::mem::take(&mut after);
-            let read = services.readers.read(move |reader| Ok(reader.audit().sessions(&page, max)?)).await;
+            let read = self.readers.read(move |reader| Ok(reader.audit().sessions(&page, max)?)).await;
             let names = hear(&mut found, read)?.unwrap_or_default();
             let Some(last) = names.last() else { break };
             after.clone_from(&last.name);
             for AuditedSession { name, row } in names {
                 found.sessions += 1;
                 match row {
-                    Ok(row) => self.verify_session(row, &mut found, &mut inspected).await?,
+                    Ok(row) => self.verify_session::<M>(row, &mut found, &mut inspected).await?,
                     Err(error) => found.report(unreadable(&name, &error)),
                 }
             }
@@ -81,22 +102,21 @@ impl<M: SessionModel> Store<M> {
         Ok(found)
     }
 
-    async fn verify_session(
+    async fn verify_session<M: SessionModel>(
         &self,
         row: SessionRow,
         found: &mut Verification,
         inspected: &mut Inspected,
     ) -> Result<(), Error> {
-        let services = &self.0.services;
         let SessionRow { session, meta, head, .. } = row;
-        let max = services.config.page_events_max;
+        let max = self.page_events_max;
         // Looked at together with the first page: most sessions have no second one.
-        let mut snapshots = Some(services.snapshots.store.clone());
+        let mut snapshots = Some(self.snapshots.clone());
         let mut check = LogCheck::<M>::new(session.clone(), meta);
         loop {
             let after = check.head();
             let snapshots = snapshots.take();
-            let read = services.readers.read(move |reader| {
+            let read = self.readers.read(move |reader| {
                 let stored_view = snapshots.map(|snapshots| snapshots.verify::<M>(reader, &meta));
                 let page = reader.audit().events(meta.key, after, max, PAGE_BYTES_MAX).map(|rows| {
                     let bytes =
@@ -183,12 +203,11 @@ impl<M: SessionModel> Store<M> {
 
     /// Looks at the blobs that no event references. The others were looked at with the events that reference them.
     async fn verify_blobs(&self, found: &mut Verification, inspected: &mut Inspected) -> Result<(), Error> {
-        let services = &self.0.services;
         let referenced = inspected.values().flatten();
         (found.blobs, found.blob_bytes) = referenced.fold((0, 0), |(blobs, bytes), length| (blobs + 1, bytes + length));
         for first in 0..=u8::MAX {
-            let blobs = Arc::clone(&services.blobs);
-            let listed = services.readers.read(move |_| Ok(blobs.list(first)?)).await;
+            let blobs = Arc::clone(self.blobs);
+            let listed = self.readers.read(move |_| Ok(blobs.list(first)?)).await;
             let Some(shelf) = hear(found, listed)? else { continue };
             found.strays += shelf.strays;
             for digest in shelf.digests {
@@ -212,8 +231,8 @@ impl<M: SessionModel> Store<M> {
     }
 
     async fn inspect(&self, digest: Digest) -> Result<u64, Error> {
-        let blobs = Arc::clone(&self.0.services.blobs);
-        self.0.services.readers.read(move |_| Ok(blobs.inspect(&digest)?)).await
+        let blobs = Arc::clone(self.blobs);
+        self.readers.read(move |_| Ok(blobs.inspect(&digest)?)).await
     }
 }
 

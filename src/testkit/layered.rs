@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::port::{Medium, OpenMedium, OpenedMedium, Opening};
+use crate::port::{Medium, OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead};
 
 /// A medium whose ends are wrapped each time that a store opens it.
 struct Layered<W> {
@@ -19,6 +19,11 @@ pub(super) fn layered(beneath: Medium, wrap: impl Fn(OpenedMedium) -> OpenedMedi
 impl<W: Fn(OpenedMedium) -> OpenedMedium + Send + Sync + 'static> OpenMedium for Layered<W> {
     fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
         self.beneath.open(opening).map(&self.wrap)
+    }
+
+    /// The ends that only read are handed on as they are.
+    fn open_to_read(&self, opening: &OpeningToRead) -> Result<OpenedToRead, Error> {
+        self.beneath.open_to_read(opening)
     }
 
     fn beneath(&self) -> Option<&Medium> {

@@ -8,7 +8,8 @@ use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
-    LogReader, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, Write, Written,
+    LogReader, LogSource, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, Write,
+    Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
@@ -82,15 +83,17 @@ impl WatchedMedium {
     }
 }
 
+impl LogSource for WatchedMedium {
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        let reader = self.faults.call(Call::OpenReader, || self.medium.reader())?;
+        Ok(Box::new(WatchedReader { reader, faults: self.faults.clone() }))
+    }
+}
+
 impl LogMedium for WatchedMedium {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
         let log = self.faults.call(Call::OpenWriter, || self.medium.writer())?;
         Ok(Box::new(WatchedLog { log, faults: self.faults.clone() }))
-    }
-
-    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        let reader = self.faults.call(Call::OpenReader, || self.medium.reader())?;
-        Ok(Box::new(WatchedReader { reader, faults: self.faults.clone() }))
     }
 
     fn upkeep(&self) -> Upkeep {

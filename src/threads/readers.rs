@@ -7,12 +7,12 @@ use futures::channel::oneshot;
 
 use super::pool::WorkerPool;
 use crate::error::{Error, ErrorKind};
-use crate::port::{LogError, LogMedium, LogReader};
+use crate::port::{LogError, LogReader, LogSource};
 use crate::stats::Gauge;
 
 /// One reader thread's connection, opened when first used and again after a failure.
 pub(crate) struct ReaderSlot {
-    medium: Arc<dyn LogMedium>,
+    source: Arc<dyn LogSource>,
     reader: Option<Box<dyn LogReader>>,
 }
 
@@ -24,7 +24,7 @@ impl ReaderSlot {
     ) -> Result<T, E> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
-            None => self.medium.reader()?,
+            None => self.source.reader()?,
         };
         let result = read(&mut *reader);
         if result.is_ok() {
@@ -41,12 +41,12 @@ pub(crate) struct Readers(Arc<WorkerPool<ReaderSlot>>);
 impl Readers {
     pub(crate) fn start(
         name: &str,
-        medium: Arc<dyn LogMedium>,
+        source: Arc<dyn LogSource>,
         threads: usize,
         queued_max: usize,
         queued: &Gauge,
     ) -> std::io::Result<Self> {
-        let slot = move || ReaderSlot { medium: Arc::clone(&medium), reader: None };
+        let slot = move || ReaderSlot { source: Arc::clone(&source), reader: None };
         WorkerPool::start(name, threads, queued_max, Arc::clone(queued), slot).map(|pool| Self(Arc::new(pool)))
     }
 
@@ -65,10 +65,18 @@ impl Readers {
         &self,
         read: impl FnOnce(&mut dyn LogReader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.run(move |slot| slot.read(read)).await
+    }
+
+    /// Runs a host's call that reads beside the log, and waits for it.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut ReaderSlot) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
         self.0.try_submit(move |slot| {
             // The caller may have lost interest.
-            let _ = sender.send(slot.read(read));
+            let _ = sender.send(call(slot));
         })?;
         receiver
             .await
@@ -92,18 +100,18 @@ pub(crate) struct Recoveries {
 
 impl Recoveries {
     pub(crate) fn start(
-        medium: &Arc<dyn LogMedium>,
+        source: &Arc<dyn LogSource>,
         max: usize,
         queued_max: usize,
         queued: &Gauge,
     ) -> std::io::Result<Self> {
         let long_max = max / 2;
-        let short = Readers::start("foldlog-recover", Arc::clone(medium), max - long_max, queued_max, queued)?;
+        let short = Readers::start("foldlog-recover", Arc::clone(source), max - long_max, queued_max, queued)?;
         let long = match long_max {
             0 => None,
             // If this fails, the threads for short logs end as well.
             max => Some(
-                Readers::start("foldlog-long", Arc::clone(medium), max, queued_max, queued)
+                Readers::start("foldlog-long", Arc::clone(source), max, queued_max, queued)
                     .inspect_err(|_| short.close())?,
             ),
         };
@@ -149,7 +157,7 @@ mod tests {
     fn long_folds_keep_no_short_one_waiting() {
         for max in 1..=4 {
             let memory = MemoryEnd::open(Default::default(), "t", crate::id::Timestamp::default()).unwrap();
-            let medium: Arc<dyn LogMedium> = Arc::new(memory);
+            let medium: Arc<dyn LogSource> = Arc::new(memory);
             let recoveries = Recoveries::start(&medium, max, 10, &Gauge::default()).unwrap();
             let gates: Vec<_> = (0..8).map(|_| gate()).collect();
             let mut open = Vec::new();

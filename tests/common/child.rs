@@ -69,7 +69,28 @@ pub struct Child {
 impl Child {
     /// This test binary again, with a task.
     pub fn with_task(task: &str, name: &str, directory: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::with_task_by(Command::new(std::env::current_exe().unwrap()), task, name, directory)
+    }
+
+    /// The same, with mounts of its own: what it mounts is seen by its children and nobody else, and goes with them. `None`
+    /// where this process may not do that.
+    pub fn with_own_mounts(task: &str, name: &str, directory: &Path) -> Option<Self> {
+        let unshare = || {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private", "--map-root-user"]);
+            command
+        };
+        let mut probe = unshare();
+        probe.args(["mount", "-t", "tmpfs", "foldlog"]).arg(directory);
+        if !probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let mut command = unshare();
+        command.arg(std::env::current_exe().unwrap());
+        Some(Self::with_task_by(command, task, name, directory))
+    }
+
+    fn with_task_by(mut command: Command, task: &str, name: &str, directory: &Path) -> Self {
         command.args(["as_a_child", "--exact", "--nocapture", "--test-threads=1"]);
         command.env(TASK, task).env(NAME, name).env(DIRECTORY, directory).env("RUST_BACKTRACE", "0");
         Self::start(&mut command, TOLD)

@@ -10,7 +10,7 @@ use crate::config::StoreConfig;
 use crate::id::EventId;
 use crate::id::{SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
-use crate::port::{Claiming, Epoch, Head, LogKey, LogMeta, LogReader, StoredEvent, Upkeep};
+use crate::port::{Claiming, Epoch, Head, LogKey, LogMeta, LogReader, LogSource, StoredEvent, Upkeep};
 use crate::threads::lock;
 
 /// What the next commit does.
@@ -44,16 +44,18 @@ struct FaultyMedium {
 
 struct FaultyLog(Box<dyn EventLog>, FaultyMedium);
 
+impl LogSource for FaultyMedium {
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        self.memory.reader()
+    }
+}
+
 impl LogMedium for FaultyMedium {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
         if !*lock(&self.is_readable) {
             return Err(LogError::Io("no such file".to_owned()));
         }
         Ok(Box::new(FaultyLog(self.memory.writer()?, self.clone())))
-    }
-
-    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        self.memory.reader()
     }
 
     fn upkeep(&self) -> Upkeep {

@@ -36,7 +36,7 @@ impl LogAudit for SqliteReader {
             Ok(sentences) => found.extend(sentences),
             Err(error) => found.push(error.to_string()),
         }
-        for sql in between_tables(schema::format_of(&self.connection)?) {
+        for sql in between_tables(schema::format_number(&self.connection)?) {
             if let Err(error) = sentences(&self.connection, &sql, Some(max), &mut found) {
                 found.push(error.to_string());
             }

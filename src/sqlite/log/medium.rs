@@ -8,7 +8,7 @@ use super::reader::SqliteReader;
 use super::schema::{self, Database, Found, OpenError};
 use super::wal::{self, WalDamage};
 use super::writer::{SqliteLog, WriterSetup};
-use crate::port::{Durability, EventLog, LogError, LogMedium, LogReader, Upkeep};
+use crate::port::{Durability, EventLog, LogError, LogMedium, LogReader, LogSource, Upkeep};
 use crate::sqlite::directory::StoreDirectory;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
@@ -95,16 +95,18 @@ impl SqliteMedium {
     }
 }
 
-impl LogMedium for SqliteMedium {
-    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
-        Ok(Box::new(SqliteLog::open(self.writer.clone())?))
-    }
-
+impl LogSource for SqliteMedium {
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
         self.writer.identity.check()?;
         let connection = schema::open_reader(&self.writer.database)?;
         self.writer.identity.check()?;
         Ok(Box::new(SqliteReader::new(connection)))
+    }
+}
+
+impl LogMedium for SqliteMedium {
+    fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
+        Ok(Box::new(SqliteLog::open(self.writer.clone())?))
     }
 
     fn upkeep(&self) -> Upkeep {

@@ -125,6 +125,10 @@ pub(crate) enum OpenError {
     NotAStore { path: PathBuf },
     #[error("database is of format {found}, this build knows up to {FORMAT}")]
     NewerFormat { found: i64 },
+    #[error("database is of format {found}, this build reads formats from {oldest}")]
+    OlderFormat { found: i64, oldest: i64 },
+    #[error("there is no store: {0}")]
+    NoStore(String),
     #[error("{} is gone or empty, and what belongs to it is there", .0.display())]
     Lost(PathBuf),
     #[error("the files of {} are not of one time: {reason}", path.display())]
@@ -142,6 +146,8 @@ impl From<OpenError> for Error {
         match error {
             OpenError::NotAStore { path } => ErrorKind::NotAStore { path }.into(),
             OpenError::NewerFormat { found } => ErrorKind::NewerFormat { found, supported: FORMAT }.into(),
+            OpenError::OlderFormat { found, oldest } => ErrorKind::OlderFormat { found, oldest }.into(),
+            OpenError::NoStore(reason) => ErrorKind::NoStore { reason }.into(),
             OpenError::WrongModel { found, expected } => ErrorKind::WrongModel { found, expected }.into(),
             OpenError::Directory(error) => error.into(),
             OpenError::Lost(_) => ErrorKind::CorruptStore {
@@ -197,7 +203,7 @@ impl Database {
 
     /// Opens the file alone, as one that nobody writes: without a lock, and without its write-ahead log.
     pub(crate) fn open_immutable(&self) -> rusqlite::Result<Connection> {
-        let file = Self { path: immutable(&self.path), vfs: self.vfs };
+        let file = Self { path: as_uri(&self.path, IMMUTABLE), vfs: self.vfs };
         file.open(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
     }
 
@@ -226,19 +232,24 @@ pub(crate) fn look(database: &Database, model: &str) -> Result<Found, OpenError>
         return Ok(Found::Nothing);
     }
     let connection = database.open_to_look().map_err(LogError::from)?;
-    let not_a_store = || OpenError::NotAStore { path: database.path.clone() };
-    let application = match number(&connection, "PRAGMA application_id") {
+    Ok(format_of(&connection, &database.path, model)?.map_or(Found::Nothing, Found::Format))
+}
+
+/// The format of a database that is complete and for this build; `None` where nothing was made yet. Reads only.
+pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Result<Option<i64>, OpenError> {
+    let not_a_store = || OpenError::NotAStore { path: path.to_owned() };
+    let application = match number(connection, "PRAGMA application_id") {
         Ok(application) => application,
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::NotADatabase => {
             return Err(not_a_store());
         }
         Err(error) => return Err(LogError::from(error).into()),
     };
-    let format = format_of(&connection).map_err(LogError::from)?;
+    let format = format_number(connection).map_err(LogError::from)?;
     if application != APPLICATION_ID {
-        let tables = number(&connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
+        let tables = number(connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
         // Such an empty database is made by a program that opened the path with SQLite before foldlog did.
-        return if application == 0 && format == 0 && tables == 0 { Ok(Found::Nothing) } else { Err(not_a_store()) };
+        return if application == 0 && format == 0 && tables == 0 { Ok(None) } else { Err(not_a_store()) };
     }
     if format > FORMAT {
         return Err(OpenError::NewerFormat { found: format });
@@ -249,7 +260,12 @@ pub(crate) fn look(database: &Database, model: &str) -> Result<Found, OpenError>
     if found != model {
         return Err(OpenError::WrongModel { found, expected: model.to_owned() });
     }
-    Ok(Found::Format(format))
+    Ok(Some(format))
+}
+
+/// The format that a database says it is of.
+pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
+    number(connection, "PRAGMA user_version")
 }
 
 /// Makes the tables in one transaction, and leaves them in one file. The caller holds the directory's exclusive lock.
@@ -288,7 +304,7 @@ pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let format = format_of(&transaction)?;
+    let format = format_number(&transaction)?;
     let added = usize::try_from(format).ok().and_then(|known| FORMATS.get(known..)).unwrap_or_default();
     transaction.execute_batch(&added.concat())?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
@@ -300,7 +316,7 @@ pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
 
 /// The tables, indexes and views that are not as the database's format has them.
 pub(crate) fn misdefined(connection: &Connection) -> SqlResult<Vec<String>> {
-    let format = usize::try_from(format_of(connection)?).unwrap_or_default();
+    let format = usize::try_from(format_number(connection)?).unwrap_or_default();
     let own = Connection::open_in_memory()?;
     own.execute_batch(&FORMATS.iter().take(format).copied().collect::<String>())?;
     let mut expected = own.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
@@ -348,19 +364,25 @@ pub(crate) fn open_reader(database: &Database) -> Result<Connection, LogError> {
 
 fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
     let connection = database.open(flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    // Otherwise the last connection would copy what is left of the write-ahead log, and remove it, whatever came before.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Otherwise SQLite plans anew whatever compares a key with a parameter, each time that one is bound.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    let format = format_of(&connection)?;
+    set_up(&connection)?;
+    let format = format_number(&connection)?;
     if format != FORMAT {
         return Err(LogError::Io(format!("the database changed to format {format} while it was in use")));
     }
     // Everything here relies on it, and whoever may write to the file can change it.
     require_wal(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;
     Ok(connection)
+}
+
+/// What every connection of a store has set.
+pub(super) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    // Otherwise the last connection would copy what is left of the write-ahead log, and remove it, whatever came before.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Otherwise SQLite plans anew whatever compares a key with a parameter, each time that one is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn require_wal(mode: String) -> Result<(), LogError> {
@@ -371,8 +393,12 @@ fn require_wal(mode: String) -> Result<(), LogError> {
     }
 }
 
-/// The name of a file that nobody writes, as a URI: every byte but those of plain names is escaped.
-fn immutable(path: &Path) -> PathBuf {
+/// For a file that nobody writes: SQLite takes no lock on it, looks for no companions, and never looks again at what it has
+/// read once.
+pub(super) const IMMUTABLE: &str = "immutable=1";
+
+/// The name of a file as a URI with a parameter: every byte but those of plain names is escaped.
+pub(super) fn as_uri(path: &Path, parameter: &str) -> PathBuf {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
         match byte {
@@ -380,13 +406,9 @@ fn immutable(path: &Path) -> PathBuf {
             byte => uri.push_str(&format!("%{byte:02x}")),
         }
     }
-    uri.push_str("?immutable=1");
+    uri.push('?');
+    uri.push_str(parameter);
     uri.into()
-}
-
-/// The format that a database says it is of.
-pub(crate) fn format_of(connection: &Connection) -> rusqlite::Result<i64> {
-    number(connection, "PRAGMA user_version")
 }
 
 fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {

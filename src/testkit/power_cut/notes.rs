@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, Put, Refusal,
-    Settled, SettledAs, StoredEvent, Upkeep, Write, Written,
+    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, LogSource, Put,
+    Refusal, Settled, SettledAs, StoredEvent, Upkeep, Write, Written,
 };
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::JournalEntry;
@@ -70,13 +70,15 @@ impl NotedLog {
     }
 }
 
+impl LogSource for NotedLog {
+    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
+        self.medium.reader()
+    }
+}
+
 impl LogMedium for NotedLog {
     fn writer(&self) -> Result<Box<dyn EventLog>, LogError> {
         Ok(Box::new(NotedWriter { inner: self.medium.writer()?, notes: Arc::clone(&self.notes) }))
-    }
-
-    fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        self.medium.reader()
     }
 
     fn upkeep(&self) -> Upkeep {
