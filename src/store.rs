@@ -111,6 +111,7 @@ impl<M: SessionModel> Store<M> {
     /// # Errors
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
     /// this build; [`ErrorKind::NoStore`] where there is none and [`StoreConfig::create`] makes none;
+    /// [`ErrorKind::UnsuitablePlace`] for a directory that cannot hold a store as it is;
     /// [`ErrorKind::Io`] for a directory that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
     /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`];
     /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Unavailable`] when a thread cannot be started or

@@ -113,8 +113,8 @@ impl<M: SessionModel> std::fmt::Debug for Appended<M> {
 ///   or [`ErrorKind::CorruptBlob`] for a blob that they reference;
 /// - the session: [`ErrorKind::NotWritten`], [`ErrorKind::OwnedElsewhere`], [`ErrorKind::NewerRecord`],
 ///   [`ErrorKind::Unfoldable`], [`ErrorKind::CorruptEvent`], [`ErrorKind::SessionClosed`];
-/// - the store: [`ErrorKind::DiskFull`], [`ErrorKind::Unavailable`], [`ErrorKind::Io`], [`ErrorKind::CorruptStore`],
-///   [`ErrorKind::StoreClosed`].
+/// - the store: [`ErrorKind::DiskFull`], [`ErrorKind::Unavailable`], [`ErrorKind::Io`], [`ErrorKind::UnsuitablePlace`],
+///   [`ErrorKind::CorruptStore`], [`ErrorKind::StoreClosed`], [`ErrorKind::MustReopen`].
 ///
 /// # Cancellation
 /// Dropping a receipt cancels nothing: the append goes on.

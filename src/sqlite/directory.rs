@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{Liveness, OwnerId, Ownership};
 use crate::sqlite::files::{FileError, Files, Reading, failed, unless};
-use crate::sqlite::place::has_shards;
+use crate::sqlite::place::{check_file_systems, has_shards};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirectoryError {
@@ -28,6 +28,9 @@ pub(crate) enum DirectoryError {
     File(#[from] FileError),
     #[error("cannot get random bytes")]
     Random(#[source] io::Error),
+    /// The directory cannot hold a store as it is.
+    #[error("{0}")]
+    Unsuitable(String),
     /// Other stores kept a lock for as long as this store was ready to wait.
     #[error("{what} {} is held by other stores", path.display())]
     Busy { what: &'static str, path: PathBuf },
@@ -40,6 +43,7 @@ impl From<DirectoryError> for Error {
             DirectoryError::Random(source) => {
                 Self::with_source(ErrorKind::Unavailable { reason: "cannot get random bytes".to_owned() }, source)
             }
+            DirectoryError::Unsuitable(reason) => ErrorKind::UnsuitablePlace { reason }.into(),
             DirectoryError::Busy { .. } => ErrorKind::Unavailable { reason: error.to_string() }.into(),
         }
     }
@@ -79,17 +83,19 @@ impl StoreDirectory {
         // The process may change its working directory later.
         let root = std::path::absolute(path).map_err(failed("cannot find directory", path))?;
         create_directory_and_parents(&*files, &root)?;
-        for directory in [BLOBS, SNAPSHOTS, TMP, OWNERS].map(|name| root.join(name)) {
+        let directories = [BLOBS, SNAPSHOTS, TMP, OWNERS].map(|name| root.join(name));
+        for directory in &directories {
             if !directory.is_dir() {
-                unless(io::ErrorKind::AlreadyExists, files.create_directory(&directory))
-                    .map_err(failed("cannot create directory", &directory))?;
+                unless(io::ErrorKind::AlreadyExists, files.create_directory(directory))
+                    .map_err(failed("cannot create directory", directory))?;
                 // Something else has the name, not a directory that another store has just made.
                 if !directory.is_dir() {
                     let error = io::ErrorKind::NotADirectory.into();
-                    return Err(failed("cannot use as a directory", &directory)(error).into());
+                    return Err(failed("cannot use as a directory", directory)(error).into());
                 }
             }
         }
+        check_file_systems(&root, &directories)?;
         let lock_path = root.join("LOCK");
         create_unless_there(&*files, &lock_path)?;
         // Another store may have made all of this a moment ago, and die before its sync: synced whoever made it.

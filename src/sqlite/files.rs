@@ -120,6 +120,10 @@ impl Files for OsFiles {
 pub(crate) struct FileId(u64, u64);
 
 impl FileId {
+    pub(crate) fn is_on_the_file_system_of(self, other: Self) -> bool {
+        self.0 == other.0
+    }
+
     /// Gives the size, too. It does not ask for times: Linux gives a file whose times were read a new time at the next
     /// write, however soon that is, and the next sync must then write the inode, too. With times, a commit took twice
     /// as long.
@@ -137,6 +141,20 @@ impl FileId {
         let found = path.metadata()?;
         Ok((Self(found.dev(), found.ino()), found.len()))
     }
+}
+
+/// Why this process may not read and write a file that is there, as far as the system tells without opening it: to open
+/// and close a database file would drop SQLite's locks.
+#[cfg(target_os = "linux")]
+pub(crate) fn may_not_be_written(path: &Path) -> Option<io::Error> {
+    use rustix::fs::{Access, access};
+    let refused = io::Error::from(access(path, Access::READ_OK | Access::WRITE_OK).err()?);
+    matches!(refused.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem).then_some(refused)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn may_not_be_written(_path: &Path) -> Option<io::Error> {
+    None
 }
 
 /// An operation on a path that failed.
@@ -162,6 +180,11 @@ impl From<FileError> for crate::error::Error {
         use crate::error::ErrorKind;
         if error.is_disk_full() {
             return Self::with_source(ErrorKind::DiskFull, error);
+        }
+        if error.source.kind() == io::ErrorKind::CrossesDevices {
+            let reason =
+                format!("{error}: it must be on one file system, and in one mount, with the rest of the directory");
+            return ErrorKind::UnsuitablePlace { reason }.into();
         }
         Self::with_source(ErrorKind::Io { what: error.what, path: error.path }, error.source)
     }

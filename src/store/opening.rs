@@ -60,7 +60,9 @@ pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<Store<M
 }
 
 fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHandle>) -> Result<Opened, Error> {
-    let io = |error: std::io::Error| Error::from(ErrorKind::Unavailable { reason: error.to_string() });
+    let io = |error: std::io::Error| {
+        Error::from(ErrorKind::Unavailable { reason: format!("a thread of the store cannot be started: {error}") })
+    };
     let blob_bytes_max = config.blob_bytes_max as u64;
     let metrics = Arc::new(Metrics::new());
     let opening = Opening {

@@ -99,7 +99,7 @@ impl<M: SessionModel> Session<M> {
     ///
     /// # Errors
     /// From this call: [`ErrorKind::Busy`], [`ErrorKind::BodyRefused`], [`ErrorKind::SessionClosed`],
-    /// [`ErrorKind::StoreClosed`], and [`ErrorKind::Unavailable`] if the arbiters for session actors have ended. From
+    /// [`ErrorKind::StoreClosed`], and [`ErrorKind::MustReopen`] if the arbiters for session actors have ended. From
     /// the receipt: see [`Receipt`].
     pub fn append(&self, body: M::Body) -> Result<Receipt<M>, Error> {
         self.append_with(Append::new(body))
@@ -263,7 +263,7 @@ impl<M: SessionModel> Session<M> {
     /// Gives the address of the session's actor. The address stays valid when the actor restarts.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and [`ErrorKind::Unavailable`] if the arbiters for
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and [`ErrorKind::MustReopen`] if the arbiters for
     /// session actors have ended.
     pub fn address(&self) -> Result<Addr<SessionActor<M>>, Error> {
         self.entry.services.check_open()?;

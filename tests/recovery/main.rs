@@ -10,6 +10,7 @@ mod answers;
 mod bad_input;
 mod closing;
 mod panics;
+mod places;
 mod replaced_files;
 mod restarts;
 mod safety;
