@@ -333,15 +333,15 @@ impl GroupWriter {
     }
 
     fn reopened(&mut self) -> Result<Box<dyn EventLog>, LogError> {
-        match self.log.take() {
-            Some(log) => Ok(log),
-            None => guarded(|| {
-                // The medium is asked first: should it be gone altogether, its error says so.
-                let log = self.medium.writer()?;
-                let is_held = self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))?;
-                if is_held { Ok(log) } else { Err(LogError::Lost(NOT_HELD.to_owned())) }
-            }),
-        }
+        let kept = self.log.take();
+        guarded(|| {
+            // The medium is asked first: should it be gone altogether, its error says so.
+            let log = kept.map_or_else(|| self.medium.writer(), Ok)?;
+            // Asked before each group, since a cleaner may remove what others tell a living store by. They might have its
+            // sessions by now, and run their turns.
+            let is_held = self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))?;
+            if is_held { Ok(log) } else { Err(LogError::Lost(NOT_HELD.to_owned())) }
+        })
     }
 
     fn next(&self) -> Next {

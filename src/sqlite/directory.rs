@@ -19,7 +19,7 @@ use super::owner_file::{host_name, owner_file_text, parse_owner_file};
 use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{Liveness, OwnerId, Ownership};
-use crate::sqlite::files::{FileError, Files, Reading, failed, unless};
+use crate::sqlite::files::{FileError, Files, Reading, create_temporary, failed, unless};
 use crate::sqlite::place::{check_file_systems, has_shards};
 
 #[derive(Debug, thiserror::Error)]
@@ -250,7 +250,7 @@ impl StoreDirectory {
         let Some(copy) = (1..=max).map(beside).find(|copy| !copy.exists()) else { return Ok(None) };
         let temporary = self.tmp.join("copy");
         let mut from = File::open(path).map_err(failed("cannot open", path))?;
-        let to = self.files.create_file(&temporary).map_err(failed("cannot create", &temporary))?;
+        let to = create_temporary(&*self.files, &temporary).map_err(failed("cannot create", &temporary))?;
         let mut buffer = vec![0; CHUNK];
         loop {
             let read = from.read(&mut buffer).map_err(failed("cannot read", path))?;

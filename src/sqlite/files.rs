@@ -190,6 +190,20 @@ impl From<FileError> for crate::error::Error {
     }
 }
 
+/// Makes a temporary, and first the directory for it where a cleaner has removed that: `tmp/<owner>`, perhaps with `tmp`.
+pub(crate) fn create_temporary(files: &dyn Files, path: &Path) -> io::Result<File> {
+    match (files.create_file(path), path.parent()) {
+        (Err(error), Some(own)) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(all) = own.parent() {
+                unless(io::ErrorKind::AlreadyExists, files.create_directory(all))?;
+            }
+            unless(io::ErrorKind::AlreadyExists, files.create_directory(own))?;
+            files.create_file(path)
+        }
+        (made, _) => made,
+    }
+}
+
 /// For `map_err`: names what was tried, on which path.
 pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     move |source| FileError { what, path: path.to_owned(), source }

@@ -8,6 +8,7 @@ mod common;
 
 mod answers;
 mod bad_input;
+mod cleaners;
 mod closing;
 mod panics;
 mod places;
