@@ -31,8 +31,8 @@ struct ErrorInner {
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `No` | [`NotWritten`](Self::NotWritten), [`TurnInFlight`](Self::TurnInFlight), [`Busy`](Self::Busy), [`DiskFull`](Self::DiskFull), [`Unavailable`](Self::Unavailable) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `Unknown` | [`OutcomeUnknown`](Self::OutcomeUnknown) |
 /// | [`AskTheOwner`](NextStep::AskTheOwner) | `No` | [`OwnedElsewhere`](Self::OwnedElsewhere) |
-/// | [`OpenAgain`](NextStep::OpenAgain) | `No` | [`StoreClosed`](Self::StoreClosed), [`SessionClosed`](Self::SessionClosed), [`MustReopen`](Self::MustReopen), [`Forked`](Self::Forked) |
-/// | [`MendTheSetup`](NextStep::MendTheSetup) | `No` | [`NewerRecord`](Self::NewerRecord), [`Unfoldable`](Self::Unfoldable), [`NewerFormat`](Self::NewerFormat), [`WrongModel`](Self::WrongModel), [`NoStore`](Self::NoStore), [`NotAStore`](Self::NotAStore), [`UnsuitablePlace`](Self::UnsuitablePlace), [`Io`](Self::Io) |
+/// | [`OpenAgain`](NextStep::OpenAgain) | `No` | [`StoreClosed`](Self::StoreClosed), [`SessionClosed`](Self::SessionClosed), [`MustReopen`](Self::MustReopen) |
+/// | [`MendTheSetup`](NextStep::MendTheSetup) | `No` | [`NewerRecord`](Self::NewerRecord), [`Unfoldable`](Self::Unfoldable), [`NewerFormat`](Self::NewerFormat), [`WrongModel`](Self::WrongModel), [`NoStore`](Self::NoStore), [`NotAStore`](Self::NotAStore), [`UnsuitablePlace`](Self::UnsuitablePlace), [`Io`](Self::Io), [`Forked`](Self::Forked) |
 /// | [`Repair`](NextStep::Repair) | `No` | [`CorruptEvent`](Self::CorruptEvent), [`CorruptBlob`](Self::CorruptBlob), [`CorruptStore`](Self::CorruptStore) |
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -229,11 +229,6 @@ pub enum ErrorKind {
         /// What happened.
         reason: String,
     },
-    /// The store was opened by the process from which this one was forked, and belongs to that one alone. This process
-    /// opens a store of its own.
-    #[error("store belongs to the process that this one was forked from: open a store of its own in this process")]
-    Forked,
-
     // --- the session is read-only, until another build opens it ---
     /// The log holds an event of a type or schema that this build does not know. The session is read-only, and its view
     /// ends before that event.
@@ -296,6 +291,12 @@ pub enum ErrorKind {
         /// The path, what is wrong with it, and what to do.
         reason: String,
     },
+    /// This process was forked from one that had a store open, and did not start a program anew. A store, and SQLite
+    /// beneath it, cannot go on in such a process, nor be opened there: fork first and open then, or start a program.
+    #[error(
+        "this process was forked from one that had a store open: open stores after the fork, or start a program (exec)"
+    )]
+    Forked,
     /// A file or directory cannot be opened, created, read or written.
     #[error("{what} {}", path.display())]
     Io {
@@ -342,10 +343,18 @@ pub struct OwnerInfo {
     pub host: String,
     /// When the owner opened the store.
     pub since: Timestamp,
+    /// Whether the owner is another store object of this very process, which was neither closed nor dropped. A process
+    /// needs only one store of a directory: its handles can be cloned.
+    pub in_this_process: bool,
 }
 
 impl fmt::Display for OwnerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.in_this_process {
+            let what =
+                "another store that this process opened and did not close; close it, or use a clone of its handle";
+            return write!(f, "{what} (since {})", self.since);
+        }
         write!(f, "process {} on {} since {}", self.process, self.host, self.since)
     }
 }

@@ -63,8 +63,8 @@ advice! {
     WaitAndRetry, No: NotWritten TurnInFlight Busy DiskFull Unavailable;
     WaitAndRetry, Unknown: OutcomeUnknown;
     AskTheOwner, No: OwnedElsewhere;
-    OpenAgain, No: StoreClosed SessionClosed MustReopen Forked;
-    MendTheSetup, No: NewerRecord Unfoldable NewerFormat WrongModel NoStore NotAStore UnsuitablePlace Io;
+    OpenAgain, No: StoreClosed SessionClosed MustReopen;
+    MendTheSetup, No: NewerRecord Unfoldable NewerFormat WrongModel NoStore NotAStore UnsuitablePlace Io Forked;
     Repair, No: CorruptEvent CorruptBlob CorruptStore;
 }
 

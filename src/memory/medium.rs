@@ -54,8 +54,13 @@ impl MemoryEnd {
             if found != model {
                 return Err(ErrorKind::WrongModel { found: found.clone(), expected: model.to_owned() }.into());
             }
-            let info =
-                OwnerInfo { id: me.as_str().to_owned(), process: std::process::id(), host: "memory".to_owned(), since };
+            let info = OwnerInfo {
+                id: me.as_str().to_owned(),
+                process: std::process::id(),
+                host: "memory".to_owned(),
+                since,
+                in_this_process: true,
+            };
             state.alive.insert(info.id.clone(), info);
         }
         Ok(Self { disk, me })

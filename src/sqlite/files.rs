@@ -1,5 +1,6 @@
 //! The one place through which foldlog uses files: each operation can be recorded, and made to fail.
 
+mod group;
 #[cfg(target_os = "linux")]
 mod uncached;
 
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 /// A name is durable only once its directory is synced, its bytes only once its file is; no operation here does the
 /// other's work on the side, so that a record of them is the whole story.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
-    /// Makes a new file, readable by its owner alone whatever the umask. An existing one is an error.
+    /// Makes a new file, whatever the umask: for its owner alone, or for the group of its directory, too. An existing one is
+    /// an error.
     fn create_file(&self, path: &Path) -> io::Result<File>;
     fn write(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()>;
     /// Writes many bytes that are synced soon and not read soon: past the system's cache, if the file system can do
@@ -25,7 +27,7 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     fn sync_file(&self, path: &Path, file: &File) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
-    /// Makes one new directory, open to its owner alone whatever the umask. An existing one is an error.
+    /// Makes one new directory, open to those who may use its files. An existing one is an error.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory with all that is in it.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
@@ -38,6 +40,8 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// The names in a directory, in no order.
     fn list_directory(&self, path: &Path) -> io::Result<Vec<OsString>>;
 }
+
+pub(crate) use group::GroupFiles;
 
 /// A file that is read through its layer.
 pub(crate) struct Reading<'a> {

@@ -128,6 +128,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         metrics,
         turns: HeldTurns::default(),
         open: OpenFlag::default(),
+        process: std::process::id(),
     };
     Ok(Opened { services, found, log, parts: Parts { blob_threads, view_threads, threads, ownership } })
 }

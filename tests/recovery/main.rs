@@ -10,6 +10,8 @@ mod answers;
 mod bad_input;
 mod cleaners;
 mod closing;
+mod life;
+mod modes;
 mod panics;
 mod places;
 mod replaced_files;

@@ -66,10 +66,10 @@ impl From<SqlError> for LogError {
                 Some(ErrorCode::DiskFull) => Self::DiskFull,
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Corrupt(error.to_string()),
                 Some(_) => {
-                    let (text, waiting) = explained(&error);
-                    match waiting {
-                        Waiting::Helps => Self::Io(text),
-                        Waiting::IsUseless => Self::Unusable(text),
+                    let (text, remedy) = explained(&error);
+                    match remedy {
+                        Remedy::Time => Self::Io(text),
+                        Remedy::Person => Self::Unusable(text),
                     }
                 }
             },
@@ -80,49 +80,51 @@ impl From<SqlError> for LogError {
     }
 }
 
-/// Whether a failure may end by itself.
+/// What ends a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    Helps,
-    IsUseless,
+enum Remedy {
+    /// It may end by itself.
+    Time,
+    /// It does not.
+    Person,
 }
 
 /// SQLite's text for an error, and behind it what its extended code means. The text alone is `disk I/O error` for two
 /// dozen of them.
-fn explained(error: &rusqlite::Error) -> (String, Waiting) {
+fn explained(error: &rusqlite::Error) -> (String, Remedy) {
     let code = error.sqlite_error().map_or(0, |error| error.extended_code);
-    let (meaning, waiting) = match code {
-        ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => ("a read failed", Waiting::Helps),
-        ffi::SQLITE_IOERR_WRITE => ("a write failed", Waiting::Helps),
-        ffi::SQLITE_IOERR_FSYNC => ("a sync of the file failed", Waiting::Helps),
-        ffi::SQLITE_IOERR_DIR_FSYNC => ("a sync of the directory failed", Waiting::Helps),
-        ffi::SQLITE_IOERR_TRUNCATE => ("the file could not be cut", Waiting::Helps),
-        ffi::SQLITE_IOERR_FSTAT => ("the file could not be looked at", Waiting::Helps),
-        ffi::SQLITE_IOERR_DELETE => ("a file could not be removed", Waiting::Helps),
-        ffi::SQLITE_IOERR_NOMEM => ("memory ran out", Waiting::Helps),
+    let (meaning, remedy) = match code {
+        ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => ("a read failed", Remedy::Time),
+        ffi::SQLITE_IOERR_WRITE => ("a write failed", Remedy::Time),
+        ffi::SQLITE_IOERR_FSYNC => ("a sync of the file failed", Remedy::Time),
+        ffi::SQLITE_IOERR_DIR_FSYNC => ("a sync of the directory failed", Remedy::Time),
+        ffi::SQLITE_IOERR_TRUNCATE => ("the file could not be cut", Remedy::Time),
+        ffi::SQLITE_IOERR_FSTAT => ("the file could not be looked at", Remedy::Time),
+        ffi::SQLITE_IOERR_DELETE => ("a file could not be removed", Remedy::Time),
+        ffi::SQLITE_IOERR_NOMEM => ("memory ran out", Remedy::Time),
         ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_RDLOCK | ffi::SQLITE_IOERR_UNLOCK | ffi::SQLITE_IOERR_SHMLOCK => {
-            ("a lock could not be taken: the file system must have POSIX locks", Waiting::Helps)
+            ("a lock could not be taken: the file system must have POSIX locks", Remedy::Time)
         }
         ffi::SQLITE_IOERR_SHMOPEN | ffi::SQLITE_IOERR_SHMSIZE => {
-            ("the file events.db-shm could not be opened or made larger", Waiting::Helps)
+            ("the file events.db-shm could not be opened or made larger", Remedy::Time)
         }
         ffi::SQLITE_IOERR_SHMMAP => (
             "events.db-shm could not be mapped into memory: put the directory on a local file system that can do that",
-            Waiting::IsUseless,
+            Remedy::Person,
         ),
         code => match code & 0xff {
             ffi::SQLITE_CANTOPEN => (
                 "a file of the database could not be opened: may this process read and write it and its directory, and \
                  has it descriptors left?",
-                Waiting::Helps,
+                Remedy::Time,
             ),
             ffi::SQLITE_READONLY | ffi::SQLITE_PERM => {
-                ("this process may not write the database, or its file system is mounted read-only", Waiting::IsUseless)
+                ("this process may not write the database, or its file system is mounted read-only", Remedy::Person)
             }
-            _ => return (format!("{error} (SQLite's code {code})"), Waiting::Helps),
+            _ => return (format!("{error} (SQLite's code {code})"), Remedy::Time),
         },
     };
-    (format!("{error}: {meaning} (SQLite's code {code})"), waiting)
+    (format!("{error}: {meaning} (SQLite's code {code})"), remedy)
 }
 
 impl LogError {
