@@ -351,9 +351,10 @@ pub struct OwnerInfo {
 impl fmt::Display for OwnerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.in_this_process {
-            let what =
-                "another store that this process opened and did not close; close it, or use a clone of its handle";
-            return write!(f, "{what} (since {})", self.since);
+            write!(
+                f,
+                "another store that this process opened and did not close (close it, or use a clone of its handle): "
+            )?;
         }
         write!(f, "process {} on {} since {}", self.process, self.host, self.since)
     }

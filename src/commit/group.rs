@@ -335,12 +335,17 @@ impl GroupWriter {
     fn reopened(&mut self) -> Result<Box<dyn EventLog>, LogError> {
         let kept = self.log.take();
         guarded(|| {
-            // The medium is asked first: should it be gone altogether, its error says so.
             let log = kept.map_or_else(|| self.medium.writer(), Ok)?;
             // Asked before each group, since a cleaner may remove what others tell a living store by. They might have its
             // sessions by now, and run their turns.
-            let is_held = self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))?;
-            if is_held { Ok(log) } else { Err(LogError::Lost(NOT_HELD.to_owned())) }
+            if self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))? {
+                return Ok(log);
+            }
+            // Kept for closing, which brings what it has committed into the database.
+            self.log = Some(log);
+            // Should the medium be gone altogether, its error says so.
+            self.medium.writer()?;
+            Err(LogError::Lost(NOT_HELD.to_owned()))
         })
     }
 

@@ -17,6 +17,7 @@ mod index;
 mod index_audit;
 mod lookup;
 mod medium;
+mod named;
 mod reader;
 mod recent;
 mod row;

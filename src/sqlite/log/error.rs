@@ -109,7 +109,13 @@ fn explained(error: &rusqlite::Error) -> (String, Remedy) {
             ("the file events.db-shm could not be opened or made larger", Remedy::Time)
         }
         ffi::SQLITE_IOERR_SHMMAP => (
-            "events.db-shm could not be mapped into memory: put the directory on a local file system that can do that",
+            "events.db-shm could not be mapped into memory: put the directory on a local file system, which can do that, unless \
+             memory ran out",
+            Remedy::Person,
+        ),
+        ffi::SQLITE_READONLY_ROLLBACK => (
+            "a program died while it changed the database by a rollback journal, which foldlog never uses: open the \
+             database once with the sqlite3 shell, which finishes that",
             Remedy::Person,
         ),
         code => match code & 0xff {

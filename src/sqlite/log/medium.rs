@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::identity::Identity;
+use super::named::NamedReader;
 use super::reader::SqliteReader;
 use super::schema::{self, Database, OpenError};
 use super::wal::{self, WalDamage};
@@ -91,7 +92,8 @@ impl LogMedium for SqliteMedium {
         self.writer.identity.check()?;
         let connection = schema::open_reader(&self.writer.database)?;
         self.writer.identity.check()?;
-        Ok(Box::new(SqliteReader::new(connection)))
+        let database = self.writer.database.path.clone();
+        Ok(Box::new(NamedReader { reader: SqliteReader::new(connection), database }))
     }
 
     fn upkeep(&self) -> Upkeep {

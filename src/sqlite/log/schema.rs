@@ -230,7 +230,11 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     // These two are fixed from the first page on, so they come before it is written.
     connection.pragma_update(None, "page_size", 4096)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let reason = "a database cannot have a write-ahead log here: put the directory on a local file system";
+        return Err(LogError::Unusable(format!("{reason} (its journal mode stayed {mode})")));
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(TABLES)?;
@@ -243,8 +247,7 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     // Asked again, since a sync that failed above may have left the old mode without a word.
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     if mode != "wal" {
-        let reason = "a new database cannot have a write-ahead log here: put the directory on a local file system";
-        return Err(LogError::Unusable(format!("{reason} (its journal mode stayed {mode})")));
+        return Err(LogError::Io(format!("the new database fell back to journal mode {mode}: the disk failed")));
     }
     connection.close().map_err(|(_, error)| error)?;
     if moved != 0 || database.has_wal() {
