@@ -55,6 +55,9 @@ fn a_handle_in_a_forked_child_is_refused_by_name_and_costs_the_parent_nothing() 
         }
         // The last handles there.
         drop((turn, session, store));
+        if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
+            assert_eq!(threads.count(), 1, "no thread was started, to close the store with");
+        }
     });
     assert!(ended.unwrap(), "the child failed: see above");
 
