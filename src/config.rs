@@ -32,7 +32,8 @@ pub struct StoreConfig {
     /// What an acknowledgement promises. Default: [`Durability::PowerLoss`], since group commit makes it nearly free.
     pub durability: Durability,
     /// The arbiters that session actors run on, in turn. Default: none, which means the arbiter that opens the store, or
-    /// a thread of foldlog's own where there is none.
+    /// a thread of foldlog's own where there is none. On the arbiter that opens the store, nothing of a session may be
+    /// [blocked on](crate::Receipt#blocking).
     pub arbiters: Vec<ArbiterHandle>,
     /// Where events get their time from.
     pub clock: Clock,

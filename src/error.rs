@@ -2,11 +2,14 @@
 //!
 //! The modules `error` and `id` use each other: an error names the session, and making a session id may fail.
 
+mod advice;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::id::{Digest, EventId, SessionId, Timestamp};
+pub use advice::{NextStep, WasWritten};
 
 /// Why a call failed. Cheap to clone, since several callers may share one cause.
 #[derive(Clone)]
@@ -20,6 +23,17 @@ struct ErrorInner {
 /// What happened, grouped by what the caller can do about it.
 ///
 /// Unless the text of a kind says otherwise, nothing of the refused call was written and no view changed.
+///
+/// | [`next_step`](Error::next_step) | [`was_written`](Error::was_written) | kinds |
+/// |---|---|---|
+/// | [`CorrectTheCall`](NextStep::CorrectTheCall) | `No` | [`InvalidSessionId`](Self::InvalidSessionId), [`InvalidDigest`](Self::InvalidDigest), [`InvalidJson`](Self::InvalidJson), [`InvalidArgument`](Self::InvalidArgument), [`BodyRefused`](Self::BodyRefused), [`TooLarge`](Self::TooLarge), [`UnknownSession`](Self::UnknownSession), [`UnknownBlob`](Self::UnknownBlob), [`DanglingRef`](Self::DanglingRef), [`WrongBlobLength`](Self::WrongBlobLength), [`KeyReused`](Self::KeyReused) |
+/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`BeyondHead`](Self::BeyondHead), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit) |
+/// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `No` | [`NotWritten`](Self::NotWritten), [`TurnInFlight`](Self::TurnInFlight), [`Busy`](Self::Busy), [`DiskFull`](Self::DiskFull), [`Unavailable`](Self::Unavailable) |
+/// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `Unknown` | [`OutcomeUnknown`](Self::OutcomeUnknown) |
+/// | [`AskTheOwner`](NextStep::AskTheOwner) | `No` | [`OwnedElsewhere`](Self::OwnedElsewhere) |
+/// | [`OpenAgain`](NextStep::OpenAgain) | `No` | [`StoreClosed`](Self::StoreClosed), [`SessionClosed`](Self::SessionClosed), [`MustReopen`](Self::MustReopen) |
+/// | [`MendTheSetup`](NextStep::MendTheSetup) | `No` | [`NewerRecord`](Self::NewerRecord), [`Unfoldable`](Self::Unfoldable), [`NewerFormat`](Self::NewerFormat), [`OlderFormat`](Self::OlderFormat), [`WrongModel`](Self::WrongModel), [`NoStore`](Self::NoStore), [`NotAStore`](Self::NotAStore), [`UnsuitablePlace`](Self::UnsuitablePlace), [`Io`](Self::Io), [`Forked`](Self::Forked) |
+/// | [`Repair`](NextStep::Repair) | `No` | [`CorruptEvent`](Self::CorruptEvent), [`CorruptBlob`](Self::CorruptBlob), [`CorruptStore`](Self::CorruptStore) |
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -197,7 +211,7 @@ pub enum ErrorKind {
         reason: String,
     },
 
-    // --- the handle is closed ---
+    // --- the handle has come to its end: open it again ---
     /// The store was closed.
     #[error("store is closed")]
     StoreClosed,
@@ -208,6 +222,13 @@ pub enum ErrorKind {
         session: SessionId,
     },
 
+    /// This store object cannot go on: its files were removed or exchanged, others take it for dead, or the arbiters of
+    /// its sessions have ended. Close it, and open the store again.
+    #[error("store must be closed and opened again: {reason}")]
+    MustReopen {
+        /// What happened.
+        reason: String,
+    },
     // --- the session is read-only, until another build opens it ---
     /// The log holds an event of a type or schema that this build does not know. The session is read-only, and its view
     /// ends before that event.
@@ -272,6 +293,19 @@ pub enum ErrorKind {
         /// The file.
         path: PathBuf,
     },
+    /// The directory cannot hold a store as it is, and waiting does not change that: its path is too long, its database
+    /// is no plain file or has another journal mode, its file system lacks something.
+    #[error("no store can be here: {reason}")]
+    UnsuitablePlace {
+        /// The path, what is wrong with it, and what to do.
+        reason: String,
+    },
+    /// This process was forked from one that had a store open, and did not start a program anew. A store, and SQLite
+    /// beneath it, cannot go on in such a process, nor be opened there: fork first and open then, or start a program.
+    #[error(
+        "this process was forked from one that had a store open: open stores after the fork, or start a program (exec)"
+    )]
+    Forked,
     /// A file or directory cannot be opened, created, read or written.
     #[error("{what} {}", path.display())]
     Io {
@@ -318,10 +352,19 @@ pub struct OwnerInfo {
     pub host: String,
     /// When the owner opened the store.
     pub since: Timestamp,
+    /// Whether the owner is another store object of this very process, which was neither closed nor dropped. A process
+    /// needs only one store of a directory: its handles can be cloned.
+    pub in_this_process: bool,
 }
 
 impl fmt::Display for OwnerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.in_this_process {
+            write!(
+                f,
+                "another store that this process opened and did not close (close it, or use a clone of its handle): "
+            )?;
+        }
         write!(f, "process {} on {} since {}", self.process, self.host, self.since)
     }
 }

@@ -79,7 +79,7 @@ pub use clock::{Clock, ManualClock};
 pub use commit::PersistActor;
 pub use config::{DEFAULT_INLINE_BYTES_MAX, LagPolicy, LiveConfig, ResidencyConfig, StoreConfig};
 pub use content::{Content, Json};
-pub use error::{Error, ErrorKind, OwnerInfo};
+pub use error::{Error, ErrorKind, NextStep, OwnerInfo, WasWritten};
 pub use event::{Event, LogEvent, OwnBody, OwnEvent};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use memory::MemoryDisk;
@@ -105,6 +105,8 @@ pub use threads::Restart;
 mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[doc = include_str!("../docs/guide/errors.md")]
+    struct Errors;
     #[doc = include_str!("../docs/guide/first-host.md")]
     struct FirstHost;
     #[doc = include_str!("../docs/guide/memory.md")]

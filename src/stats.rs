@@ -35,6 +35,10 @@ pub struct Stats {
     pub appends_busy: u64,
     /// How many appends and transients of all sessions are in flight now: accepted, and not yet answered or delivered.
     pub in_flight: u64,
+    /// The most by which an event was stamped ahead of the clock. Times within a session never go back: after the clock
+    /// has once read a later time, the session's events keep that time until the clock has passed it. Seconds are usual,
+    /// after a clock was set right; days mean that a clock was, or is, wrong.
+    pub clock_ahead: Duration,
 
     /// How long each group took to be committed: the transaction, its COMMIT and the sync in it. A group is all the
     /// writes of one transaction; a group that only opened, claimed or gave up sessions is not counted.

@@ -40,7 +40,9 @@ pub use session::Session;
 /// A store of sessions: the handle that a host opens once and clones freely.
 ///
 /// It works on any executor. If actix runs on the thread that opens the store, the session actors run on that thread;
-/// otherwise foldlog starts a thread for them. Close the store before the program ends: dropping the last handle closes it,
+/// otherwise foldlog starts a thread for them. On the thread that the session actors run on, await what a session gives and
+/// never [block on it](crate::Receipt#blocking). A process that is forked from this one cannot use the store, nor open one:
+/// [`ErrorKind::Forked`]. Close the store before the program ends: dropping the last handle closes it,
 /// too, but nobody waits until it is closed.
 ///
 /// # Examples
@@ -112,6 +114,7 @@ impl<M: SessionModel> Store<M> {
     /// # Errors
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
     /// this build; [`ErrorKind::NoStore`] where there is none and [`StoreConfig::create`] makes none;
+    /// [`ErrorKind::UnsuitablePlace`] for a directory that cannot hold a store as it is;
     /// [`ErrorKind::Io`] for a directory that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
     /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`];
     /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Unavailable`] when a thread cannot be started or
@@ -386,6 +389,7 @@ impl<M: SessionModel> Store<M> {
     /// [`ErrorKind::Unavailable`] when sessions did not finish within the configuration's `close_timeout`, or the log
     /// could not be closed in order. The store is closed all the same, and what was acknowledged is durable.
     pub async fn close(&self) -> Result<(), Error> {
+        self.0.services.check_process()?;
         let closed = self.0.start_closing();
         closed.await
     }

@@ -46,10 +46,21 @@ pub(crate) enum PersistError {
     #[error("the session was recovered since")]
     Fenced,
     /// COMMIT failed, and the log cannot be read.
-    #[error("{0}")]
-    Unknown(String),
+    #[error("{text}")]
+    Unknown {
+        text: String,
+        /// Whether only a store that is opened anew can find it out.
+        goes_on: GoesOn,
+    },
     #[error("the store is closed")]
     Closed,
+}
+
+/// Whether this store object can go on after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GoesOn {
+    Yes,
+    No,
 }
 
 impl PersistError {
@@ -67,7 +78,8 @@ impl PersistError {
                 refusal.of_session(session).unwrap_or_else(moved).into()
             }
             Self::Closed => ErrorKind::StoreClosed.into(),
-            Self::Fenced | Self::Unknown(_) => ErrorKind::Unavailable { reason: self.to_string() }.into(),
+            Self::Unknown { text, goes_on: GoesOn::No } => ErrorKind::MustReopen { reason: text }.into(),
+            Self::Fenced | Self::Unknown { .. } => ErrorKind::Unavailable { reason: self.to_string() }.into(),
         }
     }
 }
@@ -83,7 +95,7 @@ pub(crate) enum Next {
 }
 
 /// Why nothing is written any more: other stores take this one for dead, and may write its sessions.
-const NOT_HELD: &str = "others take this store for dead: close it, and open it again";
+const NOT_HELD: &str = "its file in owners/ is gone, so that other stores take it for dead";
 
 pub(crate) struct GroupWriter {
     medium: Arc<dyn LogMedium>,
@@ -321,15 +333,20 @@ impl GroupWriter {
     }
 
     fn reopened(&mut self) -> Result<Box<dyn EventLog>, LogError> {
-        match self.log.take() {
-            Some(log) => Ok(log),
-            None => guarded(|| {
-                // The medium is asked first: should it be gone altogether, its error says so.
-                let log = self.medium.writer()?;
-                let is_held = self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))?;
-                if is_held { Ok(log) } else { Err(LogError::Io(NOT_HELD.to_owned())) }
-            }),
-        }
+        let kept = self.log.take();
+        guarded(|| {
+            let log = kept.map_or_else(|| self.medium.writer(), Ok)?;
+            // Asked before each group, since a cleaner may remove what others tell a living store by. They might have its
+            // sessions by now, and run their turns.
+            if self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))? {
+                return Ok(log);
+            }
+            // Kept for closing, which brings what it has committed into the database.
+            self.log = Some(log);
+            // Should the medium be gone altogether, its error says so.
+            self.medium.writer()?;
+            Err(LogError::Lost(NOT_HELD.to_owned()))
+        })
     }
 
     fn next(&self) -> Next {
@@ -444,8 +461,11 @@ fn follows(writes: &[Write]) -> Vec<Follows> {
 }
 
 fn unknown(cause: &LogError, then: &LogError) -> PersistError {
+    let is_lost = [cause, then].iter().any(|error| matches!(error, LogError::Lost(_)));
+    let goes_on = if is_lost { GoesOn::No } else { GoesOn::Yes };
     let (cause, then) = (cause.to_string(), then.to_string());
-    PersistError::Unknown(if cause == then { cause } else { format!("{cause}; then: {then}") })
+    let text = if cause == then { cause } else { format!("{cause}; then: {then}") };
+    PersistError::Unknown { text, goes_on }
 }
 
 #[cfg(test)]

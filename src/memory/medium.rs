@@ -75,8 +75,13 @@ impl MemoryEnd {
             let mut state = disk.lock();
             let found = state.model.get_or_insert_with(|| model.to_owned());
             check_model(found, model)?;
-            let info =
-                OwnerInfo { id: me.as_str().to_owned(), process: std::process::id(), host: "memory".to_owned(), since };
+            let info = OwnerInfo {
+                id: me.as_str().to_owned(),
+                process: std::process::id(),
+                host: "memory".to_owned(),
+                since,
+                in_this_process: true,
+            };
             state.alive.insert(info.id.clone(), info);
         }
         Ok(Self { disk, me })

@@ -156,6 +156,12 @@ pub(crate) enum LogError {
     CorruptEvent { event: EventId, reason: String },
     #[error("{0}")]
     Io(String),
+    /// Waiting does not help: a person has to mend what the text names.
+    #[error("{0}")]
+    Unusable(String),
+    /// This store object cannot go on; one that is opened anew can.
+    #[error("{0}: close the store and open it again")]
+    Lost(String),
 }
 
 impl LogError {
@@ -186,6 +192,8 @@ impl From<LogError> for Error {
             LogError::Corrupt(reason) => ErrorKind::CorruptStore { reason },
             LogError::CorruptEvent { .. } => ErrorKind::CorruptStore { reason: error.to_string() },
             LogError::Busy | LogError::Io(_) => ErrorKind::Unavailable { reason: error.to_string() },
+            LogError::Unusable(reason) => ErrorKind::UnsuitablePlace { reason },
+            LogError::Lost(reason) => ErrorKind::MustReopen { reason },
         }
         .into()
     }

@@ -113,15 +113,24 @@ impl<M: SessionModel> std::fmt::Debug for Appended<M> {
 ///   or [`ErrorKind::CorruptBlob`] for a blob that they reference;
 /// - the session: [`ErrorKind::NotWritten`], [`ErrorKind::OwnedElsewhere`], [`ErrorKind::NewerRecord`],
 ///   [`ErrorKind::Unfoldable`], [`ErrorKind::CorruptEvent`], [`ErrorKind::SessionClosed`];
-/// - the store: [`ErrorKind::DiskFull`], [`ErrorKind::Unavailable`], [`ErrorKind::Io`], [`ErrorKind::CorruptStore`],
-///   [`ErrorKind::StoreClosed`].
+/// - the store: [`ErrorKind::DiskFull`], [`ErrorKind::Unavailable`], [`ErrorKind::Io`], [`ErrorKind::UnsuitablePlace`],
+///   [`ErrorKind::CorruptStore`], [`ErrorKind::StoreClosed`], [`ErrorKind::MustReopen`].
 ///
 /// # Cancellation
 /// Dropping a receipt cancels nothing: the append goes on.
+///
+/// # Blocking
+/// Await a receipt; do not block on it (`block_on(receipt)`) on the thread that its session runs on. A thread that blocks
+/// runs no actor, so the answer never comes. Where a store was opened inside an actix system, its sessions run on the
+/// thread that opened it, unless [`StoreConfig::arbiters`](crate::StoreConfig::arbiters) names others: a host that has to
+/// block there gives the store an arbiter of its own, `arbiters: vec![Arbiter::new().handle()]`. The same goes for every
+/// other future of a session. On a thread without an actix system blocking is fine.
 #[must_use = "the append is durable only once its receipt has answered Ok"]
 pub struct Receipt<M: SessionModel> {
     pub(super) session: SessionId,
     pub(super) answer: oneshot::Receiver<Result<Appended<M>, Error>>,
+    /// The process that made the append.
+    pub(super) process: u32,
 }
 
 impl<M: SessionModel> std::fmt::Debug for Receipt<M> {
@@ -134,7 +143,13 @@ impl<M: SessionModel> Future for Receipt<M> {
     type Output = Result<Appended<M>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.answer).poll(context).map(|answer| {
+        let polled = Pin::new(&mut self.answer).poll(context);
+        if polled.is_pending() && std::process::id() != self.process {
+            let reason = "this process was forked after the append was made, and the answer goes to the other process";
+            let (session, reason) = (self.session.clone(), reason.to_owned());
+            return Poll::Ready(Err(ErrorKind::OutcomeUnknown { session, reason }.into()));
+        }
+        polled.map(|answer| {
             // A stamped append is always answered. One that was dropped without an answer was not stamped, nor written.
             answer.unwrap_or_else(|_| {
                 let reason = "its actor ended before it was stamped".to_owned();

@@ -171,7 +171,7 @@ impl<M: SessionModel> Entry<M> {
         // No actor is left to answer what is in flight.
         lock(&self.state).abandon();
         let reason = "the arbiters for its sessions have stopped".to_owned();
-        Err(ErrorKind::Unavailable { reason }.into())
+        Err(ErrorKind::MustReopen { reason }.into())
     }
 
     /// Answers what is in flight if the session has no live actor that would. A closed session has nothing in flight.

@@ -57,7 +57,7 @@ impl<M: SessionModel> Request<M> {
             is_key_checked: false,
             reply: AppendReply { sender, asked, _permit: permit },
         };
-        (request, Receipt { session, answer })
+        (request, Receipt { session, answer, process: std::process::id() })
     }
 
     pub(crate) fn answer(self, answer: Result<Appended<M>, Error>) {

@@ -30,6 +30,8 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) turns: HeldTurns,
     pub(crate) open: OpenFlag,
+    /// The process that opened the store.
+    pub(crate) process: u32,
 }
 
 impl Services {
@@ -49,7 +51,18 @@ impl Services {
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.check_process()?;
         if self.open.is_closed.load(Ordering::SeqCst) { Err(ErrorKind::StoreClosed.into()) } else { Ok(()) }
+    }
+
+    /// Refuses in a process that was forked from the one that opened the store: it has none of the threads.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        if self.is_forked() { Err(ErrorKind::Forked.into()) } else { Ok(()) }
+    }
+
+    /// Whether this process was forked from the one that opened the store.
+    pub(crate) fn is_forked(&self) -> bool {
+        std::process::id() != self.process
     }
 
     pub(crate) fn mark_closed(&self) {

@@ -362,7 +362,10 @@ impl<M: SessionModel> SessionState<M> {
         });
         match stamped.unwrap_or_else(|panicked| Err(refused_by(panicked))) {
             Err(error) => request.answer(Err(error)),
-            Ok(stamped) => self.send(stamped, epoch, request),
+            Ok(stamped) => {
+                env.metrics.stamped(stamped.head.at, env.now);
+                self.send(stamped, epoch, request);
+            }
         }
     }
 

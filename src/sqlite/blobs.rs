@@ -29,7 +29,7 @@ use crate::codec;
 use crate::id::Digest;
 use crate::port::{BlobError, BlobListing, BlobStore, Put};
 use crate::sqlite::blobs::known::Known;
-use crate::sqlite::files::{FileError, FileId, Files, Reading, failed, unless};
+use crate::sqlite::files::{FileError, FileId, Files, Reading, create_temporary, failed, unless};
 
 impl From<FileError> for BlobError {
     fn from(error: FileError) -> Self {
@@ -255,7 +255,7 @@ impl FileBlobs {
     }
 
     fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> Result<(), FileError> {
-        let file = self.files.create_file(temporary).map_err(failed("cannot create", temporary))?;
+        let file = create_temporary(&*self.files, temporary).map_err(failed("cannot create", temporary))?;
         let written = if self.syncs && bytes.len() >= UNCACHED_BYTES_MIN {
             self.files.write_uncached(temporary, &file, bytes)
         } else {

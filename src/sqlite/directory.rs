@@ -7,20 +7,22 @@
 //!   that nobody who looks can be mistaken for a living owner by someone else who looks.
 //! - `LOCK`: shared by every open store, exclusive only while one creates or migrates.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+mod claim;
+
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::owner_file::{host_name, owner_file_text, parse_owner_file};
+use super::owner_file::{left, parse_owner_file};
 use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{Liveness, OwnerId, Ownership};
-use crate::sqlite::files::{FileError, Files, Reading, failed, unless};
-use crate::sqlite::place::has_shards;
+use crate::sqlite::files::{FileError, Files, Reading, create_temporary, failed, unless};
+use crate::sqlite::place::{check_file_systems, has_shards};
+use claim::{claim, has_name};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirectoryError {
@@ -28,6 +30,9 @@ pub(crate) enum DirectoryError {
     File(#[from] FileError),
     #[error("cannot get random bytes")]
     Random(#[source] io::Error),
+    /// The directory cannot hold a store as it is.
+    #[error("{0}")]
+    Unsuitable(String),
     /// Other stores kept a lock for as long as this store was ready to wait.
     #[error("{what} {} is held by other stores", path.display())]
     Busy { what: &'static str, path: PathBuf },
@@ -40,6 +45,7 @@ impl From<DirectoryError> for Error {
             DirectoryError::Random(source) => {
                 Self::with_source(ErrorKind::Unavailable { reason: "cannot get random bytes".to_owned() }, source)
             }
+            DirectoryError::Unsuitable(reason) => ErrorKind::UnsuitablePlace { reason }.into(),
             DirectoryError::Busy { .. } => ErrorKind::Unavailable { reason: error.to_string() }.into(),
         }
     }
@@ -64,9 +70,6 @@ pub(super) const SNAPSHOTS: &str = "snapshots";
 const TMP: &str = "tmp";
 const OWNERS: &str = "owners";
 
-/// How many names a store tries. A try fails only if another store clears the directory in the same few microseconds.
-const CLAIMS_MAX: usize = 100;
-
 /// How often a store tries to get the lock. With waits of up to 64 ms this takes about three seconds: enough for many
 /// stores that create one directory together, and finite when an older build keeps a directory open that this build
 /// must migrate.
@@ -79,17 +82,19 @@ impl StoreDirectory {
         // The process may change its working directory later.
         let root = std::path::absolute(path).map_err(failed("cannot find directory", path))?;
         create_directory_and_parents(&*files, &root)?;
-        for directory in [BLOBS, SNAPSHOTS, TMP, OWNERS].map(|name| root.join(name)) {
+        let directories = [BLOBS, SNAPSHOTS, TMP, OWNERS].map(|name| root.join(name));
+        for directory in &directories {
             if !directory.is_dir() {
-                unless(io::ErrorKind::AlreadyExists, files.create_directory(&directory))
-                    .map_err(failed("cannot create directory", &directory))?;
+                unless(io::ErrorKind::AlreadyExists, files.create_directory(directory))
+                    .map_err(failed("cannot create directory", directory))?;
                 // Something else has the name, not a directory that another store has just made.
                 if !directory.is_dir() {
                     let error = io::ErrorKind::NotADirectory.into();
-                    return Err(failed("cannot use as a directory", &directory)(error).into());
+                    return Err(failed("cannot use as a directory", directory)(error).into());
                 }
             }
         }
+        check_file_systems(&root, &directories)?;
         let lock_path = root.join("LOCK");
         create_unless_there(&*files, &lock_path)?;
         // Another store may have made all of this a moment ago, and die before its sync: synced whoever made it.
@@ -244,7 +249,7 @@ impl StoreDirectory {
         let Some(copy) = (1..=max).map(beside).find(|copy| !copy.exists()) else { return Ok(None) };
         let temporary = self.tmp.join("copy");
         let mut from = File::open(path).map_err(failed("cannot open", path))?;
-        let to = self.files.create_file(&temporary).map_err(failed("cannot create", &temporary))?;
+        let to = create_temporary(&*self.files, &temporary).map_err(failed("cannot create", &temporary))?;
         let mut buffer = vec![0; CHUNK];
         loop {
             let read = from.read(&mut buffer).map_err(failed("cannot read", path))?;
@@ -356,9 +361,11 @@ impl StoreDirectory {
     /// Gives everything up, in the order in which a crash at any point leaves what the next store clears. Only the first
     /// call does something. Others take this owner for dead from then on, so nothing may write afterwards.
     fn leave(&self) -> Result<(), DirectoryError> {
-        if self.released.swap(true, Ordering::SeqCst) {
+        // A process that was forked from the owner's shares the open files: to unlock one would unlock it for both.
+        if self.released.swap(true, Ordering::SeqCst) || self.info.process != std::process::id() {
             return Ok(());
         }
+        left(&self.info);
         let path = self.owner_path(&self.me);
         let removed = self.remove_temporaries(&self.me).and_then(|()| {
             unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))
@@ -434,53 +441,6 @@ fn create_directory_and_parents(files: &dyn Files, path: &Path) -> Result<(), Fi
 
 fn create_unless_there(files: &dyn Files, path: &Path) -> Result<(), FileError> {
     unless(io::ErrorKind::AlreadyExists, files.create_file(path).map(drop)).map_err(failed("cannot create", path))
-}
-
-/// Makes and locks an owner file of a new name.
-///
-/// Between the making and the locking a store that clears may have taken the file for a dead owner's: then it has the
-/// lock, or the file has lost its name, and the next name is tried.
-fn claim(files: &dyn Files, owners: &Path, since: Timestamp) -> Result<(OwnerInfo, OwnerId, File), DirectoryError> {
-    for _ in 0..CLAIMS_MAX {
-        let me = OwnerId::random().map_err(DirectoryError::Random)?;
-        let path = owners.join(me.as_str());
-        let file = files.create_file(&path).map_err(failed("cannot create", &path))?;
-        match file.try_lock() {
-            Ok(()) if has_name(&file, &path) => {
-                let process = std::process::id();
-                let info = OwnerInfo { id: me.to_string(), process, host: host_name(), since };
-                let written = files.write(&path, &file, owner_file_text(&info).as_bytes());
-                return match written.map_err(failed("cannot write", &path)) {
-                    Ok(()) => Ok((info, me, file)),
-                    Err(error) => {
-                        remove_failed_claim(files, &path);
-                        Err(error.into())
-                    }
-                };
-            }
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => remove_failed_claim(files, &path),
-            Err(TryLockError::Error(error)) => {
-                remove_failed_claim(files, &path);
-                return Err(failed("cannot lock", &path)(error).into());
-            }
-        }
-    }
-    Err(DirectoryError::Busy { what: "each name tried in", path: owners.to_owned() })
-}
-
-/// Removes the file of a failed claim. If that fails, the next store that opens the directory removes the file.
-fn remove_failed_claim(files: &dyn Files, path: &Path) {
-    if let Err(error) = unless(io::ErrorKind::NotFound, files.remove_file(path)) {
-        log::debug!("cannot remove {}: {error}", path.display());
-    }
-}
-
-fn has_name(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(file), Ok(path)) => (file.dev(), file.ino()) == (path.dev(), path.ino()),
-        _ => false,
-    }
 }
 
 /// A wait that doubles with each attempt up to 64 ms, times a random share: two stores that keep each other from the

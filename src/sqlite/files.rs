@@ -1,5 +1,6 @@
 //! The one place through which foldlog uses files: each operation can be recorded, and made to fail.
 
+mod group;
 #[cfg(target_os = "linux")]
 mod uncached;
 
@@ -18,7 +19,8 @@ use crate::id::Timestamp;
 /// A name is durable only once its directory is synced, its bytes only once its file is; no operation here does the
 /// other's work on the side, so that a record of them is the whole story.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
-    /// Makes a new file, readable by its owner alone whatever the umask. An existing one is an error.
+    /// Makes a new file, whatever the umask: for its owner alone, or for the group of its directory, too. An existing one is
+    /// an error.
     fn create_file(&self, path: &Path) -> io::Result<File>;
     fn write(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()>;
     /// Writes many bytes that are synced soon and not read soon: past the system's cache, if the file system can do
@@ -27,7 +29,7 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     fn sync_file(&self, path: &Path, file: &File) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
-    /// Makes one new directory, open to its owner alone whatever the umask. An existing one is an error.
+    /// Makes one new directory, open to those who may use its files. An existing one is an error.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory with all that is in it.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
@@ -40,6 +42,8 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// The names in a directory, in no order.
     fn list_directory(&self, path: &Path) -> io::Result<Vec<OsString>>;
 }
+
+pub(crate) use group::GroupFiles;
 
 /// A file that is read through its layer.
 pub(crate) struct Reading<'a> {
@@ -122,6 +126,10 @@ impl Files for OsFiles {
 pub(crate) struct FileId(u64, u64);
 
 impl FileId {
+    pub(crate) fn is_on_the_file_system_of(self, other: Self) -> bool {
+        self.0 == other.0
+    }
+
     /// Gives the size, too. It does not ask for times: Linux gives a file whose times were read a new time at the next
     /// write, however soon that is, and the next sync must then write the inode, too. With times, a commit took twice
     /// as long.
@@ -195,6 +203,20 @@ pub(crate) fn is_mounted_read_only(path: &Path) -> io::Result<bool> {
     Ok(opened.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem))
 }
 
+/// Why this process may not read and write a file that is there, as far as the system tells without opening it: to open
+/// and close a database file would drop SQLite's locks.
+#[cfg(target_os = "linux")]
+pub(crate) fn may_not_be_written(path: &Path) -> Option<io::Error> {
+    use rustix::fs::{Access, access};
+    let refused = io::Error::from(access(path, Access::READ_OK | Access::WRITE_OK).err()?);
+    matches!(refused.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem).then_some(refused)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn may_not_be_written(_path: &Path) -> Option<io::Error> {
+    None
+}
+
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} {}: {source}", path.display())]
@@ -219,7 +241,26 @@ impl From<FileError> for crate::error::Error {
         if error.is_disk_full() {
             return Self::with_source(ErrorKind::DiskFull, error);
         }
+        if error.source.kind() == io::ErrorKind::CrossesDevices {
+            let reason =
+                format!("{error}: it must be on one file system, and in one mount, with the rest of the directory");
+            return ErrorKind::UnsuitablePlace { reason }.into();
+        }
         Self::with_source(ErrorKind::Io { what: error.what, path: error.path }, error.source)
+    }
+}
+
+/// Makes a temporary, and first the directory for it where a cleaner has removed that: `tmp/<owner>`, perhaps with `tmp`.
+pub(crate) fn create_temporary(files: &dyn Files, path: &Path) -> io::Result<File> {
+    match (files.create_file(path), path.parent()) {
+        (Err(error), Some(own)) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(all) = own.parent() {
+                unless(io::ErrorKind::AlreadyExists, files.create_directory(all))?;
+            }
+            unless(io::ErrorKind::AlreadyExists, files.create_directory(own))?;
+            files.create_file(path)
+        }
+        (made, _) => made,
     }
 }
 

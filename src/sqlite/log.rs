@@ -18,6 +18,7 @@ mod index;
 mod index_audit;
 mod lookup;
 mod medium;
+mod named;
 mod parts;
 mod read_only;
 mod reader;

@@ -8,10 +8,11 @@ use std::time::SystemTime;
 
 use super::blobs::FileBlobs;
 use super::directory::{BLOBS, SNAPSHOTS, StoreDirectory};
-use super::files::{Files, OsFiles, failed};
+use super::files::{Files, GroupFiles, OsFiles, failed};
 use super::log::{LogSettings, ReadOnlyDatabase, SqliteMedium};
+use super::owner_file::is_forked;
 use super::place::{self, has_shards};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::port::{
     Create, LogKey, LogReader, Medium, OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy,
 };
@@ -21,6 +22,18 @@ impl Medium {
     #[must_use]
     pub fn directory(path: impl Into<PathBuf>) -> Self {
         Self::new(Directory::new(path.into()))
+    }
+
+    /// As [`Medium::directory`], for a directory that several users share: files of mode 0660 and directories of mode 2770,
+    /// so that everything belongs to the group of the directory, whatever the umask. A directory of
+    /// [`Medium::directory`] is for one user: 0600 and 0700.
+    ///
+    /// The users have that group in common, and each opens the directory this way. Its parent must exist with the group
+    /// that is wanted: `chgrp agents dir && chmod 2770 dir`. What was made private before stays so, until somebody
+    /// changes its mode.
+    #[must_use]
+    pub fn group_directory(path: impl Into<PathBuf>) -> Self {
+        Self::new(Directory { files: Arc::new(GroupFiles), ..Directory::new(path.into()) })
     }
 
     /// The directory, if it is one.
@@ -50,6 +63,9 @@ impl Directory {
 
 impl OpenMedium for Directory {
     fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error> {
+        if is_forked() {
+            return Err(ErrorKind::Forked.into());
+        }
         place::check(&*self.files, &self.path, opening.create)?;
         let directory = Arc::new(StoreDirectory::open(Arc::clone(&self.files), &self.path, opening.now)?);
         let settings = LogSettings {

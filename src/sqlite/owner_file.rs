@@ -1,4 +1,7 @@
-//! The text of an owner file.
+//! The text of an owner file, and which owners are of this process.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::OwnerInfo;
 use crate::id::Timestamp;
@@ -18,7 +21,32 @@ pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
         process: field("process").and_then(|value| value.parse().ok()).unwrap_or(0),
         host: field("host").unwrap_or(UNKNOWN_HOST).to_owned(),
         since: Timestamp::from_micros(field("since").and_then(|value| value.parse().ok()).unwrap_or(0)),
+        in_this_process: lock_here().get(id.as_str()) == Some(&std::process::id()),
     }
+}
+
+/// The owners that are store objects of this process, with its id. What an owner file says does not tell: two containers
+/// may have process id and host name in common. A process that was forked has those of its parent, too.
+static HERE: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+
+/// Whether this process was forked from one that had a store open. SQLite remembers by process which locks it has on a
+/// database, and would take those of the parent for its own.
+pub(crate) fn is_forked() -> bool {
+    lock_here().values().any(|process| *process != std::process::id())
+}
+
+fn lock_here() -> MutexGuard<'static, BTreeMap<String, u32>> {
+    HERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A store object of this process has claimed its name.
+pub(crate) fn came(owner: &OwnerInfo) {
+    lock_here().insert(owner.id.clone(), owner.process);
+}
+
+/// A store object of this process has given up its name.
+pub(crate) fn left(owner: &OwnerInfo) {
+    lock_here().remove(&owner.id);
 }
 
 const UNKNOWN_HOST: &str = "unknown";
@@ -43,6 +71,7 @@ mod tests {
             process: 4711,
             host: host_name(),
             since: Timestamp::from_micros(1_700_000_000_000_001),
+            in_this_process: false,
         };
         assert_eq!(parse_owner_file(&id, &owner_file_text(&info)), info);
         let unknown =

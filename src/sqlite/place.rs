@@ -1,9 +1,12 @@
-//! Whether a store may be made in a directory that has none: a wrong path should not become a store.
+//! Whether a directory can hold a store, and whether one may be made in it where there is none: a wrong path should not
+//! become a store.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::blobs::list::{is_shard, names_in};
-use super::files::{FileError, Files};
+use super::directory::DirectoryError;
+use super::files::{FileError, FileId, Files, failed};
 use crate::error::{Error, ErrorKind};
 use crate::port::Create;
 
@@ -11,9 +14,15 @@ use crate::port::Create;
 const OWN_NAMES: [&str; 5] = ["LOCK", "blobs", "owners", "snapshots", "tmp"];
 /// How the names of the database and of what belongs to it begin.
 pub(super) const DATABASE: &str = "events.db";
+/// The longest path of a database, in bytes. SQLite's own limit on Unix is 512, with the longest of its suffixes.
+const DATABASE_PATH_MAX: usize = 512 - "-journal".len();
+/// How many bytes the path of a database that is being made has behind that of the store's directory.
+const UNNAMED_DATABASE: usize = "/tmp/".len() + 32 + "/events.db".len();
 
 /// Refuses a directory in which a store would have to be made and must not be. Nothing is made or changed.
 pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Result<(), Error> {
+    check_length(directory)?;
+    check_database(&directory.join(DATABASE))?;
     let no_store =
         |reason: String| Err(ErrorKind::NoStore { reason: format!("{} {reason}", directory.display()) }.into());
     if create == Create::Anywhere || directory.join(DATABASE).symlink_metadata().is_ok() {
@@ -37,6 +46,67 @@ pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Resu
         )),
         None => Ok(()),
     }
+}
+
+/// SQLite opens no database with a longer path, and says only that it cannot.
+fn check_length(directory: &Path) -> Result<(), Error> {
+    // SQLite counts what symbolic links lead to.
+    let resolved = resolved(directory).map_err(failed("cannot find directory", directory))?;
+    let is_made = resolved.join(DATABASE).symlink_metadata().is_ok();
+    let limit = DATABASE_PATH_MAX - if is_made { "/events.db".len() } else { UNNAMED_DATABASE };
+    let bytes = resolved.as_os_str().len();
+    if bytes <= limit {
+        return Ok(());
+    }
+    let reason = format!(
+        "the path {} is too long: {bytes} bytes without symbolic links, limit is {limit}; give the store a shorter one",
+        directory.display()
+    );
+    Err(ErrorKind::UnsuitablePlace { reason }.into())
+}
+
+/// The path without symbolic links, as far as it is there.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    for existing in path.ancestors() {
+        if let Ok(resolved) = existing.canonicalize() {
+            let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+            return Ok(if rest.as_os_str().is_empty() { resolved } else { resolved.join(rest) });
+        }
+    }
+    Ok(path)
+}
+
+/// A database that is anything but a plain file.
+fn check_database(database: &Path) -> Result<(), Error> {
+    let Ok(found) = database.symlink_metadata() else { return Ok(()) };
+    let wrong = match found.file_type() {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "is a directory, it must be a file: move it away, or mend the store's path",
+        // Its write-ahead log would be beside the file that it leads to, where foldlog does not look.
+        kind if kind.is_symlink() => {
+            "is a symbolic link, it must be a plain file: give the store the directory of the file that it leads to"
+        }
+        _ => "is no plain file: move it away, or mend the store's path",
+    };
+    Err(ErrorKind::UnsuitablePlace { reason: format!("{} {wrong}", database.display()) }.into())
+}
+
+/// Refuses directories that are on another file system than the one that holds them: files get their names in them by a
+/// rename, which cannot cross file systems, and which would fail at the first large value only.
+pub(crate) fn check_file_systems(root: &Path, directories: &[PathBuf]) -> Result<(), DirectoryError> {
+    let look = |path: &Path| FileId::look(path).map(|(id, _)| id).map_err(failed("cannot look at", path));
+    let of_root = look(root)?;
+    for directory in directories {
+        if !look(directory)?.is_on_the_file_system_of(of_root) {
+            return Err(DirectoryError::Unsuitable(format!(
+                "{} is on another file system than {}: keep all of a store's directory on one",
+                directory.display(),
+                root.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A store's own, or what file systems and tools leave in a directory that is otherwise empty.

@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::id::Timestamp;
 use crate::port::Upkeep;
 use crate::stats::Stats;
 use crate::stats::histogram::Recorder;
+
+/// From how many microseconds on an event that is stamped ahead of the clock is worth a line: a day. A clock that is set
+/// right by seconds or minutes, or by a time zone, is no matter.
+const CLOCK_AHEAD_WARN: u64 = 24 * 3600 * 1_000_000;
 
 /// The numbers. Every access is relaxed: a number that is a moment old does no harm, and no number is ever torn.
 #[derive(Debug, Default)]
@@ -15,6 +20,8 @@ pub(crate) struct Metrics {
     events_acknowledged: Number,
     appends_busy: Number,
     in_flight: Number,
+    /// In microseconds.
+    clock_ahead: AtomicU64,
     commit_micros: Recorder,
     group_appends: Recorder,
     group_events: Recorder,
@@ -56,6 +63,22 @@ impl Metrics {
 
     pub(crate) fn append_busy(&self) {
         self.appends_busy.add(1);
+    }
+
+    /// An append was stamped with `at` while the clock said `now`. `at` is later where an earlier event of the session
+    /// is: times of a session never go back.
+    pub(crate) fn stamped(&self, at: Timestamp, now: Timestamp) {
+        let ahead = at.as_micros().saturating_sub(now.as_micros());
+        let Some(ahead) = u64::try_from(ahead).ok().filter(|ahead| *ahead > 0) else { return };
+        let before = self.clock_ahead.fetch_max(ahead, Ordering::Relaxed);
+        // Once for a store: many sessions may have events from the same wrong clock.
+        if before <= CLOCK_AHEAD_WARN && ahead > CLOCK_AHEAD_WARN {
+            let hours = Duration::from_micros(ahead).as_secs() / 3600;
+            log::warn!(
+                "the clock is {hours} hours behind the last event of a session: it was wrong then, or is wrong now. Until it \
+                 has passed that time, each event of the session gets the time of that event"
+            );
+        }
     }
 
     pub(crate) fn flight_began(&self) {
@@ -176,6 +199,7 @@ impl Metrics {
             acknowledgement_micros,
             appends_busy: self.appends_busy.get(),
             in_flight: self.in_flight.get(),
+            clock_ahead: Duration::from_micros(self.clock_ahead.load(Ordering::Relaxed)),
             commit_micros: self.commit_micros.snapshot(),
             group_appends: self.group_appends.snapshot(),
             group_events: self.group_events.snapshot(),

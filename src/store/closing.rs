@@ -2,7 +2,7 @@
 //! This file and `opening` use the fields of `store`: `opening` makes them, and this file takes them apart.
 
 use std::collections::HashMap;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Instant;
 
 use futures::FutureExt;
@@ -60,6 +60,17 @@ impl<M: SessionModel> StoreInner<M> {
 
 impl<M: SessionModel> Drop for StoreInner<M> {
     fn drop(&mut self) {
+        if self.services.is_forked() {
+            // The threads, the database and the locks are the parent's. Nothing of them is ended here, and none is waited
+            // for: the process keeps what it has inherited until it ends.
+            std::mem::forget((Arc::clone(&self.services), Arc::clone(&self.log)));
+            let refused = async { Err(ErrorKind::Forked.into()) }.boxed().shared();
+            let closing = self.closing.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if let Closing::Open(parts) = std::mem::replace(closing, Closing::Closing(refused)) {
+                std::mem::forget(parts);
+            }
+            return;
+        }
         drop(self.start_closing());
     }
 }

@@ -60,7 +60,9 @@ pub(super) async fn open<M: SessionModel>(config: StoreConfig) -> Result<Store<M
 }
 
 fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHandle>) -> Result<Opened, Error> {
-    let io = |error: std::io::Error| Error::from(ErrorKind::Unavailable { reason: error.to_string() });
+    let io = |error: std::io::Error| {
+        Error::from(ErrorKind::Unavailable { reason: format!("a thread of the store cannot be started: {error}") })
+    };
     let blob_bytes_max = config.blob_bytes_max as u64;
     let metrics = Arc::new(Metrics::new());
     let opening = Opening {
@@ -126,6 +128,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         metrics,
         turns: HeldTurns::default(),
         open: OpenFlag::default(),
+        process: std::process::id(),
     };
     Ok(Opened { services, found, log, parts: Parts { blob_threads, view_threads, threads, ownership } })
 }

@@ -77,6 +77,7 @@ impl<M: SessionModel> Session<M> {
     /// Only if the session was emptied: [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`] or
     /// [`ErrorKind::Unavailable`] if its log cannot be read; [`ErrorKind::StoreClosed`] if the store was closed since.
     pub fn view(&self) -> Result<Arc<View<M>>, Error> {
+        self.entry.services.check_process()?;
         self.entry.view()
     }
 
@@ -85,6 +86,7 @@ impl<M: SessionModel> Session<M> {
     /// # Errors
     /// Those of [`Session::view`].
     pub async fn current_view(&self) -> Result<Arc<View<M>>, Error> {
+        self.entry.services.check_process()?;
         Arc::clone(&self.entry).current_view().await
     }
 
@@ -95,11 +97,12 @@ impl<M: SessionModel> Session<M> {
     }
 
     /// Appends one body. The append takes its place in the session's order at this call; the receipt only reports the
-    /// outcome, when the event is durable and in the view.
+    /// outcome, when the event is durable and in the view. Await the receipt: [to block on it](Receipt#blocking) on the
+    /// thread that the session runs on waits for ever.
     ///
     /// # Errors
     /// From this call: [`ErrorKind::Busy`], [`ErrorKind::BodyRefused`], [`ErrorKind::SessionClosed`],
-    /// [`ErrorKind::StoreClosed`], and [`ErrorKind::Unavailable`] if the arbiters for session actors have ended. From
+    /// [`ErrorKind::StoreClosed`], and [`ErrorKind::MustReopen`] if the arbiters for session actors have ended. From
     /// the receipt: see [`Receipt`].
     pub fn append(&self, body: M::Body) -> Result<Receipt<M>, Error> {
         self.append_with(Append::new(body))
@@ -197,10 +200,24 @@ impl<M: SessionModel> Session<M> {
     /// [`ErrorKind::Unfoldable`] for one that is read-only; [`ErrorKind::DiskFull`] if the ownership cannot be written.
     /// Those of [`Session::recovery`].
     ///
+    /// A turn that is held for ever, by a task that hangs or a guard that was leaked, is taken away with
+    /// [`Session::revoke_turn`].
+    ///
     /// # Cancellation
     /// Dropping the future gives the turn back. This store may become the session's owner all the same.
     pub async fn take_turn(&self) -> Result<TurnGuard<M>, Error> {
         Arc::clone(&self.entry).take_turn().await
+    }
+
+    /// Takes the turn away from the guard that has it, whoever holds the guard, so that the next
+    /// [`take_turn`](Session::take_turn) gets it; tells whether there was such a guard. For a guard that was leaked, or
+    /// whose task hangs.
+    ///
+    /// Nothing is appended: the turn stays unfinished in the log until an event ends it. The task that had the guard is not
+    /// stopped, and can go on appending: end it first, or let it ask [`TurnGuard::is_held`] when it comes back. A guard in
+    /// another store is not reached: see [`Session::take_over`].
+    pub fn revoke_turn(&self) -> bool {
+        self.entry.revoke_turn()
     }
 
     /// Makes this store the session's owner though the present owner is alive, and brings the view up to date: for a
@@ -263,7 +280,7 @@ impl<M: SessionModel> Session<M> {
     /// Gives the address of the session's actor. The address stays valid when the actor restarts.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and [`ErrorKind::Unavailable`] if the arbiters for
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and [`ErrorKind::MustReopen`] if the arbiters for
     /// session actors have ended.
     pub fn address(&self) -> Result<Addr<SessionActor<M>>, Error> {
         self.entry.services.check_open()?;
@@ -283,6 +300,7 @@ impl<M: SessionModel> Session<M> {
     /// # Cancellation
     /// Dropping the future cancels nothing that it has begun: the session is closed all the same.
     pub async fn close(&self) -> Result<(), Error> {
+        self.entry.services.check_process()?;
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |_, released| {
             // The caller may have lost interest.

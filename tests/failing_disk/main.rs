@@ -58,6 +58,8 @@ fn assert_typed(error: &Error) {
         ErrorKind::DiskFull
             | ErrorKind::Io { .. }
             | ErrorKind::Unavailable { .. }
+            // A disk that has become read-only, for as long as it is.
+            | ErrorKind::UnsuitablePlace { .. }
             | ErrorKind::NotWritten { .. }
             | ErrorKind::OutcomeUnknown { .. }
     );
@@ -96,7 +98,9 @@ impl Fixture {
         let mut answer = async { self.session.append(body.clone())?.await }.await;
         if let Err(error) = &answer {
             // A recovery that met the fault may still be on its way, and answers what came to it. The next one does not.
-            assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{what}: {error:?}");
+            let is_of_the_fault =
+                matches!(error.kind(), ErrorKind::Unavailable { .. } | ErrorKind::UnsuitablePlace { .. });
+            assert!(is_of_the_fault, "{what}: {error:?}");
             answer = async { self.session.append(body.clone())?.await }.await;
         }
         assert!(answer.is_ok(), "{what}: the disk works again, and the append fails: {answer:?}");

@@ -52,7 +52,7 @@ fn a_system_that_stops_with_the_store_open_is_a_crash_and_loses_nothing_acknowle
             Ok(receipt) => block_on(receipt),
             Err(error) => Err(error),
         };
-        assert_refused!(refused, ErrorKind::Unavailable { .. } | ErrorKind::NotWritten { .. });
+        assert_refused!(refused, ErrorKind::MustReopen { .. } | ErrorKind::NotWritten { .. });
         assert_eq!(session.view().unwrap().head().get(), acknowledged);
         assert!(block_on(session.counters()).is_err());
         assert!(block_on(session.subscribe(SubscribeFrom::Now)).is_err());
@@ -79,7 +79,7 @@ fn receipts_in_flight_answer_when_their_system_stops() {
             assert!(
                 matches!(
                     kind,
-                    ErrorKind::NotWritten { .. } | ErrorKind::OutcomeUnknown { .. } | ErrorKind::Unavailable { .. }
+                    ErrorKind::NotWritten { .. } | ErrorKind::OutcomeUnknown { .. } | ErrorKind::MustReopen { .. }
                 ),
                 "{error:?}"
             );

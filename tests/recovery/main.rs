@@ -8,9 +8,13 @@ mod common;
 
 mod answers;
 mod bad_input;
+mod cleaners;
 mod closing;
 mod formats;
+mod life;
+mod modes;
 mod panics;
+mod places;
 mod replaced_files;
 mod restarts;
 mod safety;

@@ -49,7 +49,7 @@ impl Moved {
 
 fn assert_says(error: &Error, what: &str) {
     let is_typed =
-        matches!(error.kind(), ErrorKind::OutcomeUnknown { .. } | ErrorKind::Unavailable { .. } | ErrorKind::Io { .. });
+        matches!(error.kind(), ErrorKind::OutcomeUnknown { .. } | ErrorKind::MustReopen { .. } | ErrorKind::Io { .. });
     assert!(is_typed && error.to_string().contains(what), "wanted {what:?}: {error:?}");
 }
 

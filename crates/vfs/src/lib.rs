@@ -34,6 +34,7 @@
 //! ```
 
 mod file;
+mod fork;
 mod vfs;
 
 use std::fmt::Debug;
@@ -42,6 +43,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::ffi;
+
+pub use fork::ends_well_in_a_forked_child;
 
 /// The name that the VFS is registered under.
 pub const NAME: &str = "foldlog-testkit";

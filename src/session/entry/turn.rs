@@ -1,6 +1,7 @@
 //! The right to run a session's turn, and what must hold before it is given.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::channel::oneshot;
@@ -22,32 +23,77 @@ use crate::threads::{guarded, lock};
 /// # Dropping
 /// Dropping the guard gives the right back. It appends nothing: a turn that was begun in the log stays unfinished until
 /// an event ends it, and [`Session::unfinished`](crate::Session::unfinished) names it until then.
-pub struct TurnGuard<M: SessionModel>(Arc<Entry<M>>);
+///
+/// # Losing
+/// A guard that is never dropped, because its task hangs or leaked it, keeps the turn for as long as the store is open.
+/// [`Session::revoke_turn`](crate::Session::revoke_turn) takes the turn away from it: then the guard is good for nothing,
+/// [`is_held`](Self::is_held) says so, and dropping it gives nothing back.
+pub struct TurnGuard<M: SessionModel> {
+    entry: Arc<Entry<M>>,
+    turn: HeldTurn,
+}
+
+impl<M: SessionModel> TurnGuard<M> {
+    /// Tells whether this guard still has the turn: it has, unless [`Session::revoke_turn`](crate::Session::revoke_turn)
+    /// took the turn away. A task that was away for long asks before it goes on.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.entry.services.turns.is_held(&self.entry.id, self.turn)
+    }
+}
 
 impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("TurnGuard").field(&self.0.id).finish()
+        f.debug_tuple("TurnGuard").field(&self.entry.id).finish()
     }
 }
 
 impl<M: SessionModel> Drop for TurnGuard<M> {
     fn drop(&mut self) {
-        self.0.services.turns.give_back(&self.0.id);
+        if self.entry.services.is_forked() {
+            return;
+        }
+        self.entry.services.turns.give_back(&self.entry.id, self.turn);
     }
 }
 
 /// The sessions of a store whose turn somebody has. By name, so that a session that is closed and opened again while its
 /// guard is held gives no second turn.
 #[derive(Debug, Default)]
-pub(crate) struct HeldTurns(Mutex<HashSet<SessionId>>);
+pub(crate) struct HeldTurns {
+    held: Mutex<HashMap<SessionId, HeldTurn>>,
+    next: AtomicU64,
+}
+
+/// Which taking of a turn a guard is of, so that one whose turn was taken away gives nothing back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct HeldTurn(u64);
 
 impl HeldTurns {
-    fn take(&self, session: &SessionId) -> bool {
-        lock(&self.0).insert(session.clone())
+    fn take(&self, session: &SessionId) -> Option<HeldTurn> {
+        let mut held = lock(&self.held);
+        if held.contains_key(session) {
+            return None;
+        }
+        let turn = HeldTurn(self.next.fetch_add(1, Ordering::Relaxed));
+        held.insert(session.clone(), turn);
+        Some(turn)
     }
 
-    fn give_back(&self, session: &SessionId) {
-        lock(&self.0).remove(session);
+    fn is_held(&self, session: &SessionId, turn: HeldTurn) -> bool {
+        lock(&self.held).get(session) == Some(&turn)
+    }
+
+    fn give_back(&self, session: &SessionId, turn: HeldTurn) {
+        let mut held = lock(&self.held);
+        if held.get(session) == Some(&turn) {
+            held.remove(session);
+        }
+    }
+
+    /// Takes the turn away from whoever has it, and tells whether somebody had.
+    fn revoke(&self, session: &SessionId) -> bool {
+        lock(&self.held).remove(session).is_some()
     }
 }
 
@@ -68,7 +114,12 @@ impl<M: SessionModel> Entry<M> {
 
     /// Takes the turn whatever the session model says about the session: to stop it, for example.
     pub(crate) fn take_turn_unchecked(self: &Arc<Self>) -> Option<TurnGuard<M>> {
-        self.services.turns.take(&self.id).then(|| TurnGuard(Arc::clone(self)))
+        let turn = self.services.turns.take(&self.id)?;
+        Some(TurnGuard { entry: Arc::clone(self), turn })
+    }
+
+    pub(crate) fn revoke_turn(&self) -> bool {
+        self.services.turns.revoke(&self.id)
     }
 
     /// Makes this store the log's owner, though another store that is alive may own it.

@@ -117,7 +117,8 @@ impl<M: SessionModel> SessionState<M> {
 
     /// No arbiter is left to run the session's actor: everyone who waits is answered.
     pub(in crate::session) fn abandon(&mut self) {
-        self.failed(unavailable_error("the arbiter of the session has stopped"), "the session's arbiter has stopped");
+        let reason = "the arbiters for its sessions have stopped";
+        self.failed(ErrorKind::MustReopen { reason: reason.to_owned() }.into(), reason);
         self.effects.clear();
     }
 

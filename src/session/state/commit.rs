@@ -34,7 +34,7 @@ impl<M: SessionModel> SessionState<M> {
         if let Err(error) = result {
             let Some(append) = self.in_flight.next_append() else { return };
             debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
-            if let PersistError::Unknown(reason) = error {
+            if let PersistError::Unknown { text: reason, .. } = error {
                 self.answer_unknown(append, &reason);
                 self.recover();
             } else {
@@ -151,7 +151,7 @@ impl<M: SessionModel> SessionState<M> {
                 not_written(&error.to_string())
             }
             PersistError::NotWritten { error, .. } => error.clone().of_session(&self.id),
-            PersistError::Closed | PersistError::Unknown(_) => ErrorKind::StoreClosed.into(),
+            PersistError::Closed | PersistError::Unknown { .. } => ErrorKind::StoreClosed.into(),
         };
         append.answer(&Err(told));
     }

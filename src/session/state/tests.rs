@@ -83,7 +83,13 @@ fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_taken_over() {
     assert_eq!(bench.asked(), [Claiming::No]);
     bench.fenced(Claiming::No, owned(None));
     assert_eq!(bench.asked(), [Claiming::Yes]);
-    let owner = OwnerInfo { id: "x".to_owned(), process: 1, host: "h".to_owned(), since: Timestamp::default() };
+    let owner = OwnerInfo {
+        id: "x".to_owned(),
+        process: 1,
+        host: "h".to_owned(),
+        since: Timestamp::default(),
+        in_this_process: false,
+    };
     bench.fenced(Claiming::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
     let error = answer(&mut old_owner).unwrap().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }), "{error}");
@@ -111,7 +117,13 @@ fn a_take_over_stays_when_the_claim_ahead_of_it_is_refused_and_is_asked_for_next
     bench.fenced(Claiming::No, owned(None));
     let mut taken = bench.claim(Claiming::Force);
     assert_eq!(bench.asked(), [Claiming::No, Claiming::Yes]);
-    let owner = OwnerInfo { id: "x".to_owned(), process: 1, host: "h".to_owned(), since: Timestamp::default() };
+    let owner = OwnerInfo {
+        id: "x".to_owned(),
+        process: 1,
+        host: "h".to_owned(),
+        since: Timestamp::default(),
+        in_this_process: false,
+    };
     bench.fenced(Claiming::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
     assert!(answer(&mut taken).is_none(), "it is not refused with the other");
     assert_eq!(bench.asked(), [Claiming::Force]);
@@ -128,7 +140,13 @@ fn those_who_wait_to_be_up_to_date_are_not_told_by_a_refused_claim() {
     let (sender, mut ready) = oneshot::channel();
     bench.state.when_ready(sender);
     assert_eq!(bench.asked(), [Claiming::No, Claiming::Yes]);
-    let owner = OwnerInfo { id: "x".to_owned(), process: 1, host: "h".to_owned(), since: Timestamp::default() };
+    let owner = OwnerInfo {
+        id: "x".to_owned(),
+        process: 1,
+        host: "h".to_owned(),
+        since: Timestamp::default(),
+        in_this_process: false,
+    };
     bench.fenced(Claiming::Yes, Err(PersistError::Refused(Refusal::Owned(owner))));
     assert!(ready.try_recv().unwrap().is_none());
     assert_eq!(bench.asked(), [Claiming::No]);

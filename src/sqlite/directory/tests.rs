@@ -2,6 +2,7 @@
 //! Method: lock handles of one process conflict like those of several, so threads stand for processes; a dead store is
 //! what it leaves: files that nobody has locked.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -9,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::sqlite::blobs::fault::FaultyFiles;
 use crate::sqlite::files::OsFiles;
+use crate::sqlite::owner_file::{host_name, owner_file_text};
 
 const SINCE: Timestamp = Timestamp::from_micros(1_700_000_000_000_001);
 
@@ -125,8 +127,13 @@ fn an_owner_is_alive_until_its_store_is_dropped() {
     let root = tempfile::tempdir().unwrap();
     let (one, other) = (open(root.path()), open(root.path()));
     let id = one.me().to_string();
-    let alive =
-        Liveness::Alive(OwnerInfo { id: id.clone(), process: std::process::id(), host: host_name(), since: SINCE });
+    let alive = Liveness::Alive(OwnerInfo {
+        id: id.clone(),
+        process: std::process::id(),
+        host: host_name(),
+        since: SINCE,
+        in_this_process: true,
+    });
     assert_eq!(one.liveness(&id).unwrap(), alive);
     assert_eq!(other.liveness(&id).unwrap(), alive);
     drop(one);
@@ -314,4 +321,23 @@ fn a_store_that_must_migrate_while_another_is_open_gives_up_and_says_so() {
     newer
         .lock_shared_or_create(|| Ok::<_, DirectoryError>(std::mem::replace(&mut migrated, 1) == 1), || Ok(()))
         .unwrap();
+}
+
+/// It shares the open files, and a lock belongs to the open file.
+#[test]
+fn a_child_by_fork_gives_up_nothing_of_its_parents() {
+    let root = tempfile::tempdir().unwrap();
+    let parent = open(root.path());
+    let (me, file, tmp) = (parent.me().as_str().to_owned(), parent.owner_path(parent.me()), parent.tmp().to_owned());
+    let parents = std::cell::Cell::new(Some(parent));
+    let ended = foldlog_vfs::ends_well_in_a_forked_child(|| {
+        let inherited = parents.take().unwrap();
+        inherited.release().unwrap();
+        drop(inherited);
+    });
+    assert!(ended.unwrap() && file.exists() && tmp.exists());
+    let other = open(root.path());
+    assert!(matches!(other.liveness(&me).unwrap(), Liveness::Alive(owner) if owner.in_this_process));
+    drop(parents.take());
+    assert_eq!(other.liveness(&me).unwrap(), Liveness::Dead);
 }

@@ -1,6 +1,8 @@
 //! What can be wrong when a row is read or written. The compiler asks at each place which of the three it is.
 
-use rusqlite::ErrorCode;
+use std::path::Path;
+
+use rusqlite::{ErrorCode, ffi};
 
 use crate::id::EventId;
 use crate::port::{LogError, Refusal};
@@ -63,7 +65,13 @@ impl From<SqlError> for LogError {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
                 Some(ErrorCode::DiskFull) => Self::DiskFull,
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Corrupt(error.to_string()),
-                Some(_) => Self::Io(error.to_string()),
+                Some(_) => {
+                    let (text, remedy) = explained(&error);
+                    match remedy {
+                        Remedy::Time => Self::Io(text),
+                        Remedy::Person => Self::Unusable(text),
+                    }
+                }
             },
             SqlError::Damaged(Damage { event: Some(event), reason }) => Self::CorruptEvent { event, reason },
             SqlError::Damaged(Damage { event: None, reason }) => Self::Corrupt(reason),
@@ -72,8 +80,110 @@ impl From<SqlError> for LogError {
     }
 }
 
+/// What ends a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    /// It may end by itself.
+    Time,
+    /// It does not.
+    Person,
+}
+
+/// SQLite's text for an error, and behind it what its extended code means. The text alone is `disk I/O error` for two
+/// dozen of them.
+fn explained(error: &rusqlite::Error) -> (String, Remedy) {
+    let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+    let (meaning, remedy) = match code {
+        ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => ("a read failed", Remedy::Time),
+        ffi::SQLITE_IOERR_WRITE => ("a write failed", Remedy::Time),
+        ffi::SQLITE_IOERR_FSYNC => ("a sync of the file failed", Remedy::Time),
+        ffi::SQLITE_IOERR_DIR_FSYNC => ("a sync of the directory failed", Remedy::Time),
+        ffi::SQLITE_IOERR_TRUNCATE => ("the file could not be cut", Remedy::Time),
+        ffi::SQLITE_IOERR_FSTAT => ("the file could not be looked at", Remedy::Time),
+        ffi::SQLITE_IOERR_DELETE => ("a file could not be removed", Remedy::Time),
+        ffi::SQLITE_IOERR_NOMEM => ("memory ran out", Remedy::Time),
+        ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_RDLOCK | ffi::SQLITE_IOERR_UNLOCK | ffi::SQLITE_IOERR_SHMLOCK => {
+            ("a lock could not be taken: the file system must have POSIX locks", Remedy::Time)
+        }
+        ffi::SQLITE_IOERR_SHMOPEN | ffi::SQLITE_IOERR_SHMSIZE => {
+            ("the file events.db-shm could not be opened or made larger", Remedy::Time)
+        }
+        ffi::SQLITE_IOERR_SHMMAP => (
+            "events.db-shm could not be mapped into memory: put the directory on a local file system, which can do that, unless \
+             memory ran out",
+            Remedy::Person,
+        ),
+        ffi::SQLITE_READONLY_ROLLBACK => (
+            "a program died while it changed the database by a rollback journal, which foldlog never uses: open the \
+             database once with the sqlite3 shell, which finishes that",
+            Remedy::Person,
+        ),
+        code => match code & 0xff {
+            ffi::SQLITE_CANTOPEN => (
+                "a file of the database could not be opened: may this process read and write it and its directory, and \
+                 has it descriptors left?",
+                Remedy::Time,
+            ),
+            ffi::SQLITE_READONLY | ffi::SQLITE_PERM => {
+                ("this process may not write the database, or its file system is mounted read-only", Remedy::Person)
+            }
+            _ => return (format!("{error} (SQLite's code {code})"), Remedy::Time),
+        },
+    };
+    (format!("{error}: {meaning} (SQLite's code {code})"), remedy)
+}
+
+impl LogError {
+    /// This error with the path of the database that it is about.
+    pub(super) fn of_database(self, path: &Path) -> Self {
+        let named = |text: String| {
+            if text.contains(&*path.to_string_lossy()) { text } else { format!("{}: {text}", path.display()) }
+        };
+        match self {
+            Self::Io(text) => Self::Io(named(text)),
+            Self::Unusable(text) => Self::Unusable(named(text)),
+            other => other,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for LogError {
     fn from(error: rusqlite::Error) -> Self {
         SqlError::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(code: i32) -> LogError {
+        LogError::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    #[test]
+    fn an_error_of_sqlite_says_what_failed_and_on_which_database() {
+        let path = Path::new("/store/events.db");
+        let text = |code| told(code).of_database(path).to_string();
+        for (code, says) in [
+            (ffi::SQLITE_IOERR_FSYNC, "a sync of the file failed"),
+            (ffi::SQLITE_IOERR_SHMMAP, "mapped into memory"),
+            (ffi::SQLITE_CANTOPEN, "could not be opened"),
+            (ffi::SQLITE_READONLY_DIRECTORY, "may not write"),
+            (ffi::SQLITE_PROTOCOL, "SQLite's code 15"),
+        ] {
+            assert!(text(code).starts_with("/store/events.db: ") && text(code).contains(says), "{}", text(code));
+        }
+        assert_eq!(told(ffi::SQLITE_IOERR_FSYNC).of_database(path).of_database(path).to_string(), text(1034));
+    }
+
+    #[test]
+    fn only_what_may_end_by_itself_is_called_so() {
+        assert!(matches!(told(ffi::SQLITE_IOERR_WRITE), LogError::Io(_)));
+        assert!(matches!(told(ffi::SQLITE_CANTOPEN), LogError::Io(_)));
+        assert!(matches!(told(ffi::SQLITE_READONLY), LogError::Unusable(_)));
+        assert!(matches!(told(ffi::SQLITE_IOERR_SHMMAP), LogError::Unusable(_)));
+        assert!(matches!(told(ffi::SQLITE_BUSY), LogError::Busy));
+        assert!(matches!(told(ffi::SQLITE_FULL), LogError::DiskFull));
     }
 }

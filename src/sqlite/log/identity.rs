@@ -71,9 +71,9 @@ impl Identity {
 }
 
 fn again(reason: &str) -> LogError {
-    LogError::Io(format!("{reason}; close the store, and whatever else has its database open, and open it again"))
+    LogError::Lost(format!("{reason}, and whatever else has it open must let go of it"))
 }
 
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+fn name(path: &Path) -> impl std::fmt::Display {
+    path.display()
 }

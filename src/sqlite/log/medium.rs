@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::identity::Identity;
+use super::named::NamedReader;
 use super::parts;
 use super::reader::SqliteReader;
 use super::schema::{self, Database, Found, OpenError};
@@ -100,7 +101,8 @@ impl LogSource for SqliteMedium {
         self.writer.identity.check()?;
         let connection = schema::open_reader(&self.writer.database)?;
         self.writer.identity.check()?;
-        Ok(Box::new(SqliteReader::new(connection)))
+        let database = self.writer.database.path.clone();
+        Ok(Box::new(NamedReader { reader: SqliteReader::new(connection), database }))
     }
 }
 

@@ -11,6 +11,7 @@ use super::error::SqlResult;
 use crate::error::{Error, ErrorKind};
 use crate::port::{Durability, LogError};
 use crate::sqlite::directory::DirectoryError;
+use crate::sqlite::files::may_not_be_written;
 
 /// "fold" in ASCII.
 const APPLICATION_ID: i64 = 0x666f_6c64;
@@ -207,6 +208,23 @@ impl Database {
         file.open(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
     }
 
+    /// The database or a file beside it, if this process may not write it, and why.
+    fn refused_file(&self) -> Option<(PathBuf, std::io::Error)> {
+        let mut files = ["", "-wal", "-shm"].into_iter().map(|suffix| self.companion(suffix));
+        files.find_map(|file| may_not_be_written(&file).map(|refused| (file, refused)))
+    }
+
+    /// An error with the path of the database, and with what the file system says where it refuses a file.
+    fn explained(&self, error: LogError) -> LogError {
+        let LogError::Io(text) = &error else { return error.of_database(&self.path) };
+        match self.refused_file() {
+            Some((file, refused)) => {
+                LogError::Unusable(format!("{} may not be written: {refused}: {text}", file.display()))
+            }
+            None => error.of_database(&self.path),
+        }
+    }
+
     pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         // Never CREATE: a database that has gone is an error, not a new start.
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -228,6 +246,13 @@ pub(crate) enum Found {
 
 /// Looks for a database of a model. Reads only, so that one of a newer format is left untouched.
 pub(crate) fn look(database: &Database, model: &str) -> Result<Found, OpenError> {
+    look_at(database, model).map_err(|error| match error {
+        OpenError::Log(error) => database.explained(error).into(),
+        other => other,
+    })
+}
+
+fn look_at(database: &Database, model: &str) -> Result<Found, OpenError> {
     if database.is_empty() {
         return Ok(Found::Nothing);
     }
@@ -270,12 +295,20 @@ pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Makes the tables in one transaction, and leaves them in one file. The caller holds the directory's exclusive lock.
 pub(crate) fn create(database: &Database, model: &str) -> Result<(), LogError> {
+    make(database, model).map_err(|error| database.explained(error))
+}
+
+fn make(database: &Database, model: &str) -> Result<(), LogError> {
     let mut connection = database.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // These two are fixed from the first page on, so they come before it is written.
     connection.pragma_update(None, "page_size", 4096)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let reason = "a database cannot have a write-ahead log here: put the directory on a local file system";
+        return Err(LogError::Unusable(format!("{reason} (its journal mode stayed {mode})")));
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(&FORMATS.concat())?;
@@ -286,7 +319,10 @@ pub(crate) fn create(database: &Database, model: &str) -> Result<(), LogError> {
     // Closing would make this checkpoint, too, but would hide its errors.
     let moved: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(2))?;
     // Asked again, since a sync that failed above may have left the old mode without a word.
-    require_wal(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(LogError::Io(format!("the new database fell back to journal mode {mode}: the disk failed")));
+    }
     connection.close().map_err(|(_, error)| error)?;
     if moved != 0 || database.has_wal() {
         return Err(LogError::Io("the new database is not in one file".to_owned()));
@@ -336,7 +372,15 @@ pub(crate) fn misdefined(connection: &Connection) -> SqlResult<Vec<String>> {
 
 /// Opens the writing connection.
 pub(crate) fn open_writer(database: &Database, durability: Durability) -> Result<Connection, LogError> {
+    open_to_write(database, durability).map_err(|error| database.explained(error))
+}
+
+fn open_to_write(database: &Database, durability: Durability) -> Result<Connection, LogError> {
     let mut connection = open(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // SQLite opens a file that it may not write for reading, without a word, and the files beside it likewise.
+    if connection.is_readonly(rusqlite::MAIN_DB)? || database.refused_file().is_some() {
+        return Err(LogError::Io("the database was opened for reading only".to_owned()));
+    }
     let mut since = Instant::now();
     connection.busy_handler(Some(move |times: i32| {
         if times == 0 {
@@ -359,7 +403,7 @@ pub(crate) fn open_writer(database: &Database, durability: Durability) -> Result
 
 /// Opens a reading connection.
 pub(crate) fn open_reader(database: &Database) -> Result<Connection, LogError> {
-    open(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    open(database, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| database.explained(error))
 }
 
 fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
@@ -367,10 +411,10 @@ fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
     set_up(&connection)?;
     let format = format_number(&connection)?;
     if format != FORMAT {
-        return Err(LogError::Io(format!("the database changed to format {format} while it was in use")));
+        return Err(LogError::Lost(format!("the database changed to format {format} while it was in use")));
     }
     // Everything here relies on it, and whoever may write to the file can change it.
-    require_wal(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;
+    require_wal(database, connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)?;
     Ok(connection)
 }
 
@@ -385,12 +429,15 @@ pub(super) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn require_wal(mode: String) -> Result<(), LogError> {
+fn require_wal(database: &Database, mode: String) -> Result<(), LogError> {
     if mode == "wal" {
-        Ok(())
-    } else {
-        Err(LogError::Io(format!("the database's journal mode is {mode}, it must be wal")))
+        return Ok(());
     }
+    let path = database.path.display();
+    Err(LogError::Unusable(format!(
+        "{path}: its journal mode is {mode}, it must be wal: somebody has changed it. Close whatever has the database open, and \
+         run: sqlite3 {path} 'PRAGMA journal_mode=WAL'"
+    )))
 }
 
 /// For a file that nobody writes: SQLite takes no lock on it, looks for no companions, and never looks again at what it has

@@ -348,7 +348,7 @@ fn a_database_or_write_ahead_log_that_goes_away_is_noticed_before_the_next_ackno
         for id in [2, 3] {
             let gone = end.log.commit(&[append(log, epoch, vec![event(id, None)])]);
             let is_told =
-                matches!(&gone, Err(CommitError::Unknown(LogError::Io(text))) if text.contains("was removed"));
+                matches!(&gone, Err(CommitError::Unknown(LogError::Lost(text))) if text.contains("was removed"));
             assert!(is_told, "{gone:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! The durable log: one writing connection, one transaction a group.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
@@ -79,18 +79,22 @@ struct LogState {
 
 impl EventLog for SqliteLog {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
-        match self.commit_group(group) {
+        let committed = match self.commit_group(group) {
             Err(CommitError::NotWritten(LogError::Corrupt(reason))) if self.moving => {
                 log::error!("the index of events is damaged, and stays as it is: {reason}");
                 self.moving = false;
                 self.commit_group(group)
             }
             outcome => outcome,
-        }
+        };
+        committed.map_err(|error| match error {
+            CommitError::NotWritten(error) => CommitError::NotWritten(error.of_database(self.path())),
+            CommitError::Unknown(error) => CommitError::Unknown(error.of_database(self.path())),
+        })
     }
 
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
-        self.secure()?;
+        self.secure().map_err(|error| error.of_database(self.path()))?;
         let recent = Recent::load(&self.connection)?;
         let chain_at = |log, id| Ok(lookup::chain_at(&self.connection, &recent, log, id)?);
         Ok(group.iter().map(|write| Settled::by_proof(write, chain_at)).collect())
@@ -102,7 +106,8 @@ impl EventLog for SqliteLog {
         }
         self.unchecked_bytes = 0;
         let number = parts::wal_number(&self.connection)?;
-        let progress = checkpoint::passive(&self.connection, &self.identity)?;
+        let progress =
+            checkpoint::passive(&self.connection, &self.identity).map_err(|error| error.of_database(self.path()))?;
         if progress.is_refused() {
             // Another store's checkpoint is on, which does the same.
             return Ok(());
@@ -123,7 +128,7 @@ impl EventLog for SqliteLog {
 
     fn close(self: Box<Self>) -> Result<(), LogError> {
         self.identity.check_kept()?;
-        checkpoint::truncate(&self.connection, &self.identity)?;
+        checkpoint::truncate(&self.connection, &self.identity).map_err(|error| error.of_database(self.path()))?;
         // With this setting off, the last connection that closes removes the files beside the database.
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         self.connection.close().map_err(|(_, error)| error.into())
@@ -131,6 +136,11 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
+    /// The path of the database, for texts.
+    fn path(&self) -> &Path {
+        Path::new(self.connection.path().unwrap_or_default())
+    }
+
     /// Waits for readers when the write-ahead log has become large. Each reader reads only a page, but if there are
     /// many, one of them always holds back a checkpoint that does not wait. A reader of another program may stay, so
     /// after a failure this is tried again at twice the size.

@@ -211,7 +211,7 @@ async fn a_cold_session_whose_arbiter_has_died_wakes_on_another() {
     empty_one(&session).await;
     end(&mut arbiters[1]);
     assert_eq!(session.view().unwrap().head(), at(2), "read without an actor");
-    assert_refused!(session.append(user("3")), ErrorKind::Unavailable { .. });
+    assert_refused!(session.append(user("3")), ErrorKind::MustReopen { .. });
     store.close().await.unwrap();
 }
 

@@ -92,6 +92,6 @@ async fn a_directory_that_cannot_be_written_is_named() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join(name)).unwrap();
         let opened = soon(Store::<Tally>::open_model(StoreConfig::directory(directory.path()))).await;
-        assert_refused!(opened, ErrorKind::Io { .. } | ErrorKind::NotAStore { .. } | ErrorKind::Unavailable { .. });
+        assert_refused!(opened, ErrorKind::Io { .. } | ErrorKind::NotAStore { .. } | ErrorKind::UnsuitablePlace { .. });
     }
 }
