@@ -2,6 +2,7 @@
 
 mod closing;
 mod opening;
+pub(crate) mod repair;
 pub(crate) mod salvage;
 mod session;
 pub(crate) mod verification;
@@ -112,7 +113,7 @@ impl<M: SessionModel> Store<M> {
     /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
     /// this build; [`ErrorKind::NoStore`] where there is none and [`StoreConfig::create`] makes none;
     /// [`ErrorKind::Io`] for a directory that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
-    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`];
+    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::repair`];
     /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Unavailable`] when a thread cannot be started or
     /// the opening thread fails.
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {

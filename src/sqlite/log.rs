@@ -3,7 +3,8 @@
 //! `medium` opens the two ends, `writer` and `reader`. Where events are is in `index`, which is made of `recent` (what the
 //! last commits wrote) and `segments` (the rest), both packed as `runs`. Rows are read in `row`, and `error` says what can
 //! be wrong with them. `identity`, `checkpoint` and `wal` keep the promise that what was acknowledged stays, whatever
-//! becomes of the files. `audit`, `index_audit` and `salvage` read what is damaged.
+//! becomes of the files. `audit`, `index_audit`, `salvage` and `scan` read what is damaged, and `rebuild` writes what is left of
+//! it into a new database.
 //!
 //! Invariant: the only user of rusqlite.
 
@@ -18,10 +19,12 @@ mod index_audit;
 mod lookup;
 mod medium;
 mod reader;
+mod rebuild;
 mod recent;
 mod row;
 mod runs;
 mod salvage;
+mod scan;
 mod schema;
 mod segments;
 mod snapshots;
@@ -33,6 +36,7 @@ mod writer;
 mod tests;
 
 pub(super) use medium::{LogSettings, SqliteMedium};
+pub(crate) use rebuild::{RebuiltLog, TakenLog};
 #[cfg(feature = "testkit")]
 pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;

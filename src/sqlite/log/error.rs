@@ -40,6 +40,18 @@ impl SqlError {
     pub(super) fn outside(error: &dyn std::fmt::Display) -> Self {
         Self::Outside(error.to_string())
     }
+
+    /// Whether SQLite has met a page that is not what it should be. What needs no such page can be read all the same.
+    pub(super) fn is_torn_page(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+
+    /// Whether the medium has not given the bytes, or has given others: for a reader that takes whatever is left.
+    pub(super) fn is_unreadable(&self) -> bool {
+        let Self::Sqlite(error) = self else { return true };
+        self.is_torn_page() || error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+    }
 }
 
 impl From<Damage> for Refusal {

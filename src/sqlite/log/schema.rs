@@ -119,7 +119,9 @@ impl From<OpenError> for Error {
             }
             .into(),
             OpenError::Log(LogError::Corrupt(reason)) => ErrorKind::CorruptStore {
-                reason: format!("{reason}; keep a copy of the directory, and read what is left with Store::salvage"),
+                reason: format!(
+                    "{reason}; keep the directory as it is, and make a new one of what is left with Store::repair"
+                ),
             }
             .into(),
             OpenError::Log(error) => error.into(),
@@ -192,6 +194,18 @@ pub(crate) fn is_complete(database: &Database, model: &str) -> Result<bool, Open
         return Err(OpenError::WrongModel { found, expected: model.to_owned() });
     }
     Ok(true)
+}
+
+/// Refuses a damaged database of a newer format, or of another model. One whose model cannot be read is let through.
+pub(crate) fn check_model(connection: &Connection, model: &str) -> Result<(), OpenError> {
+    let format = number(connection, "PRAGMA user_version").map_err(LogError::from)?;
+    if format > FORMAT {
+        return Err(OpenError::NewerFormat { found: format });
+    }
+    match connection.query_row("SELECT value FROM meta WHERE name = 'model'", [], |row| row.get::<_, String>(0)) {
+        Ok(found) if found != model => Err(OpenError::WrongModel { found, expected: model.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the tables in one transaction, and leaves them in one file. The caller holds the directory's exclusive lock.
