@@ -4,11 +4,12 @@
 //! last commits wrote) and `segments` (the rest), both packed as `runs`. Rows are read in `row`, and `error` says what can
 //! be wrong with them. `identity`, `checkpoint` and `wal` keep the promise that what was acknowledged stays, whatever
 //! becomes of the files. `audit`, `index_audit`, `salvage` and `scan` read what is damaged, and `rebuild` writes what is left of
-//! it into a new database.
+//! it into a new database. `around_damage` says how commits go on.
 //!
 //! Invariant: the only user of rusqlite.
 
 mod added;
+mod around_damage;
 mod audit;
 mod checkpoint;
 mod error;

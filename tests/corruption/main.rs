@@ -7,6 +7,7 @@ mod common;
 
 mod files;
 mod flips;
+mod pages;
 mod repair;
 mod salvage;
 mod torn;
