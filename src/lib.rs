@@ -95,6 +95,7 @@ pub use session::{
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
 pub use store::read_only::ReadOnlyStore;
+pub use store::repair::Repair;
 pub use store::salvage::{Salvage, Salvaged};
 pub use store::verification::{Problem, Verification};
 pub use store::{Session, SessionSummary, Store, StoredState};

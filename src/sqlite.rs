@@ -11,10 +11,11 @@ mod log;
 mod medium;
 mod owner_file;
 mod place;
+mod rebuild;
 
 #[cfg(feature = "testkit")]
 pub(crate) use files::{Files, OsFiles};
-pub(crate) use log::SalvageReader;
+pub(crate) use log::{SalvageReader, TakenLog};
 pub use log::{WalDamage, WalLoss};
 #[cfg(feature = "testkit")]
 pub(crate) use log::{decode_under_checksum, scan_under_header};
@@ -22,3 +23,4 @@ pub(crate) use log::{decode_under_checksum, scan_under_header};
 pub(crate) use medium::Directory;
 #[cfg(feature = "testkit")]
 pub(crate) use owner_file::parse_owner_file;
+pub(crate) use rebuild::{BlobFailure, RebuiltDirectory};

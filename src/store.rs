@@ -3,6 +3,7 @@
 mod closing;
 mod opening;
 pub(crate) mod read_only;
+pub(crate) mod repair;
 pub(crate) mod salvage;
 mod session;
 pub(crate) mod verification;
@@ -116,7 +117,7 @@ impl<M: SessionModel> Store<M> {
     /// this build; [`ErrorKind::NoStore`] where there is none and [`StoreConfig::create`] makes none;
     /// [`ErrorKind::UnsuitablePlace`] for a directory that cannot hold a store as it is;
     /// [`ErrorKind::Io`] for a directory that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
-    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::salvage`];
+    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::repair`];
     /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Unavailable`] when a thread cannot be started or
     /// the opening thread fails.
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {

@@ -32,8 +32,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("commit", &["port", "stats", "threads"]),
     ("blobs", &["port", "stats", "threads"]),
     ("session", &["config", "port", "stats", "threads", "replay", "commit", "blobs"]),
-    // The handles name the built-in model as the default of their type parameter, and a directory's own two calls:
-    // `wal_damage` and `salvage`.
+    // The handles name the built-in model as the default of their type parameter, and a directory's own calls:
+    // `wal_damage`, `salvage` and `repair`.
     ("store", &["agent", "config", "port", "sqlite", "stats", "threads", "replay", "commit", "blobs", "session"]),
 ];
 

@@ -173,11 +173,15 @@ impl LogError {
         }
     }
 
-    /// The error as a host is told it, of a read of one session: a damaged event is named with its session.
+    /// The error as a host is told it, of a read of one session: damage is named with the session.
     pub(crate) fn of_session(self, session: &SessionId) -> Error {
         match self {
             Self::CorruptEvent { event, reason } => {
                 ErrorKind::CorruptEvent { session: session.clone(), event, reason }.into()
+            }
+            Self::Corrupt(reason) => {
+                ErrorKind::CorruptStore { reason: format!("the log of session {session} cannot be read: {reason}") }
+                    .into()
             }
             error => error.into(),
         }

@@ -23,6 +23,15 @@ pub(crate) struct LogCheck<M: SessionModel> {
     model: PhantomData<fn() -> M>,
 }
 
+// Not derived: that would ask for a model that can be cloned.
+impl<M: SessionModel> Clone for LogCheck<M> {
+    fn clone(&self) -> Self {
+        let Self { session, next, before, at, append_ends, newer, model } = self;
+        let (session, before) = (session.clone(), before.clone());
+        Self { session, next: *next, before, at: *at, append_ends: *append_ends, newer: *newer, model: *model }
+    }
+}
+
 /// What the check of one event has found.
 #[derive(Debug, Default)]
 pub(crate) struct EventFindings {
@@ -46,6 +55,11 @@ impl<M: SessionModel> LogCheck<M> {
     /// The last event that was looked at.
     pub(crate) fn head(&self) -> EventId {
         self.next.prev()
+    }
+
+    /// The last event of the append that the last event belongs to.
+    pub(crate) fn append_ends(&self) -> EventId {
+        self.append_ends
     }
 
     pub(crate) fn event(&mut self, found: AuditedEvent) -> EventFindings {

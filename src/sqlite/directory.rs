@@ -410,7 +410,7 @@ impl Ownership for StoreDirectory {
 }
 
 /// Makes a directory and the parents that it lacks, each durable before the next.
-fn create_directory_and_parents(files: &dyn Files, path: &Path) -> Result<(), FileError> {
+pub(crate) fn create_directory_and_parents(files: &dyn Files, path: &Path) -> Result<(), FileError> {
     let mut missing = Vec::new();
     let mut existing = path;
     while !existing.exists() {

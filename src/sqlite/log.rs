@@ -3,12 +3,14 @@
 //! `medium` opens the two ends, `writer` and `reader`; `read_only` opens reading ends where nothing may be made or changed.
 //! Where events are is in `index`, which is made of `recent` (what the last commits wrote) and `segments` (the rest), both
 //! packed as `runs`. Rows are read in `row`, and `error` says what can be wrong with them. `identity`, `checkpoint`, `wal`
-//! and `parts` keep the promise that what was acknowledged stays, whatever becomes of the files. `audit`, `index_audit` and
-//! `salvage` read what is damaged.
+//! and `parts` keep the promise that what was acknowledged stays, whatever becomes of the files. `audit`, `index_audit`,
+//! `salvage` and `scan` read what is damaged, and `rebuild` writes what is left of it into a new database. `around_damage`
+//! says how commits go on.
 //!
 //! Invariant: the only user of rusqlite.
 
 mod added;
+mod around_damage;
 mod audit;
 mod checkpoint;
 mod error;
@@ -22,10 +24,12 @@ mod named;
 mod parts;
 mod read_only;
 mod reader;
+mod rebuild;
 mod recent;
 mod row;
 mod runs;
 mod salvage;
+mod scan;
 mod schema;
 mod segments;
 mod snapshots;
@@ -38,6 +42,7 @@ mod tests;
 
 pub(super) use medium::{LogSettings, SqliteMedium};
 pub(super) use read_only::ReadOnlyDatabase;
+pub(crate) use rebuild::{RebuiltLog, TakenLog};
 #[cfg(feature = "testkit")]
 pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;

@@ -88,11 +88,11 @@ impl<M: SessionModel> Salvage<M> {
         Ok(Self { reader: SalvageReader::open(directory.as_ref())?, model: PhantomData })
     }
 
-    /// Lists the sessions whose names can be read. The error is there if the list ends early, and says why.
+    /// Lists the sessions whose names can be read, in order. The error is there if there may be more, and says why.
     #[must_use]
     pub fn sessions(&self) -> (Vec<SessionId>, Option<Error>) {
-        let (sessions, stopped_by) = self.reader.sessions();
-        (sessions, stopped_by.map(Into::into))
+        let found = self.reader.sessions();
+        (found.sessions, found.stopped_by.map(Into::into))
     }
 
     /// Reads the longest valid beginning of a session, all of it into memory. An event that the index does not lead to
@@ -137,14 +137,14 @@ impl<M: SessionModel> Salvage<M> {
             Ok(Taken { head: Head { id, chain: stored.chain, at: stored.at }, append_ends, event })
         };
         let mut wrong = match self.reader.by_index(log.key, id) {
-            Ok(Some(found)) => match take(found) {
+            Ok(Some((_, found))) => match take(found) {
                 Ok(taken) => return Ok(Some(taken)),
                 Err(error) => Some(error),
             },
             Ok(None) => None,
             Err(error) => Some(corrupt(session, id, error.to_string())),
         };
-        for found in self.reader.by_table(log.key, id) {
+        for (_, found) in self.reader.by_table(log.key, id) {
             match take(found) {
                 Ok(taken) => return Ok(Some(taken)),
                 Err(error) => wrong = wrong.or(Some(error)),

@@ -18,7 +18,7 @@ async fn a_truncated_database_is_refused_or_names_what_it_lost() {
             std::fs::write(prepared.db(), cut).unwrap();
             match soon(Store::<Tally>::open_model(prepared.config())).await {
                 Err(error) => match error.kind() {
-                    ErrorKind::CorruptStore { reason } => assert!(reason.contains("Store::salvage"), "{reason}"),
+                    ErrorKind::CorruptStore { reason } => assert!(reason.contains("Store::repair"), "{reason}"),
                     other => panic!("{pages} pages: {other:?}"),
                 },
                 Ok(store) => {

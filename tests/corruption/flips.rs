@@ -26,7 +26,7 @@ fn count_panics() {
 
 /// What one session shows, in every way that it can be read.
 #[derive(Debug, PartialEq)]
-enum Shows {
+pub(crate) enum Shows {
     /// Exactly what it held.
     Original,
     /// An error, and before it nothing but what it held.
@@ -39,7 +39,7 @@ enum Shows {
     Nothing,
 }
 
-async fn shows(store: &Store<Tally>, original: &Original) -> Shows {
+pub(crate) async fn shows(store: &Store<Tally>, original: &Original) -> Shows {
     let read = soon(store.read_state(&original.name)).await;
     let opened = soon(store.resume_session(&original.name)).await;
     match (read, opened) {

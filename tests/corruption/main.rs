@@ -7,14 +7,28 @@ mod common;
 
 mod files;
 mod flips;
+mod pages;
+mod repair;
 mod salvage;
+mod torn;
 mod verify;
 mod wal;
 
 use std::path::{Path, PathBuf};
 
+use crate::common::child;
 use crate::common::*;
 use foldlog::{BlobRef, Event, Store, StoreConfig, View};
+
+/// Not a test of its own: does nothing unless another test runs it as a child.
+#[actix::test]
+async fn as_a_child() {
+    let Some(child::Task { task, name, .. }) = child::task() else { return };
+    match task.as_str() {
+        "repair" => repair::as_a_child(&name),
+        other => panic!("no task {other}"),
+    }
+}
 
 /// What a session held before anything was damaged.
 struct Original {

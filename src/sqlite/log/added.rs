@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
+use super::around_damage::Indexing;
 use super::error::{SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::end_of_positions;
@@ -47,13 +48,18 @@ impl Added {
     }
 
     /// Enters the positions of the events into the index.
-    pub(crate) fn enter(self, connection: &Connection, recent: &mut Recent, moving: bool) -> SqlResult<()> {
+    pub(crate) fn enter(self, connection: &Connection, recent: &mut Recent, indexing: Indexing) -> SqlResult<()> {
         let Some(first) = self.first_position.filter(|_| self.events > 0) else { return Ok(()) };
+        if indexing == Indexing::SegmentsAlone {
+            let logs = self.runs.iter().map(|(log, _)| *log).collect();
+            recent.push(first, self.runs);
+            return recent.move_logs(connection, &logs);
+        }
         // A row that has this key already was written for another one, and got this key by damage.
         connection
             .prepare_cached("INSERT OR REPLACE INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
             .execute((first, self.group.encode(first)))?;
         recent.push(first, self.runs);
-        if moving { recent.make_room(connection, self.events) } else { Ok(()) }
+        if indexing == Indexing::Both { recent.make_room(connection, self.events) } else { Ok(()) }
     }
 }

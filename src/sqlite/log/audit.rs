@@ -6,6 +6,7 @@ use super::error::SqlResult;
 use super::reader::SqliteReader;
 use super::recent::Recent;
 use super::row::{IndexEntry, META, event_at, log_meta, not_ours};
+use super::salvage::names_around_damage;
 use super::{index, index_audit, schema};
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, OwnerId, SessionRow};
@@ -53,20 +54,38 @@ impl LogAudit for SqliteReader {
 
     fn sessions(&mut self, after: &[u8], max: usize) -> Result<Vec<AuditedSession>, LogError> {
         forget_pages(&self.connection)?;
-        let (transaction, recent) = self.begin()?;
-        // A name that is no UTF-8 is a name all the same.
-        let mut statement = transaction.prepare_cached(
-            "SELECT CAST(session_id AS BLOB) FROM sessions WHERE session_id > CAST(?1 AS TEXT)
+        self.read(|transaction, recent| {
+            // A name that is no UTF-8 is a name all the same.
+            let mut statement = transaction.prepare_cached(
+                "SELECT CAST(session_id AS BLOB) FROM sessions WHERE session_id > CAST(?1 AS TEXT)
              ORDER BY session_id LIMIT ?2",
-        )?;
-        let names = statement.query_map((after, max as i64), |row| row.get(0))?;
-        let names: Vec<Vec<u8>> = names.collect::<Result<_, _>>()?;
-        // A search in a table that is out of order may lead back, for ever.
-        if std::iter::once(after).chain(names.iter().map(Vec::as_slice)).is_sorted_by(|one, next| one < next) {
-            let audited = |name: Vec<u8>| AuditedSession { row: session_row(&transaction, recent, &name), name };
-            return Ok(names.into_iter().map(audited).collect());
-        }
-        Err(LogError::Corrupt("the names of sessions are out of order".to_owned()))
+            )?;
+            let mut names: Vec<Vec<u8>> = Vec::new();
+            for name in statement.query_map((after, max as i64), |row| row.get(0))? {
+                match name {
+                    Ok(name) => names.push(name),
+                    // The next page begins behind the damage, which `structure` names.
+                    Err(_) if !names.is_empty() => break,
+                    Err(error) => {
+                        let (around, _) = names_around_damage(transaction);
+                        names.extend(around.into_iter().filter(|name| **name > *after).take(max));
+                        if names.is_empty() {
+                            return Err(error.into());
+                        }
+                        break;
+                    }
+                }
+            }
+            // A search in a table that is out of order may lead back, for ever.
+            if std::iter::once(after).chain(names.iter().map(Vec::as_slice)).is_sorted_by(|one, next| one < next) {
+                let audited = |name: Vec<u8>| AuditedSession { row: session_row(transaction, recent, &name), name };
+                let audited: Vec<_> = names.into_iter().map(audited).collect();
+                // Looked at once more, with what a torn page of the index has.
+                let torn = || LogError::Corrupt("a page of the index of events cannot be read".to_owned());
+                return if recent.is_missing() { Err(torn()) } else { Ok(audited) };
+            }
+            Err(LogError::Corrupt("the names of sessions are out of order".to_owned()))
+        })
     }
 
     fn events(
@@ -78,22 +97,23 @@ impl LogAudit for SqliteReader {
     ) -> Result<Vec<AuditedEvent>, LogError> {
         forget_pages(&self.connection)?;
         // The index of recent events is looked at as a whole by `structure`: here what is known of it is enough.
-        let (transaction, recent) = self.begin()?;
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        for run in index::after(&transaction, recent, log, after, events_max)? {
-            let mut rest = Some(run);
-            while let Some(run) = rest {
-                let event = event_row(&transaction, log, IndexEntry { id: run.first, position: run.position });
-                bytes += event.row.as_ref().map_or(0, |row| row.record.len());
-                page.push(event);
-                if bytes >= bytes_max {
-                    return Ok(page);
+        self.read(|connection, recent| {
+            let mut page = Vec::new();
+            let mut bytes = 0;
+            for run in index::after(connection, recent, log, after, events_max)? {
+                let mut rest = Some(run);
+                while let Some(run) = rest {
+                    let event = event_row(connection, log, IndexEntry { id: run.first, position: run.position });
+                    bytes += event.row.as_ref().map_or(0, |row| row.record.len());
+                    page.push(event);
+                    if bytes >= bytes_max {
+                        return Ok(page);
+                    }
+                    rest = run.after(run.first);
                 }
-                rest = run.after(run.first);
             }
-        }
-        Ok(page)
+            Ok(page)
+        })
     }
 }
 

@@ -22,6 +22,15 @@ pub(super) enum SqlError {
     Outside(String),
 }
 
+/// Takes a page that cannot be read as an answer: `None`.
+pub(super) fn unless_torn<T>(read: SqlResult<T>) -> SqlResult<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_torn_page() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What is wrong with rows of one log.
 #[derive(Debug)]
 pub(super) struct Damage {
@@ -41,6 +50,23 @@ impl SqlError {
 
     pub(super) fn outside(error: &dyn std::fmt::Display) -> Self {
         Self::Outside(error.to_string())
+    }
+
+    /// Whether SQLite has met a page that is not what it should be. What needs no such page can be read all the same.
+    pub(super) fn is_torn_page(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+
+    /// The same error, as damage of one log alone: for reads that concern no other.
+    pub(super) fn of_one_log(self) -> Self {
+        if self.is_torn_page() { Self::damaged(self.to_string()) } else { self }
+    }
+
+    /// Whether the medium has not given the bytes, or has given others: for a reader that takes whatever is left.
+    pub(super) fn is_unreadable(&self) -> bool {
+        let Self::Sqlite(error) = self else { return true };
+        self.is_torn_page() || error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
     }
 }
 

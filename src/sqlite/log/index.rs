@@ -13,17 +13,32 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{SqlError, SqlResult};
 use super::recent::Recent;
-use super::row::{IndexEntry, SqlEventId, end_of_events};
+use super::row::{IndexEntry, SqlEventId};
 use super::runs::{KeyHash, Run};
 use super::segments::{Segment, last_entry_in_segments, segment_of};
 use crate::id::EventId;
 use crate::port::LogKey;
 
+/// Takes a page of `event_index` that cannot be read for one that has nothing, if what it has is known otherwise.
+fn readable<T>(recent: &Recent, read: SqlResult<T>) -> SqlResult<Option<T>> {
+    match read {
+        Err(error) if error.is_torn_page() => {
+            if recent.stands_in() {
+                Ok(None)
+            } else {
+                Err(error)
+            }
+        }
+        read => read.map(Some),
+    }
+}
+
 /// The last entry of a log.
 pub(super) fn last(connection: &Connection, recent: &Recent, log: LogKey) -> SqlResult<Option<IndexEntry>> {
     match recent.last(log) {
         Some(last) => Ok(Some(last)),
-        None => last_entry_in_segments(connection, log),
+        // If it is not here either, then there is none.
+        None => Ok(readable(recent, last_entry_in_segments(connection, log))?.flatten()),
     }
 }
 
@@ -32,7 +47,8 @@ pub(super) fn find(connection: &Connection, recent: &Recent, log: LogKey, id: Ev
     if let Some(position) = recent.after(log, id.prev()).next().and_then(|run| run.position_of(id)) {
         return Ok(Some(position));
     }
-    let Some(segment) = segment_of(connection, log, id)? else { return Ok(None) };
+    let segment = readable(recent, segment_of(connection, log, id))?.flatten();
+    let Some(segment) = segment else { return Ok(None) };
     Ok(segment.decode()?.iter().find_map(|run| run.position_of(id)))
 }
 
@@ -46,14 +62,20 @@ pub(super) fn after(
     max: usize,
 ) -> SqlResult<Vec<Run>> {
     let mut found = FoundRuns { runs: Vec::new(), last: id, left: max as u64 };
-    let begin = segment_of(connection, log, id.next())?.map_or(EventId::ZERO, |segment| segment.first);
+    let begin = readable(recent, segment_of(connection, log, id.next()))?;
+    let begin = begin.flatten().map_or(EventId::ZERO, |segment| segment.first);
     let mut statement = connection.prepare_cached(
         "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 AND first_event >= ?2
          ORDER BY first_event",
     )?;
     let mut rows = statement.query((log.0, SqlEventId(begin)))?;
     while found.left > 0 {
-        let Some(row) = rows.next()? else { break };
+        let row = match rows.next().map_err(SqlError::from) {
+            // The runs before the torn page can be read, and the next search begins with it.
+            Err(_) if !found.runs.is_empty() => return Ok(found.runs),
+            row => readable(recent, row)?.flatten(),
+        };
+        let Some(row) = row else { break };
         match Segment::read(row).map_err(SqlError::from).and_then(|segment| segment.decode()) {
             Ok(runs) => runs.iter().for_each(|run| found.take(run)),
             // The runs before the damaged row can be read, and the next search begins with that row.
@@ -99,7 +121,7 @@ pub(super) fn find_key(
         "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 ORDER BY first_event DESC",
     )?;
     let mut rows = statement.query([log.0])?;
-    while let Some(row) = rows.next()? {
+    while let Some(row) = readable(recent, rows.next().map_err(SqlError::from))?.flatten() {
         let runs = Segment::read(row)?.decode()?;
         let keyed = runs.iter().filter(|run| run.key == Some(key));
         found.extend(keyed.map(|run| IndexEntry { id: run.first, position: run.position }));
@@ -113,9 +135,11 @@ pub(super) fn find_key(
 pub(super) fn check_end(connection: &Connection, recent: &Recent, log: LogKey, end: EventId) -> SqlResult<()> {
     let wrong = || SqlError::damaged(format!("the index of events is wrong where log {} ends", log.0));
     // `end` may be beyond the log: then there is nothing that it could hide.
-    if last(connection, recent, log)?.is_some_and(|last| last.id > end) || recent.end() != end_of_events(connection)? {
+    let last = last(connection, recent, log)?;
+    if last.is_some_and(|last| last.id > end) {
         return Err(wrong());
     }
+    recent.sees_end(log, last)?;
     let behind = connection
         .prepare_cached(
             "SELECT log_key, first_event, runs FROM event_index WHERE (log_key, first_event) > (?1, ?2)
@@ -128,6 +152,6 @@ pub(super) fn check_end(connection: &Connection, recent: &Recent, log: LogKey, e
         // Only what is of this log is this log's damage: what is wrong with another is found when that one is read.
         Ok(Some(segment)) if segment.log == log || segment.verifies_as(log, end.next()) => Err(wrong()),
         Ok(_) | Err(SqlError::Damaged(_)) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => readable(recent, Err::<(), _>(error)).map(drop),
     }
 }

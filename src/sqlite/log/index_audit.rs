@@ -17,9 +17,12 @@ pub(crate) fn look(connection: &Connection, max: usize, found: &mut Vec<String>)
     // One transaction, so that everything is read as of one moment while others append.
     let transaction = connection.unchecked_transaction()?;
     let mut index = Index::of(&transaction, max)?;
-    index.segments(&transaction)?;
-    index.recent(&transaction)?;
-    index.events(&transaction)?;
+    for part in [Index::segments, Index::recent, Index::events] {
+        if let Err(error) = part(&mut index, &transaction) {
+            index.damaged = true;
+            index.say(error.to_string());
+        }
+    }
     found.append(&mut index.found);
     Ok(())
 }

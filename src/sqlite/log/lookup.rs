@@ -19,9 +19,20 @@ pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Op
     Ok(found)
 }
 
+/// What never changes of a log.
+pub(super) fn meta(connection: &Connection, log: LogKey) -> SqlResult<Option<LogMeta>> {
+    let found = connection
+        .prepare_cached(&format!("SELECT {META} FROM logs WHERE log_key = ?1"))?
+        .query_row([log.0], |row| log_meta(row, 0))
+        .optional()?;
+    Ok(found)
+}
+
 /// The last event of a log.
 pub(super) fn head(connection: &Connection, recent: &Recent, log: LogMeta) -> SqlResult<Head> {
-    let Some(last) = index::last(connection, recent, log.key)? else { return Ok(log.base) };
+    let last = index::last(connection, recent, log.key)?;
+    recent.sees_end(log.key, last)?;
+    let Some(last) = last else { return Ok(log.base) };
     let head = connection
         .prepare_cached("SELECT event_id, chain, event_at FROM events WHERE position = ?1 AND log_key = ?2")?
         .query_row((last.position, log.key.0), |row| {
@@ -41,4 +52,16 @@ pub(super) fn chain_at(connection: &Connection, recent: &Recent, log: LogKey, id
         .query_row((position, log.0, SqlEventId(id)), |row| row.get(0).map(Chain))
         .optional()?;
     Ok(chain)
+}
+
+/// Changes when another connection commits.
+pub(super) fn data_version(connection: &Connection) -> SqlResult<i64> {
+    Ok(connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+}
+
+/// A name for a log that no other has.
+pub(super) fn random_log_id() -> SqlResult<[u8; 16]> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| SqlError::outside(&error))?;
+    Ok(id)
 }

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, Transaction};
 
-use super::error::SqlResult;
+use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
-use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, log_meta, not_ours, stored_row};
+use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
 use super::{index, lookup, snapshots};
 use crate::codec::Chain;
@@ -21,6 +21,23 @@ pub(crate) struct SqliteReader {
 impl SqliteReader {
     pub(crate) fn new(connection: Connection) -> Self {
         Self { connection, recent: Recent::default() }
+    }
+
+    /// Reads, and once more with the logs in memory that a page of the index has which cannot be read.
+    pub(super) fn read<T>(
+        &mut self,
+        mut read: impl FnMut(&Connection, &Recent) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let (transaction, recent) = self.begin()?;
+        let outcome = read(&transaction, recent);
+        if outcome.is_ok() || !recent.is_missing() {
+            return outcome;
+        }
+        drop(transaction);
+        log::error!("a page of the index of events cannot be read: its logs are looked up in the table");
+        self.recent = Recent::whole(&self.connection)?;
+        let (transaction, recent) = self.begin()?;
+        read(&transaction, recent)
     }
 
     /// Begins a read, with the index as it is now.
@@ -40,28 +57,37 @@ impl LogReader for SqliteReader {
     }
 
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
-        let (transaction, recent) = self.begin()?;
-        let mut statement = transaction.prepare_cached(
-            "SELECT session_id, created, log_key, log_id, fork_event_id, fork_chain FROM sessions JOIN logs USING (log_key)
-             WHERE session_id > ?1 ORDER BY session_id LIMIT ?2",
-        )?;
-        let after = after.map_or("", SessionId::as_str);
-        let rows = statement.query_map((after, max as i64), |row| {
-            let name: String = row.get(0)?;
-            let session = SessionId::new(name).map_err(|error| not_ours(0, error))?;
-            let (created, meta) = (Timestamp::from_micros(row.get(1)?), log_meta(row, 2)?);
-            Ok(SessionRow { session, meta, created, head: meta.base.id })
-        })?;
-        rows.map(|row| {
-            let row = row?;
-            match index::last(&transaction, recent, row.meta.key).map_err(LogError::from) {
-                Ok(last) => Ok(SessionRow { head: last.map_or(row.head, |last| last.id), ..row }),
-                // Damage of one session does not end the list; the recovery of that session reports it.
-                Err(LogError::CorruptEvent { event, .. }) => Ok(SessionRow { head: event, ..row }),
-                Err(error) => Err(error),
-            }
+        self.read(|connection, recent| {
+            let mut statement = connection.prepare_cached(
+                "SELECT session_id, created, log_key FROM sessions WHERE session_id > ?1 ORDER BY session_id LIMIT ?2",
+            )?;
+            let after = after.map_or("", SessionId::as_str);
+            let rows = statement.query_map((after, max as i64), |row| {
+                let name: String = row.get(0)?;
+                let session = SessionId::new(name).map_err(|error| not_ours(0, error))?;
+                Ok((session, Timestamp::from_micros(row.get(1)?), LogKey(row.get(2)?)))
+            })?;
+            rows.map(|row| {
+                let (session, created, key) = row?;
+                let found = match lookup::meta(connection, key).map_err(SqlError::of_one_log) {
+                    Ok(found) => found,
+                    Err(SqlError::Damaged(_)) => None,
+                    Err(error) => return Err(error.into()),
+                };
+                // Whoever opens the session is told that its log is not there. Its index may have the head all the same.
+                let meta = found.unwrap_or_else(|| LogMeta::root(key, [0; 16]));
+                let row = SessionRow { session, meta, created, head: meta.base.id };
+                match index::last(connection, recent, key) {
+                    Ok(last) => Ok(SessionRow { head: last.map_or(row.head, |last| last.id), ..row }),
+                    // Damage of one session does not end the list; the recovery of that session reports it.
+                    Err(SqlError::Damaged(Damage { event, .. })) => {
+                        Ok(SessionRow { head: event.unwrap_or(row.head), ..row })
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            })
+            .collect()
         })
-        .collect()
     }
 
     fn page_into(
@@ -72,44 +98,44 @@ impl LogReader for SqliteReader {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<(), LogError> {
-        let (transaction, recent) = self.begin()?;
-        page.clear();
-        let mut page = Page { events: page, bytes_max };
-        for run in index::after(&transaction, recent, log, after, events_max)? {
-            match page.take(&transaction, log, &run) {
-                Ok(()) if page.is_full() => return Ok(()),
-                Ok(()) => {}
-                // The next page begins with it.
-                Err(_) if !page.events.is_empty() => return Ok(()),
-                Err(error) => return Err(error),
+        self.read(|connection, recent| {
+            page.clear();
+            let mut page = Page { events: page, bytes_max };
+            for run in index::after(connection, recent, log, after, events_max)? {
+                match page.take(connection, log, &run) {
+                    Ok(()) if page.is_full() => return Ok(()),
+                    Ok(()) => {}
+                    // The next page begins with it.
+                    Err(_) if !page.events.is_empty() => return Ok(()),
+                    Err(error) => return Err(error),
+                }
             }
-        }
-        if page.events.len() < events_max {
-            let end = page.events.last_id().unwrap_or(after);
-            index::check_end(&transaction, recent, log, end)?;
-        }
-        Ok(())
+            if page.events.len() < events_max {
+                let end = page.events.last_id().unwrap_or(after);
+                index::check_end(connection, recent, log, end)?;
+            }
+            Ok(())
+        })
     }
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
-        let (transaction, recent) = self.begin()?;
-        for entry in index::find_key(&transaction, recent, log, KeyHash::of(key))? {
-            let event = event_at(&transaction, log, entry)?;
-            if event.key.as_ref() == Some(key) {
-                return Ok(Some(event));
+        self.read(|connection, recent| {
+            for entry in index::find_key(connection, recent, log, KeyHash::of(key))? {
+                let event = event_at(connection, log, entry)?;
+                if event.key.as_ref() == Some(key) {
+                    return Ok(Some(event));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError> {
-        let (transaction, recent) = self.begin()?;
-        Ok(lookup::head(&transaction, recent, log)?)
+        self.read(|connection, recent| Ok(lookup::head(connection, recent, log)?))
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        let (transaction, recent) = self.begin()?;
-        Ok(lookup::chain_at(&transaction, recent, log, id)?)
+        self.read(|connection, recent| Ok(lookup::chain_at(connection, recent, log, id)?))
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {

@@ -1,13 +1,15 @@
 //! The entries of `recent_index` in memory: which events the last commits wrote, and where.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use rusqlite::Connection;
 
-use super::error::{SqlError, SqlResult};
+use super::error::{SqlError, SqlResult, unless_torn};
 use super::row::{IndexEntry, SqlEventId, bytes_at, end_of_events};
 use super::runs::{KeyHash, RecentRow, Run, encode_segment};
-use super::segments::last_in_segments;
+use super::scan::scan;
+use super::segments::{last_in_readable_segments, last_in_segments};
 use crate::id::{AppendKey, EventId};
 use crate::port::LogKey;
 
@@ -29,6 +31,15 @@ pub(crate) struct Recent {
     loaded: usize,
     /// The position behind the last event; `None` when there is none.
     end: Option<i64>,
+    /// Whether the index says that there are events behind the last one of the table.
+    is_cut: bool,
+    /// The position behind the last events that neither the table nor the index can tell of: a log whose last known event
+    /// is before it may go on there.
+    blind: Option<i64>,
+    /// Whether the logs that `event_index` cannot tell of are all in here.
+    whole: bool,
+    /// Whether something was asked for that a page of `event_index` has which cannot be read.
+    is_missing: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -50,6 +61,9 @@ const SEGMENT_RUNS_MAX: usize = 256;
 /// is forgotten by itself, since a run may begin in it and go on in one that is still there.
 const STALE_GROUPS_MAX: usize = 256;
 
+/// Rows of `recent_index`: first position, runs.
+type StoredRows = Vec<(i64, Vec<u8>)>;
+
 impl Recent {
     /// Reads all rows.
     pub(crate) fn load(connection: &Connection) -> SqlResult<Self> {
@@ -58,27 +72,36 @@ impl Recent {
         Ok(recent)
     }
 
+    /// As [`Recent::load`], for a database whose `event_index` has pages that cannot be read: the logs in these pages are
+    /// looked up in the table of events, once.
+    pub(crate) fn whole(connection: &Connection) -> SqlResult<Self> {
+        let mut recent = Self { whole: true, ..Self::default() };
+        recent.catch_up(connection)?;
+        Ok(recent)
+    }
+
     /// Reads the rows behind those that are known. Where one is missing or damaged, the events themselves tell.
     pub(crate) fn catch_up(&mut self, connection: &Connection) -> SqlResult<()> {
         self.indexed.clear();
-        let end = end_of_events(connection)?;
-        if self.end.is_some() && self.end == end {
+        let end = unless_torn(end_of_events(connection))?;
+        if self.end.is_some() && end == Some(self.end) {
             return Ok(());
         }
-        // Events were taken away; or all that is known is in event_index by now, and so may be some that never was.
-        let is_behind = self.end > end || first_row(connection)? > self.end;
-        if is_behind || self.groups.len() > self.loaded + STALE_GROUPS_MAX {
-            *self = Self::default();
+        let first_row = unless_torn(first_row(connection))?.flatten();
+        // Events were taken away, or cannot be read; or all that is known is in event_index by now, and so may be some that
+        // never was.
+        let is_behind = end.is_none_or(|end| self.end > end) || !self.whole && first_row > self.end;
+        if is_behind || !self.whole && self.groups.len() > self.loaded + STALE_GROUPS_MAX {
+            *self = Self { whole: self.whole, ..Self::default() };
         }
-        let Some(end) = end else { return Ok(()) };
-        let rows: Vec<(i64, Vec<u8>)> = connection
-            .prepare_cached("SELECT first_position, runs FROM recent_index WHERE first_position >= ?1 ORDER BY 1")?
-            .query_map([self.end.unwrap_or(i64::MIN)], |row| Ok((row.get(0)?, bytes_at(row, 1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        if self.end.is_none() && rows.is_empty() {
-            return Err(SqlError::damaged("the index of recent events is empty"));
+        if self.whole && self.end.is_none() {
+            self.take_events(connection, 0, end.map_or(i64::MAX, Option::unwrap_or_default))?;
         }
+        let (rows, all_read) = self.rows_behind(connection)?;
+        // Where the end cannot be read, the index alone says where it is.
+        let table_end = end.map_or(i64::MAX, Option::unwrap_or_default);
         let mut known = self.end;
+        let mut is_told = all_read;
         for (first, row) in rows {
             let runs = RecentRow::decode(first, &row);
             // All before the first row is in event_index, if it is the first one.
@@ -87,18 +110,43 @@ impl Recent {
                 // Not where it was written: what it was of is found where it is missing.
                 continue;
             }
-            self.take_events(connection, begin, first.min(end))?;
+            self.take_events(connection, begin, first.min(table_end))?;
+            is_told = all_read && runs.is_ok();
             known = Some(match runs {
                 Ok(runs) => self.push(first, runs),
                 // Its events end where the next row begins, or the table ends.
-                Err(_) => first.min(end),
+                Err(_) => first.min(table_end),
             });
         }
-        self.take_events(connection, known.unwrap_or(end), end)?;
+        if end.is_some() || !is_told || known.is_none() {
+            self.take_events(connection, known.unwrap_or_default(), table_end)?;
+        }
+        self.is_cut = end.is_some_and(|end| self.end > end);
+        if self.is_cut {
+            log::error!("the table of events ends before events that its index tells of");
+        }
         if self.loaded == 0 {
             self.loaded = self.groups.len();
         }
         Ok(())
+    }
+
+    /// The rows behind the last known event, up to the first page that cannot be read; and whether there was none.
+    fn rows_behind(&self, connection: &Connection) -> SqlResult<(StoredRows, bool)> {
+        let mut statement = connection
+            .prepare_cached("SELECT first_position, runs FROM recent_index WHERE first_position >= ?1 ORDER BY 1")?;
+        let mut rows = statement.query([self.end.unwrap_or(i64::MIN)])?;
+        let mut found = Vec::new();
+        loop {
+            match unless_torn(rows.next().map_err(SqlError::from))? {
+                Some(Some(row)) => found.push((row.get(0)?, bytes_at(row, 1)?)),
+                Some(None) => return Ok((found, true)),
+                None => {
+                    log::error!("a page of the index of recent events cannot be read");
+                    return Ok((found, false));
+                }
+            }
+        }
     }
 
     /// Takes what the table of events says of some positions, since no row does. What is in `event_index` is left out.
@@ -108,31 +156,70 @@ impl Recent {
         }
         let mut runs: Vec<(LogKey, Run)> = Vec::new();
         let mut moved: HashMap<LogKey, EventId> = HashMap::new();
-        let mut statement = connection.prepare_cached(
-            "SELECT position, log_key, event_id, append_key FROM events WHERE position >= ?1 AND position < ?2
-             ORDER BY position",
-        )?;
-        let mut rows = statement.query([begin, end])?;
+        let whole = self.whole;
         let mut are_there = false;
-        while let Some(row) = rows.next()? {
+        let holes = scan(connection, begin, end, SqlError::is_torn_page, |position, row| {
             are_there = true;
-            let (position, log, id) = (row.get(0)?, LogKey(row.get(1)?), row.get::<_, SqlEventId>(2)?.0);
+            let (Ok(log), Ok(SqlEventId(id))) = (row.get(1).map(LogKey), row.get(2)) else { return };
             // One that cannot be read is as if it had none.
-            let last = moved.entry(log).or_insert_with(|| last_in_segments(connection, log).unwrap_or_default());
+            let last = moved.entry(log).or_insert_with(|| {
+                let last = if whole { last_in_readable_segments } else { last_in_segments };
+                last(connection, log).unwrap_or_default()
+            });
             if id <= *last {
-                continue;
+                return;
             }
-            let key: Option<Vec<u8>> = row.get(3)?;
+            let key = row.get::<_, Option<Vec<u8>>>(3).ok().flatten();
             let key = key.and_then(|key| AppendKey::new(key).ok()).map(|key| KeyHash::of(&key));
             runs.push((log, Run { first: id, count: 1, position, key }));
-        }
-        if !are_there {
+        })?;
+        if !are_there && holes.is_empty() {
             // Positions that were given and are free again, or that were never given.
             return Ok(());
         }
-        log::error!("the index of recent events is damaged: {} events are looked up without it", runs.len());
-        self.push(begin, runs);
-        self.end = Some(end);
+        log::error!("the index of events is damaged: {} events are looked up without it", runs.len());
+        let blind = holes.iter().map(|hole| hole.behind.unwrap_or(end)).max();
+        self.blind = self.blind.max(blind);
+        let last = self.push(begin, runs);
+        self.end = Some(if end == i64::MAX { last } else { end });
+        Ok(())
+    }
+
+    /// Whether it is certain that a log has no events behind its last one that is known.
+    pub(crate) fn sees_end(&self, log: LogKey, last: Option<IndexEntry>) -> SqlResult<()> {
+        if self.blind.is_none_or(|blind| last.is_some_and(|last| last.position >= blind)) {
+            return Ok(());
+        }
+        let reason = "the table of events and its index have pages that cannot be read, and events of log";
+        Err(SqlError::damaged(format!("{reason} {} may be there", log.0)))
+    }
+
+    /// Whether the index says that there are events behind the last one of the table. Nothing may be appended there: it
+    /// would take the positions of these events.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Notes that a page of `event_index` cannot be read, and tells whether what it has is here all the same.
+    pub(crate) fn stands_in(&self) -> bool {
+        self.is_missing.set(true);
+        self.whole
+    }
+
+    /// Whether [`Recent::whole`] would know more of what was asked for.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.is_missing.get() && !self.whole
+    }
+
+    /// Moves everything of some logs to `event_index`, so that no row of `recent_index` is needed.
+    pub(crate) fn move_logs(&mut self, connection: &Connection, logs: &HashSet<LogKey>) -> SqlResult<()> {
+        for log in logs {
+            while self.logs.contains_key(log) {
+                self.move_log(connection, *log)?;
+            }
+        }
+        let Self { oldest_first, logs, .. } = self;
+        oldest_first.retain(|log| logs.contains_key(log));
         Ok(())
     }
 
@@ -191,6 +278,7 @@ impl Recent {
         self.events
     }
 
+    #[cfg(test)]
     pub(crate) fn end(&self) -> Option<i64> {
         self.end
     }

@@ -1,28 +1,43 @@
 //! Reading a damaged database: nothing is locked, made or changed, and each row is read on its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::audit::event_row;
-use super::error::SqlResult;
+use super::error::{SqlError, SqlResult};
 use super::recent::Recent;
-use super::row::IndexEntry;
-use super::schema::Database;
-use super::{index, lookup};
+use super::row::{IndexEntry, SqlEventId};
+use super::scan::{Hole, scan};
+use super::schema::{Database, OpenError};
+use super::{index, lookup, schema};
 use crate::id::{EventId, SessionId};
 use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
 
-/// How many positions are tried one by one behind a part of the table that cannot be read.
-const SKIP_MAX: i64 = 4096;
-
 /// A reading end for a database of which any part may be damaged.
 pub(crate) struct SalvageReader {
-    connection: Connection,
+    pub(super) connection: Connection,
     recent: Recent,
-    /// Where the events of a log are, as the table itself says: for when the index cannot.
-    places: Option<(LogKey, BTreeMap<EventId, Vec<i64>>)>,
+    /// Where the events are, as the table itself says: for when the index cannot. Read when it is first asked for.
+    places: Option<EventPlaces>,
+}
+
+#[derive(Default)]
+struct EventPlaces {
+    /// For each log the events and their positions, in order.
+    logs: HashMap<LogKey, Vec<(EventId, i64)>>,
+    holes: Vec<Hole>,
+}
+
+/// The names that a damaged store has.
+pub(crate) struct FoundNames {
+    pub(crate) sessions: Vec<SessionId>,
+    /// What is in the place of a name and is none, as text.
+    pub(crate) no_names: Vec<String>,
+    /// Why there may be more.
+    pub(crate) stopped_by: Option<LogError>,
 }
 
 impl SalvageReader {
@@ -34,103 +49,118 @@ impl SalvageReader {
             // No connection is open anywhere. Read like any other file, or SQLite would make its companions.
             false => database.open_immutable()?,
         };
+        // With it SQLite reads what is left of a file that is shorter than its first page says, which it refuses otherwise.
+        // Nothing becomes writable: the connection only reads.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         // Where it cannot be read, the table itself is searched.
         let recent = Recent::load(&connection).unwrap_or_default();
         Ok(Self { connection, recent, places: None })
     }
 
-    /// The names that can be read, and why there are no more.
-    pub(crate) fn sessions(&self) -> (Vec<SessionId>, Option<LogError>) {
-        let mut found = Vec::new();
-        let mut read = || -> SqlResult<()> {
-            let mut statement = self.connection.prepare("SELECT CAST(session_id AS BLOB) FROM sessions")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let name: Vec<u8> = row.get(0)?;
-                found.extend(str::from_utf8(&name).ok().and_then(|name| SessionId::new(name).ok()));
+    /// The names that can be read: from the first one to the first damage, and from the last one back to it.
+    pub(crate) fn sessions(&self) -> FoundNames {
+        let (names, stopped_by) = names_around_damage(&self.connection);
+        let mut found =
+            FoundNames { sessions: Vec::new(), no_names: Vec::new(), stopped_by: stopped_by.map(LogError::from) };
+        for name in names {
+            match str::from_utf8(&name).ok().and_then(|name| SessionId::new(name).ok()) {
+                Some(session) => found.sessions.push(session),
+                None => found.no_names.push(String::from_utf8_lossy(&name).escape_debug().to_string()),
             }
-            Ok(())
-        };
-        let stopped_by = read().err().map(LogError::from);
-        (found, stopped_by)
+        }
+        found
+    }
+
+    /// Checks that the database is of a format and a model that this build reads, as far as that can be told.
+    pub(crate) fn check_model(&self, model: &str) -> Result<(), OpenError> {
+        schema::check_model(&self.connection, model)
     }
 
     pub(crate) fn find(&self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {
         Ok(lookup::find(&self.connection, session)?)
     }
 
-    /// The event that the index leads to.
-    pub(crate) fn by_index(&self, log: LogKey, id: EventId) -> Result<Option<AuditedEvent>, LogError> {
+    /// The event that the index leads to, and its position.
+    pub(crate) fn by_index(&self, log: LogKey, id: EventId) -> Result<Option<(i64, AuditedEvent)>, LogError> {
         let position = index::find(&self.connection, &self.recent, log, id)?;
-        Ok(position.map(|position| self.row(log, id, position)))
+        Ok(position.map(|position| (position, self.row(log, id, position))))
     }
 
     fn row(&self, log: LogKey, id: EventId, position: i64) -> AuditedEvent {
         event_row(&self.connection, log, IndexEntry { id, position })
     }
 
-    /// Every row that says that it is this event, found without an index.
-    pub(crate) fn by_table(&mut self, log: LogKey, id: EventId) -> Vec<AuditedEvent> {
-        if self.places.as_ref().is_none_or(|(known, _)| *known != log) {
-            self.places = Some((log, self.places_of(log)));
-        }
-        let places = self.places.as_ref().and_then(|(_, places)| places.get(&id));
-        let row = |position: &i64| self.row(log, id, *position);
-        places.into_iter().flatten().map(row).collect()
+    /// Every row that says that it is this event, found without an index, and its position.
+    pub(crate) fn by_table(&mut self, log: LogKey, id: EventId) -> Vec<(i64, AuditedEvent)> {
+        let places = self.places().logs.get(&log).map_or(&[][..], Vec::as_slice);
+        let first = places.partition_point(|(known, _)| *known < id);
+        let positions = places.iter().skip(first).take_while(|(known, _)| *known == id);
+        let positions: Vec<i64> = positions.map(|(_, position)| *position).collect();
+        positions.into_iter().map(|position| (position, self.row(log, id, position))).collect()
     }
 
-    /// Whether the table has an event of the log behind this one.
+    /// The first event that the table has of the log behind this one.
     pub(crate) fn goes_on(&mut self, log: LogKey, after: EventId) -> Option<EventId> {
-        // Looks the log up, too.
-        drop(self.by_table(log, after));
-        let (_, places) = self.places.as_ref()?;
-        places.range(after.next()..).next().map(|(id, _)| *id)
+        let places = self.places().logs.get(&log)?;
+        places.get(places.partition_point(|(known, _)| *known <= after)).map(|(id, _)| *id)
     }
 
-    fn places_of(&self, log: LogKey) -> BTreeMap<EventId, Vec<i64>> {
-        let mut places: BTreeMap<EventId, Vec<i64>> = BTreeMap::new();
-        let mut position = i64::MIN;
-        let mut skipped = 0;
-        // From where the last search stopped; behind what cannot be read, one position at a time.
-        while skipped <= SKIP_MAX {
-            let searched = self.search(log, position, &mut places);
-            match searched {
-                Ok(()) => break,
-                Err(Some(reached)) => (position, skipped) = (reached, 0),
-                Err(None) => (position, skipped) = (position.saturating_add(1), skipped + 1),
-            }
-        }
-        places
+    /// How many events the table has of each log.
+    pub(crate) fn logs(&mut self) -> Vec<(LogKey, u64)> {
+        let mut logs: Vec<_> = self.places().logs.iter().map(|(log, places)| (*log, places.len() as u64)).collect();
+        logs.sort_unstable();
+        logs
     }
 
-    /// Goes through the table behind a position. The error tells how far it came; none, when not a single row.
-    fn search(&self, log: LogKey, after: i64, places: &mut BTreeMap<EventId, Vec<i64>>) -> Result<(), Option<i64>> {
-        let mut reached = None;
-        let mut read = || -> SqlResult<()> {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT position, log_key, event_id FROM events WHERE position > ?1 ORDER BY position",
-            )?;
-            let mut rows = statement.query([after])?;
-            while let Some(row) = rows.next()? {
-                let position = row.get(0)?;
-                if position <= reached.unwrap_or(after) && reached.is_some() {
-                    // Out of order: it would lead back for ever.
-                    break;
-                }
-                reached = Some(position);
-                let (key, id): (Option<i64>, Option<i64>) = (row.get(1).ok(), row.get(2).ok());
-                if key == Some(log.0)
-                    && let Some(id) = id.and_then(|id| u64::try_from(id).ok()).filter(|id| *id <= EventId::MAX.get())
-                {
-                    let known = places.entry(EventId::new(id)).or_default();
-                    if !known.contains(&position) {
-                        known.push(position);
-                    }
-                }
-            }
-            Ok(())
+    /// One sentence for each part of the table of events that cannot be read.
+    pub(crate) fn holes(&mut self) -> Vec<String> {
+        let sentence = |hole: &Hole| match hole.behind {
+            Some(behind) => format!("the events at positions {} to {} cannot be read", hole.first, behind - 1),
+            None => format!("whatever the table of events has from position {} on cannot be read", hole.first),
         };
-        read().map_err(|_| reached)
+        self.places().holes.iter().map(sentence).collect()
     }
+
+    fn places(&mut self) -> &EventPlaces {
+        let Self { connection, places, .. } = self;
+        places.get_or_insert_with(|| {
+            let mut found = EventPlaces::default();
+            let scanned = scan(connection, 0, i64::MAX, SqlError::is_unreadable, |position, row| {
+                if let (Ok(log), Ok(SqlEventId(id))) = (row.get(1), row.get(2)) {
+                    found.logs.entry(LogKey(log)).or_default().push((id, position));
+                }
+            });
+            match scanned {
+                Ok(holes) => found.holes = holes,
+                Err(error) => log::warn!("the table of events cannot be searched to its end: {error}"),
+            }
+            found.logs.values_mut().for_each(|places| places.sort_unstable());
+            found
+        })
+    }
+}
+
+/// The names of sessions from the first one to a damage and from the last one back to it, and what the damage is.
+pub(super) fn names_around_damage(connection: &Connection) -> (BTreeSet<Vec<u8>>, Option<SqlError>) {
+    let mut names = BTreeSet::new();
+    let stopped_by = names_in_order(connection, "", &mut names).err();
+    if stopped_by.is_some() {
+        // The first error says what is wrong.
+        let _ = names_in_order(connection, " DESC", &mut names);
+    }
+    (names, stopped_by)
+}
+
+/// Adds names until one cannot be reached, or is there already: a table that is out of order may lead back, for ever.
+fn names_in_order(connection: &Connection, order: &str, names: &mut BTreeSet<Vec<u8>>) -> SqlResult<()> {
+    let mut statement =
+        connection.prepare(&format!("SELECT CAST(session_id AS BLOB) FROM sessions ORDER BY session_id{order}"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if !names.insert(row.get(0)?) {
+            return Err(SqlError::damaged("the names of sessions are out of order"));
+        }
+    }
+    Ok(())
 }

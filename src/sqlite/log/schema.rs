@@ -163,7 +163,9 @@ impl From<OpenError> for Error {
             }
             .into(),
             OpenError::Log(LogError::Corrupt(reason)) => ErrorKind::CorruptStore {
-                reason: format!("{reason}; keep a copy of the directory, and read what is left with Store::salvage"),
+                reason: format!(
+                    "{reason}; keep the directory as it is, and make a new one of what is left with Store::repair"
+                ),
             }
             .into(),
             OpenError::Log(error) => error.into(),
@@ -291,6 +293,18 @@ pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Re
 /// The format that a database says it is of.
 pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
     number(connection, "PRAGMA user_version")
+}
+
+/// Refuses a damaged database of a newer format, or of another model. One whose model cannot be read is let through.
+pub(crate) fn check_model(connection: &Connection, model: &str) -> Result<(), OpenError> {
+    let format = number(connection, "PRAGMA user_version").map_err(LogError::from)?;
+    if format > FORMAT {
+        return Err(OpenError::NewerFormat { found: format });
+    }
+    match connection.query_row("SELECT value FROM meta WHERE name = 'model'", [], |row| row.get::<_, String>(0)) {
+        Ok(found) if found != model => Err(OpenError::WrongModel { found, expected: model.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the tables in one transaction, and leaves them in one file. The caller holds the directory's exclusive lock.

@@ -58,6 +58,13 @@ pub(super) fn last_in_segments(connection: &Connection, log: LogKey) -> SqlResul
     }
 }
 
+/// As [`last_in_segments`], if each of the log's rows is on a page that can be read.
+pub(super) fn last_in_readable_segments(connection: &Connection, log: LogKey) -> SqlResult<EventId> {
+    let mut statement = connection.prepare_cached("SELECT count(runs) FROM event_index WHERE log_key = ?1")?;
+    let _rows: i64 = statement.query_row([log.0], |row| row.get(0))?;
+    last_in_segments(connection, log)
+}
+
 /// What stands before the first event of a log.
 pub(super) fn base_of(connection: &Connection, log: LogKey) -> SqlResult<EventId> {
     let fork: Option<Option<SqlEventId>> = connection

@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::added::Added;
+use super::around_damage::{Indexing, commit_each, rolled_back};
 use super::checkpoint;
 use super::error::{SqlError, SqlResult};
 use super::figures::UpkeepFigures;
@@ -63,9 +64,7 @@ pub(super) struct SqliteLog {
     wal_bytes_max: u64,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     recent: Option<Recent>,
-    /// Whether entries are moved from `recent_index` to `event_index`. Turned off once a group has failed because the index
-    /// is damaged, so that appends go on.
-    moving: bool,
+    indexing: Indexing,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
 }
@@ -79,15 +78,7 @@ struct LogState {
 
 impl EventLog for SqliteLog {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
-        let committed = match self.commit_group(group) {
-            Err(CommitError::NotWritten(LogError::Corrupt(reason))) if self.moving => {
-                log::error!("the index of events is damaged, and stays as it is: {reason}");
-                self.moving = false;
-                self.commit_group(group)
-            }
-            outcome => outcome,
-        };
-        committed.map_err(|error| match error {
+        self.commit_around_damage(group).map_err(|error| match error {
             CommitError::NotWritten(error) => CommitError::NotWritten(error.of_database(self.path())),
             CommitError::Unknown(error) => CommitError::Unknown(error.of_database(self.path())),
         })
@@ -154,6 +145,34 @@ impl SqliteLog {
         Ok(is_empty)
     }
 
+    /// Commits a group, in whatever way the damage leaves.
+    fn commit_around_damage(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        let known = self.indexing;
+        loop {
+            match self.commit_group(group) {
+                Err(CommitError::NotWritten(LogError::Corrupt(reason))) => match self.indexing.around_damage() {
+                    Some(other) => {
+                        log::error!("the index of events is damaged, and is written otherwise from now on: {reason}");
+                        (self.indexing, self.recent) = (other, None);
+                    }
+                    None => {
+                        // Not the index alone: whatever does not need the damaged pages is written.
+                        (self.indexing, self.recent) = (known, None);
+                        return commit_each(self, group, &reason);
+                    }
+                },
+                outcome => {
+                    let is_refused = |answer: &Result<_, _>| matches!(answer, Err(Refusal::Damaged { .. }));
+                    if self.indexing != known && outcome.as_ref().is_ok_and(|all| all.iter().any(is_refused)) {
+                        // It was not the index.
+                        (self.indexing, self.recent) = (known, None);
+                    }
+                    return outcome;
+                }
+            }
+        }
+    }
+
     pub(super) fn open(setup: WriterSetup) -> Result<Self, LogError> {
         setup.identity.check()?;
         let connection = schema::open_writer(&setup.database, setup.durability)?;
@@ -179,7 +198,7 @@ impl SqliteLog {
             wal_number_in_file: (wal_bytes == 0).then_some(wal_number),
             wal_held_back: false,
             recent: None,
-            moving: true,
+            indexing: Indexing::default(),
             figures: setup.figures,
             checkpoint_bytes: setup.checkpoint_bytes,
         })
@@ -217,17 +236,34 @@ impl SqliteLog {
         Ok(())
     }
 
-    fn commit_group(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+    /// Reads the index before a transaction that writes: SQLite fails the COMMIT of one in which a page could not be read.
+    fn read_around_damage(&mut self) -> SqlResult<()> {
+        let transaction = Transaction::reading(&self.connection)?;
+        let data_version = lookup::data_version(&self.connection)?;
+        if self.recent.is_some() && data_version == self.data_version {
+            return Ok(());
+        }
+        self.logs.clear();
+        let mut recent = match self.recent.take() {
+            Some(recent) => recent,
+            None if self.indexing == Indexing::RecentAlone => Recent::whole(&self.connection)?,
+            None => Recent::default(),
+        };
+        recent.catch_up(&self.connection)?;
+        (self.recent, self.data_version) = (Some(recent), data_version);
+        Ok(transaction.rollback()?)
+    }
+
+    pub(super) fn commit_group(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let not_written = |error: SqlError| CommitError::NotWritten(error.into());
+        if self.indexing != Indexing::Both {
+            self.read_around_damage().map_err(not_written)?;
+        }
         let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claiming::No, .. }));
         let connection = &self.connection;
         let begun = if only_reads { Transaction::reading(connection) } else { Transaction::writing(connection) };
         let transaction = begun.map_err(SqlError::from).map_err(not_written)?;
-        let data_version: i64 = connection
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .map_err(SqlError::from)
-            .map_err(not_written)?;
+        let data_version = lookup::data_version(connection).map_err(not_written)?;
         if data_version != self.data_version {
             // Someone else committed: whatever we remember of heads and owners may be old.
             self.logs.clear();
@@ -263,7 +299,7 @@ impl SqliteLog {
             });
         }
         let Scope { changed, added, .. } = scope;
-        if let Err(error) = added.enter(connection, &mut recent, self.moving) {
+        if let Err(error) = added.enter(connection, &mut recent, self.indexing) {
             return Err(rolled_back(transaction, error));
         }
         if let Some(in_file) = self.wal_number_in_file.filter(|_| !only_reads)
@@ -271,7 +307,8 @@ impl SqliteLog {
         {
             return Err(rolled_back(transaction, error.into()));
         }
-        transaction.commit().map_err(|error| match LogError::from(error) {
+        let ended = if only_reads { transaction.rollback() } else { transaction.commit() };
+        ended.map_err(|error| match LogError::from(error) {
             // SQLite has rolled back: the log could not grow.
             LogError::DiskFull => CommitError::NotWritten(LogError::DiskFull),
             error => CommitError::Unknown(error),
@@ -289,18 +326,6 @@ impl SqliteLog {
             group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(it, _)| bytes_of(it)).sum();
         self.unchecked_bytes += if written > 0 { COMMIT_BYTES + written } else { 0 };
         Ok(answers)
-    }
-}
-
-/// Why a group was not committed. If ROLLBACK fails too, the transaction may still be open: this connection must not be
-/// used again, and another one says what is in the log.
-fn rolled_back(transaction: Transaction<'_>, error: SqlError) -> CommitError {
-    match transaction.rollback() {
-        Ok(()) => CommitError::NotWritten(error.into()),
-        Err(rollback) => {
-            log::error!("a transaction could not be rolled back, its connection is given up: {rollback}");
-            CommitError::Unknown(error.into())
-        }
     }
 }
 
@@ -345,6 +370,15 @@ impl Scope<'_> {
         if let Some(state) = self.changed.get(&log).or_else(|| self.known.get(&log)) {
             return Ok(Some(state.clone()));
         }
+        self.read_state(log).map_err(|error| self.of_one_log(error))
+    }
+
+    /// Damage that the whole group needs to be read around is no damage of one log.
+    fn of_one_log(&self, error: SqlError) -> SqlError {
+        if self.recent.is_missing() { error } else { error.of_one_log() }
+    }
+
+    fn read_state(&self, log: LogKey) -> SqlResult<Option<LogState>> {
         let mut statement =
             self.connection.prepare_cached(&format!("SELECT owner, epoch, {META} FROM logs WHERE log_key = ?1"))?;
         let row = statement.query_row([log.0], |row| Ok((row.get(0)?, Epoch(row.get(1)?), log_meta(row, 2)?)));
@@ -367,10 +401,10 @@ impl Scope<'_> {
     }
 
     fn register(&mut self, session: &SessionId, at: Timestamp) -> SqlResult<Written> {
-        if let Some(meta) = lookup::find(self.connection, session)? {
+        if let Some(meta) = lookup::find(self.connection, session).map_err(SqlError::of_one_log)? {
             return Ok(Written::Registered { meta, owned: None });
         }
-        let log_id = random_log_id()?;
+        let log_id = lookup::random_log_id()?;
         let epoch = Epoch(1);
         self.connection.prepare_cached("INSERT INTO logs(log_id, owner, epoch) VALUES (?1, ?2, ?3)")?.execute((
             log_id,
@@ -425,6 +459,10 @@ impl Scope<'_> {
         if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
+        if self.recent.is_cut() {
+            let reason = "the table of events ends before events that its index tells of, and takes no more";
+            return Err(SqlError::damaged(format!("{reason}: make a new directory with Store::repair")));
+        }
         let key = events.iter().find_map(|event| event.key.as_ref()).map(KeyHash::of);
         if let Some(key) = key
             && (self.recent.has_key(log, key) || self.added.has_key(log, key))
@@ -460,7 +498,9 @@ impl Scope<'_> {
             return Ok(Err(Refusal::StaleEpoch));
         }
         // Only of what is in the log.
-        if lookup::chain_at(self.connection, self.recent, log, row.event)? != Some(row.chain) {
+        let chain =
+            lookup::chain_at(self.connection, self.recent, log, row.event).map_err(|error| self.of_one_log(error))?;
+        if chain != Some(row.chain) {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
         snapshots::put(self.connection, log, row)
@@ -475,10 +515,4 @@ impl Scope<'_> {
         }
         Ok(Ok(Written::Released))
     }
-}
-
-fn random_log_id() -> SqlResult<[u8; 16]> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| SqlError::outside(&error))?;
-    Ok(id)
 }

@@ -1,0 +1,210 @@
+//! Writing the valid rows of a damaged database into a new one, as they are, with an index that is made anew.
+
+use std::path::PathBuf;
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::error::{SqlError, SqlResult};
+use super::row::SqlEventId;
+use super::runs::{KeyHash, RecentRow, Run, encode_segment};
+use super::salvage::SalvageReader;
+use super::schema::{self, Database};
+use crate::id::{AppendKey, EventId, SessionId};
+use crate::port::{Durability, LogError, LogKey, LogMeta};
+
+/// After how many bytes of rows a transaction is committed and moved to the database: what is held in memory of it.
+const COMMIT_BYTES: usize = 4 << 20;
+/// How many runs there are in a row of `event_index`.
+const SEGMENT_RUNS: usize = 256;
+
+/// Which events of a log are taken: its beginning, and where they are in the damaged table.
+#[derive(Default)]
+pub(crate) struct TakenLog {
+    runs: Vec<Run>,
+}
+
+impl TakenLog {
+    /// Takes the next event.
+    pub(crate) fn push(&mut self, id: EventId, position: i64, key: Option<&AppendKey>) {
+        let key = key.map(KeyHash::of);
+        match self.runs.last_mut() {
+            Some(run) if key.is_none() && run.end() == position => run.count += 1,
+            _ => self.runs.push(Run { first: id, count: 1, position, key }),
+        }
+    }
+
+    /// Gives up the events behind one.
+    pub(crate) fn end_at(&mut self, last: EventId) {
+        self.runs.retain_mut(|run| {
+            run.count = run.count.min((last.get() + 1).saturating_sub(run.first.get()));
+            run.count > 0
+        });
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.runs.iter().map(|run| run.count).sum()
+    }
+}
+
+/// A new database that is being filled. It is nobody's yet: a crash leaves a file that no store opens.
+pub(crate) struct RebuiltLog {
+    connection: Connection,
+    database: Database,
+    /// What was taken, by the first position of each run.
+    taken: Vec<(LogKey, Run)>,
+    bytes: usize,
+}
+
+impl RebuiltLog {
+    /// Makes the tables in an empty file.
+    pub(crate) fn create(path: PathBuf, model: &str) -> Result<Self, LogError> {
+        let database = Database { path, vfs: None };
+        schema::create(&database, model)?;
+        // Nothing relies on the commits: the whole file is synced before it gets its name.
+        let connection = schema::open_writer(&database, Durability::ProcessCrash)?;
+        // The log that another one goes on from may not have been taken.
+        connection.pragma_update(None, "foreign_keys", false)?;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(Self { connection, database, taken: Vec::new(), bytes: 0 })
+    }
+
+    /// Adds a session, its log, which nobody owns, and where the log's events will be. Tells what beside the events could
+    /// not be read, and is as it is in a new session.
+    pub(crate) fn add(
+        &mut self,
+        old: &SalvageReader,
+        session: &SessionId,
+        log: LogMeta,
+        taken: &TakenLog,
+    ) -> Result<Vec<&'static str>, LogError> {
+        let mut lost = self.copy_log(&old.connection, log)?;
+        lost.extend(self.copy_session(&old.connection, session, log.key)?);
+        for runs in taken.runs.chunks(SEGMENT_RUNS) {
+            let Some(first) = runs.first() else { break };
+            self.connection
+                .prepare_cached("INSERT INTO event_index(log_key, first_event, runs) VALUES (?1, ?2, ?3)")?
+                .execute((log.key.0, SqlEventId(first.first), encode_segment(log.key, runs)))?;
+        }
+        self.taken.extend(taken.runs.iter().map(|run| (log.key, *run)));
+        self.written(256 + 16 * taken.runs.len())?;
+        Ok(lost)
+    }
+
+    fn copy_log(&self, old: &Connection, log: LogMeta) -> SqlResult<Vec<&'static str>> {
+        let (parent, epoch) = old
+            .prepare_cached("SELECT parent_log, epoch FROM logs WHERE log_key = ?1")?
+            .query_row([log.key.0], |row| Ok((row.get::<_, Option<i64>>(0), row.get::<_, i64>(1))))?;
+        let lost = epoch.is_err().then_some("epoch");
+        let fork = (log.base.id > EventId::ZERO).then_some((SqlEventId(log.base.id), log.base.chain.0));
+        let (fork_id, fork_chain) = fork.unzip();
+        self.connection
+            .prepare_cached(
+                "INSERT INTO logs(log_key, log_id, parent_log, fork_event_id, fork_chain, owner, epoch)
+                 VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)",
+            )?
+            .execute((log.key.0, log.log_id, parent.unwrap_or_default(), fork_id, fork_chain, epoch.unwrap_or(1)))?;
+        Ok(lost.into_iter().collect())
+    }
+
+    fn copy_session(&self, old: &Connection, session: &SessionId, log: LogKey) -> SqlResult<Vec<&'static str>> {
+        let (created, title, labels) = old
+            .prepare_cached("SELECT created, title, labels FROM sessions WHERE session_id = ?1")?
+            .query_row([session.as_str()], |row| Ok((row.get(0), row.get(1), row.get(2))))?;
+        let lost = [("created", created.is_err()), ("title", title.is_err()), ("labels", labels.is_err())];
+        let values: (i64, String, String) =
+            (created.unwrap_or_default(), title.unwrap_or_default(), labels.unwrap_or_else(|_| "{}".to_owned()));
+        self.connection
+            .prepare_cached(
+                "INSERT INTO sessions(session_id, log_key, created, title, labels) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute((session.as_str(), log.0, values.0, values.1, values.2))?;
+        Ok(lost.into_iter().filter_map(|(what, is_lost)| is_lost.then_some(what)).collect())
+    }
+
+    /// Copies the events of all logs that were added, at their old positions, in order.
+    pub(crate) fn copy_events(&mut self, old: &SalvageReader) -> Result<(), LogError> {
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.sort_unstable_by_key(|(_, run)| run.position);
+        for position in taken.iter().flat_map(|(_, run)| run.position..run.end()) {
+            let bytes = self.copy_event(&old.connection, position)?;
+            self.written(bytes)?;
+        }
+        if let Some((log, run)) = taken.last() {
+            // One row says where the table ends. Its event is in event_index, too.
+            let mut last = RecentRow::default();
+            let key = run.key.filter(|_| run.count == 1);
+            last.push(*log, run.last(), run.end() - 1, key);
+            self.connection
+                .prepare_cached("INSERT INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
+                .execute((run.end() - 1, last.encode(run.end() - 1)))?;
+        }
+        Ok(())
+    }
+
+    /// Copies one row, column by column, and tells about how many bytes it has.
+    fn copy_event(&self, old: &Connection, position: i64) -> SqlResult<usize> {
+        let mut select = old.prepare_cached(
+            "SELECT position, log_key, event_id, event_type, event_at, append_key, chain, record FROM events
+             WHERE position = ?1",
+        )?;
+        let columns: [Value; 8] = select
+            .query_row([position], columns)
+            .optional()?
+            .ok_or_else(|| SqlError::damaged(format!("the event at position {position} is gone")))?;
+        let bytes = columns.iter().map(bytes_of).sum();
+        self.connection
+            .prepare_cached(
+                "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(columns)?;
+        Ok(bytes)
+    }
+
+    /// Commits now and then, and leaves nothing in the write-ahead log.
+    fn written(&mut self, bytes: usize) -> Result<(), LogError> {
+        self.bytes += bytes;
+        if self.bytes < COMMIT_BYTES {
+            return Ok(());
+        }
+        self.bytes = 0;
+        self.commit()?;
+        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    fn commit(&self) -> Result<(), LogError> {
+        self.connection.execute_batch("COMMIT")?;
+        let busy: i64 = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy == 0 { Ok(()) } else { Err(LogError::Io("something else has the new database open".to_owned())) }
+    }
+
+    /// Commits the rest, and leaves everything in one file, which it names. The file is not synced yet.
+    pub(crate) fn finish(self) -> Result<PathBuf, LogError> {
+        self.commit()?;
+        // With this setting off, closing removes the files beside the database.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        self.connection.close().map_err(|(_, error)| error)?;
+        if self.database.has_wal() {
+            return Err(LogError::Io("the new database is not in one file".to_owned()));
+        }
+        Ok(self.database.path)
+    }
+}
+
+fn columns<const N: usize>(row: &Row<'_>) -> rusqlite::Result<[Value; N]> {
+    let mut columns = [const { Value::Null }; N];
+    for (at, column) in columns.iter_mut().enumerate() {
+        *column = row.get(at)?;
+    }
+    Ok(columns)
+}
+
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        Value::Null | Value::Integer(_) | Value::Real(_) => size_of::<i64>(),
+    }
+}
