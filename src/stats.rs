@@ -2,6 +2,7 @@
 
 mod histogram;
 mod metrics;
+mod outage;
 mod resident;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::port::Upkeep;
 
 pub use histogram::Histogram;
 pub(crate) use metrics::{Gauge, Metrics};
+pub(crate) use outage::Outage;
 pub(crate) use resident::ResidentCount;
 
 /// What a store has done since it was opened, what went wrong, and what waits. [`Store::stats`](crate::Store::stats)

@@ -5,7 +5,7 @@ use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
     AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Refusal,
-    SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Write, Written,
+    SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -25,8 +25,8 @@ impl EventLog for MemoryLog {
         Ok(group.iter().map(settled).collect())
     }
 
-    fn upkeep(&mut self) -> Result<(), LogError> {
-        Ok(())
+    fn upkeep(&mut self, _: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
+        Ok(UpkeepLeft::Nothing)
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {

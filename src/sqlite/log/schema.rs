@@ -242,14 +242,7 @@ pub(crate) fn misdefined(connection: &Connection) -> SqlResult<Vec<String>> {
 /// Opens the writing connection.
 pub(crate) fn open_writer(database: &Database, durability: Durability) -> Result<Connection, LogError> {
     let mut connection = open(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let mut since = Instant::now();
-    connection.busy_handler(Some(move |times: i32| {
-        if times == 0 {
-            since = Instant::now();
-        }
-        std::thread::sleep(WRITER_BUSY_POLL);
-        since.elapsed() < WRITER_BUSY_TIMEOUT
-    }))?;
+    wait_as_writer(&mut connection)?;
     let synchronous = match durability {
         Durability::PowerLoss => "FULL",
         Durability::ProcessCrash => "NORMAL",
@@ -260,6 +253,18 @@ pub(crate) fn open_writer(database: &Database, durability: Durability) -> Result
     // A checkpoint inside a commit would make its acknowledgements wait, and would hide its own errors.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
+}
+
+/// Has a connection wait for locks for as long as the writing end does.
+pub(crate) fn wait_as_writer(connection: &mut Connection) -> rusqlite::Result<()> {
+    let mut since = Instant::now();
+    connection.busy_handler(Some(move |times: i32| {
+        if times == 0 {
+            since = Instant::now();
+        }
+        std::thread::sleep(WRITER_BUSY_POLL);
+        since.elapsed() < WRITER_BUSY_TIMEOUT
+    }))
 }
 
 /// Opens a reading connection.

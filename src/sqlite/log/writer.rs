@@ -1,5 +1,7 @@
 //! The durable log: one writing connection, one transaction a group.
 
+mod upkeep;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use crate::error::OwnerInfo;
 use crate::id::{SessionId, Timestamp};
 use crate::port::{
     Claiming, CommitError, Durability, Epoch, EventLog, Head, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal,
-    Settled, SnapshotRow, StoredEvent, Write, Written,
+    Settled, SnapshotRow, StoredEvent, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -32,8 +34,9 @@ const ROW_BYTES: usize = 256;
 /// How many bytes a transaction takes in the write-ahead log beside its rows: the pages at the ends of table and index.
 const COMMIT_BYTES: usize = 3 * 4096;
 
-/// The write-ahead log is large from this many times the bytes after which a checkpoint is due.
-const WAL_CHECKPOINTS_MAX: u64 = 8;
+/// How many logs are remembered: those of all sessions that are in memory by default, about 2 MiB. At the limit all of them are
+/// forgotten, and each is looked up once more when it is written next.
+const LOGS_MAX: usize = 16_384;
 
 /// What a writing end is opened with.
 #[derive(Clone)]
@@ -58,7 +61,10 @@ pub(super) struct SqliteLog {
     logs: HashMap<LogKey, LogState>,
     data_version: i64,
     unchecked_bytes: usize,
+    /// Whether the last checkpoint left something, since a reader still needed the log.
     wal_held_back: bool,
+    /// Whether the write-ahead log was larger than usual after the last checkpoint.
+    wal_is_large: bool,
     /// The size of the write-ahead log at which readers are waited for.
     wal_bytes_max: u64,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
@@ -96,27 +102,16 @@ impl EventLog for SqliteLog {
         Ok(group.iter().map(|write| Settled::by_proof(write, chain_at)).collect())
     }
 
-    fn upkeep(&mut self) -> Result<(), LogError> {
-        if self.unchecked_bytes < self.checkpoint_bytes {
-            return Ok(());
-        }
-        self.unchecked_bytes = 0;
-        let progress = checkpoint::passive(&self.connection, &self.identity)?;
-        if progress.is_refused() {
-            // Another store's checkpoint is on, which does the same.
-            return Ok(());
-        }
-        let is_complete = progress.is_complete() || self.empty_if_large()?;
-        if is_complete {
-            self.figures.checkpoint();
-        } else {
-            self.figures.checkpoint_blocked();
-            if !self.wal_held_back {
-                log::warn!("a reader holds the write-ahead log back, which grows until it ends its transaction");
+    fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
+        match moment {
+            UpkeepMoment::AfterGroup if self.unchecked_bytes >= self.checkpoint_bytes => {
+                self.unchecked_bytes = 0;
+                self.checkpoint()?;
             }
+            UpkeepMoment::AfterGroup => {}
+            UpkeepMoment::Idle => self.checkpoint_when_idle()?,
         }
-        self.wal_held_back = !is_complete;
-        Ok(())
+        Ok(if self.wal_held_back || self.wal_is_large { UpkeepLeft::HeldBack } else { UpkeepLeft::Nothing })
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {
@@ -129,22 +124,12 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
-    /// Waits for readers when the write-ahead log has become large. Each reader reads only a page, but if there are
-    /// many, one of them always holds back a checkpoint that does not wait. A reader of another program may stay, so
-    /// after a failure this is tried again at twice the size.
-    fn empty_if_large(&mut self) -> Result<bool, LogError> {
-        let wal_bytes = self.identity.check()?;
-        if wal_bytes < self.wal_bytes_max {
-            return Ok(false);
-        }
-        let is_empty = checkpoint::truncate(&self.connection, &self.identity)?;
-        self.wal_bytes_max = if is_empty { wal_bytes_max(self.checkpoint_bytes) } else { wal_bytes.saturating_mul(2) };
-        Ok(is_empty)
-    }
-
     pub(super) fn open(setup: WriterSetup) -> Result<Self, LogError> {
         setup.identity.check()?;
         let connection = schema::open_writer(&setup.database, setup.durability)?;
+        // Once a log that has grown larger was begun anew, the next commit gives the room back.
+        let usual = i64::try_from(upkeep::wal_bytes_max(setup.checkpoint_bytes)).unwrap_or(i64::MAX);
+        connection.pragma_update(None, "journal_size_limit", usual)?;
         // While this connection is open, SQLite itself does not remove its write-ahead log.
         let wal = setup.database.companion("-wal");
         let identity = setup.identity.with(wal.clone())?;
@@ -159,8 +144,9 @@ impl SqliteLog {
             data_version: 0,
             // A connection that was dropped may have left a checkpoint due.
             unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
-            wal_bytes_max: wal_bytes_max(setup.checkpoint_bytes),
+            wal_bytes_max: upkeep::wal_bytes_max(setup.checkpoint_bytes),
             wal_held_back: false,
+            wal_is_large: false,
             recent: None,
             moving: true,
             figures: setup.figures,
@@ -267,6 +253,9 @@ impl SqliteLog {
             self.directory.sync_root().map_err(|error| CommitError::Unknown(LogError::Io(error.to_string())))?;
             self.directory_synced = true;
         }
+        if self.logs.len() + changed.len() > LOGS_MAX {
+            self.logs = HashMap::new();
+        }
         self.logs.extend(changed);
         self.recent = Some(recent);
         // A write that was refused has written nothing.
@@ -287,10 +276,6 @@ fn rolled_back(transaction: Transaction<'_>, error: SqlError) -> CommitError {
             CommitError::Unknown(error.into())
         }
     }
-}
-
-fn wal_bytes_max(checkpoint_bytes: usize) -> u64 {
-    (checkpoint_bytes as u64).saturating_mul(WAL_CHECKPOINTS_MAX)
 }
 
 fn bytes_of(write: &Write) -> usize {
@@ -465,3 +450,6 @@ fn random_log_id() -> SqlResult<[u8; 16]> {
     getrandom::fill(&mut id).map_err(|error| SqlError::outside(&error))?;
     Ok(id)
 }
+
+#[cfg(test)]
+mod tests;
