@@ -248,6 +248,8 @@ impl GroupWriter {
                 for (((_, reply), answer), follows) in waiting.into_iter().zip(answers).zip(follows(&writes)) {
                     reply(answer.map_err(PersistError::Refused), follows);
                 }
+                // The sessions fold meanwhile what they hold of the same events.
+                drop(writes);
                 self.keep_up(log, UpkeepMoment::AfterGroup);
             }
             Err(CommitError::NotWritten(LogError::Busy)) => {

@@ -1,5 +1,7 @@
 //! The ends of a log in memory.
 
+use std::ops::Bound;
+
 use super::disk::MemoryDisk;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
@@ -50,7 +52,7 @@ impl LogReader for MemoryReader {
             let log = disk.logs.get(key)?;
             Some(SessionRow { session: session.clone(), meta: log.meta, created: *created, head: log.head().id })
         };
-        let later = disk.sessions.iter().filter(|(session, _)| after.is_none_or(|after| *session > after));
+        let later = disk.sessions.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
         Ok(later.filter_map(row).take(max).collect())
     }
 
