@@ -57,13 +57,12 @@ pub struct StoreConfig {
     pub session_in_flight_max: usize,
     /// The most bytes of one session's appends in flight. An append counts with the encoded bytes of its bodies and 256
     /// bytes for each, which is about what an event takes beside its body. The memory that it takes is two to three times
-    /// that, since bodies and records are held. Transients, whose size foldlog does not know, count for nothing. Default 64
+    /// that: its bodies, its records, and what is folded into the view. Transients, whose size foldlog does not know, count for nothing. Default 64
     /// MiB: a quarter of what the store takes, so that no session takes all. At the limit the call fails with `Busy`; an
     /// append that is larger than the limit fails with `TooLarge`.
     pub session_in_flight_bytes_max: usize,
     /// The most bytes of all sessions' appends in flight, counted in the same way. Default 256 MiB, as for
-    /// [`resident_bytes_max`](ResidencyConfig::resident_bytes_max): what is in flight stays below a gigabyte of memory, and a
-    /// disk that takes 100 MB a second writes it within seconds.
+    /// [`resident_bytes_max`](ResidencyConfig::resident_bytes_max): what is in flight stays below a gigabyte of memory.
     pub in_flight_bytes_max: usize,
     /// The most events in one transaction. Default 4,096: more gains nothing and makes the first of them wait. Each other
     /// write, such as one that opens or claims a session, counts as one event.

@@ -64,16 +64,17 @@ impl Permit {
         let in_store = count.metrics.flight_began(bytes);
         let in_session = count.session.fetch_add(1, Ordering::AcqRel) + 1;
         let session_bytes = count.session_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        let full = if in_session > session_max {
+        // What has no bytes needs no room for them, though another caller may be counted and not refused yet.
+        let needs_room = bytes > 0;
+        let (what, limit) = if in_session > session_max {
             ("queue of appends in flight", session_max)
-        } else if session_bytes > session_bytes_max {
+        } else if needs_room && session_bytes > session_bytes_max {
             ("room for bytes of the session's appends in flight", session_bytes_max)
-        } else if in_store > bytes_max {
+        } else if needs_room && in_store > bytes_max {
             ("room for bytes of the store's appends in flight", bytes_max)
         } else {
             return Ok(permit);
         };
-        let (what, limit) = full;
         Err(ErrorKind::Busy { what, limit }.into())
     }
 }
