@@ -138,6 +138,11 @@ pub(crate) fn encode_body<B: Serialize>(body: &B) -> Result<Vec<u8>, RecordError
     Ok(bounded.0)
 }
 
+/// How many bytes [`encode_body`] gives.
+pub(crate) fn body_bytes<B: Serialize>(body: &B) -> Result<u64, RecordError> {
+    Ok(bincode::DefaultOptions::new().serialized_size(body)?)
+}
+
 /// Takes no more bytes than a record may have.
 struct Bounded(Vec<u8>);
 
@@ -219,6 +224,7 @@ mod tests {
         let body = (Some("text"), u64::MAX, -5_i64, 300_u16, vec![("a", 1.5_f64)], [7_u8; 3], true);
         let standard = bincode2::serde::encode_to_vec(body.clone(), bincode2::config::standard()).unwrap();
         assert_eq!(encode_body(&body).unwrap(), standard);
+        assert_eq!(body_bytes(&body).unwrap(), standard.len() as u64);
     }
 
     #[test]

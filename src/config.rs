@@ -49,20 +49,38 @@ pub struct StoreConfig {
     pub blob_bytes_max: usize,
     /// The most bodies in one batch. Default 4,096: a batch is one transaction and one fold.
     pub batch_events_max: usize,
+    /// The largest append, a batch or one body, in bytes as [`session_in_flight_bytes_max`](Self::session_in_flight_bytes_max)
+    /// counts them. Default 16 MiB: all of an append is in memory several times while it is written, and is one transaction,
+    /// behind which the other sessions wait. A larger one fails with `TooLarge`.
+    pub batch_bytes_max: usize,
     /// The most appends and transients of one session in flight. Default 1,024. At the limit the call fails with
     /// `Busy`.
     pub session_in_flight_max: usize,
-    /// The most events in one transaction. Default 4,096: more gains nothing and makes the first of them wait.
+    /// The most bytes of one session's appends in flight. An append counts with the encoded bytes of its bodies and 256
+    /// bytes for each, which is about what an event takes beside its body. The memory that it takes is two to three times
+    /// that: its bodies, its records, and what is folded into the view. Transients, whose size foldlog does not know, count for nothing. Default 64
+    /// MiB: a quarter of what the store takes, so that no session takes all. At the limit the call fails with `Busy`; an
+    /// append that is larger than the limit fails with `TooLarge`.
+    pub session_in_flight_bytes_max: usize,
+    /// The most bytes of all sessions' appends in flight, counted in the same way. Default 256 MiB, as for
+    /// [`resident_bytes_max`](ResidencyConfig::resident_bytes_max): what is in flight stays below a gigabyte of memory.
+    pub in_flight_bytes_max: usize,
+    /// The most events in one transaction. Default 4,096: more gains nothing and makes the first of them wait. Each other
+    /// write, such as one that opens or claims a session, counts as one event.
     pub group_events_max: usize,
     /// The most record bytes in one transaction. Default 8 MiB, for the same reason.
     pub group_bytes_max: usize,
     /// How many of a session's last append keys are remembered in memory; older ones are looked up in the log. Default
     /// 256: a retry comes soon after its append, and every session in memory keeps up to this many.
     pub append_keys_max: usize,
-    /// The most events in one page of a log read. Default 1,024.
+    /// The most events in one page of a log read, and the most sessions that one read of a list takes. Default 1,024.
     pub page_events_max: usize,
-    /// The most calls that wait for a reader or blob thread. Default 4,096.
+    /// The most calls that wait for a reader or blob thread. Default 4,096. At the limit the call fails with `Busy`. The
+    /// sessions that are opened do not count: they wait their turn, however many they are.
     pub queued_jobs_max: usize,
+    /// The most bytes of blobs that wait to be written, or are being written. Default 256 MiB: four of the largest. At the
+    /// limit the call fails with `Busy`; a blob that is alone is written, whatever its size.
+    pub queued_put_bytes_max: usize,
     /// When views are stored. Default: see [`SnapshotPolicy`].
     pub snapshots: SnapshotPolicy,
     /// The most turns of a session. Default: no limit.
@@ -173,12 +191,16 @@ impl StoreConfig {
             record_bytes_max: 1 << 20,
             blob_bytes_max: 64 << 20,
             batch_events_max: 4096,
+            batch_bytes_max: 16 << 20,
             session_in_flight_max: 1024,
+            session_in_flight_bytes_max: 64 << 20,
+            in_flight_bytes_max: 256 << 20,
             group_events_max: 4096,
             group_bytes_max: 8 << 20,
             append_keys_max: 256,
             page_events_max: 1024,
             queued_jobs_max: 4096,
+            queued_put_bytes_max: 256 << 20,
             snapshots: SnapshotPolicy::default(),
             session_turns_max: None,
             close_timeout: Duration::from_secs(10),
@@ -194,7 +216,10 @@ impl StoreConfig {
             ("residency.recoveries_max", self.residency.recoveries_max),
             ("record_bytes_max", self.record_bytes_max),
             ("batch_events_max", self.batch_events_max),
+            ("batch_bytes_max", self.batch_bytes_max),
             ("session_in_flight_max", self.session_in_flight_max),
+            ("session_in_flight_bytes_max", self.session_in_flight_bytes_max),
+            ("in_flight_bytes_max", self.in_flight_bytes_max),
             ("group_events_max", self.group_events_max),
             ("group_bytes_max", self.group_bytes_max),
             ("page_events_max", self.page_events_max),

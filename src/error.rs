@@ -68,7 +68,7 @@ pub enum ErrorKind {
         /// The reason that `check` gave.
         reason: String,
     },
-    /// A body, batch or blob is over its limit.
+    /// A body, an append, a batch or a blob is over its limit.
     #[error("{what} is {size} {unit}, limit is {limit}")]
     TooLarge {
         /// What is too large.
@@ -182,12 +182,12 @@ pub enum ErrorKind {
     },
 
     // --- wait, then try again ---
-    /// A queue is full.
+    /// As much is in flight, or waits, as [`StoreConfig`](crate::StoreConfig) allows.
     #[error("{what} is full, limit is {limit}")]
     Busy {
-        /// Which queue, with its unit.
+        /// Which queue, or the room for which bytes.
         what: &'static str,
-        /// The most that the queue holds.
+        /// The most that it takes: a number of calls, or of bytes.
         limit: u64,
     },
     /// The disk is full.

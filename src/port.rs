@@ -24,7 +24,9 @@ mod write;
 pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
 pub(crate) use event::{Epoch, Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub use log::Upkeep;
-pub(crate) use log::{AuditedEvent, AuditedSession, EventLog, LogAudit, LogMedium, LogReader, LogSource};
+pub(crate) use log::{
+    AuditedEvent, AuditedSession, EventLog, LogAudit, LogMedium, LogReader, LogSource, UpkeepLeft, UpkeepMoment,
+};
 pub use medium::{Create, Durability, Medium};
 pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy};
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};

@@ -2,6 +2,7 @@
 
 mod histogram;
 mod metrics;
+mod outage;
 mod resident;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::port::Upkeep;
 
 pub use histogram::Histogram;
 pub(crate) use metrics::{Gauge, Metrics};
+pub(crate) use outage::Outage;
 pub(crate) use resident::ResidentCount;
 
 /// What a store has done since it was opened, what went wrong, and what waits. [`Store::stats`](crate::Store::stats)
@@ -30,8 +32,8 @@ pub struct Stats {
     /// How long each of these appends took, from the call to its answer: checks, the wait for its turn, the commit, and the
     /// fold. For an append that is sent as a message, from when the session's actor took it from its mailbox.
     pub acknowledgement_micros: Histogram,
-    /// How many appends were refused at the call, since their session had `session_in_flight_max` in flight:
-    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy).
+    /// How many appends were refused at the call, since their session or the store had as much in flight as
+    /// [`StoreConfig`](crate::StoreConfig) allows: [`ErrorKind::Busy`](crate::ErrorKind::Busy).
     pub appends_busy: u64,
     /// How many appends and transients of all sessions are in flight now: accepted, and not yet answered or delivered.
     pub in_flight: u64,
@@ -39,6 +41,9 @@ pub struct Stats {
     /// has once read a later time, the session's events keep that time until the clock has passed it. Seconds are usual,
     /// after a clock was set right; days mean that a clock was, or is, wrong.
     pub clock_ahead: Duration,
+    /// How many bytes these appends count for: see
+    /// [`session_in_flight_bytes_max`](crate::StoreConfig::session_in_flight_bytes_max).
+    pub in_flight_bytes: u64,
 
     /// How long each group took to be committed: the transaction, its COMMIT and the sync in it. A group is all the
     /// writes of one transaction; a group that only opened, claimed or gave up sessions is not counted.

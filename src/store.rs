@@ -136,9 +136,10 @@ impl<M: SessionModel> Store<M> {
     /// session. Resolves when the session is recovered from its log.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged; [`ErrorKind::Busy`] when
-    /// the queue of reads is full; [`ErrorKind::StoreClosed`]; [`ErrorKind::Unavailable`] when the log cannot be read
-    /// or written. A session of a newer build opens, read-only: see [`Session::condition`].
+    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged; [`ErrorKind::StoreClosed`];
+    /// [`ErrorKind::Unavailable`] when the log cannot be read or written. A session of a newer build opens, read-only:
+    /// see [`Session::condition`]. Never [`ErrorKind::Busy`]: any number of sessions may be opened at once, and they wait
+    /// their turn.
     pub async fn open_session(&self, id: impl AsRef<str>) -> Result<Session<M>, Error> {
         self.open_log(SessionId::new(id)?, Absent::Create).await
     }
@@ -188,7 +189,7 @@ impl<M: SessionModel> Store<M> {
             .0
             .services
             .readers
-            .read(move |reader| reader.find(&session).map_err(|error| error.of_session(&session)))
+            .read_in_turn(move |reader| reader.find(&session).map_err(|error| error.of_session(&session)))
             .await?;
         found.ok_or_else(|| ErrorKind::UnknownSession { session: id.clone() }.into())
     }
@@ -250,22 +251,36 @@ impl<M: SessionModel> Store<M> {
         self.0.services.recoveries.read(read).await
     }
 
-    /// Lists sessions in the order of their ids, up to `max` after `after`.
+    /// Lists sessions in the order of their ids, up to `max` after `after`: any number. The list is read in pages of
+    /// [`StoreConfig::page_events_max`], so that no transaction stays open for long; each page is as of when it was read.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::CorruptStore`] when the log cannot be read; [`ErrorKind::Busy`] when
     /// the queue of reads is full; [`ErrorKind::StoreClosed`].
     pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
         self.0.services.check_open()?;
-        let rows = self.0.services.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
-        Ok(rows.into_iter().map(SessionSummary::from).collect())
+        let (readers, page_max) = (&self.0.services.readers, self.0.services.config.page_events_max);
+        let mut listed: Vec<SessionSummary> = Vec::new();
+        while listed.len() < max {
+            let wanted = page_max.min(max - listed.len());
+            let from = listed.last().map(|last| last.id.clone()).or_else(|| after.clone());
+            let read = move |reader: &mut dyn LogReader| Ok(reader.sessions(from.as_ref(), wanted)?);
+            // A call that was let in once is not refused in the midst of the list.
+            let rows = if listed.is_empty() { readers.read(read).await? } else { readers.read_in_turn(read).await? };
+            let is_last = rows.len() < wanted;
+            listed.extend(rows.into_iter().map(SessionSummary::from));
+            if is_last {
+                break;
+            }
+        }
+        Ok(listed)
     }
 
     /// Stores bytes as a blob. Equal bytes are stored once.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`], [`ErrorKind::DiskFull`]; [`ErrorKind::Busy`] when the queue of blob calls is full;
-    /// [`ErrorKind::Io`] when a file cannot be written; [`ErrorKind::Unavailable`] when the blob thread failed;
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::DiskFull`]; [`ErrorKind::Busy`] when the queue of blob calls is full, or has no
+    /// room for so many bytes ([`StoreConfig::queued_put_bytes_max`]); [`ErrorKind::Io`] when a file cannot be written; [`ErrorKind::Unavailable`] when the blob thread failed;
     /// [`ErrorKind::StoreClosed`].
     pub async fn put_bytes(&self, bytes: Vec<u8>) -> Result<BlobRef, Error> {
         self.put(bytes, BlobKind::Bytes).await

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use futures::channel::oneshot;
+use futures::future::ready;
 
+use super::put_room::PutRoom;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest};
 use crate::port::{BlobError, BlobStore, Put};
@@ -21,17 +23,26 @@ pub struct BlobActor {
     blobs: Arc<dyn BlobStore>,
     threads: Arc<WorkerPool<()>>,
     bytes_max: u64,
+    put_room: Arc<PutRoom>,
     metrics: Arc<Metrics>,
+}
+
+/// How large a blob may be, and how much may wait to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlobLimits {
+    pub(crate) bytes_max: u64,
+    pub(crate) queued_put_bytes_max: u64,
 }
 
 impl BlobActor {
     pub(crate) fn new(
         blobs: Arc<dyn BlobStore>,
         threads: Arc<WorkerPool<()>>,
-        bytes_max: u64,
+        limits: BlobLimits,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { blobs, threads, bytes_max, metrics }
+        let BlobLimits { bytes_max, queued_put_bytes_max } = limits;
+        Self { blobs, threads, bytes_max, put_room: Arc::new(PutRoom::new(queued_put_bytes_max)), metrics }
     }
 
     /// Runs a call on a blob thread.
@@ -101,11 +112,17 @@ impl Handler<PutBlob> for BlobActor {
 
     fn handle(&mut self, PutBlob { bytes, kind }: PutBlob, _: &mut Context<Self>) -> Self::Result {
         let (size, limit) = (bytes.len() as u64, self.bytes_max);
+        if size > limit {
+            return Box::pin(ready(Err(BlobError::TooLarge { size, limit }.into())));
+        }
+        let room = match self.put_room.take(size) {
+            Ok(room) => room,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
         let metrics = Arc::clone(&self.metrics);
         self.run(move |blobs| {
-            if size > limit {
-                return Err(BlobError::TooLarge { size, limit }.into());
-            }
+            // Given back before the caller is told, and also by a job that is never run.
+            let _room = room;
             let Put { digest, existed, .. } = blobs.put(&bytes)?;
             metrics.blob_put(size);
             if existed {

@@ -7,13 +7,16 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 
 use crate::commit::group::{GroupWriter, Next, Pending, PersistError, Reply};
-use crate::port::{LogError, Write};
+use crate::port::{LogError, UpkeepLeft, Write};
 use crate::stats::Metrics;
 use crate::threads::Restart;
 
 /// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for the lock
 /// already, so this pause only lets the actor handle what is in its mailbox.
 const RETRY: Duration = Duration::from_millis(10);
+/// After how long what a reader has held back is tried again. Rare enough to cost nothing, and soon enough for whoever
+/// watches how full the disk is.
+const UPKEEP_RETRY: Duration = Duration::from_secs(1);
 
 /// Owns the event log's one writing connection. All appends of all sessions that wait become one transaction.
 ///
@@ -22,13 +25,14 @@ pub struct PersistActor {
     writer: GroupWriter,
     metrics: Arc<Metrics>,
     flush_scheduled: bool,
+    upkeep_scheduled: bool,
     /// Since when another process has held the lock that the group waits for.
     locked_out: Option<Instant>,
 }
 
 impl PersistActor {
     pub(crate) fn new(writer: GroupWriter, metrics: Arc<Metrics>) -> Self {
-        Self { writer, metrics, flush_scheduled: false, locked_out: None }
+        Self { writer, metrics, flush_scheduled: false, upkeep_scheduled: false, locked_out: None }
     }
 
     fn schedule(&mut self, context: &mut Context<Self>) {
@@ -36,6 +40,17 @@ impl PersistActor {
             self.flush_scheduled = true;
             // Actix handles `Flush` once the mailbox is drained, so the group has all that waited in the mailbox.
             context.notify(Flush);
+        }
+    }
+
+    fn schedule_upkeep(&mut self, context: &mut Context<Self>) {
+        if !self.upkeep_scheduled && self.writer.upkeep_left() == UpkeepLeft::HeldBack {
+            self.upkeep_scheduled = true;
+            context.run_later(UPKEEP_RETRY, |actor, context| {
+                actor.upkeep_scheduled = false;
+                actor.writer.keep_up_when_idle();
+                actor.schedule_upkeep(context);
+            });
         }
     }
 }
@@ -52,8 +67,9 @@ impl Actor for PersistActor {
 
 impl Supervised for PersistActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
-        // A flush that was scheduled was lost with the old context.
+        // What was scheduled was lost with the old context.
         self.flush_scheduled = false;
+        self.upkeep_scheduled = false;
         self.writer.reset();
     }
 }
@@ -111,6 +127,7 @@ impl Handler<Flush> for PersistActor {
             }
             _ => {}
         }
+        self.schedule_upkeep(context);
         match next {
             Next::Idle => {}
             Next::Flush => self.schedule(context),

@@ -8,10 +8,10 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 use crate::port::{
-    Claiming, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs, Write,
-    Written,
+    Claiming, CommitError, Epoch, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs,
+    UpkeepLeft, UpkeepMoment, Write, Written,
 };
-use crate::stats::Metrics;
+use crate::stats::{Metrics, Outage};
 
 /// A write that waits for its commit, and the reply that gets its answer.
 pub(crate) struct Pending {
@@ -108,12 +108,16 @@ pub(crate) struct GroupWriter {
     pending: VecDeque<Pending>,
     /// How many of the pending writes only read: see [`is_read`].
     reads: usize,
+    /// The incarnation of each session that has asked for its log again since it was opened.
     incarnations: HashMap<LogKey, u64>,
     limits: GroupLimits,
     metrics: Arc<Metrics>,
     /// How many writes were ever pushed.
     received: u64,
     closed: bool,
+    commits: Outage,
+    upkeep: Outage,
+    upkeep_left: UpkeepLeft,
 }
 
 /// See [`GroupWriter::unsettled`]. Without writes, once these were answered as unknown.
@@ -149,6 +153,9 @@ impl GroupWriter {
             metrics,
             received: 0,
             closed: false,
+            commits: Outage::of("writing to the event log"),
+            upkeep: Outage::of("the upkeep of the event log"),
+            upkeep_left: UpkeepLeft::Nothing,
         })
     }
 
@@ -168,9 +175,9 @@ impl GroupWriter {
             return (pending.reply)(Err(PersistError::Closed), Follows::Nothing);
         }
         match &pending.write {
-            Write::Fence { log, .. } => {
-                self.incarnations.insert(log.key, pending.incarnation);
-            }
+            // Nothing was sent before the first fence. Kept for every session that is opened, these would only grow.
+            Write::Fence { log, .. } if pending.incarnation <= 1 => drop(self.incarnations.remove(&log.key)),
+            Write::Fence { log, .. } => drop(self.incarnations.insert(log.key, pending.incarnation)),
             Write::Append { log, .. } => {
                 if self.incarnations.get(log).is_some_and(|latest| pending.incarnation < *latest) {
                     return (pending.reply)(Err(PersistError::Fenced), Follows::Nothing);
@@ -234,7 +241,7 @@ impl GroupWriter {
             Ok(log) => log,
             Err(LogError::Busy) => return self.put_back(writes, waiting),
             Err(error) => {
-                log::error!("the event log cannot be opened: {error}");
+                self.commits.failed(format_args!("the event log cannot be opened: {error}"));
                 answer_all(waiting, || PersistError::not_written(error.clone()));
                 return self.next();
             }
@@ -246,21 +253,23 @@ impl GroupWriter {
             Ok(answers) => {
                 let (appends, events) = appended(&writes, &answers);
                 self.metrics.group_committed(begun.elapsed(), appends, events);
+                if appends > 0 {
+                    // A group that writes nothing goes through on a full disk, too.
+                    self.commits.worked();
+                }
                 for (((_, reply), answer), follows) in waiting.into_iter().zip(answers).zip(follows(&writes)) {
                     reply(answer.map_err(PersistError::Refused), follows);
                 }
-                match guarded(|| log.upkeep()) {
-                    Ok(()) => self.log = Some(log),
-                    Err(LogError::Busy) => self.log = Some(log),
-                    Err(error) => log::error!("the upkeep of the event log failed: {error}"),
-                }
+                // The sessions fold meanwhile what they hold of the same events.
+                drop(writes);
+                self.keep_up(log, UpkeepMoment::AfterGroup);
             }
             Err(CommitError::NotWritten(LogError::Busy)) => {
                 self.log = Some(log);
                 return self.put_back(writes, waiting);
             }
             Err(CommitError::NotWritten(error)) => {
-                log::error!("a group was rolled back: {error}");
+                self.commits.failed(format_args!("a group was rolled back: {error}"));
                 self.metrics.group_failed();
                 if matches!(error, LogError::DiskFull) {
                     self.log = Some(log);
@@ -269,7 +278,7 @@ impl GroupWriter {
                 answer_all(waiting, || PersistError::not_written(error.clone()));
             }
             Err(CommitError::Unknown(error)) => {
-                log::error!("a commit failed, the event log is opened again: {error}");
+                self.commits.failed(format_args!("a commit failed, the event log is opened again: {error}"));
                 self.metrics.group_failed();
                 // This writing end may hold pages that never reached the disk: it is never used again.
                 drop(log);
@@ -281,6 +290,35 @@ impl GroupWriter {
             }
         }
         self.next()
+    }
+
+    /// Tries again what an upkeep has left, if nothing waits.
+    pub(crate) fn keep_up_when_idle(&mut self) {
+        if self.is_idle()
+            && self.upkeep_left != UpkeepLeft::Nothing
+            && let Some(log) = self.log.take()
+        {
+            self.keep_up(log, UpkeepMoment::Idle);
+        }
+    }
+
+    pub(crate) fn upkeep_left(&self) -> UpkeepLeft {
+        self.upkeep_left
+    }
+
+    /// After an upkeep that failed, the writing end is opened again by the next flush.
+    fn keep_up(&mut self, mut log: Box<dyn EventLog>, moment: UpkeepMoment) {
+        match guarded(|| log.upkeep(moment)) {
+            Ok(left) => {
+                self.upkeep.worked();
+                (self.log, self.upkeep_left) = (Some(log), left);
+            }
+            Err(LogError::Busy) => self.log = Some(log),
+            Err(error) => {
+                self.upkeep.failed(error);
+                self.upkeep_left = UpkeepLeft::Nothing;
+            }
+        }
     }
 
     /// Answers a group whose COMMIT failed by what a new writing end finds in the log. If it can find nothing out, the
@@ -321,8 +359,9 @@ impl GroupWriter {
                 if let Some(Unsettled { waiting, cause, .. }) = self.unsettled.take() {
                     answer_all(waiting, || unknown(&cause, &LogError::Busy));
                 }
-                answer_all(self.take_reads().1, || PersistError::not_written(LogError::Busy));
-                answer_all(self.take_group().1, || PersistError::not_written(LogError::Busy));
+                while !self.pending.is_empty() {
+                    answer_all(self.take_group().1, || PersistError::not_written(LogError::Busy));
+                }
                 self.count_answered();
             }
         }
@@ -353,7 +392,7 @@ impl GroupWriter {
         if self.is_idle() { Next::Idle } else { Next::Flush }
     }
 
-    /// Takes the fences that claim nothing and have no write of their log ahead of them.
+    /// Takes the fences that claim nothing and have no write of their log ahead of them, as many as a group may have.
     fn take_reads(&mut self) -> WriteGroup {
         let (mut writes, mut waiting) = WriteGroup::default();
         if self.reads == 0 {
@@ -362,7 +401,9 @@ impl GroupWriter {
         let mut written = HashSet::new();
         for pending in std::mem::take(&mut self.pending) {
             match &pending.write {
-                Write::Fence { log, claim: Claiming::No } if !written.contains(&log.key) => {
+                Write::Fence { log, claim: Claiming::No }
+                    if writes.len() < self.limits.events_max && !written.contains(&log.key) =>
+                {
                     self.reads -= 1;
                     writes.push(pending.write);
                     waiting.push((pending.incarnation, pending.reply));
@@ -385,10 +426,13 @@ impl GroupWriter {
             if let Write::Append { events: more, .. } = &pending.write {
                 events += more.len();
                 bytes += more.iter().map(|event| event.record.len()).sum::<usize>();
-                if !writes.is_empty() && (events > self.limits.events_max || bytes > self.limits.bytes_max) {
-                    self.pending.push_front(pending);
-                    break;
-                }
+            } else {
+                // Any other write changes a row or two, as an event does.
+                events += 1;
+            }
+            if !writes.is_empty() && (events > self.limits.events_max || bytes > self.limits.bytes_max) {
+                self.pending.push_front(pending);
+                break;
             }
             self.reads -= usize::from(is_read(&pending.write));
             writes.push(pending.write);

@@ -1,11 +1,13 @@
 //! The ends of a log in memory.
 
+use std::ops::Bound;
+
 use super::disk::MemoryDisk;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
     AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Refusal,
-    SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Write, Written,
+    SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -25,8 +27,8 @@ impl EventLog for MemoryLog {
         Ok(group.iter().map(settled).collect())
     }
 
-    fn upkeep(&mut self) -> Result<(), LogError> {
-        Ok(())
+    fn upkeep(&mut self, _: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
+        Ok(UpkeepLeft::Nothing)
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {
@@ -50,7 +52,7 @@ impl LogReader for MemoryReader {
             let log = disk.logs.get(key)?;
             Some(SessionRow { session: session.clone(), meta: log.meta, created: *created, head: log.head().id })
         };
-        let later = disk.sessions.iter().filter(|(session, _)| after.is_none_or(|after| *session > after));
+        let later = disk.sessions.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
         Ok(later.filter_map(row).take(max).collect())
     }
 

@@ -34,12 +34,29 @@ pub(crate) trait EventLog: Send {
     /// written is durable.
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError>;
 
-    /// Moves committed events to their final place, when enough of them have gathered. Called after the
-    /// acknowledgements.
-    fn upkeep(&mut self) -> Result<(), LogError>;
+    /// Moves committed events to their final place, when enough of them have gathered, and tells what is left to do.
+    fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError>;
 
     /// Leaves the log in order, and closes.
     fn close(self: Box<Self>) -> Result<(), LogError>;
+}
+
+/// When an upkeep is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpkeepMoment {
+    /// After a group, and after its acknowledgements.
+    AfterGroup,
+    /// No write waits, and an upkeep has left something. Waits for nobody, since a write may come.
+    Idle,
+}
+
+/// What an upkeep has left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpkeepLeft {
+    /// Nothing, until more was committed.
+    Nothing,
+    /// What a reader still needs, or needed until now: to be tried again when no write waits.
+    HeldBack,
 }
 
 /// A reading end. Each call is a read transaction of its own, so that no transaction stays open between calls.

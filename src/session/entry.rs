@@ -15,10 +15,11 @@ use super::actor::{Accept, SessionActor};
 use super::append::{Append, Receipt};
 use super::context::HostContext;
 use super::in_flight::Request;
-use super::permit::{InFlightCount, Permit};
+use super::permit::{EVENT_BYTES, InFlightCount, InFlightLimits, Permit};
 use super::published::Published;
 use super::services::Services;
 use super::state::{SessionState, Task};
+use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event::OwnBody;
 use crate::id::{EventId, SessionId};
@@ -94,33 +95,42 @@ impl<M: SessionModel> Entry<M> {
     pub(crate) fn admit(&self, append: Append<M>) -> Result<(Task<M>, Receipt<M>), Error> {
         let asked = Instant::now();
         self.services.check_open()?;
-        let limit = self.services.config.batch_events_max;
+        let config = &self.services.config;
+        let limit = config.batch_events_max;
         if append.bodies.len() > limit {
             let (size, limit) = (append.bodies.len() as u64, limit as u64);
             return Err(ErrorKind::TooLarge { what: "batch", unit: "events", size, limit }.into());
         }
+        let mut size = 0;
         for body in &append.bodies {
             let check = || {
                 let event_type = M::event_type(body);
                 if OwnBody::is_type(event_type) {
                     return Err(format!("event type {event_type} is reserved"));
                 }
-                M::check(body)
+                M::check(body)?;
+                // Measured, and encoded only when it is stamped: stamping may change it.
+                codec::body_bytes(body).map_err(|error| error.to_string())
             };
-            guarded("event_type or check", check)
+            let bytes = guarded("event_type, check or encoding", check)
                 .unwrap_or_else(|panicked| Err(panicked.to_string()))
                 .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
+            size += bytes + EVENT_BYTES;
         }
-        let permit = self.permit().inspect_err(|_| self.services.metrics.append_busy())?;
+        let limits = InFlightLimits::of(config);
+        let limit = limits.append_bytes_max().min(config.batch_bytes_max as u64);
+        if size > limit {
+            return Err(ErrorKind::TooLarge { what: "append", unit: "bytes", size, limit }.into());
+        }
+        let permit = Permit::take(&self.in_flight, size, limits);
+        let permit = permit.inspect_err(|_| self.services.metrics.append_busy())?;
         let (request, receipt) = Request::new(append, self.id.clone(), asked, permit);
         Ok((Task::Append(request), receipt))
     }
 
-    /// Counts one more append or transient as in flight, unless the session is at its limit.
-    pub(crate) fn permit(&self) -> Result<Permit, Error> {
-        let limit = self.services.config.session_in_flight_max;
-        Permit::take(&self.in_flight, limit)
-            .ok_or_else(|| ErrorKind::Busy { what: "queue of appends in flight", limit: limit as u64 }.into())
+    /// Counts one more transient as in flight, unless the session is at its limit. Its size is not known.
+    pub(crate) fn transient_permit(&self) -> Result<Permit, Error> {
+        Permit::take(&self.in_flight, 0, InFlightLimits::of(&self.services.config))
     }
 
     /// Hands the session a task, which takes its place in the session's order at this call.

@@ -112,7 +112,7 @@ impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
 
     fn handle(&mut self, Notify(transient): Notify<M>, context: &mut Context<Self>) -> Self::Result {
         self.entry.check_open()?;
-        let task = Task::Transient(transient, self.entry.permit()?);
+        let task = Task::Transient(transient, self.entry.transient_permit()?);
         self.step(context, |state, env| state.accept(task, env));
         Ok(())
     }
@@ -121,7 +121,9 @@ impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
 /// Subscribes an actor, which gets one [`Delivery`] at a time from a bounded queue of its own.
 ///
 /// # Errors
-/// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+/// [`ErrorKind::BeyondHead`] for a position that the log has not reached; [`ErrorKind::Busy`] if the position has to be looked
+/// for in the log, and the queue of reads is full; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and those of
+/// a read of the log.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Subscription<M>, Error>")]
 pub struct Subscribe<M: SessionModel> {

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     in_flight: Number,
     /// In microseconds.
     clock_ahead: AtomicU64,
+    in_flight_bytes: Number,
     commit_micros: Recorder,
     group_appends: Recorder,
     group_events: Recorder,
@@ -81,12 +82,15 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn flight_began(&self) {
+    /// Counts an append or transient, and tells how many bytes are in flight with it.
+    pub(crate) fn flight_began(&self, bytes: u64) -> u64 {
         self.in_flight.add(1);
+        self.in_flight_bytes.0.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
-    pub(crate) fn flight_ended(&self) {
+    pub(crate) fn flight_ended(&self, bytes: u64) {
         self.in_flight.take_one();
+        self.in_flight_bytes.take(bytes);
     }
 
     pub(crate) fn write_sent(&self) {
@@ -200,6 +204,7 @@ impl Metrics {
             appends_busy: self.appends_busy.get(),
             in_flight: self.in_flight.get(),
             clock_ahead: Duration::from_micros(self.clock_ahead.load(Ordering::Relaxed)),
+            in_flight_bytes: self.in_flight_bytes.get(),
             commit_micros: self.commit_micros.snapshot(),
             group_appends: self.group_appends.snapshot(),
             group_events: self.group_events.snapshot(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::{Arbiter, ArbiterHandle, Supervisor};
 use futures::channel::oneshot;
 
-use crate::blobs::BlobActor;
+use crate::blobs::{BlobActor, BlobLimits};
 use crate::commit::PersistActor;
 use crate::commit::{GroupLimits, GroupWriter};
 use crate::config::StoreConfig;
@@ -100,7 +100,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         let metrics = Arc::clone(&metrics);
         move |_| PersistActor::new(writer, metrics)
     });
-    let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), blob_bytes_max, Arc::clone(&metrics));
+    let limits = BlobLimits { bytes_max: blob_bytes_max, queued_put_bytes_max: config.queued_put_bytes_max as u64 };
+    let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), limits, Arc::clone(&metrics));
     let blob = Supervisor::start_in_arbiter(blob_thread.arbiter(), move |_| served);
     let mut threads = vec![persist_thread, blob_thread];
     let mut arbiters = config.arbiters.clone();

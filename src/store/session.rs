@@ -101,9 +101,11 @@ impl<M: SessionModel> Session<M> {
     /// thread that the session runs on waits for ever.
     ///
     /// # Errors
-    /// From this call: [`ErrorKind::Busy`], [`ErrorKind::BodyRefused`], [`ErrorKind::SessionClosed`],
-    /// [`ErrorKind::StoreClosed`], and [`ErrorKind::MustReopen`] if the arbiters for session actors have ended. From
-    /// the receipt: see [`Receipt`].
+    /// From this call: [`ErrorKind::Busy`] if the session or the store has as much in flight as
+    /// [`StoreConfig`](crate::StoreConfig) allows; [`ErrorKind::TooLarge`] if the append has more bytes than
+    /// [`StoreConfig::batch_bytes_max`](crate::StoreConfig::batch_bytes_max) or than may ever be in flight;
+    /// [`ErrorKind::BodyRefused`], [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and
+    /// [`ErrorKind::MustReopen`] if the arbiters for session actors have ended. From the receipt: see [`Receipt`].
     pub fn append(&self, body: M::Body) -> Result<Receipt<M>, Error> {
         self.append_with(Append::new(body))
     }
@@ -111,7 +113,7 @@ impl<M: SessionModel> Session<M> {
     /// Appends bodies with consecutive ids, all or nothing. An empty batch writes nothing and succeeds.
     ///
     /// # Errors
-    /// Those of [`Session::append`], and [`ErrorKind::TooLarge`] if there are more bodies than
+    /// Those of [`Session::append`], and [`ErrorKind::TooLarge`] also if there are more bodies than
     /// [`StoreConfig::batch_events_max`](crate::StoreConfig::batch_events_max).
     pub fn append_batch(&self, bodies: Vec<M::Body>) -> Result<Receipt<M>, Error> {
         self.append_with(Append::batch(bodies))
@@ -145,7 +147,8 @@ impl<M: SessionModel> Session<M> {
     /// # Errors
     /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] if the page begins with such an event;
     /// [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::CorruptStore`] or
-    /// [`ErrorKind::Unavailable`] if the log cannot be read; [`ErrorKind::Busy`], [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::Unavailable`] if the log cannot be read; [`ErrorKind::Busy`] if the queue of reads is full;
+    /// [`ErrorKind::StoreClosed`].
     pub async fn events_after(&self, after: EventId, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
         Arc::clone(&self.entry).events_after(after, events_max).await
@@ -154,10 +157,12 @@ impl<M: SessionModel> Session<M> {
     /// Delivers a transient, which is never persisted, to the subscribers, after all appends that were made before.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`], [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::Busy`] if the session has
+    /// [`session_in_flight_max`](crate::StoreConfig::session_in_flight_max) appends and transients in flight;
+    /// [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`].
     pub fn notify(&self, transient: M::Transient) -> Result<(), Error> {
         self.entry.services.check_open()?;
-        let task = Task::Transient(transient, self.entry.permit()?);
+        let task = Task::Transient(transient, self.entry.transient_permit()?);
         self.entry.tell(task)
     }
 
@@ -165,7 +170,8 @@ impl<M: SessionModel> Session<M> {
     /// session, the stream gives the events until now, and later ones once this store owns the session.
     ///
     /// # Errors
-    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached. Those of [`Session::recovery`].
+    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached; [`ErrorKind::Busy`] if the position has to be
+    /// looked for in the log, and the queue of reads is full. Those of [`Session::recovery`].
     pub async fn subscribe(&self, from: SubscribeFrom) -> Result<EventStream<M>, Error> {
         self.recovery().await?;
         let request = SubscribeStream { from, model: std::marker::PhantomData };
@@ -177,7 +183,7 @@ impl<M: SessionModel> Session<M> {
     /// actor delays nobody else.
     ///
     /// # Errors
-    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached. Those of [`Session::recovery`].
+    /// Those of [`Session::subscribe`].
     ///
     /// # Cancellation
     /// If the future is dropped, the actor may be subscribed all the same.

@@ -35,7 +35,7 @@ impl<M: SessionModel> Store<M> {
     /// another schema than this build's.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreClosed`], [`ErrorKind::Busy`]. Damage is no error of this call.
+    /// [`ErrorKind::StoreClosed`]; [`ErrorKind::Busy`] when the queue of reads is full. Damage is no error of this call.
     ///
     /// # Cancellation
     /// Dropping the future ends the search after the page that is being read.

@@ -8,8 +8,8 @@ use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
-    LogReader, LogSource, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, Write,
-    Written,
+    LogReader, LogSource, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, UpkeepLeft,
+    UpkeepMoment, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
@@ -116,8 +116,8 @@ impl EventLog for WatchedLog {
         self.faults.call(Call::Settle, || self.log.settle(group))
     }
 
-    fn upkeep(&mut self) -> Result<(), LogError> {
-        self.faults.call(Call::Upkeep, || self.log.upkeep())
+    fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
+        self.faults.call(Call::Upkeep, || self.log.upkeep(moment))
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {

@@ -32,8 +32,26 @@ struct Queue<S> {
 struct Jobs<S> {
     /// Jobs that appends wait for. They are taken first.
     urgent: VecDeque<Job<S>>,
-    waiting: VecDeque<Job<S>>,
+    waiting: VecDeque<QueuedJob<S>>,
+    /// How many of the waiting jobs count against the limit.
+    limited: usize,
     closed: bool,
+}
+
+struct QueuedJob<S> {
+    job: Job<S>,
+    is_limited: bool,
+}
+
+impl<S> Jobs<S> {
+    fn take(&mut self) -> Option<Job<S>> {
+        if let Some(urgent) = self.urgent.pop_front() {
+            return Some(urgent);
+        }
+        let QueuedJob { job, is_limited } = self.waiting.pop_front()?;
+        self.limited -= usize::from(is_limited);
+        Some(job)
+    }
 }
 
 impl<S: 'static> WorkerPool<S> {
@@ -44,7 +62,7 @@ impl<S: 'static> WorkerPool<S> {
         queued: Gauge,
         state: impl Fn() -> S + Send + Clone + 'static,
     ) -> std::io::Result<Self> {
-        let jobs = Mutex::new(Jobs { urgent: VecDeque::new(), waiting: VecDeque::new(), closed: false });
+        let jobs = Mutex::new(Jobs { urgent: VecDeque::new(), waiting: VecDeque::new(), limited: 0, closed: false });
         let queue = Arc::new(Queue { jobs, ready: Condvar::new(), queued });
         let pool = Self { queue: Arc::clone(&queue), threads: Mutex::default(), queued_max };
         for number in 0..threads {
@@ -60,35 +78,40 @@ impl<S: 'static> WorkerPool<S> {
 
     /// Queues a job of foldlog's own, whose number is bounded elsewhere.
     pub(crate) fn submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
-        self.push(Box::new(job), |jobs| Ok(&mut jobs.waiting))
+        self.push(|jobs| {
+            jobs.waiting.push_back(QueuedJob { job: Box::new(job), is_limited: false });
+            Ok(())
+        })
     }
 
     /// Queues a job of foldlog's own ahead of all others: an append waits for it, and it is short.
     pub(crate) fn submit_urgent(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
-        self.push(Box::new(job), |jobs| Ok(&mut jobs.urgent))
-    }
-
-    /// Queues a job for a host's call. Refused with [`ErrorKind::Busy`] at the limit.
-    pub(crate) fn try_submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
-        let max = self.queued_max;
-        self.push(Box::new(job), |jobs| {
-            if jobs.waiting.len() >= max {
-                return Err(ErrorKind::Busy { what: "queue of reads and blob calls", limit: max as u64 }.into());
-            }
-            Ok(&mut jobs.waiting)
+        self.push(|jobs| {
+            jobs.urgent.push_back(Box::new(job));
+            Ok(())
         })
     }
 
-    fn push(
-        &self,
-        job: Job<S>,
-        queue: impl FnOnce(&mut Jobs<S>) -> Result<&mut VecDeque<Job<S>>, Error>,
-    ) -> Result<(), Error> {
+    /// Queues a job for a host's call. Refused with [`ErrorKind::Busy`] when so many of these wait; foldlog's own do not
+    /// count.
+    pub(crate) fn try_submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
+        let max = self.queued_max;
+        self.push(|jobs| {
+            if jobs.limited >= max {
+                return Err(ErrorKind::Busy { what: "queue of reads and blob calls", limit: max as u64 }.into());
+            }
+            jobs.limited += 1;
+            jobs.waiting.push_back(QueuedJob { job: Box::new(job), is_limited: true });
+            Ok(())
+        })
+    }
+
+    fn push(&self, push: impl FnOnce(&mut Jobs<S>) -> Result<(), Error>) -> Result<(), Error> {
         let mut jobs = lock(&self.queue.jobs);
         if jobs.closed {
             return Err(ErrorKind::StoreClosed.into());
         }
-        queue(&mut jobs)?.push_back(job);
+        push(&mut jobs)?;
         self.queue.queued.add(1);
         self.queue.ready.notify_one();
         Ok(())
@@ -118,10 +141,9 @@ impl<S> Queue<S> {
     fn next(&self) -> Option<Job<S>> {
         let mut jobs = lock(&self.jobs);
         loop {
-            let job = jobs.urgent.pop_front().or_else(|| jobs.waiting.pop_front());
-            if job.is_some() {
+            if let Some(job) = jobs.take() {
                 self.queued.take_one();
-                return job;
+                return Some(job);
             }
             if jobs.closed {
                 return None;
@@ -154,13 +176,18 @@ mod tests {
             move |_: &mut ()| sender.send(what).unwrap()
         };
         pool.try_submit(say("a host's")).unwrap();
-        pool.submit(say("another")).unwrap();
+        pool.submit(say("foldlog's")).unwrap();
+        pool.submit(say("foldlog's")).unwrap();
+        pool.try_submit(say("another")).unwrap();
         assert!(pool.try_submit(say("one too many")).is_err());
         pool.submit_urgent(say("first")).unwrap();
         pool.submit_urgent(say("second")).unwrap();
         drop(open);
         pool.close();
-        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["first", "second", "a host's", "another"]);
+        assert_eq!(
+            receiver.try_iter().collect::<Vec<_>>(),
+            ["first", "second", "a host's", "foldlog's", "foldlog's", "another"]
+        );
         assert!(pool.submit_urgent(say("late")).is_err());
     }
 }

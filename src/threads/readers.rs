@@ -78,14 +78,34 @@ impl Readers {
             // The caller may have lost interest.
             let _ = sender.send(call(slot));
         })?;
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(ErrorKind::Unavailable { reason: "a reader thread failed".to_owned() }.into()))
+        answer(receiver).await
+    }
+
+    /// Runs a read for a host's call that waits its turn, however many wait: each of them waits in a future of the host's,
+    /// which is larger than what is queued here. A read that nobody waits for any more is not made.
+    pub(crate) async fn read_in_turn<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn LogReader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.submit(move |slot| {
+            if !sender.is_canceled() {
+                // The caller may lose interest now.
+                let _ = sender.send(slot.read(read));
+            }
+        })?;
+        answer(receiver).await
     }
 
     pub(crate) fn close(&self) {
         self.0.close();
     }
+}
+
+async fn answer<T>(receiver: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(ErrorKind::Unavailable { reason: "a reader thread failed".to_owned() }.into()))
 }
 
 /// A log of more events than this is long: folding it takes some hundredths of a second or more.

@@ -5,7 +5,7 @@ use foldlog::{Append, Appended, BlobRef, Digest, Error, ErrorKind, EventId, Sess
 
 use crate::common::{Tally, TallyBody, dangling, eventually, key, soon, whole_log};
 use crate::truth::{Must, Owner, Sent, mark, position, stamped};
-use crate::world::{At, World};
+use crate::world::{At, IN_FLIGHT_BYTES_SMALL, World};
 
 impl World {
     pub fn mark(&mut self) -> u64 {
@@ -102,7 +102,7 @@ impl World {
                 self.trace.add(format!("refused {at:?} {short:?}: {error}"));
                 let is_right = match error.kind() {
                     ErrorKind::BodyRefused { .. } => is_refused,
-                    ErrorKind::Busy { limit, .. } => *limit == 4,
+                    ErrorKind::Busy { limit, .. } => [4, IN_FLIGHT_BYTES_SMALL as u64].contains(limit),
                     _ => false,
                 };
                 assert!(is_right, "{error:?}");

@@ -11,6 +11,9 @@ use crate::common::{TestDisk, soon};
 use crate::followers::Follower;
 use crate::truth::{Owner, Truth};
 
+/// A limit that some histories have: about thirty of their events, and more than any append of theirs.
+pub const IN_FLIGHT_BYTES_SMALL: usize = 8 << 10;
+
 /// Which session of which store a step is about.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct At {
@@ -137,6 +140,7 @@ impl World {
             page_events_max: small(&mut dice, &[1, 3, 1024]),
             group_events_max: small(&mut dice, &[1, 4, 4096]),
             session_in_flight_max: small(&mut dice, &[4, 1024, 1024]),
+            session_in_flight_bytes_max: small(&mut dice, &[IN_FLIGHT_BYTES_SMALL, 64 << 20, 64 << 20]),
             queued_jobs_max: 4096,
             snapshots: SnapshotPolicy {
                 every_events: *dice.pick(&[1, 3, 10, u64::MAX]).unwrap(),

@@ -10,8 +10,12 @@ use crate::config::StoreConfig;
 use crate::id::EventId;
 use crate::id::{SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
-use crate::port::{Claiming, Epoch, Head, LogKey, LogMeta, LogReader, LogSource, StoredEvent, Upkeep};
+use crate::port::{
+    Claiming, Epoch, Head, LogKey, LogMeta, LogReader, LogSource, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment,
+};
 use crate::threads::lock;
+
+mod limits;
 
 /// What the next commit does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,8 +105,8 @@ impl EventLog for FaultyLog {
         Ok(settled.collect())
     }
 
-    fn upkeep(&mut self) -> Result<(), LogError> {
-        Ok(())
+    fn upkeep(&mut self, _: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
+        Ok(UpkeepLeft::Nothing)
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {

@@ -11,12 +11,15 @@ use crate::port::{BlobError, BlobStore, Epoch, Head, LogMeta, LogReader, Snapsho
 use crate::replay::fold::Origin;
 use crate::replay::key_index::KeyFilter;
 use crate::replay::snapshot::file as snapshot;
-use crate::stats::Metrics;
+use crate::stats::{Metrics, Outage};
 use crate::threads::guarded;
 
 /// Where the views of a store are kept. A stored view is a cache: if one cannot be used, the log is folded instead.
 #[derive(Clone)]
-pub(crate) struct SnapshotStore(Arc<dyn BlobStore>);
+pub(crate) struct SnapshotStore {
+    store: Arc<dyn BlobStore>,
+    puts: Arc<Outage>,
+}
 
 /// What became of a view that was to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,7 @@ pub(crate) struct NewSnapshot<M: SessionModel> {
 
 impl SnapshotStore {
     pub(crate) fn new(store: Arc<dyn BlobStore>) -> Self {
-        Self(store)
+        Self { store, puts: Arc::new(Outage::of("storing a view")) }
     }
 
     /// Stores the bytes of a view, if the view comes back from them, and gives the row by which the log is to name
@@ -73,10 +76,11 @@ impl SnapshotStore {
             log::error!("a view is not stored, since it does not come back from its own bytes");
             return Err(SnapshotOutcome::Never);
         }
-        let put = self.0.put(&bytes).map_err(|error| {
-            log::warn!("a view could not be stored: {error}");
+        let put = self.store.put(&bytes).map_err(|error| {
+            self.puts.failed(error);
             SnapshotOutcome::Failed
         })?;
+        self.puts.worked();
         Ok(SnapshotRow {
             event: new.head.id,
             chain: new.head.chain,
@@ -89,7 +93,7 @@ impl SnapshotStore {
 
     /// Removes the bytes of a view that no log names any more.
     pub(crate) fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
-        self.0.remove(digest)
+        self.store.remove(digest)
     }
 
     /// Gives the stored view of a log; `None` if there is none, or none that can be used.
@@ -127,7 +131,7 @@ impl SnapshotStore {
         let Some(row) = reader.snapshot(log.key).map_err(|error| error.to_string())? else {
             return Ok(StoredView::None);
         };
-        match self.0.inspect(&row.digest) {
+        match self.store.inspect(&row.digest) {
             Err(BlobError::Missing { .. }) => return Ok(StoredView::None),
             Err(BlobError::Corrupt { .. }) => return Ok(StoredView::Damaged),
             Err(error) => return Err(error.to_string()),
@@ -150,7 +154,7 @@ impl SnapshotStore {
         if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
             return Err("it is of another build".to_owned());
         }
-        let bytes = Bytes::from(self.0.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
+        let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
         let (head, keys, view) = snapshot::decode::<M>(log, &bytes)?;
         let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| error.to_string())?;
         if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {

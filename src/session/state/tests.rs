@@ -10,7 +10,7 @@ use crate::commit::{Follows, PersistError};
 use crate::error::OwnerInfo;
 use crate::memory::MemoryBlobs;
 use crate::port::{LogError, LogKey, Refusal, Written};
-use crate::session::permit::InFlightCount;
+use crate::session::permit::{InFlightCount, InFlightLimits};
 
 struct Bench {
     state: SessionState<Agent>,
@@ -100,7 +100,7 @@ fn a_claim_of_what_is_owned_looks_only_and_claims_what_was_taken_over() {
 fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
     let mut bench = Bench::new();
     let append = crate::session::append::Append::new(AgentBody::StopRequested);
-    let in_flight = Permit::take(&Arc::new(InFlightCount::new(Arc::default())), 1).unwrap();
+    let in_flight = permit();
     let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
@@ -235,12 +235,17 @@ fn who_waits_for_a_view_is_told_by_the_fold_or_let_go_and_an_old_fold_shows_noth
     assert_eq!(told.try_recv(), Err(TryRecvError::Disconnected));
 }
 
+/// A permit of a count of its own.
+fn permit() -> Permit {
+    Permit::take(&Arc::new(InFlightCount::new(Arc::default())), 0, InFlightLimits::of(&StoreConfig::memory())).unwrap()
+}
+
 fn append(bench: &mut Bench, key: Option<&str>) -> crate::session::append::Receipt<Agent> {
     let mut append = crate::session::append::Append::new(AgentBody::StopRequested);
     if let Some(key) = key {
         append = append.key(AppendKey::new(key).unwrap());
     }
-    let permit = Permit::take(&Arc::new(InFlightCount::new(Arc::default())), 9).unwrap();
+    let permit = permit();
     let (request, receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), permit);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     receipt

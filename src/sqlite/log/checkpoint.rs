@@ -4,10 +4,13 @@
 //! during a checkpoint: SQLite syncs the database only at the end of a checkpoint that has come to the end of the log,
 //! and a thread that copies beside the commits hardly ever does. Measured: such a thread made nothing faster.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, ffi};
 
 use crate::port::LogError;
 use crate::sqlite::log::identity::Identity;
+use crate::sqlite::log::schema;
 
 /// How far a checkpoint came: the pages in the log when it began, and how many of them are in the database. Both
 /// numbers are below zero when a checkpoint of another store was running: then this one has done nothing.
@@ -51,6 +54,14 @@ pub(crate) fn full(connection: &Connection, identity: &Identity) -> Result<(), L
 pub(crate) fn truncate(connection: &Connection, identity: &Identity) -> Result<bool, LogError> {
     let checkpoint = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0));
     checkpoint.map_err(|error| failed(connection, identity, error))
+}
+
+/// The same, without waiting for anybody: not for a reader that needs what the log holds, nor for another writer.
+pub(crate) fn truncate_at_once(connection: &mut Connection, identity: &Identity) -> Result<bool, LogError> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let is_empty = truncate(connection, identity);
+    schema::wait_as_writer(connection)?;
+    is_empty
 }
 
 /// A sync that fails may have dropped any page of the database that was copied since the last sync that did not. The kernel

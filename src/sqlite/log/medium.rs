@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::figures::UpkeepFigures;
 use super::identity::Identity;
 use super::named::NamedReader;
 use super::parts;
 use super::reader::SqliteReader;
 use super::schema::{self, Database, Found, OpenError};
 use super::wal::{self, WalDamage};
-use super::writer::{SqliteLog, WriterSetup};
+use super::writer::SqliteLog;
 use crate::port::{Durability, EventLog, LogError, LogMedium, LogReader, LogSource, Upkeep};
 use crate::sqlite::directory::StoreDirectory;
 
@@ -26,6 +27,17 @@ pub(crate) struct LogSettings {
     pub(crate) model: &'static str,
     /// After how many bytes of commits a checkpoint is due; `None` for the default.
     pub(crate) checkpoint_bytes: Option<usize>,
+}
+
+/// What a writing end is opened with.
+#[derive(Clone)]
+pub(super) struct WriterSetup {
+    pub(super) directory: Arc<StoreDirectory>,
+    pub(super) database: Database,
+    pub(super) identity: Identity,
+    pub(super) durability: Durability,
+    pub(super) checkpoint_bytes: usize,
+    pub(super) figures: Arc<UpkeepFigures>,
 }
 
 /// A database under a store directory.

@@ -57,6 +57,9 @@ const GROUPS_KEPT: usize = 64;
 const GROUPS_DROPPED: usize = 32;
 /// The most runs in a row of `event_index`: what a search for one event goes through.
 const SEGMENT_RUNS_MAX: usize = 256;
+/// For how many logs it is remembered where they end in `event_index`. At the limit all of them are forgotten, and each is
+/// looked up once more.
+const INDEXED_MAX: usize = 16_384;
 /// Rows that may be gone from the table are kept in memory up to this number: then all that are there are read again. None
 /// is forgotten by itself, since a run may begin in it and go on in one that is still there.
 const STALE_GROUPS_MAX: usize = 256;
@@ -326,6 +329,9 @@ impl Recent {
             true => drop(self.logs.remove(&log)),
             // The rest comes in its next turn.
             false => self.oldest_first.push_back(log),
+        }
+        if self.indexed.len() >= INDEXED_MAX {
+            self.indexed = HashMap::new();
         }
         self.indexed.insert(log, next.prev());
         if let Some(first) = segment.first() {

@@ -395,14 +395,7 @@ fn open_to_write(database: &Database, durability: Durability) -> Result<Connecti
     if connection.is_readonly(rusqlite::MAIN_DB)? || database.refused_file().is_some() {
         return Err(LogError::Io("the database was opened for reading only".to_owned()));
     }
-    let mut since = Instant::now();
-    connection.busy_handler(Some(move |times: i32| {
-        if times == 0 {
-            since = Instant::now();
-        }
-        std::thread::sleep(WRITER_BUSY_POLL);
-        since.elapsed() < WRITER_BUSY_TIMEOUT
-    }))?;
+    wait_as_writer(&mut connection)?;
     let synchronous = match durability {
         Durability::PowerLoss => "FULL",
         Durability::ProcessCrash => "NORMAL",
@@ -413,6 +406,18 @@ fn open_to_write(database: &Database, durability: Durability) -> Result<Connecti
     // A checkpoint inside a commit would make its acknowledgements wait, and would hide its own errors.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
+}
+
+/// Has a connection wait for locks for as long as the writing end does.
+pub(crate) fn wait_as_writer(connection: &mut Connection) -> rusqlite::Result<()> {
+    let mut since = Instant::now();
+    connection.busy_handler(Some(move |times: i32| {
+        if times == 0 {
+            since = Instant::now();
+        }
+        std::thread::sleep(WRITER_BUSY_POLL);
+        since.elapsed() < WRITER_BUSY_TIMEOUT
+    }))
 }
 
 /// Opens a reading connection.

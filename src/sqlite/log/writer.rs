@@ -1,5 +1,7 @@
 //! The durable log: one writing connection, one transaction a group.
 
+mod upkeep;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,19 +15,20 @@ use super::checkpoint;
 use super::error::{SqlError, SqlResult};
 use super::figures::UpkeepFigures;
 use super::identity::Identity;
+use super::medium::WriterSetup;
 use super::parts;
 use super::recent::Recent;
 use super::row::{META, SqlEventId, log_meta};
 use super::runs::KeyHash;
-use super::schema::{self, Database};
+use super::schema;
 use super::transaction::Transaction;
 use super::{lookup, snapshots};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{SessionId, Timestamp};
 use crate::port::{
-    Claiming, CommitError, Durability, Epoch, EventLog, Head, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal,
-    Settled, SnapshotRow, StoredEvent, Write, Written,
+    Claiming, CommitError, Epoch, EventLog, Head, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal, Settled,
+    SnapshotRow, StoredEvent, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -34,19 +37,9 @@ const ROW_BYTES: usize = 256;
 /// How many bytes a transaction takes in the write-ahead log beside its rows: the pages at the ends of table and index.
 const COMMIT_BYTES: usize = 3 * 4096;
 
-/// The write-ahead log is large from this many times the bytes after which a checkpoint is due.
-const WAL_CHECKPOINTS_MAX: u64 = 8;
-
-/// What a writing end is opened with.
-#[derive(Clone)]
-pub(super) struct WriterSetup {
-    pub(super) directory: Arc<StoreDirectory>,
-    pub(super) database: Database,
-    pub(super) identity: Identity,
-    pub(super) durability: Durability,
-    pub(super) checkpoint_bytes: usize,
-    pub(super) figures: Arc<UpkeepFigures>,
-}
+/// How many logs are remembered: those of all sessions that are in memory by default, about 2 MiB. At the limit all of them are
+/// forgotten, and each is looked up once more when it is written next.
+const LOGS_MAX: usize = 16_384;
 
 pub(super) struct SqliteLog {
     connection: Connection,
@@ -59,7 +52,10 @@ pub(super) struct SqliteLog {
     unchecked_bytes: usize,
     /// The number of the write-ahead log that the database file has, if the next commit may raise it.
     wal_number_in_file: Option<i64>,
+    /// Whether the last checkpoint left something, since a reader still needed the log.
     wal_held_back: bool,
+    /// Whether the write-ahead log was larger than usual after the last checkpoint.
+    wal_is_large: bool,
     /// The size of the write-ahead log at which readers are waited for.
     wal_bytes_max: u64,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
@@ -91,30 +87,16 @@ impl EventLog for SqliteLog {
         Ok(group.iter().map(|write| Settled::by_proof(write, chain_at)).collect())
     }
 
-    fn upkeep(&mut self) -> Result<(), LogError> {
-        if self.unchecked_bytes < self.checkpoint_bytes {
-            return Ok(());
-        }
-        self.unchecked_bytes = 0;
-        let number = parts::wal_number(&self.connection)?;
-        let progress =
-            checkpoint::passive(&self.connection, &self.identity).map_err(|error| error.of_database(self.path()))?;
-        if progress.is_refused() {
-            // Another store's checkpoint is on, which does the same.
-            return Ok(());
-        }
-        let is_complete = progress.is_complete() || self.empty_if_large()?;
-        if is_complete {
-            self.wal_number_in_file = Some(number);
-            self.figures.checkpoint();
-        } else {
-            self.figures.checkpoint_blocked();
-            if !self.wal_held_back {
-                log::warn!("a reader holds the write-ahead log back, which grows until it ends its transaction");
+    fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
+        match moment {
+            UpkeepMoment::AfterGroup if self.unchecked_bytes >= self.checkpoint_bytes => {
+                self.unchecked_bytes = 0;
+                self.checkpoint()?;
             }
+            UpkeepMoment::AfterGroup => {}
+            UpkeepMoment::Idle => self.checkpoint_when_idle()?,
         }
-        self.wal_held_back = !is_complete;
-        Ok(())
+        Ok(if self.wal_held_back || self.wal_is_large { UpkeepLeft::HeldBack } else { UpkeepLeft::Nothing })
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {
@@ -130,19 +112,6 @@ impl SqliteLog {
     /// The path of the database, for texts.
     fn path(&self) -> &Path {
         Path::new(self.connection.path().unwrap_or_default())
-    }
-
-    /// Waits for readers when the write-ahead log has become large. Each reader reads only a page, but if there are
-    /// many, one of them always holds back a checkpoint that does not wait. A reader of another program may stay, so
-    /// after a failure this is tried again at twice the size.
-    fn empty_if_large(&mut self) -> Result<bool, LogError> {
-        let wal_bytes = self.identity.check()?;
-        if wal_bytes < self.wal_bytes_max {
-            return Ok(false);
-        }
-        let is_empty = checkpoint::truncate(&self.connection, &self.identity)?;
-        self.wal_bytes_max = if is_empty { wal_bytes_max(self.checkpoint_bytes) } else { wal_bytes.saturating_mul(2) };
-        Ok(is_empty)
     }
 
     /// Commits a group, in whatever way the damage leaves.
@@ -176,6 +145,9 @@ impl SqliteLog {
     pub(super) fn open(setup: WriterSetup) -> Result<Self, LogError> {
         setup.identity.check()?;
         let connection = schema::open_writer(&setup.database, setup.durability)?;
+        // Once a log that has grown larger was begun anew, the next commit gives the room back.
+        let usual = i64::try_from(upkeep::wal_bytes_max(setup.checkpoint_bytes)).unwrap_or(i64::MAX);
+        connection.pragma_update(None, "journal_size_limit", usual)?;
         // While this connection is open, SQLite itself does not remove its write-ahead log.
         let wal = setup.database.companion("-wal");
         let identity = setup.identity.with(wal.clone())?;
@@ -194,9 +166,10 @@ impl SqliteLog {
             data_version: 0,
             // A connection that was dropped may have left a checkpoint due.
             unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
-            wal_bytes_max: wal_bytes_max(setup.checkpoint_bytes),
+            wal_bytes_max: upkeep::wal_bytes_max(setup.checkpoint_bytes),
             wal_number_in_file: (wal_bytes == 0).then_some(wal_number),
             wal_held_back: false,
+            wal_is_large: false,
             recent: None,
             indexing: Indexing::default(),
             figures: setup.figures,
@@ -319,6 +292,9 @@ impl SqliteLog {
         if !only_reads {
             self.wal_number_in_file = None;
         }
+        if self.logs.len() + changed.len() > LOGS_MAX {
+            self.logs = HashMap::new();
+        }
         self.logs.extend(changed);
         self.recent = Some(recent);
         // A write that was refused has written nothing.
@@ -327,10 +303,6 @@ impl SqliteLog {
         self.unchecked_bytes += if written > 0 { COMMIT_BYTES + written } else { 0 };
         Ok(answers)
     }
-}
-
-fn wal_bytes_max(checkpoint_bytes: usize) -> u64 {
-    (checkpoint_bytes as u64).saturating_mul(WAL_CHECKPOINTS_MAX)
 }
 
 fn bytes_of(write: &Write) -> usize {
@@ -516,3 +488,5 @@ impl Scope<'_> {
         Ok(Ok(Written::Released))
     }
 }
+#[cfg(test)]
+mod tests;

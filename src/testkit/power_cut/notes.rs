@@ -6,7 +6,7 @@ use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, LogSource, Put,
-    Refusal, Settled, SettledAs, StoredEvent, Upkeep, Write, Written,
+    Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::JournalEntry;
@@ -126,8 +126,8 @@ impl EventLog for NotedWriter {
         Ok(settled)
     }
 
-    fn upkeep(&mut self) -> Result<(), LogError> {
-        self.inner.upkeep()
+    fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
+        self.inner.upkeep(moment)
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {

@@ -1,0 +1,85 @@
+//! Checkpoints of the writing end: when one is made, what a reader holds back, and the size of the write-ahead log.
+
+use super::SqliteLog;
+use crate::port::LogError;
+use crate::sqlite::log::{checkpoint, parts};
+
+/// The write-ahead log is large from this many times the bytes after which a checkpoint is due.
+const WAL_CHECKPOINTS_MAX: u64 = 8;
+
+pub(super) fn wal_bytes_max(checkpoint_bytes: usize) -> u64 {
+    (checkpoint_bytes as u64).saturating_mul(WAL_CHECKPOINTS_MAX)
+}
+
+impl SqliteLog {
+    pub(super) fn checkpoint(&mut self) -> Result<(), LogError> {
+        let number = parts::wal_number(&self.connection)?;
+        let progress =
+            checkpoint::passive(&self.connection, &self.identity).map_err(|error| error.of_database(self.path()))?;
+        if progress.is_refused() {
+            // Another store's checkpoint is on, which does the same.
+            return Ok(());
+        }
+        let is_complete = progress.is_complete() || self.empty_if_large()?;
+        if is_complete {
+            self.wal_number_in_file = Some(number);
+            self.figures.checkpoint();
+        } else {
+            self.figures.checkpoint_blocked();
+        }
+        self.checkpointed(is_complete)
+    }
+
+    /// What a reader has held back, and the room that the write-ahead log has taken meanwhile: SQLite gives it back at the
+    /// next commit, which may be long in coming.
+    pub(super) fn checkpoint_when_idle(&mut self) -> Result<(), LogError> {
+        if self.wal_held_back {
+            let number = parts::wal_number(&self.connection)?;
+            if !checkpoint::passive(&self.connection, &self.identity)?.is_complete() {
+                return Ok(());
+            }
+            self.wal_number_in_file = Some(number);
+            self.figures.checkpoint();
+            self.checkpointed(true)?;
+        }
+        if self.wal_is_large {
+            checkpoint::truncate_at_once(&mut self.connection, &self.identity)?;
+            self.checkpointed(true)?;
+        }
+        Ok(())
+    }
+
+    /// Notes how a checkpoint has left the write-ahead log.
+    fn checkpointed(&mut self, is_complete: bool) -> Result<(), LogError> {
+        match (self.wal_held_back, is_complete) {
+            (false, false) => {
+                log::warn!("a reader holds the write-ahead log back, which grows until it ends its transaction");
+            }
+            (true, true) => log::warn!("no reader holds the write-ahead log back any more"),
+            _ => {}
+        }
+        self.wal_held_back = !is_complete;
+        let (wal_bytes, usual) = (self.identity.check()?, wal_bytes_max(self.checkpoint_bytes));
+        self.figures.log_bytes(wal_bytes);
+        self.wal_is_large = wal_bytes > usual;
+        if is_complete {
+            self.wal_bytes_max = usual;
+        }
+        Ok(())
+    }
+
+    /// Waits for readers when the write-ahead log has become large. Each reader reads only a page, but if there are
+    /// many, one of them always holds back a checkpoint that does not wait. A reader of another program may stay, so
+    /// after a failure this is tried again at twice the size.
+    fn empty_if_large(&mut self) -> Result<bool, LogError> {
+        let wal_bytes = self.identity.check()?;
+        if wal_bytes < self.wal_bytes_max {
+            return Ok(false);
+        }
+        let is_empty = checkpoint::truncate(&self.connection, &self.identity)?;
+        if !is_empty {
+            self.wal_bytes_max = wal_bytes.saturating_mul(2);
+        }
+        Ok(is_empty)
+    }
+}
