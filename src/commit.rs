@@ -6,8 +6,10 @@
 //! Invariant: each write is answered once, after COMMIT, with what the log says.
 
 mod actor;
+mod error;
 mod group;
 
 pub use actor::PersistActor;
 pub(crate) use actor::{CloseLog, Persist, persist_one};
-pub(crate) use group::{Follows, GroupLimits, GroupWriter, PersistError, Reply};
+pub(crate) use error::PersistError;
+pub(crate) use group::{Follows, GroupLimits, GroupWriter, Reply};

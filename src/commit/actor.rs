@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use futures::channel::oneshot;
 
-use crate::commit::group::{GroupWriter, Next, Pending, PersistError, Reply};
+use crate::commit::error::PersistError;
+use crate::commit::group::{GroupWriter, Next, Pending, Reply};
 use crate::port::{LogError, UpkeepLeft, Write};
 use crate::stats::Metrics;
 use crate::threads::Restart;

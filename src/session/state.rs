@@ -91,6 +91,17 @@ pub(crate) struct ClaimTask {
     pub(crate) reply: oneshot::Sender<Result<(), Error>>,
 }
 
+/// See [`SessionState::when_ready`].
+enum UntilReady<M: SessionModel> {
+    Report(oneshot::Sender<Result<RecoveryReport, Error>>),
+    /// An append with a key that this store may not write. The append that it may be a retry of is told of when the view
+    /// has it.
+    Retry {
+        request: Request<M>,
+        otherwise: Error,
+    },
+}
+
 /// What a session is doing, with the data that it has only then.
 enum Phase<M: SessionModel> {
     /// The session waits for its fence, and then for the fold of its log.
@@ -140,8 +151,8 @@ pub(crate) struct SessionState<M: SessionModel> {
     committed: Head,
     published: Arc<Published<M>>,
     report: RecoveryReport,
-    /// Who waits until the session is open.
-    ready: Vec<oneshot::Sender<Result<RecoveryReport, Error>>>,
+    /// What waits until the session is open, and has read what another store may have written.
+    ready: Vec<UntilReady<M>>,
     /// What the session counts for in the limits of residency.
     resident: ResidentCount,
     subscribers: Vec<Arc<Subscriber<M>>>,
@@ -386,10 +397,10 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     /// Refuses an append, unless it is a retry of one that the log has: that one's result is told all the same.
-    fn refuse_append(&mut self, request: Request<M>, error: Error) {
+    fn refuse_append(&mut self, request: Request<M>, otherwise: Error) {
         match &request.key {
-            Some(_) => self.effects.push(Effect::Repeat { written: Earlier::Perhaps { otherwise: error }, request }),
-            None => request.answer(Err(error)),
+            Some(_) => self.effects.push(Effect::Repeat { written: Earlier::Perhaps { otherwise }, request }),
+            None => request.answer(Err(otherwise)),
         }
     }
 

@@ -153,8 +153,6 @@ async fn exactly_the_whole_appends_before_the_damage_are_taken() {
         ("UPDATE events SET chain = zeroblob(32) WHERE event_id = 1", 0),
         ("UPDATE events SET chain = x'00' WHERE event_id = 6", 4),
         ("UPDATE events SET event_at = event_at + 1 WHERE event_id = 7", 6),
-        ("UPDATE events SET event_type = 'noted' WHERE event_id = 2", 0),
-        ("UPDATE events SET event_type = 'later' WHERE event_id = 4", 3),
         ("UPDATE events SET append_key = NULL WHERE event_id = 7", 6),
         ("UPDATE events SET append_key = x'aa' WHERE event_id = 5", 4),
         ("UPDATE events SET event_id = 99 WHERE event_id = 5", 4),
@@ -172,6 +170,26 @@ async fn exactly_the_whole_appends_before_the_damage_are_taken() {
         assert_eq!(problem.event, Some(at(left as u64 + 1)), "{damage}");
         let kind = problem.error.kind();
         assert!(matches!(kind, ErrorKind::CorruptEvent { .. } | ErrorKind::NewerRecord { .. }), "{damage}: {kind:?}");
+    }
+}
+
+/// The record has the type, too, under the chain hash.
+#[actix::test]
+async fn a_damaged_type_costs_no_event() {
+    let few = "log_key = (SELECT log_key FROM sessions WHERE session_id = 'few')";
+    let prepared = Prepared::new(20).await;
+    let whole = rows(prepared.directory.path());
+    for event_type in ["'noted'", "'later'", "''"] {
+        prepared.restore();
+        prepared.sql(&format!("UPDATE events SET event_type = {event_type} WHERE event_id IN (2, 5) AND {few}"));
+        let mut salvage = Store::<Tally>::salvage(prepared.directory.path()).unwrap();
+        let salvaged = salvage.session("few").unwrap();
+        assert!(salvaged.stopped_by.is_none() && salvaged.events.len() == 7, "{salvaged:?}");
+        drop(salvage);
+        let target = Target::new();
+        let repair = Store::<Tally>::repair(prepared.directory.path(), target.path()).unwrap();
+        assert!(repair.is_whole(), "{repair:?}");
+        assert_eq!(rows(&target.path()), whole, "the new database has the right types");
     }
 }
 

@@ -45,8 +45,6 @@ async fn exactly_the_events_before_the_damage_are_salvaged() {
         ("UPDATE events SET chain = zeroblob(32) WHERE event_id = 1", 0),
         ("UPDATE events SET chain = x'00' WHERE event_id = 6", 5),
         ("UPDATE events SET event_at = event_at + 1 WHERE event_id = 7", 6),
-        ("UPDATE events SET event_type = 'noted' WHERE event_id = 2", 1),
-        ("UPDATE events SET event_type = 'later' WHERE event_id = 2", 1),
         ("UPDATE events SET event_id = 99 WHERE event_id = 5", 4),
         ("DELETE FROM events WHERE event_id = 3", 2),
         ("DELETE FROM events WHERE event_id > 5", 5),

@@ -215,6 +215,7 @@ async fn a_retry_in_a_store_that_may_not_write_gets_the_first_result(config: Sto
         let [repeated, reused, new] = futures::future::join_all(receipts).await.try_into().unwrap();
         let repeated = repeated.unwrap();
         assert_eq!((ids_of(&repeated), repeated.head, repeated.repeated), (ids_of(&first), first.head, true));
+        assert_eq!(read.view().unwrap().head(), first.head, "what is told is in the view");
         assert_refused!(reused, ErrorKind::KeyReused { first, .. } if *first == at(1));
         assert_refused!(new, ErrorKind::OwnedElsewhere { .. });
     }

@@ -69,7 +69,7 @@ async fn formats_that_this_build_does_not_read_are_refused_by_their_number_and_l
     assert_untouched(directory.path(), &before);
     sql(directory.path(), "PRAGMA user_version = 0");
     assert_refused!(opened(&config).await, ErrorKind::OlderFormat { found: 0, oldest: 1 });
-    sql(directory.path(), "PRAGMA user_version = 1");
+    sql(directory.path(), "PRAGMA user_version = 2");
     assert_reads(directory.path(), blob, 0).await;
 }
 
@@ -90,7 +90,7 @@ async fn a_format_that_changes_while_the_store_is_open_is_named() {
         let error = soon(reader.read_state("s")).await.err().unwrap();
         assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error:?}");
         assert!(error.to_string().contains("format 4711"), "{error}");
-        sql(directory.path(), "PRAGMA user_version = 1");
+        sql(directory.path(), "PRAGMA user_version = 2");
         assert!(soon(reader.read_state("s")).await.is_ok());
         soon(reader.close()).await.unwrap();
         if let Some(store) = store {

@@ -187,7 +187,14 @@ impl World {
                 && appended.head.get() == whole.len() as u64
                 && bodies == whole[from..]
         };
-        let is_right = match (&sent.must, answer) {
+        let must = match (&sent.must, answer) {
+            (Must::OwnedElsewhereOr(_), Err(error)) if matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }) => {
+                &Must::OwnedElsewhere
+            }
+            (Must::OwnedElsewhereOr(known), _) => known,
+            (must, _) => must,
+        };
+        let is_right = match (must, answer) {
             (Must::Any, Ok(appended)) => {
                 let first = appended.events.first().map(|event| event.id().get());
                 sent.expected.is_none() || appended.repeated || sent.key.is_some() || {

@@ -29,6 +29,8 @@ pub enum Must {
     },
     Dangling,
     OwnedElsewhere,
+    /// A retry in a store that may not write, of an append that another store has in flight.
+    OwnedElsewhereOr(Box<Must>),
 }
 
 /// An append that was accepted.
@@ -108,14 +110,25 @@ impl Truth {
         if handed.is_empty() {
             return moved.unwrap_or(Must::Nothing { head });
         }
-        match self.owner {
-            Owner::Store(owner) if owner != store => return Must::OwnedElsewhere,
-            Owner::Unsure => return Must::Any,
-            _ => self.owner = Owner::Store(store),
-        }
-        if let Some((bodies, first)) = key.and_then(|key| self.keys.get(&key)) {
-            let first = *first;
-            return if bodies == handed { Must::Repeat { first } } else { Must::KeyReused { first } };
+        let known = key.and_then(|key| self.keys.get(&key)).map(|(bodies, first)| match bodies == handed {
+            true => Must::Repeat { first: *first },
+            false => Must::KeyReused { first: *first },
+        });
+        match (self.owner, known) {
+            (Owner::Unsure, _) => return Must::Any,
+            // What is in the log is told in any store.
+            (Owner::Store(owner), Some(known)) if owner != store => {
+                let is_written = |sent: &Sent| sent.key == key && matches!(sent.answer, Some(Ok(_)));
+                let is_written = self.sent.iter().any(is_written);
+                return if is_written { known } else { Must::OwnedElsewhereOr(Box::new(known)) };
+            }
+            (Owner::Store(owner), None) if owner != store => return Must::OwnedElsewhere,
+            (_, known) => {
+                self.owner = Owner::Store(store);
+                if let Some(known) = known {
+                    return known;
+                }
+            }
         }
         if let Some(moved) = moved {
             return moved;

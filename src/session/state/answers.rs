@@ -5,7 +5,7 @@ use crate::commit::PersistError;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
-use crate::port::{Claiming, Refusal, Written};
+use crate::port::{Claiming, Written};
 use crate::replay::Recovered;
 use crate::session::retry::Earlier;
 
@@ -26,17 +26,9 @@ impl<M: SessionModel> SessionState<M> {
                     self.effects.push(Effect::Recover { head: head.id, watch: self.in_flight.heads() });
                 }
             }
-            (Err(error @ PersistError::Refused(Refusal::Owned(_))), claim) => {
-                self.refuse_appends(claim, &error.of_session(&self.id));
-                if self.is_ready() && !self.ready.is_empty() {
-                    // The refusal brings no head, and those who wait want to know what the owner has written.
-                    self.set_asking(true);
-                    return self.effects.push(Effect::Fence { claim: Claiming::No });
-                }
-            }
             (result, Claiming::No) if self.is_ready() => {
                 let error = unavailable(&self.id, result);
-                self.ready.drain(..).for_each(|reply| drop(reply.send(Err(error.clone()))));
+                self.tell_all_ready(Err(&error));
                 // A claim that stayed in front would ask again at once, and for ever.
                 if matches!(self.waiting.front(), Some(Task::Claim(_)))
                     && let Some(Task::Claim(task)) = self.waiting.pop_front()
@@ -45,18 +37,19 @@ impl<M: SessionModel> SessionState<M> {
                 }
             }
             (result, Claiming::No) => self.failed(unavailable(&self.id, result), "the log cannot be read"),
-            (result, claim) => self.refuse_appends(claim, &unavailable(&self.id, result)),
+            (result, claim) => {
+                self.refuse_appends(claim, &unavailable(&self.id, result));
+                if self.is_ready() && !self.ready.is_empty() {
+                    // The refusal brings no head, and those who wait want to know what the owner has written.
+                    self.set_asking(true);
+                    return self.effects.push(Effect::Fence { claim: Claiming::No });
+                }
+            }
         }
         if self.is_ready() {
-            self.answer_ready();
+            self.tell_all_ready(Ok(()));
         }
         self.advance(env);
-    }
-
-    fn answer_ready(&mut self) {
-        for reply in self.ready.drain(..) {
-            drop(reply.send(Ok(self.report.clone())));
-        }
     }
 
     /// The log was folded, or could not be: everyone who waited is answered by what the log says.
@@ -90,7 +83,7 @@ impl<M: SessionModel> SessionState<M> {
             }
             self.publish_transients();
         }
-        self.answer_ready();
+        self.tell_all_ready(Ok(()));
         self.advance(env);
     }
 

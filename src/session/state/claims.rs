@@ -3,7 +3,7 @@
 
 use futures::channel::oneshot;
 
-use super::{ClaimTask, Effect, Open, Phase, SessionState, Task};
+use super::{ClaimTask, Effect, Open, Phase, SessionState, Task, UntilReady};
 use crate::error::Error;
 use crate::model::SessionModel;
 use crate::port::Claiming;
@@ -13,6 +13,7 @@ impl<M: SessionModel> SessionState<M> {
     /// Answers when the session is recovered. If this store does not own the log, it first reads what another store may
     /// have written.
     pub(in crate::session) fn when_ready(&mut self, reply: oneshot::Sender<Result<RecoveryReport, Error>>) {
+        let reply = UntilReady::Report(reply);
         match &self.phase {
             Phase::Open(Open { is_asking, is_unwinding: false }) if self.owned.is_none() => {
                 let is_asking = *is_asking;
@@ -27,8 +28,8 @@ impl<M: SessionModel> SessionState<M> {
                 self.ready.push(reply);
                 self.wake();
             }
-            Phase::Open(_) | Phase::Cold => drop(reply.send(Ok(self.report.clone()))),
-            Phase::Closed => drop(reply.send(Err(self.closed()))),
+            Phase::Open(_) | Phase::Cold => self.tell_ready(reply, Ok(())),
+            Phase::Closed => self.tell_ready(reply, Err(&self.closed())),
             Phase::Recovering | Phase::Waking(_) => self.ready.push(reply),
             Phase::Failed => {
                 self.ready.push(reply);
@@ -61,7 +62,10 @@ impl<M: SessionModel> SessionState<M> {
                 Task::Claim(task) if task.claim == Claiming::Force && asked != Claiming::Force => {
                     self.waiting.push_back(Task::Claim(task));
                 }
-                Task::Append(request) => self.refuse_append(request, error.clone()),
+                Task::Append(request) if request.key.is_some() => {
+                    self.ready.push(UntilReady::Retry { request, otherwise: error.clone() });
+                }
+                Task::Append(request) => request.answer(Err(error.clone())),
                 Task::Claim(task) => drop(task.reply.send(Err(error.clone()))),
                 task => self.waiting.push_back(task),
             }
@@ -79,8 +83,22 @@ impl<M: SessionModel> SessionState<M> {
                 Task::Close(done) => self.close(done),
             }
         }
-        for reply in self.ready.drain(..) {
-            drop(reply.send(Err(error.clone())));
+        self.tell_all_ready(Err(error));
+    }
+
+    pub(super) fn tell_all_ready(&mut self, result: Result<(), &Error>) {
+        for waiting in std::mem::take(&mut self.ready) {
+            self.tell_ready(waiting, result);
+        }
+    }
+
+    /// Tells one who waits that the session is open, or why it cannot be read. Whoever asked may have lost interest.
+    fn tell_ready(&mut self, waiting: UntilReady<M>, result: Result<(), &Error>) {
+        match (waiting, result) {
+            (UntilReady::Report(reply), Ok(())) => drop(reply.send(Ok(self.report.clone()))),
+            (UntilReady::Report(reply), Err(error)) => drop(reply.send(Err(error.clone()))),
+            (UntilReady::Retry { request, otherwise }, Ok(())) => self.refuse_append(request, otherwise),
+            (UntilReady::Retry { request, otherwise }, Err(_)) => request.answer(Err(otherwise)),
         }
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::error::{SqlError, SqlResult};
 use super::row::SqlEventId;
 use super::runs::{KeyHash, RecentRow, Run, encode_segment};
-use super::salvage::SalvageReader;
+use super::salvage::{SalvageReader, type_in};
 use super::schema::{self, Database};
 use crate::id::{AppendKey, EventId, SessionId};
 use crate::port::{Durability, LogError, LogKey, LogMeta};
@@ -143,16 +143,21 @@ impl RebuiltLog {
         Ok(())
     }
 
-    /// Copies one row, column by column, and tells about how many bytes it has.
+    /// Copies one row, column by column, with the type that its record has, and tells about how many bytes it has.
     fn copy_event(&self, old: &Connection, position: i64) -> SqlResult<usize> {
         let mut select = old.prepare_cached(
             "SELECT position, log_key, event_id, event_type, event_at, append_key, chain, record FROM events
              WHERE position = ?1",
         )?;
-        let columns: [Value; 8] = select
+        let mut columns: [Value; 8] = select
             .query_row([position], columns)
             .optional()?
             .ok_or_else(|| SqlError::damaged(format!("the event at position {position} is gone")))?;
+        if let [_, _, _, column, .., Value::Blob(record)] = &mut columns
+            && let Some(event_type) = type_in(record)
+        {
+            *column = Value::Text(event_type);
+        }
         let bytes = columns.iter().map(bytes_of).sum();
         self.connection
             .prepare_cached(

@@ -13,6 +13,7 @@ use super::row::{IndexEntry, SqlEventId};
 use super::scan::{Hole, scan};
 use super::schema::{Database, OpenError};
 use super::{index, lookup, schema};
+use crate::codec;
 use crate::id::{EventId, SessionId};
 use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
 
@@ -87,8 +88,16 @@ impl SalvageReader {
         Ok(position.map(|position| (position, self.row(log, id, position))))
     }
 
+    /// The row at a position. The type of the event is that of its record, where that has one: it is under the chain hash,
+    /// so that a damaged column costs no event.
     fn row(&self, log: LogKey, id: EventId, position: i64) -> AuditedEvent {
-        event_row(&self.connection, log, IndexEntry { id, position })
+        let mut found = event_row(&self.connection, log, IndexEntry { id, position });
+        if let Ok(stored) = &mut found.row
+            && let Some(event_type) = type_in(&stored.record).filter(|event_type| *event_type != stored.event_type)
+        {
+            stored.event_type = event_type.into();
+        }
+        found
     }
 
     /// Every row that says that it is this event, found without an index, and its position.
@@ -139,6 +148,11 @@ impl SalvageReader {
             found
         })
     }
+}
+
+/// The type of an event, as its record has it.
+pub(super) fn type_in(record: &[u8]) -> Option<String> {
+    codec::decode_record(record).ok()?.0.event_type.map(str::to_owned)
 }
 
 /// The names of sessions from the first one to a damage and from the last one back to it, and what the damage is.
