@@ -19,7 +19,7 @@ use actix_web::rt::signal::{
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, get, post};
 use foldlog::agent::{Agent, AgentBody, Message};
-use foldlog::{Append, AppendKey, Error, ErrorKind, EventId, Item, Store, StoreConfig, SubscribeFrom};
+use foldlog::{Append, AppendKey, Error, ErrorKind, EventId, Item, LogPosition, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 use futures::future::{ready, select};
 
@@ -79,10 +79,11 @@ async fn append(store: Data<Store>, id: Path<String>, request: HttpRequest, text
 /// The events of a session as they come: first those of the log after the last one that the client has, then live.
 #[get("/sessions/{id}/events")]
 async fn events(store: Data<Store>, id: Path<String>, request: HttpRequest) -> HttpResponse {
-    let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok());
+    let after = last.unwrap_or(LogPosition::from(EventId::ZERO));
     let stream = async {
         let session = store.open_session(id.as_str()).await?;
-        session.subscribe(SubscribeFrom::After(EventId::new(last))).await
+        session.subscribe(SubscribeFrom::AfterPosition(after)).await
     };
     match stream.await {
         Ok(stream) => {
@@ -105,7 +106,7 @@ fn frame(item: &Item<Agent>) -> Bytes {
     match item {
         Item::Event(event) => {
             let body = serde_json::to_string(&event.body()).unwrap_or_default();
-            format!("id: {}\nevent: {}\ndata: {body}\n\n", event.id(), event.event_type()).into()
+            format!("id: {}\nevent: {}\ndata: {body}\n\n", event.position(), event.event_type()).into()
         }
         Item::Transient(transient) => {
             let body = serde_json::to_string(transient).unwrap_or_default();
@@ -126,6 +127,7 @@ fn refusal(error: &Error) -> HttpResponse {
         TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         OwnedElsewhere { .. } => StatusCode::CONFLICT,
         BeyondHead { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+        OtherHistory { .. } => StatusCode::GONE,
         DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         Busy { .. } | NotWritten { .. } | Unavailable { .. } | OutcomeUnknown { .. } | StoreClosed => {
             return HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).body(format!("{error}\n"));

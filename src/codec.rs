@@ -32,6 +32,12 @@ impl Chain {
         Self(hasher.finalize().into())
     }
 
+    /// Its first bytes, which a position carries.
+    pub(crate) fn start_bytes(&self) -> [u8; 8] {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        [a, b, c, d, e, f, g, h]
+    }
+
     /// The chain after the next event. Only the record's digest is hashed in, so that a redacted record can keep its
     /// chain.
     pub(crate) fn next(self, id: EventId, at: Timestamp, record: &[u8]) -> Self {

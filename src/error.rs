@@ -27,7 +27,7 @@ struct ErrorInner {
 /// | [`next_step`](Error::next_step) | [`was_written`](Error::was_written) | kinds |
 /// |---|---|---|
 /// | [`CorrectTheCall`](NextStep::CorrectTheCall) | `No` | [`InvalidSessionId`](Self::InvalidSessionId), [`InvalidDigest`](Self::InvalidDigest), [`InvalidJson`](Self::InvalidJson), [`InvalidArgument`](Self::InvalidArgument), [`BodyRefused`](Self::BodyRefused), [`TooLarge`](Self::TooLarge), [`UnknownSession`](Self::UnknownSession), [`UnknownBlob`](Self::UnknownBlob), [`DanglingRef`](Self::DanglingRef), [`WrongBlobLength`](Self::WrongBlobLength), [`KeyReused`](Self::KeyReused) |
-/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`BeyondHead`](Self::BeyondHead), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit) |
+/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `No` | [`NotWritten`](Self::NotWritten), [`TurnInFlight`](Self::TurnInFlight), [`Busy`](Self::Busy), [`DiskFull`](Self::DiskFull), [`Unavailable`](Self::Unavailable) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `Unknown` | [`OutcomeUnknown`](Self::OutcomeUnknown) |
 /// | [`AskTheOwner`](NextStep::AskTheOwner) | `No` | [`OwnedElsewhere`](Self::OwnedElsewhere) |
@@ -129,6 +129,15 @@ pub enum ErrorKind {
         event: EventId,
         /// The last event of the log.
         head: EventId,
+    },
+    /// The session's event with that id is not the one that the position means: the log was replaced by an older copy, and
+    /// has gone on differently since. Read the session anew, from its first event.
+    #[error("event {event} of session {session} is not the one that was seen before: the log has another history")]
+    OtherHistory {
+        /// The session.
+        session: SessionId,
+        /// The event that the caller has.
+        event: EventId,
     },
     /// The append key was used before, with another body.
     #[error("append key was used in session {session} for event {first}, with another body")]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::id::{EventId, Timestamp};
+use crate::log_position::{ChainStart, LogPosition};
 use crate::model::{DecodeError, SessionModel};
 
 /// A stamped fact of a session: an id, a time, and the body that the host appended. Only foldlog makes one, by stamping a
@@ -17,6 +18,7 @@ use crate::model::{DecodeError, SessionModel};
 pub struct Event<M: SessionModel> {
     id: EventId,
     at: Timestamp,
+    chain: ChainStart,
     body: M::Body,
 }
 
@@ -24,7 +26,7 @@ pub struct Event<M: SessionModel> {
 // name.
 impl<M: SessionModel> Clone for Event<M> {
     fn clone(&self) -> Self {
-        Self { id: self.id, at: self.at, body: self.body.clone() }
+        Self { id: self.id, at: self.at, chain: self.chain, body: self.body.clone() }
     }
 }
 
@@ -35,8 +37,14 @@ impl<M: SessionModel> fmt::Debug for Event<M> {
 }
 
 impl<M: SessionModel> Event<M> {
-    pub(crate) fn new(id: EventId, at: Timestamp, body: M::Body) -> Self {
-        Self { id, at, body }
+    pub(crate) fn new(id: EventId, at: Timestamp, chain: ChainStart, body: M::Body) -> Self {
+        Self { id, at, chain, body }
+    }
+
+    /// Where it is, for a consumer that goes on from here later.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        LogPosition::new(self.id, self.chain)
     }
 
     /// Its number in the session's log.
@@ -87,6 +95,15 @@ impl<M: SessionModel> LogEvent<M> {
         match self {
             Self::Model(event) => event.id,
             Self::Own(event) => event.id,
+        }
+    }
+
+    /// Where it is, for a consumer that goes on from here later.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        match self {
+            Self::Model(event) => event.position(),
+            Self::Own(event) => LogPosition::new(event.id, event.chain),
         }
     }
 
@@ -147,12 +164,13 @@ impl<M: SessionModel> fmt::Debug for LogEvent<M> {
 pub struct OwnEvent {
     id: EventId,
     at: Timestamp,
+    chain: ChainStart,
     body: OwnBody,
 }
 
 impl OwnEvent {
-    pub(crate) fn new(id: EventId, at: Timestamp, body: OwnBody) -> Self {
-        Self { id, at, body }
+    pub(crate) fn new(id: EventId, at: Timestamp, chain: ChainStart, body: OwnBody) -> Self {
+        Self { id, at, chain, body }
     }
 
     /// Its number in the session's log.

@@ -40,6 +40,7 @@ mod error;
 mod clock;
 mod content;
 mod json;
+mod log_position;
 mod model;
 
 mod event;
@@ -82,6 +83,7 @@ pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, NextStep, OwnerInfo, WasWritten};
 pub use event::{Event, LogEvent, OwnBody, OwnEvent};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
+pub use log_position::LogPosition;
 pub use memory::MemoryDisk;
 pub use model::{
     DecodeError, SessionModel, Turns, Unfinished, UnfinishedId, View, decode_body, decode_view, encode_view,

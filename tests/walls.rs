@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The words and bytes that everything else is made of. No I/O.
-const VOCABULARY: &[&str] = &["id", "error", "clock", "content", "json", "model", "event", "codec"];
+const VOCABULARY: &[&str] = &["id", "error", "clock", "content", "json", "log_position", "model", "event", "codec"];
 
 /// Each room, and the rooms beside the vocabulary that it may use. A file may have its own line.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("content", &[]),
     ("json", &[]),
+    ("log_position", &[]),
     ("model", &[]),
     ("event", &[]),
     ("codec", &[]),

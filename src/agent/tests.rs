@@ -33,7 +33,7 @@ impl Script {
     fn append(&mut self, mut body: AgentBody) {
         let id = EventId::new(self.events.len() as u64 + 1);
         Agent::stamp(&mut self.counters, id, &mut body).unwrap();
-        let event = Event::new(id, time(id), body);
+        let event = Event::new(id, time(id), [0; 8], body);
         Agent::apply(&mut self.view, &event);
         self.events.push(event);
     }

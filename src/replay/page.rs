@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
+use crate::log_position::LogPosition;
 use crate::model::SessionModel;
 use crate::port::StoredPage;
 use crate::port::{Head, LogMeta, LogReader};
@@ -24,18 +25,29 @@ pub(crate) fn read(
     read.map_err(|error| error.of_session(session))
 }
 
-/// Checks that a log has an event that somebody wants to go on from.
+/// Checks that a log has the event that somebody wants to go on from.
 pub(crate) fn check_position(
     reader: &mut dyn LogReader,
     session: &SessionId,
     log: LogMeta,
-    after: EventId,
+    after: LogPosition,
 ) -> Result<(), Error> {
+    let event = after.event();
     let head = reader.head(log).map_err(|error| error.of_session(session))?.id;
-    if after > head {
-        return Err(ErrorKind::BeyondHead { session: session.clone(), event: after, head }.into());
+    if event > head {
+        return Err(ErrorKind::BeyondHead { session: session.clone(), event, head }.into());
     }
-    Ok(())
+    if !after.has_chain() {
+        return Ok(());
+    }
+    let chain = match event <= log.base.id {
+        true => Some(log.base.chain),
+        false => reader.chain_at(log.key, event).map_err(|error| error.of_session(session))?,
+    };
+    match chain {
+        Some(chain) if after.is_of(chain.start_bytes()) => Ok(()),
+        _ => Err(ErrorKind::OtherHistory { session: session.clone(), event }.into()),
+    }
 }
 
 /// Some events of a log, in order.
@@ -60,18 +72,19 @@ impl<M: SessionModel> std::fmt::Debug for EventPage<M> {
 }
 
 /// Reads one page and checks its chain. A page ends before an event that is damaged or cannot be decoded; if it begins
-/// with such an event, that is its error. A position beyond the end of the log is an error, too.
+/// with such an event, that is its error. A position beyond the end of the log, or of another history, is an error, too.
 pub(crate) fn read_page<M: SessionModel>(
     reader: &mut dyn LogReader,
     session: &SessionId,
     log: LogMeta,
-    after: EventId,
+    position: LogPosition,
     events_max: usize,
 ) -> Result<EventPage<M>, Error> {
+    let after = position.event();
     let mut stored = StoredPage::default();
     read(reader, &mut stored, session, log, after, events_max)?;
-    if stored.is_empty() {
-        check_position(reader, session, log, after)?;
+    if stored.is_empty() || position.has_chain() {
+        check_position(reader, session, log, position)?;
     }
     let mut events = Vec::with_capacity(stored.len());
     let mut head = log.base;

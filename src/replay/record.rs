@@ -103,7 +103,8 @@ pub(crate) fn decode_own(
     StoredBody { schema, bytes, .. }: StoredBody<'_>,
 ) -> Result<OwnEvent, Error> {
     let decoded = OwnBody::decode(stored.event_type, schema, bytes);
-    Ok(OwnEvent::new(stored.id, stored.at, decoded.map_err(|error| failed(session, stored, schema, error))?))
+    let body = decoded.map_err(|error| failed(session, stored, schema, error))?;
+    Ok(OwnEvent::new(stored.id, stored.at, stored.chain.start_bytes(), body))
 }
 
 /// Decodes an event of the session model, whose `decode` may panic. Inline, since a body is large, and each call moves it.
@@ -127,7 +128,7 @@ pub(crate) fn decode_model<M: SessionModel>(
     if schema == M::SCHEMA && event_type != stored.event_type {
         return Err(wrong_type(session, stored, event_type));
     }
-    Ok(Event::new(stored.id, stored.at, decoded))
+    Ok(Event::new(stored.id, stored.at, stored.chain.start_bytes(), decoded))
 }
 
 /// The type of a body of this build's schema, by its bytes alone. The chain does not cover the type of a record of format

@@ -54,7 +54,7 @@ fn fold(reader: &mut dyn LogReader, session: &SessionId, log: LogMeta) -> Recove
 fn an_own_event_is_given_and_counted_and_the_session_model_never_sees_it() {
     let own = ("foldlog.probe", 1, codec::encode_body(&7_u64).unwrap());
     let (mut reader, session, log) = log_of(&[message("one"), own, message("two")]);
-    let page = read_page::<Agent>(&mut *reader, &session, log, EventId::ZERO, 10).unwrap();
+    let page = read_page::<Agent>(&mut *reader, &session, log, EventId::ZERO.into(), 10).unwrap();
     let types: Vec<_> = page.events.iter().map(LogEvent::event_type).collect();
     assert_eq!(types, ["message_appended", "foldlog.probe", "message_appended"]);
     let LogEvent::Own(event) = &page.events[1] else { panic!("it is foldlog's own") };

@@ -22,7 +22,8 @@ use super::state::{SessionState, Task};
 use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event::OwnBody;
-use crate::id::{EventId, SessionId};
+use crate::id::SessionId;
+use crate::log_position::LogPosition;
 use crate::model::SessionModel;
 use crate::port::{Epoch, LogMeta};
 use crate::replay::{Condition, EventPage, check_position, read_page};
@@ -218,9 +219,9 @@ impl<M: SessionModel> Entry<M> {
         self.context.clear();
     }
 
-    /// Whether the log has this event, which the session itself need not know yet: another store may have written it, or
+    /// Whether the log has the event at this position, which the session itself need not know yet: another store may have written it, or
     /// it was read from the log before the session has folded it.
-    pub(crate) async fn check_position(self: Arc<Self>, after: EventId) -> Result<(), Error> {
+    pub(crate) async fn check_position(self: Arc<Self>, after: LogPosition) -> Result<(), Error> {
         let services = Arc::clone(&self.services);
         services.readers.read(move |reader| check_position(reader, &self.id, self.log, after)).await
     }
@@ -228,7 +229,7 @@ impl<M: SessionModel> Entry<M> {
     /// Reads a page of the log.
     pub(crate) async fn events_after(
         self: Arc<Self>,
-        after: EventId,
+        after: LogPosition,
         events_max: usize,
     ) -> Result<EventPage<M>, Error> {
         let services = Arc::clone(&self.services);

@@ -12,6 +12,7 @@ use super::live::{Delivery, EventStream, SubscribeFrom, Subscriber, Subscription
 use super::state::Task;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
+use crate::log_position::LogPosition;
 use crate::model::{SessionModel, View};
 use crate::replay::{EventPage, RecoveryReport};
 use crate::threads::lock;
@@ -47,7 +48,7 @@ impl<M: SessionModel> Handler<CurrentView<M>> for SessionActor<M> {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<EventPage<M>, Error>")]
 pub struct EventsAfter<M: SessionModel> {
-    after: EventId,
+    after: LogPosition,
     events_max: usize,
     model: std::marker::PhantomData<fn() -> M>,
 }
@@ -56,8 +57,8 @@ impl<M: SessionModel> EventsAfter<M> {
     /// Asks for up to `events_max` events after `after`: at least one, and at most
     /// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max).
     #[must_use]
-    pub fn new(after: EventId, events_max: usize) -> Self {
-        Self { after, events_max, model: std::marker::PhantomData }
+    pub fn new(after: impl Into<LogPosition>, events_max: usize) -> Self {
+        Self { after: after.into(), events_max, model: std::marker::PhantomData }
     }
 }
 
@@ -176,15 +177,16 @@ impl<M: SessionModel> SessionActor<M> {
             entry.check_open()?;
             lock(&entry.state).subscribe(make)
         };
-        match from {
-            SubscribeFrom::After(after) if after > lock(&self.entry.state).committed() => {
+        let position = from.position();
+        match position {
+            Some(after) if after.has_chain() || after.event() > lock(&self.entry.state).committed() => {
                 let checked = Arc::clone(&self.entry).check_position(after);
                 Box::pin(async move {
                     checked.await?;
                     register()
                 })
             }
-            SubscribeFrom::After(_) | SubscribeFrom::Now => Box::pin(ready(register())),
+            _ => Box::pin(ready(register())),
         }
     }
 }

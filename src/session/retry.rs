@@ -90,7 +90,7 @@ fn read_repeated<M: SessionModel>(
     let mut head = first;
     while head < header.last {
         let left = usize::try_from(header.last.get() - head.get()).unwrap_or(usize::MAX);
-        let page = read_page(reader, session, log, head, left)?;
+        let page = read_page(reader, session, log, head.into(), left)?;
         let Some(last) = page.events.last() else {
             return Err(corrupt(session, head.next(), "the log ends within an append".to_owned()));
         };

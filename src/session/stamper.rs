@@ -113,7 +113,7 @@ impl<M: SessionModel> Stamper<M> {
             head = Head { id, chain: head.chain.next(id, at, &record), at };
             let key = key.map(|key| key.key.clone());
             stored.push(StoredEvent { id, event_type: Cow::Borrowed(event_type), at, key, chain: head.chain, record });
-            events.push(Arc::new(Event::new(id, at, body)));
+            events.push(Arc::new(Event::new(id, at, head.chain.start_bytes(), body)));
         }
         Ok(Stamped { stored, events, head, key, counters })
     }

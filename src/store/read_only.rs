@@ -10,7 +10,8 @@ use crate::agent::Agent;
 use crate::config::StoreConfig;
 use crate::content::Content;
 use crate::error::{Error, ErrorKind};
-use crate::id::{Digest, EventId, SessionId};
+use crate::id::{Digest, SessionId};
+use crate::log_position::LogPosition;
 use crate::model::SessionModel;
 use crate::port::{BlobStore, LogMeta, LogReader, OpenedToRead, OpeningToRead};
 use crate::replay::{EventPage, SnapshotStore, read_page};
@@ -197,14 +198,14 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// # Errors
     /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`]; [`ErrorKind::CorruptEvent`] or
     /// [`ErrorKind::NewerRecord`] if the page begins with such an event; [`ErrorKind::BeyondHead`] if the log has not
-    /// reached `after`. Those of [`list_sessions`](Self::list_sessions).
+    /// reached `after`; [`ErrorKind::OtherHistory`] if the event there is not the one of the position. Those of [`list_sessions`](Self::list_sessions).
     pub async fn events_after(
         &self,
         id: impl AsRef<str>,
-        after: EventId,
+        after: impl Into<LogPosition>,
         events_max: usize,
     ) -> Result<EventPage<M>, Error> {
-        let session = SessionId::new(id)?;
+        let (session, after) = (SessionId::new(id)?, after.into());
         let events_max = events_max.clamp(1, self.inner.page_events_max);
         let read = move |reader: &mut dyn LogReader| {
             let log = find(reader, &session)?;

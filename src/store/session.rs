@@ -9,6 +9,7 @@ use futures::channel::oneshot;
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
+use crate::log_position::LogPosition;
 use crate::model::{SessionModel, Unfinished, View};
 use crate::replay::EventPage;
 use crate::replay::{Condition, RecoveryReport};
@@ -141,17 +142,18 @@ impl<M: SessionModel> Session<M> {
         receiver.await.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
-    /// Reads a page of the committed events after `after`, in order: up to `events_max` (at least one), and no more than
+    /// Reads a page of the committed events after `after`, an [`EventId`] or a [`LogPosition`], in order: up to `events_max` (at least one), and no more than
     /// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max).
     ///
     /// # Errors
     /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] if the page begins with such an event;
-    /// [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::CorruptStore`] or
+    /// [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::OtherHistory`] if the event there is not
+    /// the one of the position; [`ErrorKind::CorruptStore`] or
     /// [`ErrorKind::Unavailable`] if the log cannot be read; [`ErrorKind::Busy`] if the queue of reads is full;
     /// [`ErrorKind::StoreClosed`].
-    pub async fn events_after(&self, after: EventId, events_max: usize) -> Result<EventPage<M>, Error> {
+    pub async fn events_after(&self, after: impl Into<LogPosition>, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
-        Arc::clone(&self.entry).events_after(after, events_max).await
+        Arc::clone(&self.entry).events_after(after.into(), events_max).await
     }
 
     /// Delivers a transient, which is never persisted, to the subscribers, after all appends that were made before.
@@ -170,7 +172,8 @@ impl<M: SessionModel> Session<M> {
     /// session, the stream gives the events until now, and later ones once this store owns the session.
     ///
     /// # Errors
-    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached; [`ErrorKind::Busy`] if the position has to be
+    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached; [`ErrorKind::OtherHistory`] for one of another
+    /// history; [`ErrorKind::Busy`] if the position has to be
     /// looked for in the log, and the queue of reads is full. Those of [`Session::recovery`].
     pub async fn subscribe(&self, from: SubscribeFrom) -> Result<EventStream<M>, Error> {
         self.recovery().await?;

@@ -45,7 +45,7 @@ pub fn view_bytes<M: SessionModel>(bodies: impl IntoIterator<Item = M::Body>) ->
     let (mut view, mut counters) = (M::View::default(), M::Counters::default());
     for (mut body, id) in bodies.into_iter().zip(1..) {
         M::stamp(&mut counters, EventId::new(id), &mut body).ok()?;
-        M::apply_owned(&mut view, crate::event::Event::new(EventId::new(id), Timestamp::from_micros(0), body));
+        M::apply_owned(&mut view, crate::event::Event::new(EventId::new(id), Timestamp::from_micros(0), [0; 8], body));
     }
     M::encode_view(&view)
 }

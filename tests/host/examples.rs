@@ -33,7 +33,7 @@ fn a_client_of_server_sent_events_goes_on_from_the_last_one_that_it_has() {
     let directory = tempfile::tempdir().unwrap();
     let server = Child::example("sse_server", &["0", directory.path().to_str().unwrap()]);
     let address = server.next().unwrap().strip_prefix("listening on ").unwrap().to_owned();
-    let follow = |last: u64| {
+    let follow = |last: &str| {
         let head = format!("GET /sessions/s/events HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last}\r\n\r\n");
         BufReader::new(ask(&address, &head)).lines().map(Result::unwrap)
     };
@@ -46,7 +46,7 @@ fn a_client_of_server_sent_events_goes_on_from_the_last_one_that_it_has() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         answer.split_once("\r\n\r\n").unwrap().1.trim().to_owned()
     };
-    let mut live = follow(0);
+    let mut live = follow("0");
     assert!(live.next().unwrap().contains("200"));
     assert_eq!(post("k1", "first"), "1");
     assert_eq!(post("k1", "first"), "1", "a retry is no second message");
@@ -54,10 +54,13 @@ fn a_client_of_server_sent_events_goes_on_from_the_last_one_that_it_has() {
     let ids = |lines: &mut dyn Iterator<Item = String>, count| -> Vec<String> {
         lines.filter(|line| line.starts_with("id: ")).take(count).collect()
     };
-    assert_eq!(ids(&mut live, 2), ["id: 1", "id: 2"]);
-    assert_eq!(ids(&mut follow(1), 1), ["id: 2"], "after a lost connection");
-    let refused = follow(7).next().unwrap();
+    let seen = ids(&mut live, 2);
+    assert!(seen[0].starts_with("id: 1-") && seen[1].starts_with("id: 2-"), "{seen:?}");
+    assert_eq!(ids(&mut follow(&seen[0][4..]), 1), seen[1..], "after a lost connection");
+    let refused = follow("7").next().unwrap();
     assert!(refused.contains("416"), "an id that the log has not reached: {refused}");
+    let refused = follow("1-0000000000000000").next().unwrap();
+    assert!(refused.contains("410"), "an event of another history: {refused}");
     server.kill();
 }
 

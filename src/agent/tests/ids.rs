@@ -124,7 +124,7 @@ fn a_fold_takes_the_larger_of_counter_and_id_and_never_mints() {
     let mut view = AgentView { counters: counters(9, 9, 9, 9), ..AgentView::default() };
     let fold = |view: &mut AgentView, id: u64, entity: u64| {
         let body = AgentBody::TurnStarted(Turn { id: TurnId::new(entity), ..Turn::default() });
-        Agent::apply(view, &Event::new(EventId::new(id), Timestamp::default(), body));
+        Agent::apply(view, &Event::new(EventId::new(id), Timestamp::default(), [0; 8], body));
     };
     fold(&mut view, 4, 5);
     assert_eq!(turn_ids(&view), [5]);

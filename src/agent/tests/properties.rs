@@ -57,7 +57,7 @@ proptest! {
             body
         }).collect();
         for (body, id) in stamped.into_iter().zip(1..) {
-            Agent::apply(&mut view, &Event::new(EventId::new(id), time(EventId::new(id)), body));
+            Agent::apply(&mut view, &Event::new(EventId::new(id), time(EventId::new(id)), [0; 8], body));
         }
         prop_assert_eq!(counters, view.counters);
         prop_assert_eq!(view, one_by_one.view);

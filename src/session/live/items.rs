@@ -2,6 +2,7 @@
 
 use crate::event::LogEvent;
 use crate::id::EventId;
+use crate::log_position::LogPosition;
 use crate::model::SessionModel;
 
 /// From where a subscription begins.
@@ -13,6 +14,19 @@ pub enum SubscribeFrom {
     /// From the event after this one: first the log, then live. At the change no event is left out, and none comes twice.
     /// An event that the log does not have is an error.
     After(EventId),
+    /// The same, from an event of one history: an event of another history is an error, too.
+    AfterPosition(LogPosition),
+}
+
+impl SubscribeFrom {
+    /// After which event, unless it is from now on.
+    pub(crate) fn position(self) -> Option<LogPosition> {
+        match self {
+            Self::Now => None,
+            Self::After(event) => Some(event.into()),
+            Self::AfterPosition(position) => Some(position),
+        }
+    }
 }
 
 /// One item of a subscription.

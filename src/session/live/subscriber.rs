@@ -85,12 +85,12 @@ impl<M: SessionModel> Subscriber<M> {
     }
 
     fn new(sink: Sink<M>, from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
-        let (after, mode) = match from {
-            SubscribeFrom::After(after) if after < head => (after, Mode::CatchUp { is_reading: false }),
+        let (after, mode) = match from.position().map(|position| position.event()) {
+            Some(after) if after < head => (after, Mode::CatchUp { is_reading: false }),
             // The event may be ahead of the head: the caller has read it in the log before the session has folded it, or
             // another store has written it. `Entry::check_position` has found it there.
-            SubscribeFrom::After(after) => (after, Mode::Live),
-            SubscribeFrom::Now => (head, Mode::Live),
+            Some(after) => (after, Mode::Live),
+            None => (head, Mode::Live),
         };
         let queue = Mutex::new(SubscriberQueue::new(after, head, mode));
         let subscriber = Arc::new(Self { sink, queue, source, live });
@@ -224,7 +224,7 @@ impl<M: SessionModel> Subscriber<M> {
             let source = &subscriber.source;
             // Guarded, since a subscriber whose page never comes would wait for ever.
             let page = guarded("decode", || {
-                slot.read(|reader| read_page::<M>(reader, &source.session, source.log, after, room))
+                slot.read(|reader| read_page::<M>(reader, &source.session, source.log, after.into(), room))
             });
             {
                 let mut queue = lock(&subscriber.queue);

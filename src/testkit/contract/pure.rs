@@ -57,13 +57,13 @@ pub(super) fn check<M: SessionModel>(
         })?;
         let decoded = decode::<M>(event_type, &bytes, id)?;
 
-        let event = Event::<M>::new(id, AT, stamped);
+        let event = Event::<M>::new(id, AT, [0; 8], stamped);
         call("apply", id, || M::apply(&mut folded.view, &event))?;
         let found = call("counters", id, || M::counters(&folded.view))?;
         ensure(found == counters, Claim::Counters, || {
             format!("stamp leaves {counters:?} and apply makes {found:?} of {body:?}, event {id}")
         })?;
-        let decoded = Event::<M>::new(id, AT, decoded);
+        let decoded = Event::<M>::new(id, AT, [0; 8], decoded);
         call("apply_owned", id, || M::apply_owned(&mut again, decoded))?;
         ensure(again == folded.view, Claim::Deterministic, || {
             format!("two folds up to event {id}, {body:?}, give {:?} and {again:?}", folded.view)

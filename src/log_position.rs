@@ -1,0 +1,100 @@
+//! A place in a session's log that is known to be of one history.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
+use crate::id::EventId;
+
+/// An event of a session's log, with the first eight bytes of its chain hash: what a consumer keeps of the last event that
+/// it has seen, to go on from there. If the log was replaced by an older copy and has gone on differently, the event with
+/// that id is another one, which the id alone cannot tell.
+///
+/// Its text form is `20-0123456789abcdef`, such as for the `id:` line of a server-sent event. An [`EventId`] alone becomes a
+/// position without a chain hash, whose text form is the number: then only an event that the log has not reached is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogPosition {
+    event: EventId,
+    chain: Option<ChainStart>,
+}
+
+/// The first bytes of a chain hash.
+pub(crate) type ChainStart = [u8; 8];
+
+impl LogPosition {
+    pub(crate) fn new(event: EventId, chain: ChainStart) -> Self {
+        Self { event, chain: Some(chain) }
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn event(&self) -> EventId {
+        self.event
+    }
+
+    /// Whether the event of a log whose chain hash begins like this is the one that is meant, as far as that is known.
+    pub(crate) fn is_of(&self, chain: ChainStart) -> bool {
+        self.chain.is_none_or(|start| start == chain)
+    }
+
+    /// Whether the history can be told from another one.
+    pub(crate) fn has_chain(&self) -> bool {
+        self.chain.is_some()
+    }
+}
+
+impl From<EventId> for LogPosition {
+    fn from(event: EventId) -> Self {
+        Self { event, chain: None }
+    }
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.event.fmt(f)?;
+        match self.chain {
+            Some(chain) => write!(f, "-{:016x}", u64::from_be_bytes(chain)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for LogPosition {
+    type Err = Error;
+
+    /// Reads an event id, alone or followed by `-` and 16 lower-case hex digits.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (event, chain) = match text.split_once('-') {
+            None => (text, None),
+            Some((event, chain)) => (event, Some(chain)),
+        };
+        let event = event.parse()?;
+        let Some(chain) = chain else { return Ok(Self { event, chain: None }) };
+        let is_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        let number = Some(chain).filter(|chain| chain.len() == 16 && chain.bytes().all(is_hex));
+        let number = number.and_then(|chain| u64::from_str_radix(chain, 16).ok()).ok_or_else(|| {
+            let what = format!("position {text:?} has no 16 lower-case hex digits behind its event id");
+            Error::from(ErrorKind::InvalidArgument { what })
+        })?;
+        Ok(Self::new(event, number.to_be_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_comes_back_from_its_text_and_other_texts_are_refused() {
+        let position = LogPosition::new(EventId::new(20), [0, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
+        assert_eq!(position.to_string(), "20-0023456789abcdef");
+        for position in [position, EventId::new(20).into(), EventId::ZERO.into()] {
+            assert_eq!(position.to_string().parse::<LogPosition>().unwrap(), position);
+        }
+        for text in
+            ["", "-", "20-", "20-23456789abcdef", "20-0023456789ABCDEF", "20-+023456789abcdef", "x-0023456789abcdef"]
+        {
+            assert!(text.parse::<LogPosition>().is_err(), "{text}");
+        }
+    }
+}
