@@ -69,7 +69,7 @@ pub enum ErrorKind {
         reason: String,
     },
     /// A body, an append, a batch or a blob is over its limit.
-    #[error("{what} is {size} {unit}, limit is {limit}")]
+    #[error("{what} is {size} {unit}, limit is {limit}{}", way_below(what))]
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -168,7 +168,7 @@ pub enum ErrorKind {
 
     // --- turns ---
     /// Someone else has the session's turn.
-    #[error("a turn of session {session} is in flight")]
+    #[error("a turn of session {session} is in flight; if its guard was lost, Session::revoke_turn takes it back")]
     TurnInFlight {
         /// The session.
         session: SessionId,
@@ -192,9 +192,9 @@ pub enum ErrorKind {
 
     // --- wait, then try again ---
     /// As much is in flight, or waits, as [`StoreConfig`](crate::StoreConfig) allows.
-    #[error("{what} is full, limit is {limit}")]
+    #[error("{what}, the limit is {limit}: try again in a moment")]
     Busy {
-        /// Which queue, or the room for which bytes.
+        /// Which queue is full, and by which setting.
         what: &'static str,
         /// The most that it takes: a number of calls, or of bytes.
         limit: u64,
@@ -304,7 +304,7 @@ pub enum ErrorKind {
     },
     /// The directory cannot hold a store as it is, and waiting does not change that: its path is too long, its database
     /// is no plain file or has another journal mode, its file system lacks something.
-    #[error("no store can be here: {reason}")]
+    #[error("this place cannot hold a store as it is: {reason}")]
     UnsuitablePlace {
         /// The path, what is wrong with it, and what to do.
         reason: String,
@@ -326,7 +326,9 @@ pub enum ErrorKind {
 
     // --- stored bytes are damaged: nothing is skipped or repaired ---
     /// A stored event is damaged.
-    #[error("event {event} of session {session} is damaged: {reason}")]
+    #[error(
+        "event {event} of session {session} is damaged: {reason}; Store::verify tells what else is, and Store::repair makes a new directory of what is valid"
+    )]
     CorruptEvent {
         /// The session.
         session: SessionId,
@@ -336,7 +338,7 @@ pub enum ErrorKind {
         reason: String,
     },
     /// A stored blob's bytes do not hash to its name. Putting the original bytes again repairs the blob.
-    #[error("blob {digest} is damaged: its bytes do not hash to its name")]
+    #[error("blob {digest} is damaged: its bytes do not hash to its name; put the same bytes again, if you have them")]
     CorruptBlob {
         /// The blob.
         digest: Digest,
@@ -378,6 +380,21 @@ impl fmt::Display for OwnerInfo {
     }
 }
 
+/// What to do about something that is too large.
+fn way_below(what: &str) -> &'static str {
+    match what {
+        "encoded event" => {
+            ": make blobs of large values, with Store::intern_text or put_bytes, or raise StoreConfig::record_bytes_max"
+        }
+        "batch" => ": append it in several batches, or raise StoreConfig::batch_events_max",
+        "append" => {
+            ": append less at once, or raise StoreConfig::batch_bytes_max, session_in_flight_bytes_max and in_flight_bytes_max"
+        }
+        "blob" => ": store it in parts, or raise StoreConfig::blob_bytes_max",
+        _ => "",
+    }
+}
+
 impl Error {
     /// Makes an error with the lower error that caused it.
     pub(crate) fn with_source(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -408,13 +425,13 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
+    /// The text, for a `main` that returns the error, and behind it the kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_tuple("Error");
-        debug.field(&self.0.kind);
+        write!(f, "{self} [{:?}", self.0.kind)?;
         if let Some(source) = &self.0.source {
-            debug.field(source);
+            write!(f, ", {source:?}")?;
         }
-        debug.finish()
+        f.write_str("]")
     }
 }
 

@@ -110,6 +110,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/guide/errors.md")]
     struct Errors;
+    #[doc = include_str!("../docs/guide/damage.md")]
+    struct Damage;
     #[doc = include_str!("../docs/guide/first-host.md")]
     struct FirstHost;
     #[doc = include_str!("../docs/guide/memory.md")]

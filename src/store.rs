@@ -128,7 +128,7 @@ impl<M: SessionModel> Store<M> {
     ///
     /// # Errors
     /// Those of [`Salvage::open`].
-    pub fn salvage(path: impl AsRef<std::path::Path>) -> Result<Salvage<M>, Error> {
+    pub fn salvage_model(path: impl AsRef<std::path::Path>) -> Result<Salvage<M>, Error> {
         Salvage::open(path)
     }
 

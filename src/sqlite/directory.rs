@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{Liveness, OwnerId, Ownership};
 use crate::sqlite::files::{FileError, Files, Reading, create_temporary, failed, unless};
-use crate::sqlite::place::{check_file_systems, has_shards};
+use crate::sqlite::place::{MADE, check_file_systems, was_made};
 use claim::{claim, has_name};
 
 #[derive(Debug, thiserror::Error)]
@@ -262,9 +262,20 @@ impl StoreDirectory {
         Ok(Some(copy))
     }
 
-    /// Whether any blob or view was ever stored here: only a database that is complete lets one be.
-    pub(crate) fn has_contents(&self) -> Result<bool, DirectoryError> {
-        Ok(has_shards(&*self.files, &self.blobs)? || has_shards(&*self.files, &self.snapshots())?)
+    /// Whether a database was ever complete here.
+    pub(crate) fn was_made(&self) -> Result<bool, DirectoryError> {
+        Ok(was_made(&*self.files, &self.root)?)
+    }
+
+    /// Notes that the database is complete and has its name, durably. Several stores may do this at once.
+    pub(crate) fn mark_made(&self) -> Result<(), DirectoryError> {
+        let path = self.root.join("LOCK");
+        let length = self.lock.metadata().map_err(failed("cannot look at", &path))?.len();
+        if length == 0 {
+            self.files.write(&path, &self.lock, MADE).map_err(failed("cannot write", &path))?;
+            self.files.sync_file(&path, &self.lock).map_err(failed("cannot sync", &path))?;
+        }
+        Ok(())
     }
 
     fn lock_shared(&self) -> Result<(), DirectoryError> {

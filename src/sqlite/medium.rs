@@ -11,7 +11,7 @@ use super::directory::{BLOBS, SNAPSHOTS, StoreDirectory};
 use super::files::{Files, GroupFiles, OsFiles, failed};
 use super::log::{LogSettings, ReadOnlyDatabase, SqliteMedium};
 use super::owner_file::is_forked;
-use super::place::{self, has_shards};
+use super::place::{self, was_made};
 use crate::error::{Error, ErrorKind};
 use crate::port::{
     Create, LogKey, LogReader, Medium, OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy,
@@ -98,7 +98,7 @@ impl OpenMedium for Directory {
         // The process may change its working directory later.
         let root = std::path::absolute(&self.path).map_err(failed("cannot find directory", &self.path))?;
         let (blobs, snapshots) = (root.join(BLOBS), root.join(SNAPSHOTS));
-        let has_contents = has_shards(&*self.files, &blobs)? || has_shards(&*self.files, &snapshots)?;
+        let has_contents = was_made(&*self.files, &root)?;
         let log = ReadOnlyDatabase::open(root.join(place::DATABASE), self.vfs, opening.model, has_contents)?;
         let blobs_in = |path: &Path, bytes_max| Arc::new(FileBlobs::to_read(Arc::clone(&self.files), path, bytes_max));
         Ok(OpenedToRead {

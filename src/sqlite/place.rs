@@ -25,7 +25,11 @@ pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Resu
     check_database(&directory.join(DATABASE))?;
     let no_store =
         |reason: String| Err(ErrorKind::NoStore { reason: format!("{} {reason}", directory.display()) }.into());
-    if create == Create::Anywhere || directory.join(DATABASE).symlink_metadata().is_ok() {
+    let database = directory.join(DATABASE).symlink_metadata();
+    if create == Create::Never && database.as_ref().is_ok_and(|file| file.len() == 0) && !was_made(files, directory)? {
+        return no_store(format!("has an empty {DATABASE}"));
+    }
+    if create == Create::Anywhere || database.is_ok() {
         return Ok(());
     }
     // Whatever else is wrong with the path is found when it is opened.
@@ -34,7 +38,7 @@ pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Resu
         return if create == Create::Never { no_store(what.to_owned()) } else { Ok(()) };
     }
     // Without its database, it is damaged, and called so when it is opened.
-    if has_shards(files, &directory.join("blobs"))? || has_shards(files, &directory.join("snapshots"))? {
+    if was_made(files, directory)? {
         return Ok(());
     }
     if create == Create::Never {
@@ -115,7 +119,19 @@ fn is_expected(name: &str) -> bool {
     OWN_NAMES.contains(&name) || is_database || name.starts_with('.') || name == "lost+found"
 }
 
+/// What stands in `LOCK` once the database has its name, durably.
+pub(super) const MADE: &[u8] = b"made\n";
+
+/// Whether a store was ever complete here: its `LOCK` says so, or it has stored something. If its database is missing then, or
+/// empty, it was lost.
+pub(super) fn was_made(files: &dyn Files, directory: &Path) -> Result<bool, FileError> {
+    let lock = directory.join("LOCK");
+    Ok(lock.metadata().is_ok_and(|lock| lock.len() > 0)
+        || has_shards(files, &directory.join("blobs"))?
+        || has_shards(files, &directory.join("snapshots"))?)
+}
+
 /// Whether anything was ever stored here: only a database that is complete lets that be.
-pub(crate) fn has_shards(files: &dyn Files, directory: &Path) -> Result<bool, FileError> {
+fn has_shards(files: &dyn Files, directory: &Path) -> Result<bool, FileError> {
     Ok(names_in(files, directory)?.iter().any(|name| is_shard(name)))
 }

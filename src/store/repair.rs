@@ -28,6 +28,9 @@ pub struct Repair {
     pub blobs: u64,
     /// The bytes of these blobs.
     pub blob_bytes: u64,
+    /// How many events the damaged database has, as far as its table can be read, that were not taken: those behind the
+    /// beginnings of their sessions, and those of logs without a session.
+    pub events_left: u64,
     /// What was not taken, and why. For a session that was not taken whole, `event` is the first event that is missing in
     /// the new directory, and the error tells what is wrong: with this event, with a later one of the same append, or with
     /// a blob that it references. A problem without a session is of the database, or of a session whose name or log cannot
@@ -45,8 +48,9 @@ impl Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sessions, events, blobs, not_taken, .. } = self;
-        write!(f, "{sessions} sessions, {events} events and {blobs} blobs taken, {} problems", not_taken.len())
+        let Self { sessions, events, blobs, events_left, not_taken, .. } = self;
+        write!(f, "taken: {sessions} sessions, {events} events, {blobs} blobs; left behind: {events_left} events; ")?;
+        write!(f, "problems: {}", not_taken.len())
     }
 }
 
@@ -70,7 +74,7 @@ impl<M: SessionModel> Store<M> {
     /// is just opening that directory. A database whose first page or list of tables is damaged cannot be repaired.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] if `to` is a directory that is not empty (the text names what it holds), lies in
+    /// [`ErrorKind::CorruptStore`] if no session can be taken; [`ErrorKind::InvalidArgument`] if `to` is a directory that is not empty (the text names what it holds), lies in
     /// `from`, or `<to>.part` is there; [`ErrorKind::CorruptStore`] if SQLite cannot even read the list of tables, or if
     /// what was made does not verify; [`ErrorKind::WrongModel`] or [`ErrorKind::NewerFormat`] for a directory that is not
     /// for this build; [`ErrorKind::Io`], [`ErrorKind::DiskFull`] or [`ErrorKind::Unavailable`] if one of the directories
@@ -89,7 +93,7 @@ impl<M: SessionModel> Store<M> {
     /// #     session.append(AgentBody::MessageAppended(Message::user("hello")))?.await?;
     /// #     store.close().await
     /// # })?;
-    /// let repair = Store::<Agent>::repair(&damaged, &repaired)?;
+    /// let repair = Store::repair(&damaged, &repaired)?;
     /// println!("{repair}");
     /// for problem in &repair.not_taken {
     ///     eprintln!("not taken: {problem}");
@@ -97,7 +101,7 @@ impl<M: SessionModel> Store<M> {
     /// assert_eq!((repair.sessions, repair.events), (1, 1));
     /// # Ok(()) }
     /// ```
-    pub fn repair(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Repair, Error> {
+    pub fn repair_model(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Repair, Error> {
         let (from, to) = (from.as_ref(), to.as_ref());
         let old = SalvageReader::open(from)?;
         old.check_model(M::NAME)?;
@@ -105,6 +109,12 @@ impl<M: SessionModel> Store<M> {
         let mut repairing =
             Repairing { old, new, blobs: HashMap::new(), logs: HashSet::new(), report: Repair::default() };
         repairing.take_all::<M>()?;
+        if let Repair { sessions: 0, not_taken, .. } = &repairing.report
+            && let Some(problem) = not_taken.first()
+        {
+            let reason = format!("no session can be taken, and nothing was made: {problem}");
+            return Err(ErrorKind::CorruptStore { reason }.into());
+        }
         let Repairing { new, report, .. } = repairing;
         let made = new.finish()?;
         let verification = verify::<M>(made.path().to_owned())?;
@@ -143,6 +153,9 @@ impl From<Error> for Stop {
 
 impl Repairing {
     fn take_all<M: SessionModel>(&mut self) -> Result<(), Error> {
+        for reason in self.old.problems_of_files() {
+            self.lose_of_store(reason);
+        }
         let names = self.old.sessions();
         for session in names.sessions {
             match self.old.find(&session) {
@@ -171,7 +184,10 @@ impl Repairing {
         for hole in self.old.holes() {
             self.lose_of_store(hole);
         }
-        for (log, events) in self.old.logs() {
+        let logs = self.old.logs();
+        let there: u64 = logs.iter().map(|(_, events)| events).sum();
+        self.report.events_left = there.saturating_sub(self.report.events);
+        for (log, events) in logs {
             if !self.logs.contains(&log) {
                 self.lose_of_store(format!("log {} has {events} events and no session that can be read", log.0));
             }

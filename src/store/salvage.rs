@@ -37,7 +37,7 @@ use crate::sqlite::SalvageReader;
 /// #     session.append(AgentBody::MessageAppended(Message::user("hello")))?.await?;
 /// #     store.close().await
 /// # })?;
-/// let mut salvage = Store::<Agent>::salvage(path)?;
+/// let mut salvage = Store::salvage(path)?;
 /// let (sessions, stopped_by) = salvage.sessions();
 /// assert!(stopped_by.is_none());
 /// for session in sessions {

@@ -1,7 +1,7 @@
 //! Goal: a database that is cut, zeroed, gone or something else is refused with what to do, left as it is, and salvaged
 //! where SQLite can read it. Method: replace the file of a closed store.
 
-use foldlog::{ErrorKind, Store, StoreConfig};
+use foldlog::{Create, ErrorKind, Store, StoreConfig};
 
 use crate::common::*;
 use crate::{Prepared, plain};
@@ -27,7 +27,7 @@ async fn a_truncated_database_is_refused_or_names_what_it_lost() {
                     let _ = soon(store.close()).await;
                 }
             }
-            if let Ok(mut salvage) = Store::<Tally>::salvage(prepared.directory.path()) {
+            if let Ok(mut salvage) = Store::<Tally>::salvage_model(prepared.directory.path()) {
                 for original in &prepared.sessions {
                     let Ok(salvaged) = salvage.session(&original.name) else { continue };
                     let events: Vec<_> = of_model(salvaged.events).map(|event| plain(&event)).collect();
@@ -68,8 +68,8 @@ async fn a_zeroed_header_is_refused_and_left_as_it_is() {
         bytes[..end].fill(0);
         std::fs::write(prepared.db(), &bytes).unwrap();
         let error = soon(Store::<Tally>::open_model(prepared.config())).await.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::NotAStore { path } if *path == prepared.db()), "{error:?}");
-        assert!(Store::<Tally>::salvage(prepared.directory.path()).is_err());
+        assert!(matches!(error.kind(), ErrorKind::CorruptStore { .. }), "{error:?}");
+        assert!(Store::<Tally>::salvage_model(prepared.directory.path()).is_err());
         assert_eq!(std::fs::read(prepared.db()).unwrap(), bytes);
     }
 }
@@ -88,4 +88,42 @@ async fn a_creation_that_was_cut_short_is_no_damage() {
         assert_eq!(store.wal_damage(), None);
         soon(store.close()).await.unwrap();
     }
+}
+
+/// Without a blob or a stored view, which would tell as well.
+#[actix::test]
+async fn a_database_that_was_made_is_not_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig::directory(directory.path());
+    let store = open(&config).await;
+    usable(&store, "s").await;
+    soon(store.close()).await.unwrap();
+    let path = directory.path().join("events.db");
+    let whole = std::fs::read(&path).unwrap();
+    let flipped = |range: std::ops::Range<usize>| {
+        let mut bytes = whole.clone();
+        bytes[range].iter_mut().for_each(|byte| *byte ^= 0xff);
+        Some(bytes)
+    };
+    for damaged in [None, Some(Vec::new()), flipped(0..20), flipped(32..112)] {
+        for create in [Create::WhereEmpty, Create::Anywhere, Create::Never] {
+            match &damaged {
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+                None => drop(std::fs::remove_file(&path)),
+            }
+            let config = StoreConfig { create, ..config.clone() };
+            let refused = soon(Store::<Tally>::open_model(config)).await.expect_err("it was lost");
+            assert!(matches!(refused.kind(), ErrorKind::CorruptStore { .. }), "{refused}");
+            assert_eq!(std::fs::read(&path).ok(), damaged, "nothing was made");
+        }
+    }
+    std::fs::write(&path, whole).unwrap();
+    let store = open(&config).await;
+    usable(&store, "s").await;
+    soon(store.close()).await.unwrap();
+    // An empty file where no store was ever made is nothing that `Never` would open.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("events.db"), "").unwrap();
+    let config = StoreConfig { create: Create::Never, ..StoreConfig::directory(other.path()) };
+    assert_refused!(soon(Store::<Tally>::open_model(config)).await, ErrorKind::NoStore { .. });
 }

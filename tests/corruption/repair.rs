@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use foldlog::agent::Agent;
-use foldlog::{Create, Error, ErrorKind, Repair, Store, StoreConfig};
+use foldlog::{Create, Error, ErrorKind, Repair, SnapshotPolicy, Store, StoreConfig};
 
 use crate::common::child::{Child, tell};
 use crate::common::*;
@@ -48,7 +47,7 @@ pub(crate) fn bytes_below(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 pub(crate) async fn repaired(prepared: &Prepared, what: &str) -> Result<(Repair, BTreeMap<String, usize>), Error> {
     let before = bytes_below(prepared.directory.path());
     let target = Target::new();
-    let repair = Store::<Tally>::repair(prepared.directory.path(), target.path());
+    let repair = Store::<Tally>::repair_model(prepared.directory.path(), target.path());
     assert!(bytes_below(prepared.directory.path()) == before, "{what}: the damaged directory is as it was");
     if repair.is_err() {
         assert_eq!(target.names(), [""; 0], "{what}: nothing is left of a repair that fails");
@@ -122,8 +121,9 @@ async fn a_repair_of_a_sound_store_takes_every_row_as_it_is() {
         prepared.sessions.iter().map(|original| (original.name.clone(), original.events.len())).collect();
     assert_eq!(counts, expected);
     let target = Target::new();
-    let repair = Store::<Tally>::repair(prepared.directory.path(), target.path()).unwrap();
-    assert_eq!(repair.to_string(), format!("6 sessions, {} events and 2 blobs taken, 0 problems", repair.events));
+    let repair = Store::<Tally>::repair_model(prepared.directory.path(), target.path()).unwrap();
+    let told = format!("taken: 6 sessions, {} events, 2 blobs; left behind: 0 events; problems: 0", repair.events);
+    assert_eq!(repair.to_string(), told);
     assert_eq!(rows(&target.path()), rows(prepared.directory.path()));
     let connection = rusqlite::Connection::open(target.path().join("events.db")).unwrap();
     let owned = connection.query_row("SELECT count(owner) FROM logs", [], |row| row.get::<_, i64>(0));
@@ -139,7 +139,7 @@ async fn a_repair_of_a_sound_store_takes_every_row_as_it_is() {
     soon(store.close()).await.unwrap();
     // What was repaired can be repaired.
     let again = Target::new();
-    assert!(Store::<Tally>::repair(target.path(), again.path()).unwrap().is_whole());
+    assert!(Store::<Tally>::repair_model(target.path(), again.path()).unwrap().is_whole());
     assert_eq!(rows(&again.path()), rows(&target.path()));
 }
 
@@ -182,15 +182,92 @@ async fn a_damaged_type_costs_no_event() {
     for event_type in ["'noted'", "'later'", "''"] {
         prepared.restore();
         prepared.sql(&format!("UPDATE events SET event_type = {event_type} WHERE event_id IN (2, 5) AND {few}"));
-        let mut salvage = Store::<Tally>::salvage(prepared.directory.path()).unwrap();
+        let mut salvage = Store::<Tally>::salvage_model(prepared.directory.path()).unwrap();
         let salvaged = salvage.session("few").unwrap();
         assert!(salvaged.stopped_by.is_none() && salvaged.events.len() == 7, "{salvaged:?}");
         drop(salvage);
         let target = Target::new();
-        let repair = Store::<Tally>::repair(prepared.directory.path(), target.path()).unwrap();
+        let repair = Store::<Tally>::repair_model(prepared.directory.path(), target.path()).unwrap();
         assert!(repair.is_whole(), "{repair:?}");
         assert_eq!(rows(&target.path()), whole, "the new database has the right types");
     }
+}
+
+/// What nobody can read makes no new directory that looks whole.
+#[actix::test]
+async fn a_repair_that_could_take_nothing_is_an_error_and_makes_nothing() {
+    let prepared = Prepared::new(20).await;
+    let foreign = tempfile::tempdir().unwrap();
+    let connection = rusqlite::Connection::open(foreign.path().join("events.db")).unwrap();
+    connection.execute_batch("CREATE TABLE theirs(x)").unwrap();
+    connection.close().unwrap();
+    let mut bytes = prepared.bytes(&prepared.db());
+    bytes[100..4096].fill(0);
+    std::fs::write(prepared.db(), bytes).unwrap();
+    let absent = foreign.path().join("absent");
+    for from in [foreign.path(), prepared.directory.path(), &absent] {
+        let target = Target::new();
+        let refused = Store::<Tally>::repair_model(from, target.path()).expect_err("nothing to take");
+        let kind = refused.kind();
+        let is_named = matches!(
+            kind,
+            ErrorKind::CorruptStore { .. } | ErrorKind::UnsuitablePlace { .. } | ErrorKind::NotAStore { .. }
+        );
+        assert!(is_named, "{refused}");
+        assert!(!target.path().exists());
+    }
+}
+
+/// SQLite says nothing of commits that it cannot read.
+#[actix::test]
+async fn a_repair_tells_of_a_write_ahead_log_that_is_damaged_gone_or_of_another_time() {
+    let root = tempfile::tempdir().unwrap();
+    let live = root.path().join("live");
+    let config = StoreConfig { snapshots: SnapshotPolicy::OFF, ..StoreConfig::directory(&live) };
+    let copy = |name: &str| {
+        let copy = root.path().join(name);
+        assert!(std::process::Command::new("cp").arg("-r").arg(&live).arg(&copy).status().unwrap().success());
+        copy
+    };
+    let mut copies = Vec::new();
+    for round in 0..3 {
+        let store = open(&config).await;
+        let session = soon(store.open_session("s")).await.unwrap();
+        for _ in 0..5 {
+            append(&session, TallyBody::Added(1)).await.unwrap();
+        }
+        copies.push(copy(&format!("killed-{round}")));
+        soon(store.close()).await.unwrap();
+    }
+    let repaired = |name: &str| {
+        Store::<Tally>::repair_model(root.path().join(name), root.path().join(format!("{name}.new"))).unwrap()
+    };
+    assert!(repaired("killed-2").is_whole());
+    let damaged = copy("damaged");
+    for file in ["events.db", "events.db-wal", "events.db-shm"] {
+        std::fs::copy(copies[2].join(file), damaged.join(file)).unwrap();
+    }
+    let wal = damaged.join("events.db-wal");
+    let mut bytes = std::fs::read(&wal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&wal, bytes).unwrap();
+    let repair = repaired("damaged");
+    assert!(!repair.is_whole() && repair.not_taken[0].to_string().contains("events.db-wal is damaged"), "{repair:?}");
+
+    std::fs::remove_file(&wal).unwrap();
+    std::fs::remove_dir_all(root.path().join("damaged.new")).unwrap();
+    let repair = repaired("damaged");
+    assert!(!repair.is_whole() && repair.not_taken[0].to_string().contains("events.db-wal is gone"), "{repair:?}");
+
+    std::fs::copy(copies[0].join("events.db"), copies[2].join("events.db")).unwrap();
+    std::fs::remove_dir_all(root.path().join("killed-2.new")).unwrap();
+    let repair = Store::<Tally>::repair_model(&copies[2], root.path().join("killed-2.new"));
+    let told = match &repair {
+        Ok(repair) => repair.not_taken.iter().map(ToString::to_string).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    assert!(told.iter().any(|told| told.contains("not of one time")), "{told:?}");
 }
 
 #[actix::test]
@@ -213,7 +290,7 @@ async fn an_event_whose_blob_is_damaged_ends_its_session_and_no_other() {
                 _ => std::fs::write(&path, "").unwrap(),
             }
             let target = Target::new();
-            let repair = Store::<Tally>::repair(prepared.directory.path(), target.path()).unwrap();
+            let repair = Store::<Tally>::repair_model(prepared.directory.path(), target.path()).unwrap();
             let [problem] = &repair.not_taken[..] else { panic!("{:?}", repair.not_taken) };
             assert_eq!((problem.event, problem.digest), (Some(at(left + 1)), Some(blob.digest)));
             let is_blob = matches!(problem.error.kind(), ErrorKind::UnknownBlob { .. } | ErrorKind::CorruptBlob { .. });
@@ -269,7 +346,7 @@ async fn a_target_that_holds_anything_is_refused_by_name_and_left_as_it_is() {
     let prepared = Prepared::new(10).await;
     let from = prepared.directory.path();
     let target = Target::new();
-    let refused = |to: &Path, what: &str| match Store::<Tally>::repair(from, to) {
+    let refused = |to: &Path, what: &str| match Store::<Tally>::repair_model(from, to) {
         Err(error) => {
             let text = error.to_string();
             assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }) && text.contains(what), "{text}");
@@ -286,16 +363,16 @@ async fn a_target_that_holds_anything_is_refused_by_name_and_left_as_it_is() {
     // A file, and a repair that another one is making.
     let file = target.0.path().join("file");
     std::fs::write(&file, "theirs").unwrap();
-    assert!(Store::<Tally>::repair(from, &file).is_err());
+    assert!(Store::<Tally>::repair_model(from, &file).is_err());
     assert_eq!(std::fs::read(&file).unwrap(), b"theirs");
     std::fs::remove_file(&file).unwrap();
     std::fs::remove_file(target.path().join("theirs")).unwrap();
     std::fs::create_dir(target.0.path().join("repaired.part")).unwrap();
     refused(&target.path(), "repaired.part is there");
     std::fs::remove_dir(target.0.path().join("repaired.part")).unwrap();
-    assert_refused!(Store::<Agent>::repair(from, target.path()), ErrorKind::WrongModel { .. });
+    assert_refused!(Store::repair(from, target.path()), ErrorKind::WrongModel { .. });
     // An empty directory is taken.
-    assert!(Store::<Tally>::repair(from, target.path()).unwrap().is_whole());
+    assert!(Store::<Tally>::repair_model(from, target.path()).unwrap().is_whole());
     assert_eq!(target.names(), ["repaired"]);
     assert!(bytes_below(from).iter().eq(prepared.files.iter().map(|(path, bytes)| (path, bytes))));
 }
@@ -326,18 +403,18 @@ async fn a_repair_that_is_killed_half_way_is_never_taken_for_a_store() {
     }
     prepared.restore();
     assert_refused!(
-        Store::<Tally>::repair(prepared.directory.path(), target.path()),
+        Store::<Tally>::repair_model(prepared.directory.path(), target.path()),
         ErrorKind::InvalidArgument { .. }
     );
     std::fs::remove_dir_all(&half).unwrap();
-    assert!(Store::<Tally>::repair(prepared.directory.path(), target.path()).unwrap().is_whole());
+    assert!(Store::<Tally>::repair_model(prepared.directory.path(), target.path()).unwrap().is_whole());
 }
 
 /// What a child does: repairs, and tells when it begins and when it has ended.
 pub(crate) fn as_a_child(directories: &str) {
     let (from, to) = directories.split_once('\n').unwrap();
     tell("repairing");
-    let repair = Store::<Tally>::repair(from, to).unwrap();
+    let repair = Store::<Tally>::repair_model(from, to).unwrap();
     tell(repair);
 }
 
@@ -350,7 +427,7 @@ async fn a_repair_works_beside_a_store_and_does_not_disturb_it() {
         let appended = append(&session, TallyBody::Added(1)).await.unwrap();
         append(&session, note(5000)).await.unwrap();
         let target = Target::new();
-        let repair = Store::<Tally>::repair(prepared.directory.path(), target.path()).unwrap();
+        let repair = Store::<Tally>::repair_model(prepared.directory.path(), target.path()).unwrap();
         assert!(repair.is_whole(), "{:?}", repair.not_taken);
         let repaired = target.open().await;
         // The store that lives in the old directory owns nothing here.

@@ -19,7 +19,7 @@ fn names(files: &[(PathBuf, Vec<u8>)]) -> Vec<&PathBuf> {
 #[actix::test]
 async fn an_undamaged_store_is_salvaged_whole_and_left_as_it_is() {
     let prepared = Prepared::new(700).await;
-    let mut salvage = Store::<Tally>::salvage(prepared.directory.path()).unwrap();
+    let mut salvage = Store::<Tally>::salvage_model(prepared.directory.path()).unwrap();
     let (sessions, stopped_by) = salvage.sessions();
     assert!(stopped_by.is_none());
     assert_eq!(sessions.len(), prepared.sessions.len());
@@ -52,7 +52,7 @@ async fn exactly_the_events_before_the_damage_are_salvaged() {
     ] {
         prepared.restore();
         prepared.sql(&format!("{damage} AND {few}"));
-        let mut salvage = Store::<Tally>::salvage(prepared.directory.path()).unwrap();
+        let mut salvage = Store::<Tally>::salvage_model(prepared.directory.path()).unwrap();
         for original in &prepared.sessions {
             let salvaged = salvage.session(&original.name).unwrap();
             let left = if original.name == "few" { left } else { original.events.len() };
@@ -84,7 +84,7 @@ async fn a_damaged_index_loses_no_event() {
         let mut bytes = prepared.bytes(&prepared.db());
         damage(&mut bytes[(root as usize - 1) * 4096..root as usize * 4096]);
         std::fs::write(prepared.db(), bytes).unwrap();
-        let mut salvage = Store::<Tally>::salvage(prepared.directory.path()).unwrap();
+        let mut salvage = Store::<Tally>::salvage_model(prepared.directory.path()).unwrap();
         for original in &prepared.sessions {
             assert_eq!(events(&salvage.session(&original.name).unwrap()), original.events, "{}", original.name);
         }
@@ -101,7 +101,7 @@ async fn pages_of_other_events_that_are_gone_take_nothing_along() {
         let mut bytes = bytes.clone();
         bytes[page * 4096..(page + 1) * 4096].fill(0);
         std::fs::write(prepared.db(), bytes).unwrap();
-        let Ok(mut salvage) = Store::<Tally>::salvage(prepared.directory.path()) else { continue };
+        let Ok(mut salvage) = Store::<Tally>::salvage_model(prepared.directory.path()) else { continue };
         for original in &prepared.sessions {
             let Ok(salvaged) = salvage.session(&original.name) else { continue };
             let events = events(&salvaged);
@@ -130,7 +130,7 @@ async fn a_page_that_cannot_be_read_hides_nothing_behind_it() {
         let mut bytes = without_index.clone();
         bytes[page * 4096..(page + 1) * 4096].fill(0);
         std::fs::write(prepared.db(), bytes).unwrap();
-        let Ok(mut salvage) = Store::<Tally>::salvage(prepared.directory.path()) else { continue };
+        let Ok(mut salvage) = Store::<Tally>::salvage_model(prepared.directory.path()) else { continue };
         let Ok(many) = salvage.session("many") else { continue };
         let Ok(last) = salvage.session("one") else { continue };
         // The page held a part of the session `many`, and the session after it was appended later.
@@ -148,7 +148,7 @@ async fn a_live_store_is_salvaged_and_not_disturbed() {
     let session = soon(store.open_session("few")).await.unwrap();
     for _ in 0..5 {
         let appended = append(&session, TallyBody::Added(1)).await.unwrap();
-        let mut salvage = Store::<Tally>::salvage(prepared.directory.path()).unwrap();
+        let mut salvage = Store::<Tally>::salvage_model(prepared.directory.path()).unwrap();
         let salvaged = salvage.session("few").unwrap();
         assert_eq!(salvaged.view.head(), appended.head);
         assert_eq!(salvaged.view, *session.view().unwrap());

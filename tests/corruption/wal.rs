@@ -174,7 +174,7 @@ async fn a_salvage_reads_what_is_before_the_damage() {
     let mut wal = crashed.wal.clone();
     wal[32 + (commits[5] - 1) * FRAME + 100] ^= 1;
     let directory = crashed.with(&wal);
-    let mut salvage = Store::<Tally>::salvage(directory.path()).unwrap();
+    let mut salvage = Store::<Tally>::salvage_model(directory.path()).unwrap();
     let (sessions, stopped_by) = salvage.sessions();
     assert!(stopped_by.is_none() && !sessions.is_empty());
     for session in sessions {

@@ -147,7 +147,7 @@ async fn full(directory: &Path, fill: fn(&Mount)) {
             // SQLite must make the index, for others may come to write at any moment.
             let refused = soon(Store::<Tally>::open_model_read_only(StoreConfig::directory(&store))).await;
             let error = refused.err().unwrap();
-            let is_named = matches!(error.kind(), ErrorKind::Unavailable { .. } | ErrorKind::DiskFull);
+            let is_named = matches!(error.kind(), ErrorKind::UnsuitablePlace { .. } | ErrorKind::DiskFull);
             assert!(is_named && error.to_string().contains("events.db-shm"), "{error:?}");
         } else {
             for _ in 0..2 {

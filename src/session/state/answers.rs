@@ -88,7 +88,7 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     fn failed(&mut self, error: Error, reason: &str) {
-        log::error!("a session cannot be recovered");
+        log::error!("a session cannot be recovered; whoever opens it is told why, and debug lines name it");
         log::debug!("session {} cannot be recovered: {error}", self.id);
         // The replies to those who wait for the view are dropped with the phase. They then read the view by themselves.
         self.phase = Phase::Failed;

@@ -90,7 +90,10 @@ impl From<SqlError> for LogError {
             SqlError::Sqlite(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
                 Some(ErrorCode::DiskFull) => Self::DiskFull,
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Corrupt(error.to_string()),
+                // SQLite's general error says of statements that never change that the database is not as they need it.
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) | None => {
+                    Self::Corrupt(error.to_string())
+                }
                 Some(_) => {
                     let (text, remedy) = explained(&error);
                     match remedy {

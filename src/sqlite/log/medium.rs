@@ -65,8 +65,13 @@ impl SqliteMedium {
         let look = || -> Result<Found, OpenError> {
             match schema::look(&database, model) {
                 // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
-                Ok(Found::Nothing) if directory.has_contents()? || database.has_wal() => {
+                Ok(Found::Nothing) if directory.was_made()? || database.has_wal() => {
                     Err(OpenError::Lost(database.path.clone()))
+                }
+                Err(OpenError::NotAStore { path }) if directory.was_made()? => {
+                    let reason =
+                        format!("{} is no database of foldlog's any more: its first page is damaged", path.display());
+                    Err(LogError::Corrupt(reason).into())
                 }
                 outcome => outcome,
             }
@@ -85,6 +90,7 @@ impl SqliteMedium {
                 Ok(directory.name_file(&unnamed.path, &database.path)?)
             },
         )?;
+        directory.mark_made()?;
         let identity = Identity::of(database.path.clone())?;
         let writer = WriterSetup {
             directory,

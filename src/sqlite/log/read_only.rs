@@ -182,12 +182,14 @@ impl ReadOnlyDatabase {
     fn cannot_read(&self, access: Access, error: rusqlite::Error) -> LogError {
         let (wal, shm) = (self.database.companion("-wal"), self.database.companion("-shm"));
         match LogError::from(error) {
-            LogError::Io(reason) if matches!(access, Access::Shared { .. }) && !shm.exists() => LogError::Io(format!(
-                "{reason}: {} holds commits, and SQLite cannot make its index, {}: free some space, give this process the \
+            LogError::Io(reason) if matches!(access, Access::Shared { .. }) && !shm.exists() => {
+                LogError::Unusable(format!(
+                    "{reason}: {} holds commits, and SQLite cannot make its index, {}: free some space, give this process the \
                  right to make the file, or mount the directory read-only",
-                wal.display(),
-                shm.display()
-            )),
+                    wal.display(),
+                    shm.display()
+                ))
+            }
             error => error,
         }
     }

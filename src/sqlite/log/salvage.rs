@@ -12,13 +12,14 @@ use super::recent::Recent;
 use super::row::{IndexEntry, SqlEventId};
 use super::scan::{Hole, scan};
 use super::schema::{Database, OpenError};
-use super::{index, lookup, schema};
+use super::{index, lookup, parts, schema, wal};
 use crate::codec;
 use crate::id::{EventId, SessionId};
 use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
 
 /// A reading end for a database of which any part may be damaged.
 pub(crate) struct SalvageReader {
+    database: Database,
     pub(super) connection: Connection,
     recent: Recent,
     /// Where the events are, as the table itself says: for when the index cannot. Read when it is first asked for.
@@ -45,6 +46,9 @@ impl SalvageReader {
     pub(crate) fn open(directory: &Path) -> Result<Self, LogError> {
         let path = std::path::absolute(directory.join("events.db")).map_err(|error| LogError::Io(error.to_string()))?;
         let database = Database { path, vfs: None };
+        if let Err(error) = std::fs::metadata(&database.path) {
+            return Err(LogError::Unusable(format!("cannot read {}: {error}", database.path.display())));
+        }
         let connection = match database.companion("-wal").exists() {
             true => database.open_to_look()?,
             // No connection is open anywhere. Read like any other file, or SQLite would make its companions.
@@ -56,7 +60,26 @@ impl SalvageReader {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         // Where it cannot be read, the table itself is searched.
         let recent = Recent::load(&connection).unwrap_or_default();
-        Ok(Self { connection, recent, places: None })
+        Ok(Self { database, connection, recent, places: None })
+    }
+
+    /// What is wrong with the files of the database, beside their pages: SQLite may read less of them than they hold, and says
+    /// nothing.
+    pub(crate) fn problems_of_files(&self) -> Vec<String> {
+        let found = match wal::look(&self.database) {
+            Ok(found) => found,
+            Err(error) => return vec![format!("events.db-wal cannot be read: {error}")],
+        };
+        let damaged = found.broken.map(|broken| {
+            format!(
+                "events.db-wal is damaged at frame {}: {} ends of transactions behind it are lost",
+                broken.first_bad_frame, broken.lost_commits
+            )
+        });
+        let mixed = parts::check(&self.database, &found.extent).err().map(|error| {
+            format!("{error}; what was taken is what they hold together: a repair without events.db-wal may take more")
+        });
+        damaged.into_iter().chain(mixed).collect()
     }
 
     /// The names that can be read: from the first one to the first damage, and from the last one back to it.

@@ -157,8 +157,8 @@ impl From<OpenError> for Error {
             .into(),
             OpenError::Mixed { .. } => ErrorKind::CorruptStore {
                 reason: format!(
-                    "{error}; keep a copy of the directory, then put all of its files back from one moment, or read what is \
-                     left with Store::salvage"
+                    "{error}; keep a copy of the directory, then put all of its files back from one moment, or make a new \
+                     directory of what they hold together with Store::repair"
                 ),
             }
             .into(),

@@ -85,13 +85,7 @@ pub(crate) fn inspect(
     database: &Database,
 ) -> Result<(Option<WalDamage>, Extent), DirectoryError> {
     let wal = &database.companion("-wal");
-    let file = match File::open(wal) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, Extent::default())),
-        Err(error) => return Err(failed("cannot open", wal)(error).into()),
-    };
-    let database_bytes = std::fs::metadata(&database.path).map_or(0, |file| file.len());
-    let found = scan(io::BufReader::new(file), database_bytes).map_err(failed("cannot read", wal))?;
+    let found = look(database).map_err(failed("cannot read", wal))?;
     let Some(broken) = found.broken else { return Ok((None, found.extent)) };
     let damage = WalDamage {
         loss: if broken.acknowledged { WalLoss::Likely } else { WalLoss::Possible },
@@ -103,6 +97,17 @@ pub(crate) fn inspect(
     };
     log::error!("{damage}");
     Ok((Some(damage), found.extent))
+}
+
+/// Reads the write-ahead log of a database, if there is one.
+pub(crate) fn look(database: &Database) -> io::Result<Scan> {
+    let file = match File::open(database.companion("-wal")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Scan::default()),
+        Err(error) => return Err(error),
+    };
+    let database_bytes = std::fs::metadata(&database.path).map_or(0, |file| file.len());
+    scan(io::BufReader::new(file), database_bytes)
 }
 
 /// What was found in a write-ahead log.
