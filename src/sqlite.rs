@@ -9,6 +9,7 @@ mod directory;
 mod files;
 mod log;
 mod medium;
+mod open_here;
 mod owner_file;
 mod place;
 mod rebuild;
@@ -21,6 +22,7 @@ pub use log::{WalDamage, WalLoss};
 pub(crate) use log::{decode_under_checksum, scan_under_header};
 #[cfg(feature = "testkit")]
 pub(crate) use medium::Directory;
+pub(crate) use owner_file::is_forked;
 #[cfg(feature = "testkit")]
 pub(crate) use owner_file::parse_owner_file;
 pub(crate) use rebuild::{BlobFailure, RebuiltDirectory};

@@ -9,7 +9,7 @@ use crate::id::{Digest, EventId, SessionId, Timestamp};
 ///
 /// Every kind is idempotent, or brings the proof by which [`EventLog::settle`](super::EventLog::settle) finds out whether
 /// it was written: an append brings the chain hash of its last event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Write {
     /// Finds the session's log, or makes one that this store owns.
     Register { session: SessionId, at: Timestamp },

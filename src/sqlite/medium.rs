@@ -94,6 +94,9 @@ impl OpenMedium for Directory {
     }
 
     fn open_to_read(&self, opening: &OpeningToRead) -> Result<OpenedToRead, Error> {
+        if is_forked() {
+            return Err(ErrorKind::Forked.into());
+        }
         place::check(&*self.files, &self.path, Create::Never)?;
         // The process may change its working directory later.
         let root = std::path::absolute(&self.path).map_err(failed("cannot find directory", &self.path))?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::open_here;
 use crate::error::OwnerInfo;
 use crate::id::Timestamp;
 use crate::port::OwnerId;
@@ -29,10 +30,10 @@ pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
 /// may have process id and host name in common. A process that was forked has those of its parent, too.
 static HERE: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 
-/// Whether this process was forked from one that had a store open. SQLite remembers by process which locks it has on a
+/// Whether this process was forked from one that had a directory open. SQLite remembers by process which locks it has on a
 /// database, and would take those of the parent for its own.
 pub(crate) fn is_forked() -> bool {
-    lock_here().values().any(|process| *process != std::process::id())
+    open_here::is_forked() || lock_here().values().any(|process| *process != std::process::id())
 }
 
 fn lock_here() -> MutexGuard<'static, BTreeMap<String, u32>> {

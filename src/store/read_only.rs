@@ -79,6 +79,8 @@ pub struct ReadOnlyStore<M: SessionModel = Agent> {
 }
 
 struct ReadOnlyInner {
+    /// The process that opened the store.
+    process: u32,
     page_events_max: usize,
     medium: String,
     readers: Readers,
@@ -136,6 +138,7 @@ impl ReadOnlyInner {
             .inspect_err(|_| recoveries.close())
             .map_err(io)?;
         Ok(Self {
+            process: std::process::id(),
             page_events_max: config.page_events_max,
             medium: format!("{:?}", config.medium),
             readers,
@@ -158,6 +161,10 @@ impl ReadOnlyInner {
 
 impl Drop for ReadOnlyInner {
     fn drop(&mut self) {
+        // A process that was forked has none of the threads.
+        if self.process != std::process::id() {
+            return;
+        }
         let closing = self.closing();
         if let Err(error) = std::thread::Builder::new().name("foldlog-close".to_owned()).spawn(closing) {
             log::error!("no thread to close a read-only store with: {error}");
@@ -166,13 +173,18 @@ impl Drop for ReadOnlyInner {
 }
 
 impl<M: SessionModel> ReadOnlyStore<M> {
+    /// Refuses in a process that was forked from the one that opened the store: it has none of the threads.
+    fn open(&self) -> Result<&ReadOnlyInner, Error> {
+        if self.inner.process == std::process::id() { Ok(&self.inner) } else { Err(ErrorKind::Forked.into()) }
+    }
+
     /// Lists sessions in the order of their ids, up to `max` after `after`.
     ///
     /// # Errors
     /// [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] when the log cannot be read; [`ErrorKind::Busy`] when the
     /// queue of reads is full; [`ErrorKind::StoreClosed`].
     pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
-        let rows = self.inner.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
+        let rows = self.open()?.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
         Ok(rows.into_iter().map(SessionSummary::from).collect())
     }
 
@@ -189,7 +201,7 @@ impl<M: SessionModel> ReadOnlyStore<M> {
             let log = find(reader, &session)?;
             StoredState::read(reader, &session, log, &snapshots, &metrics, page_events)
         };
-        self.inner.recoveries.read(read).await
+        self.open()?.recoveries.read(read).await
     }
 
     /// Reads a page of a session's committed events after `after`, in order: up to `events_max` (at least one), and no more
@@ -211,7 +223,7 @@ impl<M: SessionModel> ReadOnlyStore<M> {
             let log = find(reader, &session)?;
             read_page(reader, &session, log, after, events_max)
         };
-        self.inner.readers.read(read).await
+        self.open()?.readers.read(read).await
     }
 
     /// Reads a blob's bytes and checks them against its digest.
@@ -221,8 +233,8 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// `blob_bytes_max`; [`ErrorKind::Io`] when the file cannot be read; [`ErrorKind::Busy`] when the queue of reads is full;
     /// [`ErrorKind::StoreClosed`].
     pub async fn get_bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
-        let blobs = Arc::clone(&self.inner.blobs);
-        self.inner.readers.run(move |_| Ok(blobs.get(&digest)?)).await
+        let blobs = Arc::clone(&self.open()?.blobs);
+        self.open()?.readers.run(move |_| Ok(blobs.get(&digest)?)).await
     }
 
     /// Gives the text of a content, inline or read from its blob.
@@ -246,7 +258,7 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// # Cancellation
     /// Dropping the future ends the search after the page that is being read.
     pub async fn verify(&self) -> Result<Verification, Error> {
-        let ReadOnlyInner { readers, blobs, snapshots, page_events_max, .. } = &*self.inner;
+        let ReadOnlyInner { readers, blobs, snapshots, page_events_max, .. } = self.open()?;
         Verifier { readers, blobs, snapshots, page_events_max: *page_events_max }.run::<M>().await
     }
 
@@ -266,7 +278,7 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// # Cancellation
     /// Closing goes on when the future is dropped.
     pub async fn close(&self) -> Result<(), Error> {
-        on_a_thread("foldlog-close", self.inner.closing()).await
+        on_a_thread("foldlog-close", self.open()?.closing()).await
     }
 }
 

@@ -12,7 +12,7 @@ use crate::id::{AppendKey, BlobRef, Digest, SessionId};
 use crate::model::SessionModel;
 use crate::port::{AuditedEvent, Create, LogKey, LogMeta};
 use crate::replay::{LogCheck, corrupt};
-use crate::sqlite::{BlobFailure, RebuiltDirectory, SalvageReader, TakenLog};
+use crate::sqlite::{BlobFailure, RebuiltDirectory, SalvageReader, TakenLog, is_forked};
 use crate::store::Store;
 use crate::store::verification::{Problem, Verification};
 
@@ -103,11 +103,18 @@ impl<M: SessionModel> Store<M> {
     /// ```
     pub fn repair_model(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Repair, Error> {
         let (from, to) = (from.as_ref(), to.as_ref());
+        if is_forked() {
+            return Err(ErrorKind::Forked.into());
+        }
+        let problems_of_files = SalvageReader::problems_of_files(from);
         let old = SalvageReader::open(from)?;
         old.check_model(M::NAME)?;
         let new = RebuiltDirectory::start(from, to, M::NAME, Clock::default().now())?;
         let mut repairing =
             Repairing { old, new, blobs: HashMap::new(), logs: HashSet::new(), report: Repair::default() };
+        for reason in problems_of_files {
+            repairing.lose_of_store(reason);
+        }
         repairing.take_all::<M>()?;
         if let Repair { sessions: 0, not_taken, .. } = &repairing.report
             && let Some(problem) = not_taken.first()
@@ -153,9 +160,6 @@ impl From<Error> for Stop {
 
 impl Repairing {
     fn take_all<M: SessionModel>(&mut self) -> Result<(), Error> {
-        for reason in self.old.problems_of_files() {
-            self.lose_of_store(reason);
-        }
         let names = self.old.sessions();
         for session in names.sessions {
             match self.old.find(&session) {

@@ -11,7 +11,7 @@ use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, View};
 use crate::port::{AuditedEvent, Head, LogMeta};
 use crate::replay::{check, corrupt, decode, open_record};
-use crate::sqlite::SalvageReader;
+use crate::sqlite::{SalvageReader, is_forked};
 
 /// Reads what is left in a directory, whether or not a store can open it. All calls block.
 ///
@@ -85,6 +85,9 @@ impl<M: SessionModel> Salvage<M> {
     /// [`ErrorKind::CorruptStore`] if SQLite cannot even read the list of tables; [`ErrorKind::Unavailable`] if
     /// `events.db` is not there or may not be read.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        if is_forked() {
+            return Err(ErrorKind::Forked.into());
+        }
         Ok(Self { reader: SalvageReader::open(directory.as_ref())?, model: PhantomData })
     }
 

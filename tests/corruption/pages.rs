@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use foldlog::{ErrorKind, Store};
+use foldlog::{ErrorKind, SnapshotPolicy, Store, StoreConfig};
 use futures::future::join_all;
 
 use crate::common::*;
@@ -248,4 +248,65 @@ async fn a_damaged_page_of_stored_views_costs_no_session_anything() {
         assert_eq!(seen.appends, APPENDS, "{what}");
     })
     .await;
+}
+
+/// SQLite fails the COMMIT of a transaction in which a page could not be read: what cannot be written to the table of a cache
+/// costs no append that is committed with it.
+#[actix::test]
+async fn a_damaged_page_of_stored_views_costs_no_append_that_is_committed_with_a_view() {
+    let prepared = Prepared::wide().await;
+    let pages = kinds(&prepared.db());
+    let leaf = pages.iter().find(|(_, kind)| kind.table == "snapshots").map(|(page, _)| *page).unwrap();
+    let mut bytes = prepared.bytes(&prepared.db());
+    bytes[PAGE * (leaf - 1)..PAGE * leaf].fill(0xff);
+    std::fs::write(prepared.db(), bytes).unwrap();
+    let snapshots = SnapshotPolicy { every_events: 5, ..SnapshotPolicy::default() };
+    let store = open(&StoreConfig { snapshots, ..prepared.config() }).await;
+    let sessions: Vec<_> = (0..6).map(|n| store.open_session(format!("new {n}"))).collect();
+    let sessions: Vec<_> = join_all(sessions).await.into_iter().map(Result::unwrap).collect();
+    for _ in 0..60 {
+        let appends = sessions.iter().map(|session| session.append(TallyBody::Added(1)).unwrap());
+        for appended in join_all(appends).await {
+            appended.unwrap();
+        }
+    }
+    soon(store.close()).await.unwrap();
+}
+
+/// The index of one session stands on several pages.
+#[actix::test]
+async fn a_damaged_page_of_an_index_that_goes_over_several_costs_no_session_anything() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig::directory(directory.path());
+    let store = open(&config).await;
+    let sessions: Vec<_> = join_all((0..12).map(|n| store.open_session(format!("s{n}")))).await;
+    let sessions: Vec<_> = sessions.into_iter().map(Result::unwrap).collect();
+    for n in 0..400 {
+        let appends =
+            sessions.iter().map(|session| session.append_with(keyed(TallyBody::Added(1), &n.to_string())).unwrap());
+        assert!(join_all(appends).await.iter().all(Result::is_ok));
+    }
+    soon(store.close()).await.unwrap();
+    let db = directory.path().join("events.db");
+    let whole = std::fs::read(&db).unwrap();
+    let pages = kinds(&db);
+    let leaves = pages.iter().filter(|(_, kind)| kind.table == "event_index" && kind.part == "leaf");
+    let leaves: Vec<usize> = leaves.map(|(page, _)| *page).collect();
+    assert!(leaves.len() > 3, "{leaves:?}");
+    for leaf in [leaves[0], leaves[leaves.len() / 2], leaves[leaves.len() - 1]] {
+        let mut bytes = whole.clone();
+        bytes[PAGE * (leaf - 1)..PAGE * leaf].fill(0);
+        for beside in ["events.db-wal", "events.db-shm"] {
+            let _ = std::fs::remove_file(directory.path().join(beside));
+        }
+        std::fs::write(&db, bytes).unwrap();
+        let store = open(&config).await;
+        for n in 0..12 {
+            let session =
+                soon(store.open_session(format!("s{n}"))).await.unwrap_or_else(|error| panic!("page {leaf}: {error}"));
+            assert!(session.view().unwrap().head() >= at(400));
+            append(&session, TallyBody::Added(1)).await.unwrap();
+        }
+        soon(store.close()).await.unwrap();
+    }
 }

@@ -139,6 +139,38 @@ async fn a_store_of_the_same_process_keeps_its_locks_whatever_readers_open_and_c
     assert_eq!(others_find_it(directory.path()), "free");
 }
 
+/// A store that opens looks at the files of the database before SQLite does, if it is alone. Closing them would drop the locks of
+/// a reader of the same process, and the next process to open would change the index under it.
+#[cfg(target_os = "linux")]
+#[actix::test]
+async fn a_reader_keeps_its_locks_when_a_store_opens_in_its_process() {
+    use std::os::unix::fs::MetadataExt;
+    let _watchdog = watchdog();
+    let root = tempfile::tempdir().unwrap();
+    let (live, killed) = (root.path().join("live"), root.path().join("killed"));
+    let blob = prepared(&live).await;
+    let writer = open(&StoreConfig::directory(&live)).await;
+    append(&soon(writer.open_session("s")).await.unwrap(), TallyBody::Added(1)).await.unwrap();
+    assert!(std::process::Command::new("cp").arg("-r").arg(&live).arg(&killed).status().unwrap().success());
+    soon(writer.close()).await.unwrap();
+    let reader = open_to_read(&StoreConfig::directory(&killed)).await;
+    assert_reads_of(&reader, blob, 1).await;
+    let locks = |file: &str| {
+        let inode = format!(":{} ", killed.join(file).metadata().unwrap().ino());
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().filter(|lock| lock.contains("POSIX") && lock.contains(&inode)).count()
+    };
+    let before = ["events.db", "events.db-shm"].map(locks);
+    assert!(before.iter().all(|locks| *locks > 0), "{before:?}");
+    let store = open(&StoreConfig::directory(&killed)).await;
+    let after = ["events.db", "events.db-shm"].map(locks);
+    assert!(before.iter().zip(after).all(|(before, after)| after >= *before), "{before:?} and then {after:?}");
+    assert_reads_of(&reader, blob, 1).await;
+    usable(&store, "other").await;
+    soon(store.close()).await.unwrap();
+    soon(reader.close()).await.unwrap();
+}
+
 /// Whether another process could have the database to itself.
 fn others_find_it(directory: &Path) -> String {
     let child = Child::with_task("lock", "other", directory);

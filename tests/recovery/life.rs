@@ -13,6 +13,39 @@ use foldlog::{
 };
 use foldlog_vfs::ends_well_in_a_forked_child;
 
+/// The parent only reads: SQLite would take its locks for the child's all the same.
+#[test]
+fn a_child_of_a_process_that_only_reads_opens_nothing_and_reads_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let config = StoreConfig::directory(root.path());
+    let store = runtime.block_on(open(&config));
+    runtime.block_on(usable(&store, "s"));
+    runtime.block_on(store.close()).unwrap();
+    let reader = runtime.block_on(Store::<Tally>::open_model_read_only(config.clone())).unwrap();
+    let handles = Cell::new(Some(reader.clone()));
+    let ended = ends_well_in_a_forked_child(|| {
+        let reader = handles.take().unwrap();
+        for error in [
+            block_on(reader.list_sessions(None, 1)).map(drop).unwrap_err(),
+            block_on(reader.read_state("s")).map(drop).unwrap_err(),
+            block_on(reader.events_after("s", at(0), 1)).map(drop).unwrap_err(),
+            block_on(reader.verify()).map(drop).unwrap_err(),
+            block_on(reader.close()).unwrap_err(),
+            block_on(Store::<Tally>::open_model(config.clone())).map(drop).unwrap_err(),
+            block_on(Store::<Tally>::open_model_read_only(config.clone())).map(drop).unwrap_err(),
+            Store::<Tally>::salvage_model(root.path()).map(drop).unwrap_err(),
+            Store::<Tally>::repair_model(root.path(), root.path().join("new")).map(drop).unwrap_err(),
+        ] {
+            assert!(matches!(error.kind(), ErrorKind::Forked), "{error:?}");
+        }
+        drop(reader);
+    });
+    assert!(ended.unwrap());
+    assert_eq!(runtime.block_on(reader.list_sessions(None, 9)).unwrap().len(), 1);
+    runtime.block_on(reader.close()).unwrap();
+}
+
 #[test]
 fn a_handle_in_a_forked_child_is_refused_by_name_and_costs_the_parent_nothing() {
     // The store is opened outside of any system, so that its sessions have a thread of their own.

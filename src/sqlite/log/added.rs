@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::around_damage::Indexing;
 use super::error::{SqlError, SqlResult};
 use super::recent::Recent;
-use super::row::end_of_positions;
+use super::row::position_behind_deleted;
 use super::runs::{KeyHash, RecentRow, Run};
 use crate::id::EventId;
 use crate::port::LogKey;
@@ -22,25 +22,22 @@ pub(crate) struct Added {
 }
 
 impl Added {
-    /// The position of the group's next event.
-    pub(crate) fn next_position(&mut self, connection: &Connection) -> SqlResult<i64> {
-        let first = match self.first_position {
-            Some(first) => first,
-            None => *self.first_position.insert(end_of_positions(connection)?),
-        };
-        // The largest number is never given: the position behind every event must be a number, too.
-        match first.checked_add_unsigned(self.events) {
-            Some(position) if position < i64::MAX => Ok(position),
-            _ => Err(SqlError::outside(&"the table of events has no more positions")),
-        }
+    /// The position that the group's next event must be given; `None` where SQLite gives the right one.
+    pub(crate) fn given_position(&self, connection: &Connection) -> SqlResult<Option<i64>> {
+        // Those behind the first one follow it.
+        if self.events > 0 { Ok(None) } else { position_behind_deleted(connection) }
     }
 
-    /// Notes an event at its [`Self::next_position`].
-    pub(crate) fn push(&mut self, log: LogKey, id: EventId, key: Option<KeyHash>, position: i64) {
+    pub(crate) fn push(&mut self, log: LogKey, id: EventId, key: Option<KeyHash>, position: i64) -> SqlResult<()> {
+        let first = *self.first_position.get_or_insert(position);
+        if first + self.events as i64 != position {
+            return Err(SqlError::outside(&"the table of events has no more positions"));
+        }
         self.events += 1;
         self.group.push(log, id, position, key);
         self.runs.push((log, Run { first: id, count: 1, position, key }));
         self.keys.extend(key.map(|key| (log, key)));
+        Ok(())
     }
 
     pub(crate) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {
@@ -49,7 +46,7 @@ impl Added {
 
     /// Enters the positions of the events into the index.
     pub(crate) fn enter(self, connection: &Connection, recent: &mut Recent, indexing: Indexing) -> SqlResult<()> {
-        let Some(first) = self.first_position.filter(|_| self.events > 0) else { return Ok(()) };
+        let Some(first) = self.first_position else { return Ok(()) };
         if indexing == Indexing::SegmentsAlone {
             let logs = self.runs.iter().map(|(log, _)| *log).collect();
             recent.push(first, self.runs);

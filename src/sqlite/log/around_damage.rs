@@ -28,7 +28,7 @@ impl Indexing {
 }
 
 /// Commits each write of a group alone: those that meet damage are refused, and say so.
-pub(super) fn commit_each(
+fn commit_each(
     log: &mut SqliteLog,
     group: &[Write],
     damage: &str,
@@ -52,6 +52,54 @@ pub(super) fn commit_each(
         }
     }
     Ok(answers)
+}
+
+impl SqliteLog {
+    /// Commits a group, in whatever way the damage leaves.
+    pub(super) fn commit_around_damage(
+        &mut self,
+        group: &[Write],
+    ) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        let known = self.indexing;
+        loop {
+            match self.commit_group(group) {
+                Err(CommitError::NotWritten(LogError::Corrupt(reason))) => match self.indexing.around_damage() {
+                    Some(other) => {
+                        log::error!("the index of events is damaged, and is written otherwise from now on: {reason}");
+                        (self.indexing, self.recent) = (other, None);
+                    }
+                    None => {
+                        // Not the index alone: whatever does not need the damaged pages is written.
+                        (self.indexing, self.recent) = (known, None);
+                        return commit_each(self, group, &reason);
+                    }
+                },
+                outcome => {
+                    let is_refused = |answer: &Result<_, _>| matches!(answer, Err(Refusal::Damaged { .. }));
+                    if self.indexing != known && outcome.as_ref().is_ok_and(|all| all.iter().any(is_refused)) {
+                        // It was not the index.
+                        (self.indexing, self.recent) = (known, None);
+                    }
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// Commits a group without the writes that met damage, which are answered as they were.
+    pub(super) fn commit_without(
+        &mut self,
+        group: &[Write],
+        answers: Vec<Result<Written, Refusal>>,
+    ) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
+        let is_damaged = |answer: &Result<Written, Refusal>| matches!(answer, Err(Refusal::Damaged { .. }));
+        let others = group.iter().zip(&answers).filter(|(_, answer)| !is_damaged(answer));
+        let others: Vec<Write> = others.map(|(write, _)| write.clone()).collect();
+        let mut others = if others.is_empty() { Vec::new() } else { self.commit_group(&others)? }.into_iter();
+        // One answer for each write, in their order.
+        let answer = |answer| if is_damaged(&answer) { Some(answer) } else { others.next() };
+        Ok(answers.into_iter().filter_map(answer).collect())
+    }
 }
 
 /// Why a group was not committed. If ROLLBACK fails too, the transaction may still be open: this connection must not be

@@ -100,7 +100,7 @@ impl LogAudit for SqliteReader {
         self.read(|connection, recent| {
             let mut page = Vec::new();
             let mut bytes = 0;
-            for run in index::after(connection, recent, log, after, events_max)? {
+            for run in index::after(connection, recent, log, after, events_max)?.runs {
                 let mut rest = Some(run);
                 while let Some(run) = rest {
                     let event = event_row(connection, log, IndexEntry { id: run.first, position: run.position });

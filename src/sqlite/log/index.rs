@@ -60,8 +60,8 @@ pub(super) fn after(
     log: LogKey,
     id: EventId,
     max: usize,
-) -> SqlResult<Vec<Run>> {
-    let mut found = FoundRuns { runs: Vec::new(), last: id, left: max as u64 };
+) -> SqlResult<FoundRuns> {
+    let mut found = FoundRuns { runs: Vec::new(), is_cut: false, last: id, left: max as u64 };
     let begin = readable(recent, segment_of(connection, log, id.next()))?;
     let begin = begin.flatten().map_or(EventId::ZERO, |segment| segment.first);
     let mut statement = connection.prepare_cached(
@@ -71,26 +71,36 @@ pub(super) fn after(
     let mut rows = statement.query((log.0, SqlEventId(begin)))?;
     while found.left > 0 {
         let row = match rows.next().map_err(SqlError::from) {
-            // The runs before the torn page can be read, and the next search begins with it.
-            Err(_) if !found.runs.is_empty() => return Ok(found.runs),
+            Err(error) if error.is_torn_page() => {
+                if recent.stands_in() {
+                    break;
+                }
+                return Err(error);
+            }
             row => readable(recent, row)?.flatten(),
         };
         let Some(row) = row else { break };
         match Segment::read(row).map_err(SqlError::from).and_then(|segment| segment.decode()) {
             Ok(runs) => runs.iter().for_each(|run| found.take(run)),
             // The runs before the damaged row can be read, and the next search begins with that row.
-            Err(_) if !found.runs.is_empty() => return Ok(found.runs),
+            Err(_) if !found.runs.is_empty() => {
+                found.is_cut = true;
+                return Ok(found);
+            }
             Err(error) => return Err(error),
         }
     }
     if found.left > 0 {
         recent.after(log, found.last).for_each(|run| found.take(&run));
     }
-    Ok(found.runs)
+    Ok(found)
 }
 
-struct FoundRuns {
-    runs: Vec<Run>,
+/// Some runs of a log.
+pub(super) struct FoundRuns {
+    pub(super) runs: Vec<Run>,
+    /// Whether a damaged row comes right behind them.
+    pub(super) is_cut: bool,
     last: EventId,
     left: u64,
 }

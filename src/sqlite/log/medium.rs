@@ -12,6 +12,7 @@ use super::wal::{self, WalDamage};
 use super::writer::SqliteLog;
 use crate::port::{Durability, EventLog, LogError, LogMedium, LogReader, LogSource, Upkeep};
 use crate::sqlite::directory::StoreDirectory;
+use crate::sqlite::open_here::{OpenHere, is_open_here};
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
 /// overwritten in place instead of growing, which is the faster way to sync. Measured: with 1 MiB many sessions are slower;
@@ -38,6 +39,7 @@ pub(super) struct WriterSetup {
     pub(super) durability: Durability,
     pub(super) checkpoint_bytes: usize,
     pub(super) figures: Arc<UpkeepFigures>,
+    pub(super) here: Arc<OpenHere>,
 }
 
 /// A database under a store directory.
@@ -56,7 +58,8 @@ impl SqliteMedium {
         // already, or SQLite has read it by now.
         let alone = directory.if_alone(|| {
             let (damage, extent) = wal::inspect(&directory, &database)?;
-            if !database.is_empty() {
+            // A reader of this process would lose its locks.
+            if !database.is_empty() && !is_open_here(database.directory()) {
                 parts::check(&database, &extent)?;
             }
             Ok::<_, OpenError>(damage)
@@ -91,6 +94,7 @@ impl SqliteMedium {
             },
         )?;
         directory.mark_made()?;
+        let here = Arc::new(OpenHere::note(database.directory()));
         let identity = Identity::of(database.path.clone())?;
         let writer = WriterSetup {
             directory,
@@ -99,6 +103,7 @@ impl SqliteMedium {
             durability,
             checkpoint_bytes: checkpoint_bytes.unwrap_or(CHECKPOINT_BYTES),
             figures: Arc::default(),
+            here,
         };
         Ok(Self { writer, wal_damage: alone.flatten(), was_alone })
     }

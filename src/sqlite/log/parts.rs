@@ -3,7 +3,7 @@
 //!
 //! The write-ahead logs of a database are numbered, in a row of `meta`. Invariant: the number that `events.db` has by itself
 //! is the one that it has together with its write-ahead log, or the one before. The number is raised by the first commit
-//! after a checkpoint that has copied the number as it is. So it is at most one ahead of the file, whichever store has
+//! after a checkpoint that has copied the number as it is, and synced the file. So it is at most one ahead of the file, whichever store has
 //! made the checkpoint, and wherever a crash comes.
 
 use std::path::Path;
@@ -35,10 +35,11 @@ pub(crate) fn raise_wal_number(connection: &Connection, in_file: i64) -> rusqlit
 /// files can be opened and closed without a lock.
 pub(crate) fn check(database: &Database, wal: &Extent) -> Result<(), OpenError> {
     let mixed = |reason: String| Err(OpenError::Mixed { path: database.path.clone(), reason });
-    let index = WalIndex::read(&database.companion("-shm"));
-    if let Some(index) = index {
-        // SQLite removes `-shm` before `-wal`, so that nothing but a person leaves it behind like this.
-        if !database.companion("-wal").exists() && index.frames > index.copied {
+    // SQLite removes `-shm` before `-wal`, so that nothing but a person leaves it behind alone. Looked at in this order, since
+    // another program may be the last to close just now.
+    let is_gone = !database.companion("-wal").exists();
+    if let Some(index) = WalIndex::read(&database.companion("-shm")) {
+        if is_gone && index.frames > index.copied {
             let lost = index.frames - index.copied;
             return mixed(format!("events.db-wal is gone, and {lost} pages of it are not in events.db"));
         }

@@ -20,6 +20,7 @@
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -34,6 +35,7 @@ use crate::port::{
     SnapshotRow, StoredEvent, StoredPage,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
+use crate::sqlite::open_here::OpenHere;
 
 /// The formats that can be read as they are, without the migration that a store which writes makes when it opens. The one
 /// place that decides it.
@@ -51,6 +53,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub(crate) struct ReadOnlyDatabase {
     database: Database,
     model: &'static str,
+    #[expect(dead_code, reason = "it says by its drop that nothing is open any more")]
+    here: Arc<OpenHere>,
 }
 
 /// How a connection reads, and which files it reads. If the next look gives the same, what the connection knows still holds.
@@ -76,7 +80,8 @@ impl ReadOnlyDatabase {
             let no_store = || OpenError::NoStore(format!("{} is empty", path.display()));
             return Err(if is_lost { OpenError::Lost(path) } else { no_store() });
         }
-        let this = Self { database, model };
+        let here = Arc::new(OpenHere::note(database.directory()));
+        let this = Self { database, model, here };
         for _ in 0..ATTEMPTS_MAX {
             let access = this.look_settled()?;
             let opened = this.connect(access).map(drop);

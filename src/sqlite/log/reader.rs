@@ -101,8 +101,9 @@ impl LogReader for SqliteReader {
         self.read(|connection, recent| {
             page.clear();
             let mut page = Page { events: page, bytes_max };
-            for run in index::after(connection, recent, log, after, events_max)? {
-                match page.take(connection, log, &run) {
+            let found = index::after(connection, recent, log, after, events_max)?;
+            for run in &found.runs {
+                match page.take(connection, log, run) {
                     Ok(()) if page.is_full() => return Ok(()),
                     Ok(()) => {}
                     // The next page begins with it.
@@ -110,7 +111,7 @@ impl LogReader for SqliteReader {
                     Err(error) => return Err(error),
                 }
             }
-            if page.events.len() < events_max {
+            if page.events.len() < events_max && !found.is_cut {
                 let end = page.events.last_id().unwrap_or(after);
                 index::check_end(connection, recent, log, end)?;
             }

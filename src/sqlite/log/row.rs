@@ -109,15 +109,16 @@ pub(super) fn end_of_events(connection: &Connection) -> SqlResult<Option<i64>> {
     Ok(last.map(|last| last.saturating_add(1)))
 }
 
-/// The position that the next event gets: behind every one that was ever given. Whoever deletes the events at the end of
-/// the table notes in `meta` how far it went, since positions are never used again.
-pub(super) fn end_of_positions(connection: &Connection) -> SqlResult<i64> {
+/// The position that the next event must be given, where SQLite would give one that was used before. Whoever deletes the
+/// events at the end of the table notes in `meta` how far it went, since positions are never used again.
+pub(super) fn position_behind_deleted(connection: &Connection) -> SqlResult<Option<i64>> {
     let highest: Option<i64> = connection
         .prepare_cached("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'highest_position'")?
         .query_row([], |row| row.get(0))
         .optional()?;
-    let end = highest.map_or(1, |highest| highest.saturating_add(1));
-    Ok(end.max(end_of_events(connection)?.unwrap_or(1)))
+    let Some(highest) = highest else { return Ok(None) };
+    let end = end_of_events(connection)?;
+    Ok(end.is_none_or(|end| end <= highest).then(|| highest.saturating_add(1)))
 }
 
 /// Whether an event is between two positions, the first of them included.

@@ -16,10 +16,12 @@ use super::{index, lookup, parts, schema, wal};
 use crate::codec;
 use crate::id::{EventId, SessionId};
 use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
+use crate::sqlite::open_here::{OpenHere, is_open_here};
 
 /// A reading end for a database of which any part may be damaged.
 pub(crate) struct SalvageReader {
-    database: Database,
+    #[expect(dead_code, reason = "it says by its drop that nothing is open any more")]
+    here: OpenHere,
     pub(super) connection: Connection,
     recent: Recent,
     /// Where the events are, as the table itself says: for when the index cannot. Read when it is first asked for.
@@ -49,6 +51,7 @@ impl SalvageReader {
         if let Err(error) = std::fs::metadata(&database.path) {
             return Err(LogError::Unusable(format!("cannot read {}: {error}", database.path.display())));
         }
+        let here = OpenHere::note(directory);
         let connection = match database.companion("-wal").exists() {
             true => database.open_to_look()?,
             // No connection is open anywhere. Read like any other file, or SQLite would make its companions.
@@ -60,13 +63,17 @@ impl SalvageReader {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         // Where it cannot be read, the table itself is searched.
         let recent = Recent::load(&connection).unwrap_or_default();
-        Ok(Self { database, connection, recent, places: None })
+        Ok(Self { here, connection, recent, places: None })
     }
 
-    /// What is wrong with the files of the database, beside their pages: SQLite may read less of them than they hold, and says
-    /// nothing.
-    pub(crate) fn problems_of_files(&self) -> Vec<String> {
-        let found = match wal::look(&self.database) {
+    /// What is wrong with the files of a database, beside their pages: SQLite may read less of them than they hold, and says
+    /// nothing. Says nothing either where something of this process has the database open, since it would lose its locks.
+    pub(crate) fn problems_of_files(directory: &Path) -> Vec<String> {
+        let database = Database { path: directory.join("events.db"), vfs: None };
+        if is_open_here(directory) {
+            return Vec::new();
+        }
+        let found = match wal::look(&database) {
             Ok(found) => found,
             Err(error) => return vec![format!("events.db-wal cannot be read: {error}")],
         };
@@ -76,7 +83,7 @@ impl SalvageReader {
                 broken.first_bad_frame, broken.lost_commits
             )
         });
-        let mixed = parts::check(&self.database, &found.extent).err().map(|error| {
+        let mixed = parts::check(&database, &found.extent).err().map(|error| {
             format!("{error}; what was taken is what they hold together: a repair without events.db-wal may take more")
         });
         damaged.into_iter().chain(mixed).collect()

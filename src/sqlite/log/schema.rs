@@ -98,7 +98,7 @@ CREATE VIEW event_log AS
 ";
 
 /// Room for deletion, redaction and sweep. `meta` may have two more rows from now on: `wal_number`, see
-/// [`parts`](super::parts), and `highest_position`, see [`end_of_positions`](super::row::end_of_positions).
+/// [`parts`](super::parts), and `highest_position`, see [`position_behind_deleted`](super::row::position_behind_deleted).
 const FORMAT_2: &str = "
 -- How often events of a log were redacted: what was read or folded before is of other bytes.
 CREATE TABLE redactions(
@@ -186,6 +186,11 @@ impl Database {
         let mut name = self.path.as_os_str().to_owned();
         name.push(suffix);
         name.into()
+    }
+
+    /// The directory that it is in.
+    pub(crate) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
     }
 
     pub(crate) fn has_wal(&self) -> bool {

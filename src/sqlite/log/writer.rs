@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::added::Added;
-use super::around_damage::{Indexing, commit_each, rolled_back};
+use super::around_damage::{Indexing, rolled_back};
 use super::checkpoint;
 use super::error::{SqlError, SqlResult};
 use super::figures::UpkeepFigures;
@@ -31,6 +31,7 @@ use crate::port::{
     SnapshotRow, StoredEvent, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
+use crate::sqlite::open_here::OpenHere;
 
 /// About how many bytes a row takes in the write-ahead log beside its record.
 const ROW_BYTES: usize = 256;
@@ -59,10 +60,12 @@ pub(super) struct SqliteLog {
     /// The size of the write-ahead log at which readers are waited for.
     wal_bytes_max: u64,
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
-    recent: Option<Recent>,
-    indexing: Indexing,
+    pub(super) recent: Option<Recent>,
+    pub(super) indexing: Indexing,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
+    #[expect(dead_code, reason = "it says by its drop that nothing is open any more")]
+    here: Arc<OpenHere>,
 }
 
 #[derive(Clone)]
@@ -114,34 +117,6 @@ impl SqliteLog {
         Path::new(self.connection.path().unwrap_or_default())
     }
 
-    /// Commits a group, in whatever way the damage leaves.
-    fn commit_around_damage(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
-        let known = self.indexing;
-        loop {
-            match self.commit_group(group) {
-                Err(CommitError::NotWritten(LogError::Corrupt(reason))) => match self.indexing.around_damage() {
-                    Some(other) => {
-                        log::error!("the index of events is damaged, and is written otherwise from now on: {reason}");
-                        (self.indexing, self.recent) = (other, None);
-                    }
-                    None => {
-                        // Not the index alone: whatever does not need the damaged pages is written.
-                        (self.indexing, self.recent) = (known, None);
-                        return commit_each(self, group, &reason);
-                    }
-                },
-                outcome => {
-                    let is_refused = |answer: &Result<_, _>| matches!(answer, Err(Refusal::Damaged { .. }));
-                    if self.indexing != known && outcome.as_ref().is_ok_and(|all| all.iter().any(is_refused)) {
-                        // It was not the index.
-                        (self.indexing, self.recent) = (known, None);
-                    }
-                    return outcome;
-                }
-            }
-        }
-    }
-
     pub(super) fn open(setup: WriterSetup) -> Result<Self, LogError> {
         setup.identity.check()?;
         let connection = schema::open_writer(&setup.database, setup.durability)?;
@@ -174,6 +149,7 @@ impl SqliteLog {
             indexing: Indexing::default(),
             figures: setup.figures,
             checkpoint_bytes: setup.checkpoint_bytes,
+            here: setup.here,
         })
     }
 
@@ -270,6 +246,12 @@ impl SqliteLog {
                     return Err(rolled_back(transaction, error));
                 }
             });
+        }
+        if !only_reads && answers.iter().any(|answer| matches!(answer, Err(Refusal::Damaged { .. }))) {
+            // SQLite fails the COMMIT of a transaction in which a page could not be read: the others are written without.
+            drop(scope);
+            transaction.rollback().map_err(|error| CommitError::Unknown(error.into()))?;
+            return self.commit_without(group, answers);
         }
         let Scope { changed, added, .. } = scope;
         if let Err(error) = added.enter(connection, &mut recent, self.indexing) {
@@ -446,7 +428,7 @@ impl Scope<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         for event in events {
-            let position = self.added.next_position(self.connection)?;
+            let position = self.added.given_position(self.connection)?;
             insert.execute((
                 position,
                 log.0,
@@ -457,7 +439,7 @@ impl Scope<'_> {
                 event.chain.0,
                 &event.record,
             ))?;
-            self.added.push(log, event.id, key.filter(|_| event.key.is_some()), position);
+            self.added.push(log, event.id, key.filter(|_| event.key.is_some()), self.connection.last_insert_rowid())?;
             state.head = Head { id: event.id, chain: event.chain, at: event.at };
         }
         self.changed.insert(log, state);

@@ -28,9 +28,17 @@ impl Bench {
         let database = Database { path: directory.events_db(), vfs: None };
         let identity = Identity::of(database.path.clone()).unwrap();
         let wal = database.companion("-wal");
+        let here = Arc::new(OpenHere::note(path.path()));
         let figures = Arc::default();
-        let setup =
-            WriterSetup { directory, database, identity, durability, checkpoint_bytes: CHECKPOINT_BYTES, figures };
+        let setup = WriterSetup {
+            directory,
+            database,
+            identity,
+            durability,
+            checkpoint_bytes: CHECKPOINT_BYTES,
+            figures,
+            here,
+        };
         Self { log: SqliteLog::open(setup).unwrap(), medium, wal, path }
     }
 

@@ -22,7 +22,7 @@ impl SqliteLog {
         }
         let is_complete = progress.is_complete() || self.empty_if_large()?;
         if is_complete {
-            self.wal_number_in_file = Some(number);
+            self.wal_number_in_file = checkpoint::is_settled(&self.connection).then_some(number);
             self.figures.checkpoint();
         } else {
             self.figures.checkpoint_blocked();
@@ -38,7 +38,7 @@ impl SqliteLog {
             if !checkpoint::passive(&self.connection, &self.identity)?.is_complete() {
                 return Ok(());
             }
-            self.wal_number_in_file = Some(number);
+            self.wal_number_in_file = checkpoint::is_settled(&self.connection).then_some(number);
             self.figures.checkpoint();
             self.checkpointed(true)?;
         }
