@@ -147,8 +147,10 @@ fn push(window: &Window, asked: Instant, latencies: &mut Vec<std::time::Duration
     }
 }
 
-/// The bytes of a record before its body, when it has neither key nor references.
-const HEADER_BYTES: usize = 32;
+/// The bytes of a record of format 2 before its body, when it has neither key nor references, and without its event type;
+/// and where the length of the type stands.
+const HEADER_BYTES: usize = 33;
+const TYPE_LENGTH: usize = 3;
 
 /// Reads, hashes and decodes the rows of a store's only session, and does nothing with them.
 pub(crate) fn scan(database: &Path, events: usize) {
@@ -159,8 +161,9 @@ pub(crate) fn scan(database: &Path, events: usize) {
     while let Some(row) = rows.next().unwrap() {
         let record = row.get_ref(0).unwrap().as_blob().unwrap();
         std::hint::black_box(blake3::hash(record));
+        let header = HEADER_BYTES + usize::from(record[TYPE_LENGTH]);
         let config = bincode2::config::standard();
-        let body: (AgentBody, usize) = bincode2::serde::decode_from_slice(&record[HEADER_BYTES..], config).unwrap();
+        let body: (AgentBody, usize) = bincode2::serde::decode_from_slice(&record[header..], config).unwrap();
         std::hint::black_box(&body);
         found += 1;
     }

@@ -52,7 +52,7 @@ impl<M: SessionModel> SessionActor<M> {
                 config: &services.config,
                 blobs: &*services.blobs,
                 metrics: &services.metrics,
-                store_closes: services.check_open().is_err(),
+                store_closes: services.is_closed(),
             };
             let mut state = lock(&entry.state);
             step(&mut state, &env);
@@ -146,7 +146,7 @@ impl<M: SessionModel> SessionActor<M> {
         }
         let services = &self.entry.services;
         // A store that is closing releases no single log: it gives all of them up at once, with its ownership.
-        match release.filter(|_| services.check_open().is_ok()) {
+        match release.filter(|_| !services.is_closed()) {
             None => {
                 self.entry.mark_closed();
                 done(subscribers, Ok(()));

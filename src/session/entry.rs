@@ -125,7 +125,7 @@ impl<M: SessionModel> Entry<M> {
         }
         let permit = Permit::take(&self.in_flight, size, limits);
         let permit = permit.inspect_err(|_| self.services.metrics.append_busy())?;
-        let (request, receipt) = Request::new(append, self.id.clone(), asked, permit);
+        let (request, receipt) = Request::new(append, self.id.clone(), self.services.process, asked, permit);
         Ok((Task::Append(request), receipt))
     }
 

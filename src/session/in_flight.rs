@@ -47,7 +47,14 @@ impl<M: SessionModel> AppendReply<M> {
 }
 
 impl<M: SessionModel> Request<M> {
-    pub(crate) fn new(append: Append<M>, session: SessionId, asked: Instant, permit: Permit) -> (Self, Receipt<M>) {
+    /// `process` is this process, which the caller has asked for already.
+    pub(crate) fn new(
+        append: Append<M>,
+        session: SessionId,
+        process: u32,
+        asked: Instant,
+        permit: Permit,
+    ) -> (Self, Receipt<M>) {
         let (sender, answer) = oneshot::channel();
         let request = Self {
             bodies: append.bodies,
@@ -57,7 +64,7 @@ impl<M: SessionModel> Request<M> {
             is_key_checked: false,
             reply: AppendReply { sender, asked, _permit: permit },
         };
-        (request, Receipt { session, answer, process: std::process::id() })
+        (request, Receipt { session, answer, process })
     }
 
     pub(crate) fn answer(self, answer: Result<Appended<M>, Error>) {

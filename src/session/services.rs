@@ -52,7 +52,13 @@ impl Services {
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         self.check_process()?;
-        if self.open.is_closed.load(Ordering::SeqCst) { Err(ErrorKind::StoreClosed.into()) } else { Ok(()) }
+        if self.is_closed() { Err(ErrorKind::StoreClosed.into()) } else { Ok(()) }
+    }
+
+    /// Whether the store was closed, or is closing. For foldlog's own threads, which a forked process does not have: to ask for
+    /// the process is a system call.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.open.is_closed.load(Ordering::SeqCst)
     }
 
     /// Refuses in a process that was forked from the one that opened the store: it has none of the threads.

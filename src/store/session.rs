@@ -72,13 +72,13 @@ impl<M: SessionModel> Session<M> {
     /// - If another store writes the session, the view is as old as this store's last read of the log.
     ///   [`Session::recovery`] brings it up to date; [`Store::read_state`] reads the log and leaves the session alone.
     /// - If the [`condition`](Session::condition) is `Unfoldable`, the view ends before that event.
-    /// - After the session or the store was closed, the last view stays readable if the session was in memory then.
+    /// - After the session or the store was closed, the last view stays readable if the session was in memory then. So it does
+    ///   in a process that was forked from this one: it is the view of the moment of the fork.
     ///
     /// # Errors
     /// Only if the session was emptied: [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`] or
     /// [`ErrorKind::Unavailable`] if its log cannot be read; [`ErrorKind::StoreClosed`] if the store was closed since.
     pub fn view(&self) -> Result<Arc<View<M>>, Error> {
-        self.entry.services.check_process()?;
         self.entry.view()
     }
 
@@ -87,7 +87,6 @@ impl<M: SessionModel> Session<M> {
     /// # Errors
     /// Those of [`Session::view`].
     pub async fn current_view(&self) -> Result<Arc<View<M>>, Error> {
-        self.entry.services.check_process()?;
         Arc::clone(&self.entry).current_view().await
     }
 

@@ -90,6 +90,7 @@ impl<M: SessionModel> Entry<M> {
 
     #[cold]
     fn view_from_log(self: &Arc<Self>) -> Result<Arc<View<M>>, Error> {
+        self.services.check_process()?;
         let (sender, receiver) = mpsc::channel();
         // This thread waits with the receiver, so the send succeeds.
         let reply = |sender: mpsc::Sender<_>| Box::new(move |view| drop(sender.send(view)));
@@ -107,6 +108,7 @@ impl<M: SessionModel> Entry<M> {
         if let Some(view) = self.published().view() {
             return Ok(view);
         }
+        self.services.check_process()?;
         let (sender, receiver) = oneshot::channel();
         // The caller may have lost interest.
         let reply = |sender: oneshot::Sender<_>| Box::new(move |view| drop(sender.send(view)));

@@ -101,7 +101,8 @@ fn a_claim_waits_for_no_append_in_flight_and_a_take_over_does() {
     let mut bench = Bench::new();
     let append = crate::session::append::Append::new(AgentBody::StopRequested);
     let in_flight = permit();
-    let (request, _receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), in_flight);
+    let (request, _receipt) =
+        Request::new(append, SessionId::new("s").unwrap(), std::process::id(), Instant::now(), in_flight);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     assert!(matches!(bench.state.take_effects()[..], [Effect::Persist { .. }]));
     assert!(answer(&mut bench.claim(Claiming::Yes)).unwrap().is_ok());
@@ -246,7 +247,8 @@ fn append(bench: &mut Bench, key: Option<&str>) -> crate::session::append::Recei
         append = append.key(AppendKey::new(key).unwrap());
     }
     let permit = permit();
-    let (request, receipt) = Request::new(append, SessionId::new("s").unwrap(), Instant::now(), permit);
+    let (request, receipt) =
+        Request::new(append, SessionId::new("s").unwrap(), std::process::id(), Instant::now(), permit);
     bench.with(|state, env| state.accept(Task::Append(request), env));
     receipt
 }

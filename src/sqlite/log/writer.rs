@@ -46,6 +46,9 @@ pub(super) struct SqliteLog {
     connection: Connection,
     directory: Arc<StoreDirectory>,
     wal: PathBuf,
+    /// Whether the directory entry of this connection's write-ahead log is known to be durable: SQLite ignores a failed
+    /// sync of the directory.
+    directory_synced: bool,
     identity: Identity,
     /// What the database says of each log, as of `data_version`. Only what was committed.
     logs: HashMap<LogKey, LogState>,
@@ -126,9 +129,6 @@ impl SqliteLog {
         // While this connection is open, SQLite itself does not remove its write-ahead log.
         let wal = setup.database.companion("-wal");
         let identity = setup.identity.with(wal.clone())?;
-        // SQLite ignores a failed sync of the directory. Before the first commit, so that where a write-ahead log is
-        // missing nothing was ever in it, or somebody has removed it.
-        setup.directory.sync_root().map_err(|error| LogError::Io(error.to_string()))?;
         let wal_number = parts::wal_number(&connection)?;
         // With nothing in the log now, all that was read before is in the file.
         let wal_bytes = identity.check()?;
@@ -136,6 +136,7 @@ impl SqliteLog {
             connection,
             directory: setup.directory,
             wal,
+            directory_synced: false,
             identity,
             logs: HashMap::new(),
             data_version: 0,
@@ -261,6 +262,13 @@ impl SqliteLog {
             && let Err(error) = parts::raise_wal_number(connection, in_file)
         {
             return Err(rolled_back(transaction, error.into()));
+        }
+        // Before the first commit, so that where a write-ahead log is missing nothing was ever in it, or somebody has removed it.
+        if !only_reads && !self.directory_synced {
+            if let Err(error) = self.directory.sync_root() {
+                return Err(rolled_back(transaction, SqlError::outside(&error)));
+            }
+            self.directory_synced = true;
         }
         let ended = if only_reads { transaction.rollback() } else { transaction.commit() };
         ended.map_err(|error| match LogError::from(error) {
