@@ -1,6 +1,8 @@
 //! Goal: damaged views are counted, damaged rows are problems, and files that a crash left go. Method: verify a store whose
 //! files and rows are damaged; open one with files that no row names, alone and beside another store.
 
+use std::path::Path;
+
 use foldlog::agent::Agent;
 
 use super::{files_in, open, prepared};
@@ -34,8 +36,12 @@ async fn a_verification_counts_damaged_views_and_finds_damaged_rows() {
 async fn files_that_a_crash_left_are_removed_by_the_next_store_that_comes_alone() {
     let (disk, path, view) = prepared().await;
     let named = files_in(&path);
-    let orphan = named[0].with_file_name(format!("{}{}", &named[0].file_name().unwrap().to_str().unwrap()[..62], "00"));
-    let new = named[1].with_file_name(format!("{}{}", &named[1].file_name().unwrap().to_str().unwrap()[..62], "00"));
+    // Another digest, whatever the last digit of this one is.
+    let unnamed = |named: &Path| {
+        let (rest, last) = named.file_name().unwrap().to_str().unwrap().split_at(63);
+        named.with_file_name(format!("{rest}{}", if last == "0" { "1" } else { "0" }))
+    };
+    let (orphan, new) = (unnamed(&named[0]), unnamed(&named[1]));
     let one = open::<Agent>(&disk, |_| ()).await;
     std::fs::write(&orphan, "left by a crash").unwrap();
     std::fs::write(&new, "about to be named").unwrap();
