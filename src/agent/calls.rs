@@ -11,8 +11,6 @@ use crate::content::Content;
 use crate::error::Error;
 use crate::session::Appended;
 use crate::store::read_only::ReadOnlyStore;
-use crate::store::repair::Repair;
-use crate::store::salvage::Salvage;
 use crate::store::{Session, Store};
 
 impl Store<Agent> {
@@ -40,22 +38,6 @@ impl Store<Agent> {
     /// Those of [`Store::open_model_read_only`].
     pub async fn open_read_only(config: StoreConfig) -> Result<ReadOnlyStore, Error> {
         Self::open_model_read_only(config).await
-    }
-
-    /// Makes a new directory of what is valid in a damaged one, and verifies it. Blocks.
-    ///
-    /// # Errors
-    /// Those of [`Store::repair_model`], which says what is taken.
-    pub fn repair(from: impl AsRef<std::path::Path>, to: impl AsRef<std::path::Path>) -> Result<Repair, Error> {
-        Self::repair_model(from, to)
-    }
-
-    /// Opens what is left of a damaged directory, to read it session by session. Blocks.
-    ///
-    /// # Errors
-    /// Those of [`Store::salvage_model`].
-    pub fn salvage(path: impl AsRef<std::path::Path>) -> Result<Salvage<Agent>, Error> {
-        Self::salvage_model(path)
     }
 }
 

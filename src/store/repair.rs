@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use crate::agent::Agent;
 use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
@@ -51,6 +52,16 @@ impl fmt::Display for Repair {
         let Self { sessions, events, blobs, events_left, not_taken, .. } = self;
         write!(f, "taken: {sessions} sessions, {events} events, {blobs} blobs; left behind: {events_left} events; ")?;
         write!(f, "problems: {}", not_taken.len())
+    }
+}
+
+impl Store<Agent> {
+    /// Makes a new directory of what is valid in a damaged one, and verifies it. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Store::repair_model`], which says what is taken.
+    pub fn repair(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Repair, Error> {
+        Self::repair_model(from, to)
     }
 }
 

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
@@ -12,6 +13,7 @@ use crate::model::{SessionModel, View};
 use crate::port::{AuditedEvent, Head, LogMeta};
 use crate::replay::{check, corrupt, decode, open_record};
 use crate::sqlite::{SalvageReader, is_forked};
+use crate::store::Store;
 
 /// Reads what is left in a directory, whether or not a store can open it. All calls block.
 ///
@@ -55,6 +57,16 @@ pub struct Salvage<M: SessionModel> {
 impl<M: SessionModel> fmt::Debug for Salvage<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Salvage").finish_non_exhaustive()
+    }
+}
+
+impl Store<Agent> {
+    /// Opens what is left of a damaged directory, to read it session by session. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Store::salvage_model`].
+    pub fn salvage(path: impl AsRef<Path>) -> Result<Salvage<Agent>, Error> {
+        Self::salvage_model(path)
     }
 }
 
