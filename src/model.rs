@@ -18,8 +18,9 @@ use crate::id::{BlobRef, Digest, EventId};
 ///
 /// **Bodies must survive bincode.** Structs, externally tagged enums, `Option`, lists and maps do. `serde_json::Value`,
 /// `#[serde(untagged)]`, `#[serde(tag = ...)]`, `#[serde(flatten)]` and `#[serde(skip_serializing_if)]` do not: carry
-/// JSON as text. Debug builds decode each body again before it is persisted and refuse a body that does not come back.
-/// A body must not be recursive, nor hold a list of empty values: hostile bytes could then exhaust stack or time.
+/// JSON as text. Before a body is persisted, it is decoded again, once for each shape that bodies of its type have, and
+/// an append of one that does not come back is refused. A body must not be recursive, nor hold a list of empty values:
+/// hostile bytes could then exhaust stack or time.
 ///
 /// # Examples
 /// ```

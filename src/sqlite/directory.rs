@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{Liveness, OwnerId, Ownership};
 use crate::sqlite::files::{FileError, Files, Reading, create_temporary, failed, unless};
-use crate::sqlite::place::{MADE, check_file_systems, was_made};
+use crate::sqlite::place::{DATABASE, MADE, check_file_systems, was_made};
 use claim::{claim, has_name};
 
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +67,9 @@ pub(crate) struct StoreDirectory {
 
 pub(super) const BLOBS: &str = "blobs";
 pub(super) const SNAPSHOTS: &str = "snapshots";
-const TMP: &str = "tmp";
-const OWNERS: &str = "owners";
+pub(super) const TMP: &str = "tmp";
+pub(super) const OWNERS: &str = "owners";
+pub(super) const LOCK: &str = "LOCK";
 
 /// How often a store tries to get the lock. With waits of up to 64 ms this takes about three seconds: enough for many
 /// stores that create one directory together, and finite when an older build keeps a directory open that this build
@@ -95,7 +96,7 @@ impl StoreDirectory {
             }
         }
         check_file_systems(&root, &directories)?;
-        let lock_path = root.join("LOCK");
+        let lock_path = root.join(LOCK);
         create_unless_there(&*files, &lock_path)?;
         // Another store may have made all of this a moment ago, and die before its sync: synced whoever made it.
         files.sync_directory(&root).map_err(failed("cannot sync directory", &root))?;
@@ -116,7 +117,7 @@ impl StoreDirectory {
 
     /// SQLite's database file.
     pub(crate) fn events_db(&self) -> PathBuf {
-        self.root.join("events.db")
+        self.root.join(DATABASE)
     }
 
     pub(crate) fn blobs(&self) -> &Path {
@@ -269,7 +270,7 @@ impl StoreDirectory {
 
     /// Notes that the database is complete and has its name, durably. Several stores may do this at once.
     pub(crate) fn mark_made(&self) -> Result<(), DirectoryError> {
-        let path = self.root.join("LOCK");
+        let path = self.root.join(LOCK);
         let length = self.lock.metadata().map_err(failed("cannot look at", &path))?.len();
         if length == 0 {
             self.files.write(&path, &self.lock, MADE).map_err(failed("cannot write", &path))?;

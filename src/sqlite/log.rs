@@ -20,7 +20,6 @@ mod index;
 mod index_audit;
 mod lookup;
 mod medium;
-mod named;
 mod parts;
 mod read_only;
 mod reader;

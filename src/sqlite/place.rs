@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::blobs::list::{is_shard, names_in};
-use super::directory::DirectoryError;
+use super::directory::{BLOBS, DirectoryError, LOCK, OWNERS, SNAPSHOTS, TMP};
 use super::files::{FileError, FileId, Files, failed};
 use crate::error::{Error, ErrorKind};
 use crate::port::Create;
 
 /// What a store has in its directory. One that died while it was made leaves some of these.
-const OWN_NAMES: [&str; 5] = ["LOCK", "blobs", "owners", "snapshots", "tmp"];
+const OWN_NAMES: [&str; 5] = [LOCK, BLOBS, OWNERS, SNAPSHOTS, TMP];
 /// How the names of the database and of what belongs to it begin.
 pub(super) const DATABASE: &str = "events.db";
 /// The longest path of a database, in bytes. SQLite's own limit on Unix is 512, with the longest of its suffixes.
@@ -125,10 +125,10 @@ pub(super) const MADE: &[u8] = b"made\n";
 /// Whether a store was ever complete here: its `LOCK` says so, or it has stored something. If its database is missing then, or
 /// empty, it was lost.
 pub(super) fn was_made(files: &dyn Files, directory: &Path) -> Result<bool, FileError> {
-    let lock = directory.join("LOCK");
+    let lock = directory.join(LOCK);
     Ok(lock.metadata().is_ok_and(|lock| lock.len() > 0)
-        || has_shards(files, &directory.join("blobs"))?
-        || has_shards(files, &directory.join("snapshots"))?)
+        || has_shards(files, &directory.join(BLOBS))?
+        || has_shards(files, &directory.join(SNAPSHOTS))?)
 }
 
 /// Whether anything was ever stored here: only a database that is complete lets that be.

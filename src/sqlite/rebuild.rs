@@ -1,14 +1,14 @@
 //! A new directory of what is valid in a damaged one: made beside its name, and given the name at the very end.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blobs::FileBlobs;
 use super::blobs::list::names_in;
-use super::directory::{StoreDirectory, create_directory_and_parents};
-use super::files::{FileError, Files, OsFiles, failed};
+use super::directory::{BLOBS, StoreDirectory, create_directory_and_parents};
+use super::files::{FileError, Files, OsFiles, failed, if_there};
 use super::log::RebuiltLog;
+use super::place::DATABASE;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobRef, Timestamp};
 use crate::port::{BlobError, BlobStore};
@@ -41,11 +41,11 @@ impl RebuiltDirectory {
         let unplaced = UnplacedDirectory::make(Arc::clone(&files), from, to)?;
         let directory = StoreDirectory::open(Arc::clone(&files), &unplaced.path, now)?;
         // Made aside and named when it is complete, as every database.
-        let database = directory.tmp().join("events.db");
+        let database = directory.tmp().join(DATABASE);
         directory.create_private_file(&database)?;
         let log = RebuiltLog::create(database, model)?;
         // A blob was within the limit of the store that put it.
-        let old_blobs = FileBlobs::new(Arc::clone(&files), &from.join("blobs"), directory.tmp(), u64::MAX);
+        let old_blobs = FileBlobs::new(Arc::clone(&files), &from.join(BLOBS), directory.tmp(), u64::MAX);
         let new_blobs = FileBlobs::new(files, directory.blobs(), directory.tmp(), u64::MAX);
         Ok(Self { log, old_blobs, new_blobs, directory, unplaced })
     }
@@ -145,9 +145,5 @@ impl Drop for UnplacedDirectory {
 }
 
 fn is_absent(path: &Path) -> Result<bool, FileError> {
-    match path.symlink_metadata() {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(failed("cannot look at", path)(error)),
-    }
+    Ok(if_there(path.symlink_metadata()).map_err(failed("cannot look at", path))?.is_none())
 }

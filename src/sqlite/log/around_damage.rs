@@ -27,6 +27,11 @@ impl Indexing {
     }
 }
 
+/// Whether a write was refused because of damage.
+pub(super) fn met_damage(answer: &Result<Written, Refusal>) -> bool {
+    matches!(answer, Err(Refusal::Damaged { .. }))
+}
+
 /// Commits each write of a group alone: those that meet damage are refused, and say so.
 fn commit_each(
     log: &mut SqliteLog,
@@ -75,8 +80,7 @@ impl SqliteLog {
                     }
                 },
                 outcome => {
-                    let is_refused = |answer: &Result<_, _>| matches!(answer, Err(Refusal::Damaged { .. }));
-                    if self.indexing != known && outcome.as_ref().is_ok_and(|all| all.iter().any(is_refused)) {
+                    if self.indexing != known && outcome.as_ref().is_ok_and(|all| all.iter().any(met_damage)) {
                         // It was not the index.
                         (self.indexing, self.recent) = (known, None);
                     }
@@ -92,12 +96,11 @@ impl SqliteLog {
         group: &[Write],
         answers: Vec<Result<Written, Refusal>>,
     ) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
-        let is_damaged = |answer: &Result<Written, Refusal>| matches!(answer, Err(Refusal::Damaged { .. }));
-        let others = group.iter().zip(&answers).filter(|(_, answer)| !is_damaged(answer));
+        let others = group.iter().zip(&answers).filter(|(_, answer)| !met_damage(answer));
         let others: Vec<Write> = others.map(|(write, _)| write.clone()).collect();
         let mut others = if others.is_empty() { Vec::new() } else { self.commit_group(&others)? }.into_iter();
         // One answer for each write, in their order.
-        let answer = |answer| if is_damaged(&answer) { Some(answer) } else { others.next() };
+        let answer = |answer| if met_damage(&answer) { Some(answer) } else { others.next() };
         Ok(answers.into_iter().filter_map(answer).collect())
     }
 }

@@ -1,13 +1,13 @@
 //! Reading the durable log for a verification: row by row, so that one that cannot be read hides no other.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::error::SqlResult;
 use super::reader::SqliteReader;
 use super::recent::Recent;
-use super::row::{IndexEntry, META, event_at, log_meta, not_ours};
+use super::row::{IndexEntry, event_at, not_ours};
 use super::salvage::names_around_damage;
-use super::{index, index_audit, schema};
+use super::{index, index_audit, lookup, schema};
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, OwnerId, SessionRow};
 
@@ -58,7 +58,7 @@ impl LogAudit for SqliteReader {
             // A name that is no UTF-8 is a name all the same.
             let mut statement = transaction.prepare_cached(
                 "SELECT CAST(session_id AS BLOB) FROM sessions WHERE session_id > CAST(?1 AS TEXT)
-             ORDER BY session_id LIMIT ?2",
+                 ORDER BY session_id LIMIT ?2",
             )?;
             let mut names: Vec<Vec<u8>> = Vec::new();
             for name in statement.query_map((after, max as i64), |row| row.get(0))? {
@@ -164,10 +164,7 @@ fn session_row(connection: &Connection, recent: &Recent, name: &[u8]) -> Result<
     let (key, created) = connection
         .prepare_cached("SELECT log_key, created FROM sessions WHERE session_id = ?1")?
         .query_row([text], |row| Ok((LogKey(row.get(0)?), Timestamp::from_micros(row.get(1)?))))?;
-    let meta = connection
-        .prepare_cached(&format!("SELECT {META} FROM logs WHERE log_key = ?1"))?
-        .query_row([key.0], |row| log_meta(row, 0))
-        .optional()?
+    let meta = lookup::meta(connection, key)?
         .ok_or_else(|| LogError::Corrupt(format!("the session leads to log {}, which is not there", key.0)))?;
     let head = index::last(connection, recent, key)?.map_or(meta.base.id, |last| last.id);
     Ok(SessionRow { session, meta, created, head })

@@ -12,6 +12,9 @@ use crate::port::LogError;
 use crate::sqlite::log::identity::Identity;
 use crate::sqlite::log::schema;
 
+/// Tells how far the checkpoints before it came.
+const WITHOUT_COPYING: &str = "PRAGMA wal_checkpoint(NOOP)";
+
 /// How far a checkpoint came: the pages in the log when it began, and how many of them are in the database. Both
 /// numbers are below zero when a checkpoint of another store was running: then this one has done nothing.
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +35,12 @@ impl CheckpointProgress {
 
 /// Copies the pages that no reader holds back. Waits for nobody. If another checkpoint is running, no progress is made.
 pub(crate) fn passive(connection: &Connection, identity: &Identity) -> Result<CheckpointProgress, LogError> {
-    let moved = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut checkpoint| {
-        checkpoint.query_row([], |row| Ok(CheckpointProgress { log: row.get(1)?, moved: row.get(2)? }))
-    });
-    moved.map_err(|error| failed(connection, identity, error))
+    progress(connection, "PRAGMA wal_checkpoint(PASSIVE)").map_err(|error| failed(connection, identity, error))
+}
+
+fn progress(connection: &Connection, checkpoint: &str) -> rusqlite::Result<CheckpointProgress> {
+    let mut checkpoint = connection.prepare_cached(checkpoint)?;
+    checkpoint.query_row([], |row| Ok(CheckpointProgress { log: row.get(1)?, moved: row.get(2)? }))
 }
 
 /// Copies every committed page into the database and syncs it there. Waits for readers and for the writer.
@@ -64,10 +69,10 @@ pub(crate) fn truncate_at_once(connection: &mut Connection, identity: &Identity)
     is_empty
 }
 
-/// A sync that fails may have dropped any page of the database that was copied since the last sync that did not. The kernel
-/// tells once, and SQLite copies nothing again that is counted as copied: what earlier checkpoints copied, which a reader held
-/// back and which were not synced themselves. Nobody may begin the log anew then, until all of it was read and copied again,
-/// which SQLite does when the database is opened and nobody else has it open.
+/// A sync that fails may have dropped any page of the database that was copied since the last sync that did not. The
+/// kernel tells once, and SQLite copies nothing again that is counted as copied: what earlier checkpoints copied, which a
+/// reader held back and which were not synced themselves. Nobody may begin the log anew then, until all of it was read
+/// and copied again, which SQLite does when the database is opened and nobody else has it open.
 fn failed(connection: &Connection, identity: &Identity, error: rusqlite::Error) -> LogError {
     let code = error.sqlite_error().map(|error| error.extended_code);
     let is_sync = matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC));
@@ -80,16 +85,12 @@ fn failed(connection: &Connection, identity: &Identity, error: rusqlite::Error) 
 /// Whether all of the log is copied and the database synced. A checkpoint that has copied all that it found syncs nothing
 /// if another store has committed meanwhile: then this finds more in the log than is copied.
 pub(crate) fn is_settled(connection: &Connection) -> bool {
-    let both = connection
-        .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
-    both.is_ok_and(|(log, copied)| log == copied && log >= 0)
+    progress(connection, WITHOUT_COPYING).is_ok_and(CheckpointProgress::is_complete)
 }
 
 /// Whether no page of the log is copied yet, so that the next checkpoint begins with the first.
 fn nothing_is_copied(connection: &Connection) -> bool {
-    // NOOP copies nothing, and tells how many pages are copied.
-    let copied = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(2));
-    copied.is_ok_and(|pages| pages == 0)
+    progress(connection, WITHOUT_COPYING).is_ok_and(|progress| progress.moved == 0)
 }
 
 #[cfg(test)]

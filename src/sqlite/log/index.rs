@@ -22,13 +22,7 @@ use crate::port::LogKey;
 /// Takes a page of `event_index` that cannot be read for one that has nothing, if what it has is known otherwise.
 fn readable<T>(recent: &Recent, read: SqlResult<T>) -> SqlResult<Option<T>> {
     match read {
-        Err(error) if error.is_torn_page() => {
-            if recent.stands_in() {
-                Ok(None)
-            } else {
-                Err(error)
-            }
-        }
+        Err(error) if error.is_torn_page() && recent.stands_in() => Ok(None),
         read => read.map(Some),
     }
 }
@@ -70,16 +64,7 @@ pub(super) fn after(
     )?;
     let mut rows = statement.query((log.0, SqlEventId(begin)))?;
     while found.left > 0 {
-        let row = match rows.next().map_err(SqlError::from) {
-            Err(error) if error.is_torn_page() => {
-                if recent.stands_in() {
-                    break;
-                }
-                return Err(error);
-            }
-            row => readable(recent, row)?.flatten(),
-        };
-        let Some(row) = row else { break };
+        let Some(row) = readable(recent, rows.next().map_err(SqlError::from))?.flatten() else { break };
         match Segment::read(row).map_err(SqlError::from).and_then(|segment| segment.decode()) {
             Ok(runs) => runs.iter().for_each(|run| found.take(run)),
             // The runs before the damaged row can be read, and the next search begins with that row.

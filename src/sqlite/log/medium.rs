@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::figures::UpkeepFigures;
 use super::identity::Identity;
-use super::named::NamedReader;
 use super::parts;
 use super::reader::SqliteReader;
 use super::schema::{self, Database, Found, OpenError};
@@ -13,6 +12,7 @@ use super::writer::SqliteLog;
 use crate::port::{Durability, EventLog, LogError, LogMedium, LogReader, LogSource, Upkeep};
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::{OpenHere, is_open_here};
+use crate::sqlite::place::DATABASE;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
 /// overwritten in place instead of growing, which is the faster way to sync. Measured: with 1 MiB many sessions are slower;
@@ -86,7 +86,7 @@ impl SqliteMedium {
                     return Ok(schema::migrate(&database)?);
                 }
                 // Made aside and then named: a power cut while it is made leaves a temporary, never half a database.
-                let unnamed = Database { path: directory.tmp().join("events.db"), vfs };
+                let unnamed = Database { path: directory.tmp().join(DATABASE), vfs };
                 // Made here, so that it has its mode before SQLite writes to it; its companions inherit it.
                 directory.create_private_file(&unnamed.path)?;
                 schema::create(&unnamed, model)?;
@@ -124,8 +124,7 @@ impl LogSource for SqliteMedium {
         self.writer.identity.check()?;
         let connection = schema::open_reader(&self.writer.database)?;
         self.writer.identity.check()?;
-        let database = self.writer.database.path.clone();
-        Ok(Box::new(NamedReader { reader: SqliteReader::new(connection), database }))
+        Ok(Box::new(SqliteReader::new(connection)))
     }
 }
 

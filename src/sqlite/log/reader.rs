@@ -1,5 +1,7 @@
 //! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
 
+use std::path::Path;
+
 use rusqlite::{Connection, Transaction};
 
 use super::error::{Damage, SqlError, SqlResult};
@@ -23,8 +25,21 @@ impl SqliteReader {
         Self { connection, recent: Recent::default() }
     }
 
-    /// Reads, and once more with the logs in memory that a page of the index has which cannot be read.
+    /// An error of this connection, with the path of its database.
+    fn named(&self, error: impl Into<LogError>) -> LogError {
+        error.into().of_database(Path::new(self.connection.path().unwrap_or_default()))
+    }
+
+    /// Reads with the index as it is now.
     pub(super) fn read<T>(
+        &mut self,
+        read: impl FnMut(&Connection, &Recent) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        self.read_around_damage(read).map_err(|error| self.named(error))
+    }
+
+    /// Reads, and once more with the logs in memory that a page of the index has which cannot be read.
+    fn read_around_damage<T>(
         &mut self,
         mut read: impl FnMut(&Connection, &Recent) -> Result<T, LogError>,
     ) -> Result<T, LogError> {
@@ -41,7 +56,7 @@ impl SqliteReader {
     }
 
     /// Begins a read, with the index as it is now.
-    pub(super) fn begin(&mut self) -> SqlResult<(Transaction<'_>, &Recent)> {
+    fn begin(&mut self) -> SqlResult<(Transaction<'_>, &Recent)> {
         let transaction = self.connection.unchecked_transaction()?;
         if let Err(error) = self.recent.catch_up(&transaction) {
             self.recent = Recent::default();
@@ -53,7 +68,7 @@ impl SqliteReader {
 
 impl LogReader for SqliteReader {
     fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {
-        Ok(lookup::find(&self.connection, session)?)
+        lookup::find(&self.connection, session).map_err(|error| self.named(error))
     }
 
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
@@ -140,11 +155,11 @@ impl LogReader for SqliteReader {
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
-        Ok(snapshots::find(&self.connection, log)?)
+        snapshots::find(&self.connection, log).map_err(|error| self.named(error))
     }
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
-        Ok(snapshots::list(&self.connection, after, max)?)
+        snapshots::list(&self.connection, after, max).map_err(|error| self.named(error))
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

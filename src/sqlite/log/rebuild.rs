@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{SqlError, SqlResult};
+use super::recent::SEGMENT_RUNS_MAX;
 use super::row::SqlEventId;
 use super::runs::{KeyHash, RecentRow, Run, encode_segment};
 use super::salvage::{SalvageReader, type_in};
@@ -16,8 +17,6 @@ use crate::port::{Durability, LogError, LogKey, LogMeta};
 
 /// After how many bytes of rows a transaction is committed and moved to the database: what is held in memory of it.
 const COMMIT_BYTES: usize = 4 << 20;
-/// How many runs there are in a row of `event_index`.
-const SEGMENT_RUNS: usize = 256;
 
 /// Which events of a log are taken: its beginning, and where they are in the damaged table.
 #[derive(Default)]
@@ -81,7 +80,7 @@ impl RebuiltLog {
     ) -> Result<Vec<&'static str>, LogError> {
         let mut lost = self.copy_log(&old.connection, log)?;
         lost.extend(self.copy_session(&old.connection, session, log.key)?);
-        for runs in taken.runs.chunks(SEGMENT_RUNS) {
+        for runs in taken.runs.chunks(SEGMENT_RUNS_MAX) {
             let Some(first) = runs.first() else { break };
             self.connection
                 .prepare_cached("INSERT INTO event_index(log_key, first_event, runs) VALUES (?1, ?2, ?3)")?

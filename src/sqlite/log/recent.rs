@@ -56,7 +56,7 @@ const GROUPS_KEPT: usize = 64;
 /// How many rows are deleted at once: each deletion also writes the pages that list what is free.
 const GROUPS_DROPPED: usize = 32;
 /// The most runs in a row of `event_index`: what a search for one event goes through.
-const SEGMENT_RUNS_MAX: usize = 256;
+pub(super) const SEGMENT_RUNS_MAX: usize = 256;
 /// For how many logs it is remembered where they end in `event_index`. At the limit all of them are forgotten, and each is
 /// looked up once more.
 const INDEXED_MAX: usize = 16_384;

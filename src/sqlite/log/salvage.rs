@@ -17,6 +17,7 @@ use crate::codec;
 use crate::id::{EventId, SessionId};
 use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
 use crate::sqlite::open_here::{OpenHere, is_open_here};
+use crate::sqlite::place::DATABASE;
 
 /// A reading end for a database of which any part may be damaged.
 pub(crate) struct SalvageReader {
@@ -46,7 +47,7 @@ pub(crate) struct FoundNames {
 
 impl SalvageReader {
     pub(crate) fn open(directory: &Path) -> Result<Self, LogError> {
-        let path = std::path::absolute(directory.join("events.db")).map_err(|error| LogError::Io(error.to_string()))?;
+        let path = std::path::absolute(directory.join(DATABASE)).map_err(|error| LogError::Io(error.to_string()))?;
         let database = Database { path, vfs: None };
         if let Err(error) = std::fs::metadata(&database.path) {
             return Err(LogError::Unusable(format!("cannot read {}: {error}", database.path.display())));
@@ -69,7 +70,7 @@ impl SalvageReader {
     /// What is wrong with the files of a database, beside their pages: SQLite may read less of them than they hold, and says
     /// nothing. Says nothing either where something of this process has the database open, since it would lose its locks.
     pub(crate) fn problems_of_files(directory: &Path) -> Vec<String> {
-        let database = Database { path: directory.join("events.db"), vfs: None };
+        let database = Database { path: directory.join(DATABASE), vfs: None };
         if is_open_here(directory) {
             return Vec::new();
         }

@@ -302,7 +302,7 @@ pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Refuses a damaged database of a newer format, or of another model. One whose model cannot be read is let through.
 pub(crate) fn check_model(connection: &Connection, model: &str) -> Result<(), OpenError> {
-    let format = number(connection, "PRAGMA user_version").map_err(LogError::from)?;
+    let format = format_number(connection).map_err(LogError::from)?;
     if format > FORMAT {
         return Err(OpenError::NewerFormat { found: format });
     }
@@ -354,7 +354,7 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
 pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
     let mut connection = database.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // As in `connect`.
+    // As in `set_up`.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;

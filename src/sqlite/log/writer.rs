@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::added::Added;
-use super::around_damage::{Indexing, rolled_back};
+use super::around_damage::{Indexing, met_damage, rolled_back};
 use super::checkpoint;
 use super::error::{SqlError, SqlResult};
 use super::figures::UpkeepFigures;
@@ -87,21 +87,19 @@ impl EventLog for SqliteLog {
     }
 
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
-        self.secure().map_err(|error| error.of_database(self.path()))?;
-        let recent = Recent::load(&self.connection)?;
-        let chain_at = |log, id| Ok(lookup::chain_at(&self.connection, &recent, log, id)?);
-        Ok(group.iter().map(|write| Settled::by_proof(write, chain_at)).collect())
+        self.settle_by_proof(group).map_err(|error| error.of_database(self.path()))
     }
 
     fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
-        match moment {
+        let done = match moment {
             UpkeepMoment::AfterGroup if self.unchecked_bytes >= self.checkpoint_bytes => {
                 self.unchecked_bytes = 0;
-                self.checkpoint()?;
+                self.checkpoint()
             }
-            UpkeepMoment::AfterGroup => {}
-            UpkeepMoment::Idle => self.checkpoint_when_idle()?,
-        }
+            UpkeepMoment::AfterGroup => Ok(()),
+            UpkeepMoment::Idle => self.checkpoint_when_idle(),
+        };
+        done.map_err(|error| error.of_database(self.path()))?;
         Ok(if self.wal_held_back || self.wal_is_large { UpkeepLeft::HeldBack } else { UpkeepLeft::Nothing })
     }
 
@@ -152,6 +150,13 @@ impl SqliteLog {
             checkpoint_bytes: setup.checkpoint_bytes,
             here: setup.here,
         })
+    }
+
+    fn settle_by_proof(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
+        self.secure()?;
+        let recent = Recent::load(&self.connection)?;
+        let chain_at = |log, id| Ok(lookup::chain_at(&self.connection, &recent, log, id)?);
+        Ok(group.iter().map(|write| Settled::by_proof(write, chain_at)).collect())
     }
 
     /// Empties the write-ahead log, so that it holds nothing that a failed commit has written: SQLite would take that
@@ -248,7 +253,7 @@ impl SqliteLog {
                 }
             });
         }
-        if !only_reads && answers.iter().any(|answer| matches!(answer, Err(Refusal::Damaged { .. }))) {
+        if !only_reads && answers.iter().any(met_damage) {
             // SQLite fails the COMMIT of a transaction in which a page could not be read: the others are written without.
             drop(scope);
             transaction.rollback().map_err(|error| CommitError::Unknown(error.into()))?;
@@ -278,8 +283,6 @@ impl SqliteLog {
         })?;
         if !only_reads {
             self.check_files()?;
-        }
-        if !only_reads {
             self.wal_number_in_file = None;
         }
         if self.logs.len() + changed.len() > LOGS_MAX {
@@ -478,5 +481,6 @@ impl Scope<'_> {
         Ok(Ok(Written::Released))
     }
 }
+
 #[cfg(test)]
 mod tests;

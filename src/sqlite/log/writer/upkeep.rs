@@ -14,20 +14,16 @@ pub(super) fn wal_bytes_max(checkpoint_bytes: usize) -> u64 {
 impl SqliteLog {
     pub(super) fn checkpoint(&mut self) -> Result<(), LogError> {
         let number = parts::wal_number(&self.connection)?;
-        let progress =
-            checkpoint::passive(&self.connection, &self.identity).map_err(|error| error.of_database(self.path()))?;
+        let progress = checkpoint::passive(&self.connection, &self.identity)?;
         if progress.is_refused() {
             // Another store's checkpoint is on, which does the same.
             return Ok(());
         }
-        let is_complete = progress.is_complete() || self.empty_if_large()?;
-        if is_complete {
-            self.wal_number_in_file = checkpoint::is_settled(&self.connection).then_some(number);
-            self.figures.checkpoint();
-        } else {
-            self.figures.checkpoint_blocked();
+        if progress.is_complete() || self.empty_if_large()? {
+            return self.completed(number);
         }
-        self.checkpointed(is_complete)
+        self.figures.checkpoint_blocked();
+        self.look_at_wal(false)
     }
 
     /// What a reader has held back, and the room that the write-ahead log has taken meanwhile: SQLite gives it back at the
@@ -38,19 +34,24 @@ impl SqliteLog {
             if !checkpoint::passive(&self.connection, &self.identity)?.is_complete() {
                 return Ok(());
             }
-            self.wal_number_in_file = checkpoint::is_settled(&self.connection).then_some(number);
-            self.figures.checkpoint();
-            self.checkpointed(true)?;
+            self.completed(number)?;
         }
         if self.wal_is_large {
             checkpoint::truncate_at_once(&mut self.connection, &self.identity)?;
-            self.checkpointed(true)?;
+            self.look_at_wal(true)?;
         }
         Ok(())
     }
 
+    /// Notes that a checkpoint has copied all of the write-ahead log with this number.
+    fn completed(&mut self, number: i64) -> Result<(), LogError> {
+        self.wal_number_in_file = checkpoint::is_settled(&self.connection).then_some(number);
+        self.figures.checkpoint();
+        self.look_at_wal(true)
+    }
+
     /// Notes how a checkpoint has left the write-ahead log.
-    fn checkpointed(&mut self, is_complete: bool) -> Result<(), LogError> {
+    fn look_at_wal(&mut self, is_complete: bool) -> Result<(), LogError> {
         match (self.wal_held_back, is_complete) {
             (false, false) => {
                 log::warn!("a reader holds the write-ahead log back, which grows until it ends its transaction");
