@@ -110,11 +110,7 @@ impl Truth {
         if handed.is_empty() {
             return moved.unwrap_or(Must::Nothing { head });
         }
-        let known = key.and_then(|key| self.keys.get(&key)).map(|(bodies, first)| match bodies == handed {
-            true => Must::Repeat { first: *first },
-            false => Must::KeyReused { first: *first },
-        });
-        match (self.owner, known) {
+        match (self.owner, self.known(handed, key)) {
             (Owner::Unsure, _) => return Must::Any,
             // What is in the log is told in any store.
             (Owner::Store(owner), Some(known)) if owner != store => {
@@ -142,6 +138,15 @@ impl Truth {
             self.keys.insert(key, (handed.to_vec(), first));
         }
         Must::Write { first }
+    }
+
+    /// What must come of an append with a key that was written.
+    pub fn known(&self, handed: &[TallyBody], key: Option<u64>) -> Option<Must> {
+        let (bodies, first) = self.keys.get(&key?)?;
+        Some(match bodies == handed {
+            true => Must::Repeat { first: *first },
+            false => Must::KeyReused { first: *first },
+        })
     }
 }
 
