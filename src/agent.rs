@@ -26,11 +26,14 @@ mod blobs;
 mod body;
 mod calls;
 mod check;
+mod conversation;
 mod counters;
 mod entities;
 mod entity;
 mod id;
 mod message;
+mod part;
+mod schema1;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -39,14 +42,18 @@ mod view_bytes;
 pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};
 pub use calls::StopOutcome;
+pub use conversation::OpenCall;
 pub use counters::{Counter, Counters};
 pub use entities::Entities;
 pub use entity::{Eval, EvalStatus, Failure, SessionInfo, SessionStatus, Step, StepStatus, Turn, TurnStatus, Usage};
 pub use id::{EvalId, MessageId, StepId, TurnId};
-pub use message::{Message, Part, Role};
+pub use message::{Message, MessageOrigin, Role};
+pub use part::{Media, MediaSource, Part, PartBody, PartOrigin, ResultPart, ToolCall, ToolKind, ToolResult};
 pub use view::{AgentView, Progress};
 
 use bytes::Bytes;
+
+use schema1::BodyV1;
 
 use crate::event::Event;
 use crate::id::{BlobRef, EventId};
@@ -58,8 +65,8 @@ pub enum Agent {}
 
 impl SessionModel for Agent {
     const NAME: &'static str = "agent";
-    const SCHEMA: u16 = 1;
-    const VIEW_SCHEMA: u16 = 2;
+    const SCHEMA: u16 = 2;
+    const VIEW_SCHEMA: u16 = 3;
 
     type Body = AgentBody;
     type View = AgentView;
@@ -120,10 +127,14 @@ impl SessionModel for Agent {
     // Inlined into the fold of a log: a body is large, and each call that is not inlined moves the body.
     #[inline]
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<AgentBody, DecodeError> {
-        if schema != Self::SCHEMA || !AgentBody::EVENT_TYPES.contains(&event_type) {
+        if !AgentBody::EVENT_TYPES.contains(&event_type) {
             return Err(DecodeError::Unknown);
         }
-        let body: AgentBody = decode_body(bytes)?;
+        let body: AgentBody = match schema {
+            1 => decode_body::<BodyV1>(bytes)?.into(),
+            Self::SCHEMA => decode_body(bytes)?,
+            _ => return Err(DecodeError::Unknown),
+        };
         if body.event_type() != event_type {
             let reason = format!("it is stored as {event_type} and its bytes are {}", body.event_type());
             return Err(DecodeError::Malformed { reason });

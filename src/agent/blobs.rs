@@ -2,7 +2,8 @@
 
 use crate::agent::body::AgentBody;
 use crate::agent::entity::{Eval, Failure, SessionInfo, Step, Turn};
-use crate::agent::message::{Message, Part};
+use crate::agent::message::{Message, MessageOrigin};
+use crate::agent::part::{Media, MediaSource, Part, PartBody, PartOrigin, ResultPart, ToolCall, ToolResult};
 use crate::content::Content;
 use crate::id::BlobRef;
 
@@ -11,7 +12,7 @@ type Each<'a> = &'a mut dyn FnMut(&BlobRef);
 impl AgentBody {
     pub(super) fn blob_refs(&self, each: Each<'_>) {
         match self {
-            Self::SessionStarted(session) => of_session(session),
+            Self::SessionStarted(session) => of_session(session, each),
             Self::TurnStarted(turn) | Self::TurnPut(turn) => of_turn(turn, each),
             Self::StepStarted(step) | Self::StepPut(step) => of_step(step, each),
             Self::MessageAppended(message) => of_message(message, each),
@@ -44,8 +45,20 @@ fn of_failure(failure: &Failure, each: Each<'_>) {
     of_content(message, each);
 }
 
-fn of_session(session: &SessionInfo) {
-    let SessionInfo { id: _, status: _, created: _, labels: _, provider: _, model: _, extra: _ } = session;
+fn of_session(session: &SessionInfo, each: Each<'_>) {
+    let SessionInfo {
+        id: _,
+        status: _,
+        created: _,
+        labels: _,
+        provider: _,
+        model: _,
+        instructions,
+        tools,
+        parent: _,
+        extra: _,
+    } = session;
+    of_contents([instructions, tools], each);
 }
 
 fn of_turn(turn: &Turn, each: Each<'_>) {
@@ -98,6 +111,8 @@ fn of_eval(eval: &Eval, each: Each<'_>) {
         preview,
         stdout,
         stderr,
+        exit_code: _,
+        session: _,
         error,
         at: _,
         elapsed_micros: _,
@@ -109,13 +124,59 @@ fn of_eval(eval: &Eval, each: Each<'_>) {
 }
 
 fn of_message(message: &Message, each: Each<'_>) {
-    let Message { id: _, event_id: _, role: _, name: _, turn: _, step: _, at: _, parts, extra: _ } = message;
-    for part in parts {
-        match part {
-            Part::Text(content) | Part::Thought(content) => of_content(content, each),
-            Part::ToolCall { id: _, name: _, arguments } => of_content(arguments, each),
-            Part::ToolResult { call_id: _, content } => of_content(content, each),
-            Part::Media { media_type: _, blob } => each(blob),
+    let Message {
+        id: _,
+        event_id: _,
+        role: _,
+        name: _,
+        turn: _,
+        step: _,
+        at: _,
+        parts,
+        parent: _,
+        agent: _,
+        origin,
+        extra: _,
+    } = message;
+    parts.iter().for_each(|part| of_part(part, each));
+    if let Some(MessageOrigin { id: _, model: _, stop_reason: _, usage: _, verbatim }) = origin.as_deref() {
+        of_contents([verbatim], each);
+    }
+}
+
+fn of_part(part: &Part, each: Each<'_>) {
+    let Part { body, origin } = part;
+    match body {
+        PartBody::Text(content)
+        | PartBody::Thought(content)
+        | PartBody::RedactedThought(content)
+        | PartBody::Refusal(content)
+        | PartBody::Other { kind: _, json: content } => of_content(content, each),
+        PartBody::ToolCall(ToolCall { id: _, name: _, arguments, kind: _ }) => of_content(arguments, each),
+        PartBody::ToolResult(ToolResult { call_id: _, name: _, parts, is_error: _ }) => {
+            parts.iter().for_each(|part| of_result_part(part, each));
         }
+        PartBody::Media(media) => of_media(media, each),
+    }
+    if let Some(PartOrigin { id: _, signature, verbatim }) = origin.as_deref() {
+        of_contents([signature, verbatim], each);
+    }
+}
+
+fn of_result_part(part: &ResultPart, each: Each<'_>) {
+    match part {
+        ResultPart::Text(content) | ResultPart::Json(content) | ResultPart::Other { kind: _, json: content } => {
+            of_content(content, each);
+        }
+        ResultPart::Media(media) => of_media(media, each),
+    }
+}
+
+fn of_media(media: &Media, each: Each<'_>) {
+    let Media { source, media_type: _, name: _ } = media;
+    match source {
+        MediaSource::Blob(blob) => each(blob),
+        MediaSource::Url(content) | MediaSource::Base64(content) => of_content(content, each),
+        MediaSource::FileId(_) => {}
     }
 }

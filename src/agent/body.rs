@@ -31,11 +31,12 @@ pub enum AgentBody {
     EvalAdded(Eval),
     /// The variables of the session, as the host writes them.
     VarsSnapshotted(Content),
-    /// The messages before this event need not be sent to the language model any more: the message here stands for them.
+    /// Messages need not be sent to the language model any more: the message here stands for those before the boundary.
     SessionCompacted {
         /// The variables; `None` leaves them as they were.
         vars: Option<Content>,
-        /// The first event whose message is kept: this event itself, set when it is stamped.
+        /// The first event whose message is kept. [`EventId::ZERO`] stands for this event itself, which is set when it is
+        /// stamped; an event behind this one is refused. A boundary before that of an earlier compaction changes nothing.
         boundary: EventId,
         /// The message that stands for those before it; its id is minted, its event id set.
         message: Message,
@@ -59,7 +60,8 @@ impl AgentBody {
     /// The longest `kind` of [`AgentBody::Custom`], in UTF-8 bytes.
     pub const KIND_BYTES_MAX: usize = 128;
 
-    /// A compaction: the message stands for all messages before it.
+    /// A compaction: the message stands for all messages before it. [`Session::compact`](crate::Session::compact) stands
+    /// for those up to an event.
     #[must_use]
     pub fn compacted(vars: Option<Content>, message: Message) -> Self {
         Self::SessionCompacted { vars, boundary: EventId::ZERO, message }

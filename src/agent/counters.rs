@@ -1,6 +1,7 @@
 //! The counters that mint ids, and the stamping that depends on them alone.
 
 use crate::agent::body::AgentBody;
+use crate::agent::entity::{Step, Turn};
 use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
 use crate::agent::message::Message;
 use crate::id::EventId;
@@ -50,14 +51,17 @@ impl Counters {
     /// Writes the ids that the body creates into the body, and raises the counters as the fold will. A body that names an
     /// entity which must be there is refused here, as far as the counters tell: they are all that stamping may depend on.
     pub(super) fn stamp(&mut self, id: EventId, body: &mut AgentBody) -> Result<(), String> {
+        self.check_references(id, body)?;
         match body {
             AgentBody::TurnStarted(turn) => turn.id = TurnId::new(self.mint(Counter::Turn)?),
             AgentBody::StepStarted(step) => step.id = StepId::new(self.mint(Counter::Step)?),
             AgentBody::EvalAdded(eval) => eval.id = EvalId::new(self.mint(Counter::Eval)?),
             AgentBody::MessageAppended(message) => self.stamp_message(id, message)?,
             AgentBody::SessionCompacted { vars: _, boundary, message } => {
-                *boundary = id;
                 self.stamp_message(id, message)?;
+                if *boundary == EventId::ZERO {
+                    *boundary = id;
+                }
             }
             AgentBody::SessionStarted(_)
             | AgentBody::TurnPut(_)
@@ -70,6 +74,40 @@ impl Counters {
         }
         self.see(body);
         Ok(())
+    }
+
+    /// Refuses a body that names an entity which no event has created. (A put whose entity is missing from the log is
+    /// still folded: earlier builds wrote such.)
+    fn check_references(&self, id: EventId, body: &AgentBody) -> Result<(), String> {
+        let message = |named: Option<MessageId>| there("message", named.map(MessageId::get), self.message);
+        let turn = |named: Option<TurnId>| there("turn", named.map(TurnId::get), self.turn);
+        let step = |named: Option<StepId>| there("step", named.map(StepId::get), self.step);
+        let of_turn = |turn: &Turn| message(turn.user_message);
+        let of_step = |step: &Step| turn(step.turn).and_then(|()| message(step.assistant_message));
+        let of_message =
+            |said: &Message| turn(said.turn).and_then(|()| step(said.step)).and_then(|()| message(said.parent));
+        match body {
+            AgentBody::TurnStarted(started) => of_turn(started),
+            AgentBody::TurnPut(put) => turn(Some(put.id)).and_then(|()| of_turn(put)),
+            AgentBody::StepStarted(started) => of_step(started),
+            AgentBody::StepPut(put) => step(Some(put.id)).and_then(|()| of_step(put)),
+            AgentBody::EvalAdded(eval) => turn(eval.turn).and_then(|()| step(eval.step)),
+            AgentBody::MessageAppended(said) => of_message(said),
+            AgentBody::SessionCompacted { vars: _, boundary, message } => {
+                if *boundary > id {
+                    return Err(format!(
+                        "the boundary {boundary} of a compaction is behind the compaction, event {id}"
+                    ));
+                }
+                of_message(message)
+            }
+            AgentBody::SessionStarted(_)
+            | AgentBody::VarsSnapshotted(_)
+            | AgentBody::StopRequested
+            | AgentBody::Stopped
+            | AgentBody::SessionErrored(_)
+            | AgentBody::Custom { .. } => Ok(()),
+        }
     }
 
     fn stamp_message(&self, id: EventId, message: &mut Message) -> Result<(), String> {
@@ -102,5 +140,16 @@ impl Counters {
             | AgentBody::SessionErrored(_)
             | AgentBody::Custom { .. } => {}
         }
+    }
+}
+
+/// Whether an entity that a body names has been created.
+fn there(what: &str, named: Option<u64>, last: u64) -> Result<(), String> {
+    match named {
+        Some(id) if !(1..=last).contains(&id) => Err(match last {
+            0 => format!("it names {what} {id}, and the session has none"),
+            _ => format!("it names {what} {id}, and the last of this session is {last}"),
+        }),
+        _ => Ok(()),
     }
 }

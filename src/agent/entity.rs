@@ -23,6 +23,12 @@ pub struct SessionInfo {
     pub provider: Option<String>,
     /// Which language model answers.
     pub model: Option<String>,
+    /// The instructions that every call of the language model begins with, where they are no message.
+    pub instructions: Option<Content>,
+    /// The tools that the language model may call: JSON text, as the provider takes it.
+    pub tools: Option<Content>,
+    /// The session that this one goes on from or works for, by its name.
+    pub parent: Option<String>,
     /// A JSON object of what has no field of its own.
     pub extra: Json,
 }
@@ -40,6 +46,12 @@ pub enum SessionStatus {
     Stopped,
     /// The session ended in an error.
     Error,
+}
+
+impl SessionStatus {
+    pub(super) fn is_running(self) -> bool {
+        self == Self::Running
+    }
 }
 
 /// One run of the agent, from a user's message to an answer.
@@ -96,6 +108,10 @@ pub enum TurnStatus {
     Timeout,
     /// The turn ran out of tokens, steps or money.
     BudgetExceeded,
+    /// The user or the host ended the turn before it was done.
+    Cancelled,
+    /// Its process ended before the turn did: [`Session::interrupt`](crate::Session::interrupt) has put this.
+    Interrupted,
 }
 
 /// One call of the language model within a turn, and what follows from it.
@@ -148,6 +164,8 @@ pub enum StepStatus {
     Done,
     /// The step ended in an error.
     Error,
+    /// Its process ended before the step did: [`Session::interrupt`](crate::Session::interrupt) has put this.
+    Interrupted,
 }
 
 /// One code block or tool call that was executed, with its result.
@@ -177,6 +195,10 @@ pub struct Eval {
     pub stdout: Option<Content>,
     /// What the eval wrote to standard error.
     pub stderr: Option<Content>,
+    /// The number with which the process of the eval ended.
+    pub exit_code: Option<i32>,
+    /// The session of the subagent that the eval ran, by its name.
+    pub session: Option<String>,
     /// Why it failed.
     pub error: Option<Failure>,
     /// When the eval ended. If it is left out, the view takes the time of the event.
@@ -200,6 +222,12 @@ pub enum EvalStatus {
     Final,
     /// The eval ended in an error.
     Error,
+    /// The user or the host did not allow the eval.
+    Denied,
+    /// The user or the host ended the eval before it was done.
+    Cancelled,
+    /// The eval ran out of time.
+    Timeout,
 }
 
 /// Why something failed.
@@ -221,17 +249,20 @@ impl Failure {
     }
 }
 
-/// Numbers of tokens, as the provider counts them.
+/// Numbers of tokens, as the provider counts them. `None` is a number that is not known, which is not 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Usage {
-    /// Tokens of the prompt.
-    pub input_tokens: u64,
-    /// Tokens of the answer.
-    pub output_tokens: u64,
+    /// Tokens of the prompt, those included that were read from the provider's cache or written to it. A provider that
+    /// counts them apart (Anthropic does) gives three numbers: their sum is this one.
+    pub input_tokens: Option<u64>,
+    /// Tokens of the answer, those included that were spent on thought.
+    pub output_tokens: Option<u64>,
     /// Tokens of the prompt that were read from the provider's cache.
-    pub cache_read_tokens: u64,
+    pub cache_read_tokens: Option<u64>,
     /// Tokens of the prompt that were written to the provider's cache.
-    pub cache_write_tokens: u64,
+    pub cache_write_tokens: Option<u64>,
     /// Tokens of the answer that were spent on thought.
-    pub reasoning_tokens: u64,
+    pub reasoning_tokens: Option<u64>,
+    /// All tokens, where the provider gives a total of its own.
+    pub total_tokens: Option<u64>,
 }

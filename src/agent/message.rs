@@ -1,12 +1,18 @@
-//! Messages and their parts.
+//! Messages, and who speaks them.
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::entity::Usage;
 use crate::agent::id::{MessageId, StepId, TurnId};
+use crate::agent::part::{Part, ToolResult};
 use crate::content::{Content, Json};
-use crate::id::{BlobRef, EventId, Timestamp};
+use crate::id::{EventId, Timestamp};
 
 /// One message of the conversation.
+///
+/// The common message is one line: `Message::user("hello")`. What a provider sent beside the parts, and must get back, is
+/// in [`Message::origin`] and in [`Part::origin`]. docs/guide/providers.md says where each field of four providers'
+/// interfaces lives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The id, minted when the message is stamped.
@@ -25,6 +31,13 @@ pub struct Message {
     pub at: Option<Timestamp>,
     /// The parts of the message, in order.
     pub parts: Vec<Part>,
+    /// The message before this one in its side chain, or in the branch that it came from.
+    pub parent: Option<MessageId>,
+    /// The subagent or side chain that the message belongs to. `None` for the session's own conversation, which alone
+    /// [`AgentView::provider_messages`](crate::agent::AgentView::provider_messages) gives.
+    pub agent: Option<String>,
+    /// What the provider sent beside the parts.
+    pub origin: Option<Box<MessageOrigin>>,
     /// A JSON object of what has no field of its own.
     pub extra: Json,
 }
@@ -33,7 +46,7 @@ impl Message {
     /// A message of one text.
     #[must_use]
     pub fn text(role: Role, text: impl Into<Content>) -> Self {
-        Self { role, parts: vec![Part::Text(text.into())], ..Self::default() }
+        Self { role, parts: vec![Part::text(text)], ..Self::default() }
     }
 
     /// A system message of one text.
@@ -54,11 +67,48 @@ impl Message {
         Self::text(Role::Assistant, text)
     }
 
-    /// The message that answers a tool call.
+    /// An assistant's message of these parts.
+    #[must_use]
+    pub fn answer(parts: impl IntoIterator<Item = Part>) -> Self {
+        Self { role: Role::Assistant, parts: parts.into_iter().collect(), ..Self::default() }
+    }
+
+    /// The message that answers a tool call with a text.
     #[must_use]
     pub fn tool_result(call_id: impl Into<String>, content: impl Into<Content>) -> Self {
-        let result = Part::ToolResult { call_id: call_id.into(), content: content.into() };
-        Self { role: Role::Tool, parts: vec![result], ..Self::default() }
+        Self::tool(ToolResult::text(call_id, content))
+    }
+
+    /// The message that answers a tool call with an error.
+    #[must_use]
+    pub fn tool_error(call_id: impl Into<String>, content: impl Into<Content>) -> Self {
+        Self::tool(ToolResult { is_error: Some(true), ..ToolResult::text(call_id, content) })
+    }
+
+    /// The message that answers a tool call.
+    #[must_use]
+    pub fn tool(result: ToolResult) -> Self {
+        Self { role: Role::Tool, parts: vec![result.into()], ..Self::default() }
+    }
+
+    /// The message with one part more.
+    #[must_use]
+    pub fn with(mut self, part: impl Into<Part>) -> Self {
+        self.parts.push(part.into());
+        self
+    }
+
+    /// The message with what the provider sent beside the parts.
+    #[must_use]
+    pub fn with_origin(mut self, origin: MessageOrigin) -> Self {
+        self.origin = Some(Box::new(origin));
+        self
+    }
+
+    /// The text parts, one behind the other; `None` if one of them is a blob.
+    #[must_use]
+    pub fn inline_text(&self) -> Option<String> {
+        self.parts.iter().filter_map(Part::as_text).map(Content::as_inline).collect()
     }
 }
 
@@ -79,37 +129,32 @@ pub enum Role {
     Observation,
     /// Any other role, by its name.
     Other(String),
+    /// The developer of the host, to the language model, where a provider tells this role from the system's.
+    Developer,
 }
 
-/// A part of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Part {
-    /// Text to read.
-    Text(Content),
-    /// What the language model thought before it spoke.
-    Thought(Content),
-    /// A tool to call.
-    ToolCall {
-        /// The id of the call, which the result names.
-        id: String,
-        /// The tool.
-        name: String,
-        /// The arguments as the language model wrote them: JSON text, or what should have been, never rewritten.
-        arguments: Content,
-    },
-    /// What a tool answered.
-    ToolResult {
-        /// The id of the tool call.
-        call_id: String,
-        /// The answer.
-        content: Content,
-    },
-    /// An image, a sound, a document.
-    Media {
-        /// The media type, such as `image/png`.
-        media_type: String,
-        /// The bytes.
-        blob: BlobRef,
-    },
+impl Role {
+    /// Whether the message instructs the language model and belongs before the conversation.
+    pub(super) fn is_instruction(&self) -> bool {
+        matches!(self, Self::System | Self::Developer)
+    }
+}
+
+/// What a provider sent with a message, beside its parts.
+///
+/// foldlog never reads or rewrites the texts in it. What is large belongs into a blob:
+/// [`Store::intern_text`](crate::Store::intern_text).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageOrigin {
+    /// The provider's id of the message or response.
+    pub id: Option<String>,
+    /// The language model that answered. A session may speak to several.
+    pub model: Option<String>,
+    /// Why the answer ended, in the provider's words, such as `end_turn`, `tool_calls` or `MAX_TOKENS`.
+    pub stop_reason: Option<String>,
+    /// The tokens of the call that gave this message.
+    pub usage: Option<Usage>,
+    /// JSON text, byte for byte as it was sent: the members that have no field here, or the whole answer, as the host
+    /// likes it.
+    pub verbatim: Option<Content>,
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use imbl::Vector;
+
 use crate::agent::Agent;
 use crate::agent::append_list::AppendList;
 use crate::agent::body::AgentBody;
+use crate::agent::conversation::{self, OpenCall};
 use crate::agent::counters::Counters;
 use crate::agent::entities::Entities;
 use crate::agent::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, Turn};
@@ -37,6 +40,12 @@ pub struct AgentView {
     pub compact_from: Option<EventId>,
     /// What ended the session in an error.
     pub error: Option<Arc<Failure>>,
+    /// The tool calls that have no result yet, in order; those that a compaction covers are left out.
+    pub open_calls: Vector<OpenCall>,
+    /// The system and developer messages of the session's own conversation, in order.
+    pub(super) instructions: Vector<MessageId>,
+    /// The messages of the compactions that come after the boundary, in order. The last one stands for what is before it.
+    pub(super) summaries: Vector<MessageId>,
 }
 
 /// A short summary of how far a session has come.
@@ -65,8 +74,7 @@ impl AgentView {
     /// The message with an id.
     #[must_use]
     pub fn message(&self, id: MessageId) -> Option<&Arc<Message>> {
-        let place = self.messages.binary_search_by_key(&id, |message| message.id).ok()?;
-        self.messages.get(place)
+        message_of(&self.messages, id)
     }
 
     /// The eval with an id.
@@ -77,7 +85,8 @@ impl AgentView {
     }
 
     /// The messages to send to the language model: those at or after the boundary of the last compaction, the
-    /// compaction's own message included; all messages if there was no compaction.
+    /// compaction's own message included; all messages if there was no compaction. In the order of the log: a provider
+    /// wants [`AgentView::provider_messages`].
     pub fn kept_messages(&self) -> impl DoubleEndedIterator<Item = &Arc<Message>> + ExactSizeIterator {
         let boundary = self.compact_from.unwrap_or_default();
         let (Ok(start) | Err(start)) = self.messages.binary_search_by_key(&boundary, |message| message.event_id);
@@ -85,10 +94,7 @@ impl AgentView {
     }
 
     pub(super) fn turns_taken(&self) -> Turns {
-        let stopped = self.session.as_ref().is_some_and(|session| match session.status {
-            SessionStatus::Running => false,
-            SessionStatus::StopRequested | SessionStatus::Stopped | SessionStatus::Error => true,
-        });
+        let stopped = self.session.as_ref().is_some_and(|session| !session.status.is_running());
         Turns { stopped, started: self.turns.len() as u64 }
     }
 
@@ -98,6 +104,7 @@ impl AgentView {
         turns
             .map(|(_, turn)| Unfinished::new("turn", turn.id.get()))
             .chain(steps.map(|(_, step)| Unfinished::new("step", step.id.get())))
+            .chain(self.open_calls.iter().map(|call| Unfinished::new("tool_call", call.call_id.as_str())))
             .collect()
     }
 
@@ -107,7 +114,10 @@ impl AgentView {
         match body {
             AgentBody::SessionStarted(session) => {
                 let created = session.created.or(Some(at));
-                self.session = Some(Arc::new(SessionInfo { created, ..session }));
+                // A description tells what the session is. It gives no turns back to a session that has stopped.
+                let ended = self.session.as_ref().map(|before| before.status).filter(|status| !status.is_running());
+                let status = ended.unwrap_or(session.status);
+                self.session = Some(Arc::new(SessionInfo { created, status, ..session }));
             }
             AgentBody::TurnStarted(turn) => {
                 let started = turn.started.or(Some(at));
@@ -130,8 +140,13 @@ impl AgentView {
                 if let Some(vars) = vars {
                     self.vars = Some(Arc::new(vars));
                 }
+                let boundary = self.compact_from.map_or(boundary, |before| before.max(boundary));
                 self.compact_from = Some(boundary);
-                self.push_message(message, at);
+                self.open_calls.retain(|call| call.event_id >= boundary);
+                let messages = &self.messages;
+                self.summaries.retain(|id| is_at_or_after(messages, *id, boundary));
+                self.summaries.push_back(message.id);
+                self.keep_message(message, at);
             }
             AgentBody::StopRequested => self.set_status(SessionStatus::StopRequested),
             AgentBody::Stopped => self.set_status(SessionStatus::Stopped),
@@ -144,6 +159,14 @@ impl AgentView {
     }
 
     fn push_message(&mut self, message: Message, at: Timestamp) {
+        if message.role.is_instruction() && message.agent.is_none() {
+            self.instructions.push_back(message.id);
+        }
+        conversation::follow(&mut self.open_calls, &message);
+        self.keep_message(message, at);
+    }
+
+    fn keep_message(&mut self, message: Message, at: Timestamp) {
         let at = message.at.or(Some(at));
         self.messages.push(Arc::new(Message { at, ..message }));
     }
@@ -151,6 +174,15 @@ impl AgentView {
     fn set_status(&mut self, status: SessionStatus) {
         Arc::make_mut(self.session.get_or_insert_default()).status = status;
     }
+}
+
+fn is_at_or_after(messages: &AppendList<Message>, id: MessageId, boundary: EventId) -> bool {
+    message_of(messages, id).is_some_and(|message| message.event_id >= boundary)
+}
+
+fn message_of(messages: &AppendList<Message>, id: MessageId) -> Option<&Arc<Message>> {
+    let place = messages.binary_search_by_key(&id, |message| message.id).ok()?;
+    messages.get(place)
 }
 
 impl View<Agent> {

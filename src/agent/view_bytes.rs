@@ -20,9 +20,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::agent::append_list::{AppendList, CHUNK, Items, Packed};
+use crate::agent::conversation::OpenCall;
 use crate::agent::counters::Counters;
 use crate::agent::entities::Entities;
 use crate::agent::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus};
+use crate::agent::id::MessageId;
 use crate::agent::message::{Message, Role};
 use crate::agent::view::AgentView;
 use crate::content::Content;
@@ -40,6 +42,9 @@ struct ViewHead {
     vars: Option<Shared<Content>>,
     compact_from: Option<EventId>,
     error: Option<Shared<Failure>>,
+    open_calls: Vec<OpenCall>,
+    instructions: Vec<MessageId>,
+    summaries: Vec<MessageId>,
 }
 
 /// The sizes of a list whose items come behind the head.
@@ -60,7 +65,20 @@ struct EntitiesOutline {
 
 pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
     // Taken apart without `..`, so that a new field must be considered here. The clones share structure.
-    let AgentView { session, messages, turns, steps, evals, counters, vars, compact_from, error } = view.clone();
+    let AgentView {
+        session,
+        messages,
+        turns,
+        steps,
+        evals,
+        counters,
+        vars,
+        compact_from,
+        error,
+        open_calls,
+        instructions,
+        summaries,
+    } = view.clone();
     let Counters { message, turn, step, eval } = counters;
     let mut chunks = Vec::new();
     let head = encode_view(&ViewHead {
@@ -73,6 +91,9 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
         vars: vars.map(Shared),
         compact_from,
         error: error.map(Shared),
+        open_calls: open_calls.into_iter().collect(),
+        instructions: instructions.into_iter().collect(),
+        summaries: summaries.into_iter().collect(),
     })?;
     Some([&u32::try_from(head.len()).ok()?.to_le_bytes(), head.as_slice(), &chunks].concat())
 }
@@ -80,7 +101,20 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
 pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
     let head_bytes = bytes.try_get_u32_le().map_err(|_| malformed("it ends within a length"))?;
     let head = take(&mut bytes, head_bytes)?;
-    let ViewHead { session, messages, turns, steps, evals, counters, vars, compact_from, error } = decode_view(&head)?;
+    let ViewHead {
+        session,
+        messages,
+        turns,
+        steps,
+        evals,
+        counters,
+        vars,
+        compact_from,
+        error,
+        open_calls,
+        instructions,
+        summaries,
+    } = decode_view(&head)?;
     let [message, turn, step, eval] = counters;
     let messages = unpack(&messages, &mut bytes)?;
     let turns = unpack_entities(&turns, Turn::is_running, &mut bytes)?;
@@ -99,6 +133,9 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
         vars: vars.map(|Shared(vars)| vars),
         compact_from,
         error: error.map(|Shared(error)| error),
+        open_calls: open_calls.into(),
+        instructions: instructions.into(),
+        summaries: summaries.into(),
     })
 }
 

@@ -1,0 +1,201 @@
+//! Which result answers which tool call, and the order in which a provider takes the messages.
+//!
+//! **A result belongs to the nearest unanswered call of its id before it.** Providers give ids that are not unique
+//! (`call_0` in each turn), or none at all. Within one message, the first unanswered call is nearest. A side chain has
+//! calls and results of its own. What the provider ran itself ([`ToolKind::Provider`], and results in an assistant's
+//! message) is not matched: it goes back where it stood.
+
+use std::sync::Arc;
+
+use imbl::Vector;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::id::MessageId;
+use crate::agent::message::{Message, Role};
+use crate::agent::part::{Part, PartBody, ToolCall, ToolKind, ToolResult};
+use crate::agent::view::AgentView;
+use crate::id::EventId;
+
+/// A tool call that has no result yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OpenCall {
+    /// The message that holds the call.
+    pub message: MessageId,
+    /// The event of that message.
+    pub event_id: EventId,
+    /// The place of the call among the parts of the message, from 0.
+    pub part: u32,
+    /// The id of the call; empty where the provider gives none.
+    pub call_id: String,
+    /// The tool.
+    pub name: String,
+    /// The side chain that the call belongs to; `None` for the session's own conversation.
+    pub agent: Option<String>,
+}
+
+impl OpenCall {
+    fn is_answered_by(&self, agent: Option<&str>, result: &ToolResult) -> bool {
+        self.call_id == result.call_id
+            && self.agent.as_deref() == agent
+            // Without ids, the name of the tool is all that tells two calls apart.
+            && (!self.call_id.is_empty() || result.name.as_ref().is_none_or(|name| *name == self.name))
+    }
+}
+
+/// The tool calls of a message that the host owes a result.
+fn owed(message: &Message) -> impl Iterator<Item = OpenCall> {
+    message.parts.iter().zip(0..).filter_map(move |(part, place)| match &part.body {
+        PartBody::ToolCall(ToolCall { id, name, arguments: _, kind }) if *kind != ToolKind::Provider => {
+            Some(OpenCall {
+                message: message.id,
+                event_id: message.event_id,
+                part: place,
+                call_id: id.clone(),
+                name: name.clone(),
+                agent: message.agent.clone(),
+            })
+        }
+        _ => None,
+    })
+}
+
+/// The results of a message that answer calls, with their places among its parts.
+fn results(message: &Message) -> impl Iterator<Item = (usize, &ToolResult)> {
+    let of_host = message.role != Role::Assistant;
+    message
+        .parts
+        .iter()
+        .enumerate()
+        .filter_map(move |(place, part)| Some((place, part.as_tool_result().filter(|_| of_host)?)))
+}
+
+/// The place of the call that a result answers.
+fn answered(open: &Vector<OpenCall>, agent: Option<&str>, result: &ToolResult) -> Option<usize> {
+    let nearest = open.iter().rev().find(|call| call.is_answered_by(agent, result))?.message;
+    open.iter().position(|call| call.message == nearest && call.is_answered_by(agent, result))
+}
+
+/// Folds one message into the calls that have no result.
+pub(super) fn follow(open: &mut Vector<OpenCall>, message: &Message) {
+    for (_, result) in results(message) {
+        if let Some(place) = answered(open, message.agent.as_deref(), result) {
+            open.remove(place);
+        }
+    }
+    open.extend(owed(message));
+}
+
+impl AgentView {
+    /// The messages to send to the language model, in an order that providers accept: system and developer messages, the
+    /// message of the last compaction, then the kept messages, each result right behind the message of its call.
+    ///
+    /// Left out are: what a compaction covers, earlier summaries included; results of no kept call, and further results of
+    /// a call that has one; side chains; messages without a part. A message whose results move leaves its other parts
+    /// where it was, as a message of the same id; those of a message of role [`Role::Tool`] move with its results.
+    ///
+    /// A call without a result has none here, which providers refuse:
+    /// [`Session::interrupt`](crate::Session::interrupt) gives each one. Contents may be blobs:
+    /// [`Session::provider_messages`](crate::Session::provider_messages) reads them, too.
+    ///
+    /// Takes time in the number of kept messages. [`AgentView::kept_messages`] gives the same messages in the order of the
+    /// log.
+    #[must_use]
+    pub fn provider_messages(&self) -> Vec<Arc<Message>> {
+        let summary = self.summaries.last();
+        let first = self.instructions.iter().chain(summary).filter_map(|id| self.message(*id)).cloned();
+        let kept = self.conversation().filter(|message| !self.summaries.contains(&message.id));
+        let mut ordered = Ordered::default();
+        kept.for_each(|message| ordered.push(message));
+        first.chain(ordered.into_messages()).filter(|message| !message.parts.is_empty()).collect()
+    }
+
+    /// The first event whose messages a compaction has to keep if it is to cover those up to `through`: the event behind
+    /// that one, or the earliest call whose result would be kept or is still to come.
+    pub(super) fn boundary_after(&self, through: EventId) -> EventId {
+        let wanted = through.next();
+        let mut open = Vector::new();
+        let mut spans = Vec::new();
+        for message in self.conversation() {
+            for (_, result) in results(message) {
+                if let Some(place) = answered(&open, None, result) {
+                    spans.push((open.remove(place).event_id, message.event_id));
+                }
+            }
+            open.extend(owed(message));
+        }
+        spans.extend(open.iter().map(|call| (call.event_id, EventId::MAX)));
+        // From the last result to the first, since a boundary that moves back keeps more results.
+        spans.iter().rev().fold(wanted, |boundary, (call, result)| match *result >= boundary {
+            true => boundary.min(*call),
+            false => boundary,
+        })
+    }
+
+    /// The kept messages of the session's own conversation that are no instructions.
+    fn conversation(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.kept_messages().filter(|message| message.agent.is_none() && !message.role.is_instruction())
+    }
+}
+
+/// Messages, each with the results of its calls.
+#[derive(Default)]
+struct Ordered {
+    said: Vec<Said>,
+    open: Vector<OpenCall>,
+}
+
+struct Said {
+    message: Arc<Message>,
+    results: Vec<Arc<Message>>,
+}
+
+impl Ordered {
+    fn push(&mut self, message: &Arc<Message>) {
+        let mut rest = Vec::new();
+        // The parts that go behind each message, by the place of that message in `said`.
+        let mut moved: Vec<(usize, Vec<Part>)> = Vec::new();
+        let mut is_split = false;
+        for part in &message.parts {
+            let place = match part.as_tool_result().filter(|_| message.role != Role::Assistant) {
+                Some(result) => {
+                    is_split = true;
+                    self.place_of_call(result)
+                }
+                // What a tool's message says beside its results belongs to the result before it.
+                None if message.role == Role::Tool && is_split => moved.last().map(|(place, _)| *place),
+                None => {
+                    rest.push(part.clone());
+                    continue;
+                }
+            };
+            match (place, moved.last_mut()) {
+                (Some(place), Some((last, parts))) if *last == place => parts.push(part.clone()),
+                (Some(place), _) => moved.push((place, vec![part.clone()])),
+                (None, _) => {}
+            }
+        }
+        for (place, parts) in moved {
+            if let Some(said) = self.said.get_mut(place) {
+                said.results.push(Arc::new(Message { parts, ..(**message).clone() }));
+            }
+        }
+        if !is_split {
+            self.said.push(Said { message: Arc::clone(message), results: Vec::new() });
+        } else if !rest.is_empty() {
+            let message = Arc::new(Message { parts: rest, ..(**message).clone() });
+            self.said.push(Said { message, results: Vec::new() });
+        }
+        self.open.extend(owed(message));
+    }
+
+    /// Takes the call that a result answers, and gives the place of its message.
+    fn place_of_call(&mut self, result: &ToolResult) -> Option<usize> {
+        let call = self.open.remove(answered(&self.open, None, result)?);
+        self.said.binary_search_by_key(&call.message, |said| said.message.id).ok()
+    }
+
+    fn into_messages(self) -> impl Iterator<Item = Arc<Message>> {
+        self.said.into_iter().flat_map(|said| std::iter::once(said.message).chain(said.results))
+    }
+}
