@@ -1,6 +1,7 @@
 //! Goal: the agent model keeps the cases of docs/conformance.md. Method: stamp and fold bodies without any store.
 
 mod bytes;
+mod conversation;
 mod fold;
 mod ids;
 mod packed;
