@@ -183,6 +183,7 @@ impl LogError {
                 ErrorKind::CorruptStore { reason: format!("the log of session {session} cannot be read: {reason}") }
                     .into()
             }
+            Self::DiskFull => Error::with_source(ErrorKind::DiskFull, format!("in a call for session {session}")),
             error => error.into(),
         }
     }
