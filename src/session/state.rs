@@ -368,7 +368,11 @@ impl<M: SessionModel> SessionState<M> {
         }
         let bodies = std::mem::take(&mut request.bodies);
         // The stamper's head and counters change only in `send`, so a panic leaves nothing behind.
-        let stamped = guarded("stamp, REFUSE_BY_VIEW, event_type, blob_refs or encoding", || {
+        let called = match M::REFUSE_BY_VIEW {
+            Some(_) => "stamp, REFUSE_BY_VIEW, apply, event_type, blob_refs or encoding",
+            None => "stamp, event_type, blob_refs or encoding",
+        };
+        let stamped = guarded(called, || {
             let view = self.view_to_judge_by()?;
             self.stamper.stamp(bodies, request.key.as_ref(), view, env.now, env.config.record_bytes_max)
         });
