@@ -18,6 +18,7 @@ on_both_media!(
     a_body_that_the_view_refuses_is_told_why_and_nothing_of_its_append_is_written,
     what_is_in_flight_counts_and_a_refusal_is_told_when_that_is_durable,
     a_refusal_that_rests_on_an_append_that_was_not_written_is_not_told,
+    a_refusal_behind_an_append_whose_outcome_is_unknown_is_not_told,
     a_retry_gets_the_first_result_though_its_body_would_be_refused_now,
     a_recovered_session_and_an_emptied_one_judge_by_what_the_log_holds,
     a_panic_of_the_function_refuses_that_append_alone,
@@ -172,6 +173,24 @@ async fn a_refusal_that_rests_on_an_append_that_was_not_written_is_not_told(disk
         append(&session, Replied(1)).await.unwrap();
     }
     assert_head(&session, 4).await;
+    store.close().await.unwrap();
+}
+
+async fn a_refusal_behind_an_append_whose_outcome_is_unknown_is_not_told(disk: TestDisk) {
+    let (faults, store, session) = open(&disk).await;
+    let mut held = faults.hold(Port::Commit);
+    faults.fail_next(Port::Commit, Fault::CommitKept);
+    faults.fail_next(Port::Settle, Fault::Panic);
+    let closing = send(&session, &[Closed(1)]);
+    soon(held.reached()).await;
+    let late = send(&session, &[Replied(1)]);
+    session.counters().await.unwrap();
+    held.release();
+    assert_refused!(soon(closing).await, ErrorKind::OutcomeUnknown { .. });
+    assert_refused!(soon(late).await, ErrorKind::NotWritten { .. });
+    // It was written, as the log says by now.
+    assert_refused!(append(&session, Replied(1)).await, ErrorKind::BodyRefused { .. });
+    assert_head(&session, 2).await;
     store.close().await.unwrap();
 }
 
