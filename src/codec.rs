@@ -122,13 +122,27 @@ pub(crate) enum RecordError {
     EventType,
     #[error("event type is {bytes} bytes, limit is {EVENT_TYPE_BYTES_MAX}")]
     LongEventType { bytes: usize },
-    #[error("body: {0}")]
+    #[error("{}", told(.0))]
     Body(#[from] bincode::Error),
     #[error(
         "body does not come back from its own bytes: the model uses a serde shape that bincode cannot decode, or a \
          HashMap or HashSet, which have no fixed order"
     )]
     NotStable,
+}
+
+/// What bincode says, in words for someone who has never heard of it.
+fn told(error: &bincode::ErrorKind) -> String {
+    match error {
+        bincode::ErrorKind::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "its bytes end too early".to_owned()
+        }
+        bincode::ErrorKind::Io(error) => error.to_string(),
+        bincode::ErrorKind::Custom(text) if text.starts_with("Slice had bytes remaining") => {
+            "its bytes go on behind its end".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 fn options() -> impl Options {
@@ -168,6 +182,13 @@ impl io::Write for Bounded {
 
 pub(crate) fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, RecordError> {
     Ok(options().deserialize(bytes)?)
+}
+
+/// The number of an enum's variant, and the bytes behind the number.
+pub(crate) fn split_variant(bytes: &[u8]) -> Result<(u32, &[u8]), RecordError> {
+    let mut rest = bytes;
+    let variant = bincode::DefaultOptions::new().deserialize_from(&mut rest)?;
+    Ok((variant, rest))
 }
 
 /// The digest of bytes, as `b3sum` prints it.
@@ -241,9 +262,21 @@ mod tests {
         assert!(matches!(decode_body::<(u8, String)>(&bytes), Err(RecordError::Body(_))));
     }
 
+    #[test]
+    fn the_number_of_a_variant_is_split_off_whatever_its_length() {
+        // An enum writes the number as a u32.
+        for variant in [0_u32, 1, 250, 251, 65_536] {
+            let bytes = [encode_body(&variant).unwrap(), vec![7, 8]].concat();
+            assert_eq!(split_variant(&bytes).unwrap(), (variant, &[7, 8][..]));
+        }
+        assert_eq!(split_variant(&encode_body(&Err::<u8, _>(5_u8)).unwrap()).unwrap(), (1, &[5][..]));
+        assert!(split_variant(&[]).is_err() && split_variant(&[251, 1]).is_err());
+    }
+
     proptest! {
         #[test]
         fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = split_variant(&bytes);
             let _ = decode_body::<(String, Vec<u64>)>(&bytes);
         }
     }

@@ -32,7 +32,7 @@ struct ErrorInner {
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `Unknown` | [`OutcomeUnknown`](Self::OutcomeUnknown) |
 /// | [`AskTheOwner`](NextStep::AskTheOwner) | `No` | [`OwnedElsewhere`](Self::OwnedElsewhere) |
 /// | [`OpenAgain`](NextStep::OpenAgain) | `No` | [`StoreClosed`](Self::StoreClosed), [`SessionClosed`](Self::SessionClosed), [`MustReopen`](Self::MustReopen) |
-/// | [`MendTheSetup`](NextStep::MendTheSetup) | `No` | [`NewerRecord`](Self::NewerRecord), [`Unfoldable`](Self::Unfoldable), [`NewerFormat`](Self::NewerFormat), [`OlderFormat`](Self::OlderFormat), [`WrongModel`](Self::WrongModel), [`NoStore`](Self::NoStore), [`NotAStore`](Self::NotAStore), [`UnsuitablePlace`](Self::UnsuitablePlace), [`Io`](Self::Io), [`Forked`](Self::Forked) |
+/// | [`MendTheSetup`](NextStep::MendTheSetup) | `No` | [`NewerRecord`](Self::NewerRecord), [`Unfoldable`](Self::Unfoldable), [`Undecodable`](Self::Undecodable), [`NewerFormat`](Self::NewerFormat), [`OlderFormat`](Self::OlderFormat), [`WrongModel`](Self::WrongModel), [`NoStore`](Self::NoStore), [`NotAStore`](Self::NotAStore), [`UnsuitablePlace`](Self::UnsuitablePlace), [`Io`](Self::Io), [`Forked`](Self::Forked) |
 /// | [`Repair`](NextStep::Repair) | `No` | [`CorruptEvent`](Self::CorruptEvent), [`CorruptBlob`](Self::CorruptBlob), [`CorruptStore`](Self::CorruptStore) |
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -62,10 +62,11 @@ pub enum ErrorKind {
         /// The wrong value and the limit.
         what: String,
     },
-    /// The session model's `check` refused a body.
+    /// The session model refused a body: its `check` at the call, its `stamp` or `REFUSE_BY_VIEW` in the order of the
+    /// session. Or the body does not come back from its bytes.
     #[error("the model refused the body: {reason}")]
     BodyRefused {
-        /// The reason that `check` gave.
+        /// The reason that the session model gave.
         reason: String,
     },
     /// A body, an append, a batch or a blob is over its limit.
@@ -81,19 +82,23 @@ pub enum ErrorKind {
         limit: u64,
     },
     /// The session does not exist.
-    #[error("no session {session}")]
+    #[error("there is no session {session}; Store::open_session makes it")]
     UnknownSession {
         /// The id that was asked for.
         session: SessionId,
     },
     /// A body references a blob that is not stored: put it first.
-    #[error("the body references blob {digest}, which is not stored")]
+    #[error(
+        "the body references blob {digest}, which is not stored: put it first, with Store::intern_text or put_bytes"
+    )]
     DanglingRef {
         /// The missing blob.
         digest: Digest,
     },
     /// A body references a stored blob with a length that the blob does not have: use the reference that the put gave.
-    #[error("the body references {referenced} bytes of blob {digest}, which has {stored}")]
+    #[error(
+        "the body references {referenced} bytes of blob {digest}, which has {stored}: use the BlobRef that the put gave"
+    )]
     WrongBlobLength {
         /// The blob.
         digest: Digest,
@@ -103,7 +108,7 @@ pub enum ErrorKind {
         stored: u64,
     },
     /// No blob has that digest.
-    #[error("no blob {digest}")]
+    #[error("there is no blob {digest} in the store")]
     UnknownBlob {
         /// The digest that was asked for.
         digest: Digest,
@@ -111,7 +116,10 @@ pub enum ErrorKind {
 
     // --- the session has other events than the caller expects: read it, then decide ---
     /// The session's head is not the expected one.
-    #[error("head of session {session} is {actual}, expected {expected}")]
+    #[error(
+        "head of session {session} is {actual}, expected {expected}: read what came after with Session::events_after, and \
+         decide anew"
+    )]
     HeadMoved {
         /// The session.
         session: SessionId,
@@ -121,7 +129,9 @@ pub enum ErrorKind {
         actual: EventId,
     },
     /// The session has no such event yet: the position is of another session, or of another history of this one.
-    #[error("session {session} ends with event {head}, and has no event {event} to go on from")]
+    #[error(
+        "session {session} ends with event {head}, and has no event {event} to go on from: read it from its first event"
+    )]
     BeyondHead {
         /// The session.
         session: SessionId,
@@ -132,7 +142,10 @@ pub enum ErrorKind {
     },
     /// The session's event with that id is not the one that the position means: the log was replaced by an older copy, and
     /// has gone on differently since. Read the session anew, from its first event.
-    #[error("event {event} of session {session} is not the one that was seen before: the log has another history")]
+    #[error(
+        "event {event} of session {session} is not the one that was seen before: the log has another history, read it from \
+         its first event"
+    )]
     OtherHistory {
         /// The session.
         session: SessionId,
@@ -140,7 +153,7 @@ pub enum ErrorKind {
         event: EventId,
     },
     /// The append key was used before, with another body.
-    #[error("append key was used in session {session} for event {first}, with another body")]
+    #[error("append key was used in session {session} for event {first}, with another body: use a key for one append")]
     KeyReused {
         /// The session.
         session: SessionId,
@@ -148,7 +161,7 @@ pub enum ErrorKind {
         first: EventId,
     },
     /// The append was accepted but not written, because of the reason given; append again.
-    #[error("nothing was written to session {session}: {reason}")]
+    #[error("nothing was written to session {session}, append again: {reason}")]
     NotWritten {
         /// The session.
         session: SessionId,
@@ -158,7 +171,7 @@ pub enum ErrorKind {
     /// Another store owns the session, perhaps because that store took the session over from this one. The session can
     /// still be read. Append again once the owner has closed or died, or take the session from an owner that hangs,
     /// with [`Session::take_over`](crate::Session::take_over).
-    #[error("session {session} is written by {owner}")]
+    #[error("session {session} is written by {owner}{}", way_around(owner))]
     OwnedElsewhere {
         /// The session.
         session: SessionId,
@@ -174,13 +187,13 @@ pub enum ErrorKind {
         session: SessionId,
     },
     /// The session has stopped, was asked to stop, or ended in an error.
-    #[error("session {session} has stopped")]
+    #[error("session {session} has stopped: it takes appends, and no turns")]
     SessionStopped {
         /// The session.
         session: SessionId,
     },
     /// The session has used its turns.
-    #[error("session {session} has had {turns} turns, limit is {limit}")]
+    #[error("session {session} has had {turns} turns, StoreConfig::session_turns_max is {limit}")]
     TurnLimit {
         /// The session.
         session: SessionId,
@@ -192,15 +205,15 @@ pub enum ErrorKind {
 
     // --- wait, then try again ---
     /// As much is in flight, or waits, as [`StoreConfig`](crate::StoreConfig) allows.
-    #[error("{what}, the limit is {limit}: try again in a moment")]
+    #[error("{what} ({limit}): try again in a moment")]
     Busy {
-        /// Which queue is full, and by which setting.
+        /// What waits or is in flight, and which setting allows no more of it.
         what: &'static str,
         /// The most that it takes: a number of calls, or of bytes.
         limit: u64,
     },
     /// The disk is full.
-    #[error("disk is full")]
+    #[error("the disk is full: free some space, and the store goes on by itself")]
     DiskFull,
     /// The store cannot reach its files just now.
     #[error("store is unavailable: {reason}")]
@@ -212,7 +225,7 @@ pub enum ErrorKind {
     // --- look in the log before you try again ---
     /// Whether the append was written is not known, since the log cannot be read. A retry with the same append key is
     /// always safe.
-    #[error("outcome of an append to session {session} is not known: {reason}")]
+    #[error("outcome of an append to session {session} is not known, append again with the same append key: {reason}")]
     OutcomeUnknown {
         /// The session.
         session: SessionId,
@@ -222,10 +235,10 @@ pub enum ErrorKind {
 
     // --- the handle has come to its end: open it again ---
     /// The store was closed.
-    #[error("store is closed")]
+    #[error("the store is closed: open it again")]
     StoreClosed,
     /// The session was closed; open it again.
-    #[error("session {session} is closed")]
+    #[error("session {session} is closed: open it again, with Store::open_session")]
     SessionClosed {
         /// The session.
         session: SessionId,
@@ -242,7 +255,8 @@ pub enum ErrorKind {
     /// The log holds an event of a type or schema that this build does not know. The session is read-only, and its view
     /// ends before that event.
     #[error(
-        "event {event} of session {session} has type {event_type} at schema {schema}, which this build does not know"
+        "event {event} of session {session} has type {event_type} at schema {schema}, which this build does not know: a \
+         newer build wrote it, and this one can only read the session up to there"
     )]
     NewerRecord {
         /// The session.
@@ -256,7 +270,10 @@ pub enum ErrorKind {
     },
     /// The session model's `apply` panicked on a committed event. The session is read-only, and its view ends before
     /// that event, until a build folds the event.
-    #[error("event {event} of session {session} cannot be folded: apply panicked")]
+    #[error(
+        "event {event} of session {session} cannot be folded, since the model panicked: the session can only be read, up to \
+         there, until a build folds it"
+    )]
     Unfoldable {
         /// The session.
         session: SessionId,
@@ -264,9 +281,30 @@ pub enum ErrorKind {
         event: EventId,
     },
 
+    /// The session model's `decode` cannot read the body of a stored event, though its bytes are those that were written:
+    /// the chain hash over them is right. Most often a body was changed without a new
+    /// [`SCHEMA`](crate::SessionModel::SCHEMA). The session does not open until a build decodes the event; its bytes stay.
+    #[error(
+        "event {event} of session {session}: its body, of type {event_type} at schema {schema}, does not decode: \
+         {reason}. Its bytes are those that were written, so this build of the model reads another shape: a changed \
+         body needs a new SCHEMA, with the old shape kept in decode"
+    )]
+    Undecodable {
+        /// The session.
+        session: SessionId,
+        /// The event.
+        event: EventId,
+        /// Its type.
+        event_type: String,
+        /// The schema version that it was written at.
+        schema: u16,
+        /// What `decode` says of the bytes.
+        reason: String,
+    },
+
     // --- the directory is not for this build ---
     /// The database has a newer format than this build knows. The database was left untouched.
-    #[error("database is of format {found}, this build knows up to {supported}")]
+    #[error("the store is of format {found}, this build knows up to {supported}: upgrade this program")]
     NewerFormat {
         /// The format found.
         found: i64,
@@ -275,7 +313,7 @@ pub enum ErrorKind {
     },
     /// The database has an older format than this build reads. Open it for writing once, which brings it to the format of
     /// this build; only a read-only opening gives this error.
-    #[error("database is of format {found}, this build reads formats from {oldest}: open it for writing once")]
+    #[error("the store is of format {found}, this build reads formats from {oldest}: open it for writing once")]
     OlderFormat {
         /// The format found.
         found: i64,
@@ -283,7 +321,7 @@ pub enum ErrorKind {
         oldest: i64,
     },
     /// The directory is of another session model.
-    #[error("directory is of model {found}, this store is of model {expected}")]
+    #[error("the store is of model {found}, and was opened for model {expected}")]
     WrongModel {
         /// The name of the session model in the directory.
         found: String,
@@ -376,8 +414,16 @@ impl fmt::Display for OwnerInfo {
                 "another store that this process opened and did not close (close it, or use a clone of its handle): "
             )?;
         }
-        write!(f, "process {} on {} since {}", self.process, self.host, self.since)
+        match self.process {
+            0 => write!(f, "owner {}, of which no more is known", self.id),
+            process => write!(f, "process {process} on {} since {}", self.host, self.since),
+        }
     }
+}
+
+/// What to do about an owner in another process. What to do about one in this process is in its own text.
+fn way_around(owner: &OwnerInfo) -> &'static str {
+    if owner.in_this_process { "" } else { "; if that process hangs, Session::take_over takes the session from it" }
 }
 
 /// What to do about something that is too large.
@@ -425,13 +471,14 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
-    /// The text, for a `main` that returns the error, and behind it the kind.
+    /// The text and the name of the kind, for a `main` that returns the error; `{:#?}` shows the fields of the kind, and
+    /// the cause.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self} [{:?}", self.0.kind)?;
-        if let Some(source) = &self.0.source {
-            write!(f, ", {source:?}")?;
+        if f.alternate() {
+            let ErrorInner { kind, source } = &*self.0;
+            return f.debug_struct("Error").field("kind", kind).field("source", source).finish();
         }
-        f.write_str("]")
+        write!(f, "{self} [{}]", self.0.kind.name())
     }
 }
 
@@ -441,3 +488,6 @@ impl std::error::Error for Error {
         self.0.source.as_ref().and_then(|source| source.source())
     }
 }
+
+#[cfg(test)]
+mod tests;

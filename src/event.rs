@@ -11,7 +11,7 @@ use crate::log_position::{ChainStart, LogPosition};
 use crate::model::{DecodeError, SessionModel};
 
 /// A stamped fact of a session: an id, a time, and the body that the host appended. Only foldlog makes one, by stamping a
-/// body or by decoding a record.
+/// body or by decoding a record; a test makes one with `testkit::event` (feature `testkit`).
 ///
 /// **Event versus [`LogEvent`].** [`SessionModel::apply`] folds an `Event`, so its body is always the session model's.
 /// A log may also hold foldlog's own events, so pages and subscriptions give a [`LogEvent`].
@@ -75,6 +75,49 @@ impl<M: SessionModel> Event<M> {
     #[must_use]
     pub fn event_type(&self) -> &'static str {
         M::event_type(&self.body)
+    }
+
+    /// The same fact for another session model: this id and time, with a body of that model. For a model whose body holds
+    /// the body of another, and which has that one's `apply` fold it.
+    ///
+    /// # Examples
+    /// ```
+    /// use foldlog::agent::{Agent, AgentBody, AgentView};
+    /// use foldlog::{DecodeError, Event, SessionModel, decode_body};
+    /// # use serde::{Deserialize, Serialize};
+    ///
+    /// # #[derive(Debug, Clone, Serialize, Deserialize)]
+    /// enum DeskBody {
+    ///     Agent(AgentBody),
+    ///     Rated { stars: u8 },
+    /// }
+    /// # #[derive(Debug, Clone, Default, PartialEq)]
+    /// struct DeskView {
+    ///     agent: AgentView,
+    ///     stars: Vec<u8>,
+    /// }
+    /// # struct Desk;
+    /// impl SessionModel for Desk {
+    ///     fn apply(view: &mut DeskView, event: &Event<Self>) {
+    ///         match event.body() {
+    ///             DeskBody::Agent(body) => Agent::apply_owned(&mut view.agent, event.with_body(body.clone())),
+    ///             DeskBody::Rated { stars } => view.stars.push(*stars),
+    ///         }
+    ///     }
+    ///     // ...
+    /// #    const NAME: &'static str = "desk";
+    /// #    const SCHEMA: u16 = 1;
+    /// #    type Body = DeskBody;
+    /// #    type View = DeskView;
+    /// #    type Counters = ();
+    /// #    type Transient = ();
+    /// #    fn event_type(_: &DeskBody) -> &'static str { "desk" }
+    /// #    fn decode(_: &str, _: u16, bytes: &[u8]) -> Result<DeskBody, DecodeError> { decode_body(bytes) }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_body<N: SessionModel>(&self, body: N::Body) -> Event<N> {
+        Event { id: self.id, at: self.at, chain: self.chain, body }
     }
 }
 

@@ -174,7 +174,7 @@ impl fmt::Debug for AppendKey {
 }
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, UTC. Displays as ISO 8601.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -188,6 +188,12 @@ impl Timestamp {
     #[must_use]
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({self})")
     }
 }
 
@@ -327,6 +333,8 @@ mod tests {
 
     #[test]
     fn a_timestamp_shows_as_iso_8601_with_microseconds() {
-        assert_eq!(Timestamp::from_micros(1_700_000_000_000_001).to_string(), "2023-11-14T22:13:20.000001Z");
+        let time = Timestamp::from_micros(1_700_000_000_000_001);
+        assert_eq!(time.to_string(), "2023-11-14T22:13:20.000001Z");
+        assert_eq!(format!("{time:?}"), "Timestamp(2023-11-14T22:13:20.000001Z)");
     }
 }

@@ -86,7 +86,8 @@ pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, Sessio
 pub use log_position::LogPosition;
 pub use memory::MemoryDisk;
 pub use model::{
-    DecodeError, SessionModel, Turns, Unfinished, UnfinishedId, View, decode_body, decode_view, encode_view,
+    DecodeError, RefuseByView, SessionModel, Turns, Unfinished, UnfinishedId, View, decode_body, decode_view,
+    encode_view, split_variant,
 };
 pub use port::{Create, Durability, Medium, Upkeep};
 pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};

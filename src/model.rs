@@ -68,6 +68,43 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// not used.
     const VIEW_SCHEMA: u16 = 1;
 
+    /// Refuses a body because of what the session has become: a reply to a ticket that is closed. The function is given the
+    /// view and the body, and answers a text that says what is wrong; the receipt of the append then fails with
+    /// [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused). Nothing of the append is written, and those behind it
+    /// go on.
+    ///
+    /// The view holds every event ahead of the body: those that are still on their way to the disk, and the earlier ones of
+    /// the same batch. So of two appends made at once that may not both be, the later is refused. The body has the ids that
+    /// [`SessionModel::stamp`] has given it. The refusal is told when everything that it may rest on is durable; if that
+    /// was not written, the receipt fails with [`ErrorKind::NotWritten`](crate::ErrorKind::NotWritten).
+    ///
+    /// A function, like the others of this trait: pure, and one that must not panic. `None` by default, which costs an
+    /// append nothing. Otherwise an event that another append follows while it is in flight is applied twice.
+    ///
+    /// ```
+    /// # use foldlog::{DecodeError, Event, RefuseByView, SessionModel, decode_body};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Debug, Clone, Serialize, Deserialize)] enum TicketBody { Replied(String), Closed }
+    /// # #[derive(Debug, Clone, Default, PartialEq)] struct Ticket { closed: bool }
+    /// # struct Tickets;
+    /// impl SessionModel for Tickets {
+    ///     const REFUSE_BY_VIEW: Option<RefuseByView<Self>> = Some(|ticket, _| {
+    ///         if ticket.closed { Err("the ticket is closed".to_owned()) } else { Ok(()) }
+    ///     });
+    ///     // ...
+    /// #    const NAME: &'static str = "tickets";
+    /// #    const SCHEMA: u16 = 1;
+    /// #    type Body = TicketBody;
+    /// #    type View = Ticket;
+    /// #    type Counters = ();
+    /// #    type Transient = ();
+    /// #    fn event_type(_: &TicketBody) -> &'static str { "ticket" }
+    /// #    fn apply(view: &mut Ticket, event: &Event<Self>) { view.closed |= matches!(event.body(), TicketBody::Closed); }
+    /// #    fn decode(_: &str, _: u16, bytes: &[u8]) -> Result<TicketBody, DecodeError> { decode_body(bytes) }
+    /// }
+    /// ```
+    const REFUSE_BY_VIEW: Option<RefuseByView<Self>> = None;
+
     /// What the host appends. Equal bodies must encode to equal bytes: use `BTreeMap` or a list, not `HashMap` or
     /// `HashSet`.
     type Body: Clone + Debug + Send + Sync + Serialize + DeserializeOwned + 'static;
@@ -188,12 +225,47 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<Self::Body, DecodeError>;
 }
 
+/// A function of [`SessionModel::REFUSE_BY_VIEW`]: `Ok` for a body that may follow, or a text that says why it may not.
+pub type RefuseByView<M> = fn(&<M as SessionModel>::View, &<M as SessionModel>::Body) -> Result<(), String>;
+
 /// Decodes a body that was encoded from a type of the shape of `B`. Call it from [`SessionModel::decode`].
 ///
 /// # Errors
 /// [`DecodeError::Malformed`] for bytes that do not decode, or that go on after the body.
 pub fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, DecodeError> {
     codec::decode_body(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
+}
+
+/// Splits the bytes of a body that is an enum into the number of its variant, from 0 on, and the bytes of what the variant
+/// holds. For a model with a variant that holds the body of another model, whose
+/// [`decode`](SessionModel::decode) is then asked for the rest.
+///
+/// # Errors
+/// [`DecodeError::Malformed`] for bytes that do not begin with the number of a variant.
+///
+/// # Examples
+/// ```
+/// use foldlog::agent::{Agent, AgentBody};
+/// use foldlog::{DecodeError, SessionModel, decode_body, split_variant};
+/// # use serde::{Deserialize, Serialize};
+///
+/// # #[derive(Debug, Serialize, Deserialize)]
+/// enum DeskBody {
+///     Agent(AgentBody),
+///     Rated { stars: u8 },
+/// }
+///
+/// fn decode(event_type: &str, agent_schema: u16, bytes: &[u8]) -> Result<DeskBody, DecodeError> {
+///     match (event_type, split_variant(bytes)?) {
+///         ("rated", _) => decode_body(bytes),
+///         (_, (0, agent)) => Agent::decode(event_type, agent_schema, agent).map(DeskBody::Agent),
+///         _ => Err(DecodeError::Unknown),
+///     }
+/// }
+/// # assert!(matches!(decode("rated", 1, &[1, 5]), Ok(DeskBody::Rated { stars: 5 })));
+/// ```
+pub fn split_variant(bytes: &[u8]) -> Result<(u32, &[u8]), DecodeError> {
+    codec::split_variant(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
 }
 
 /// Encodes a view that has serde; `None` for a shape that does not encode. The view must hold no `HashMap` or
@@ -334,6 +406,14 @@ impl<M: SessionModel> View<M> {
     #[must_use]
     pub fn state(&self) -> &M::View {
         &self.state
+    }
+}
+
+impl<M: SessionModel> View<M> {
+    /// Folds the event that follows.
+    pub(crate) fn apply(&mut self, event: &Event<M>) {
+        M::apply(&mut self.state, event);
+        self.head = event.id();
     }
 }
 

@@ -136,10 +136,10 @@ impl<M: SessionModel> Store<M> {
     /// session. Resolves when the session is recovered from its log.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged; [`ErrorKind::StoreClosed`];
-    /// [`ErrorKind::Unavailable`] when the log cannot be read or written. A session of a newer build opens, read-only:
-    /// see [`Session::condition`]. Never [`ErrorKind::Busy`]: any number of sessions may be opened at once, and they wait
-    /// their turn.
+    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged; [`ErrorKind::Undecodable`] when
+    /// the session model does not decode one of its events; [`ErrorKind::StoreClosed`]; [`ErrorKind::Unavailable`] when the
+    /// log cannot be read or written. A session of a newer build opens, read-only: see [`Session::condition`]. Never
+    /// [`ErrorKind::Busy`]: any number of sessions may be opened at once, and they wait their turn.
     pub async fn open_session(&self, id: impl AsRef<str>) -> Result<Session<M>, Error> {
         self.open_log(SessionId::new(id)?, Absent::Create).await
     }
@@ -236,9 +236,9 @@ impl<M: SessionModel> Store<M> {
     /// session.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`], [`ErrorKind::CorruptEvent`]; [`ErrorKind::Busy`]
-    /// when the queue of reads is full; [`ErrorKind::StoreClosed`]; [`ErrorKind::Unavailable`] when the log cannot be
-    /// read.
+    /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`], [`ErrorKind::CorruptEvent`],
+    /// [`ErrorKind::Undecodable`]; [`ErrorKind::Busy`] when the queue of reads is full; [`ErrorKind::StoreClosed`];
+    /// [`ErrorKind::Unavailable`] when the log cannot be read.
     pub async fn read_state(&self, id: impl AsRef<str>) -> Result<StoredState<M>, Error> {
         self.0.services.check_open()?;
         let session = SessionId::new(id)?;

@@ -27,8 +27,8 @@ impl PutRoom {
         let before = self.taken.fetch_add(bytes, Ordering::AcqRel);
         let taken = RoomTaken { room: Arc::clone(self), bytes };
         if before > 0 && before + bytes > self.bytes_max {
-            let (what, limit) = ("queued_put_bytes_max of blobs wait to be written", self.bytes_max);
-            return Err(ErrorKind::Busy { what, limit }.into());
+            let what = "as many bytes of blobs wait to be written as StoreConfig::queued_put_bytes_max allows";
+            return Err(ErrorKind::Busy { what, limit: self.bytes_max }.into());
         }
         Ok(taken)
     }

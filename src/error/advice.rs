@@ -46,6 +46,13 @@ macro_rules! advice {
                     $($(Self::$kind { .. })|+ => (NextStep::$step, WasWritten::$written),)+
                 }
             }
+
+            /// The name of the kind, as in the source.
+            pub(super) fn name(&self) -> &'static str {
+                match self {
+                    $($(Self::$kind { .. } => stringify!($kind),)+)+
+                }
+            }
         }
 
         /// Each group in the words of the documents.
@@ -64,7 +71,8 @@ advice! {
     WaitAndRetry, Unknown: OutcomeUnknown;
     AskTheOwner, No: OwnedElsewhere;
     OpenAgain, No: StoreClosed SessionClosed MustReopen;
-    MendTheSetup, No: NewerRecord Unfoldable NewerFormat OlderFormat WrongModel NoStore NotAStore UnsuitablePlace Io Forked;
+    MendTheSetup, No:
+        NewerRecord Unfoldable Undecodable NewerFormat OlderFormat WrongModel NoStore NotAStore UnsuitablePlace Io Forked;
     Repair, No: CorruptEvent CorruptBlob CorruptStore;
 }
 

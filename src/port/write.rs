@@ -82,6 +82,9 @@ pub(crate) enum Refusal {
     Unavailable(String),
 }
 
+/// What to do about damage of one session.
+const ADVICE: &str = "Store::verify tells what else is, and Store::repair makes a new directory of what is valid";
+
 impl Refusal {
     /// The error as a host is told it, where asking again does not help. `None` where the session has to look again first.
     pub(crate) fn of_session(&self, session: &SessionId) -> Option<ErrorKind> {
@@ -90,14 +93,14 @@ impl Refusal {
             Self::HeadMoved { .. } | Self::StaleEpoch | Self::KeyTaken => None,
             Self::Owned(owner) => Some(ErrorKind::OwnedElsewhere { session, owner: owner.clone() }),
             Self::UnknownLog => {
-                Some(ErrorKind::CorruptStore { reason: format!("the log of session {session} is gone") })
+                Some(ErrorKind::CorruptStore { reason: format!("the log of session {session} is gone; {ADVICE}") })
             }
             Self::Damaged { event: Some(event), reason } => {
                 Some(ErrorKind::CorruptEvent { session, event: *event, reason: reason.clone() })
             }
-            Self::Damaged { event: None, reason } => {
-                Some(ErrorKind::CorruptStore { reason: format!("the log of session {session} is damaged: {reason}") })
-            }
+            Self::Damaged { event: None, reason } => Some(ErrorKind::CorruptStore {
+                reason: format!("the log of session {session} is damaged: {reason}; {ADVICE}"),
+            }),
             Self::Unavailable(reason) => Some(ErrorKind::Unavailable { reason: reason.clone() }),
         }
     }
@@ -179,9 +182,13 @@ impl LogError {
             Self::CorruptEvent { event, reason } => {
                 ErrorKind::CorruptEvent { session: session.clone(), event, reason }.into()
             }
-            Self::Corrupt(reason) => {
-                ErrorKind::CorruptStore { reason: format!("the log of session {session} cannot be read: {reason}") }
-                    .into()
+            Self::Corrupt(reason) => ErrorKind::CorruptStore {
+                reason: format!("the log of session {session} cannot be read: {reason}; {ADVICE}"),
+            }
+            .into(),
+            Self::DiskFull => Error::with_source(ErrorKind::DiskFull, format!("in a call for session {session}")),
+            error @ (Self::Busy | Self::Io(_)) => {
+                ErrorKind::Unavailable { reason: format!("session {session}: {error}") }.into()
             }
             error => error.into(),
         }

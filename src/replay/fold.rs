@@ -173,7 +173,7 @@ impl<M: SessionModel> FoldState<M> {
                 log::error!("apply panicked on a committed event");
                 return Ok(Condition::Unfoldable { event: stored.id });
             }
-            Err(_) => return Err(panicked(session, stored)),
+            Err(_) => return Err(panicked(session, stored, body)),
         }
         self.head = stored.id;
         Ok(Condition::Ready)

@@ -76,12 +76,12 @@ impl<M: SessionModel> From<Decoded<M>> for LogEvent<M> {
 pub(crate) fn decode<M: SessionModel>(session: &SessionId, stored: StoredRow<'_>) -> Result<LogEvent<M>, Error> {
     let (_, body) = open_record(session, stored)?;
     catch_unwind(|| decode_unguarded(session, stored, body))
-        .unwrap_or_else(|_| Err(panicked(session, stored)))
+        .unwrap_or_else(|_| Err(panicked(session, stored, body)))
         .map(Into::into)
 }
 
-pub(crate) fn panicked(session: &SessionId, stored: StoredRow<'_>) -> Error {
-    corrupt(session, stored.id, "decode panicked".to_owned())
+pub(crate) fn panicked(session: &SessionId, stored: StoredRow<'_>, body: StoredBody<'_>) -> Error {
+    undecodable(session, stored, body, "decode panicked".to_owned())
 }
 
 /// Decodes the body of a stored event whose record is open already.
@@ -97,14 +97,13 @@ fn decode_unguarded<M: SessionModel>(
 }
 
 /// Decodes an event of foldlog's own.
-pub(crate) fn decode_own(
-    session: &SessionId,
-    stored: StoredRow<'_>,
-    StoredBody { schema, bytes, .. }: StoredBody<'_>,
-) -> Result<OwnEvent, Error> {
-    let decoded = OwnBody::decode(stored.event_type, schema, bytes);
-    let body = decoded.map_err(|error| failed(session, stored, schema, error))?;
-    Ok(OwnEvent::new(stored.id, stored.at, stored.chain.start_bytes(), body))
+pub(crate) fn decode_own(session: &SessionId, stored: StoredRow<'_>, body: StoredBody<'_>) -> Result<OwnEvent, Error> {
+    let decoded = OwnBody::decode(stored.event_type, body.schema, body.bytes);
+    let decoded = decoded.map_err(|error| match error {
+        DecodeError::Unknown => newer(session, stored, body.schema),
+        DecodeError::Malformed { reason } => corrupt(session, stored.id, reason),
+    })?;
+    Ok(OwnEvent::new(stored.id, stored.at, stored.chain.start_bytes(), decoded))
 }
 
 /// Decodes an event of the session model, whose `decode` may panic. Inline, since a body is large, and each call moves it.
@@ -114,15 +113,9 @@ pub(crate) fn decode_model<M: SessionModel>(
     stored: StoredRow<'_>,
     body: StoredBody<'_>,
 ) -> Result<Event<M>, Error> {
-    let StoredBody { schema, is_typed, bytes } = body;
-    let decoded = match M::decode(stored.event_type, schema, bytes) {
-        Err(DecodeError::Unknown) if !is_typed && schema == M::SCHEMA => match untyped::<M>(bytes) {
-            Some(event_type) if event_type != stored.event_type => Err(wrong_type(session, stored, event_type)),
-            _ => Err(failed(session, stored, schema, DecodeError::Unknown)),
-        },
-        decoded => decoded.map_err(|error| failed(session, stored, schema, error)),
-    };
-    let decoded = decoded?;
+    let StoredBody { schema, bytes, .. } = body;
+    let decoded = M::decode(stored.event_type, schema, bytes);
+    let decoded = decoded.map_err(|error| not_decoded::<M>(session, stored, body, error))?;
     // The model decides by the type how it decodes. Only a body of another schema may decode to another type.
     let event_type = M::event_type(&decoded);
     if schema == M::SCHEMA && event_type != stored.event_type {
@@ -131,23 +124,44 @@ pub(crate) fn decode_model<M: SessionModel>(
     Ok(Event::new(stored.id, stored.at, stored.chain.start_bytes(), decoded))
 }
 
-/// The type of a body of this build's schema, by its bytes alone. The chain does not cover the type of a record of format
-/// 1: a type that this build does not know, before a body that it knows, is damage, and no event of a newer build. Of an
-/// older schema nothing follows from that, since a build need not decode every schema that there was.
-fn untyped<M: SessionModel>(bytes: &[u8]) -> Option<&'static str> {
-    codec::decode_body::<M::Body>(bytes).ok().map(|body| M::event_type(&body))
+/// Why the session model did not decode an event.
+///
+/// The chain does not cover the type of a record of format 1: a type that this build does not know, before a body that it
+/// knows, is damage, and no event of a newer build. Of an older schema nothing follows from that, since a build need not
+/// decode every schema that there was.
+fn not_decoded<M: SessionModel>(
+    session: &SessionId,
+    stored: StoredRow<'_>,
+    body: StoredBody<'_>,
+    error: DecodeError,
+) -> Error {
+    if !body.is_typed
+        && body.schema == M::SCHEMA
+        && let Ok(untyped) = codec::decode_body::<M::Body>(body.bytes)
+        && M::event_type(&untyped) != stored.event_type
+    {
+        return wrong_type(session, stored, M::event_type(&untyped));
+    }
+    match error {
+        DecodeError::Unknown => newer(session, stored, body.schema),
+        DecodeError::Malformed { reason } => undecodable(session, stored, body, reason),
+    }
 }
 
-fn failed(session: &SessionId, stored: StoredRow<'_>, schema: u16, error: DecodeError) -> Error {
-    match error {
-        DecodeError::Unknown => Error::from(ErrorKind::NewerRecord {
-            session: session.clone(),
-            event: stored.id,
-            event_type: stored.event_type.to_owned(),
-            schema,
-        }),
-        DecodeError::Malformed { reason } => corrupt(session, stored.id, reason),
+fn newer(session: &SessionId, stored: StoredRow<'_>, schema: u16) -> Error {
+    let (session, event_type) = (session.clone(), stored.event_type.to_owned());
+    ErrorKind::NewerRecord { session, event: stored.id, event_type, schema }.into()
+}
+
+/// The bytes of a body are under the chain hash, which everyone checks before decoding: they are those that were written.
+/// So the session model has changed what it reads. The type of a record of format 1 is not under the hash, so there it may
+/// be damage.
+fn undecodable(session: &SessionId, stored: StoredRow<'_>, body: StoredBody<'_>, reason: String) -> Error {
+    if !body.is_typed {
+        return corrupt(session, stored.id, format!("its body does not decode as {:?}: {reason}", stored.event_type));
     }
+    let (session, event_type) = (session.clone(), stored.event_type.to_owned());
+    ErrorKind::Undecodable { session, event: stored.id, event_type, schema: body.schema, reason }.into()
 }
 
 pub(crate) fn corrupt(session: &SessionId, event: EventId, reason: String) -> Error {

@@ -90,7 +90,8 @@ impl<M: SessionModel> LogCheck<M> {
         self.at = stored.at;
         // If the stored hash follows, the next event may follow only it; otherwise also the first of those that should
         // have been. What is kept does not grow with the log.
-        self.before = if follows.contains(&stored.chain) { Vec::new() } else { follows };
+        let is_written = follows.contains(&stored.chain);
+        self.before = if is_written { Vec::new() } else { follows };
         self.before.truncate(1);
         self.before.push(stored.chain);
         // Damaged bytes make the hash wrong and the record as well: that is one problem of the event, and not two.
@@ -104,7 +105,16 @@ impl<M: SessionModel> LogCheck<M> {
                 }
                 checked.refs = codec::decode_record(&stored.record).map(|(header, _)| header.refs).unwrap_or_default();
             }
-            Err(error) if first => checked.problems.push((stored.id, error)),
+            Err(error) if first => {
+                // Without the hash before it, nobody knows whether the bytes are those that were written.
+                let error = match error.kind() {
+                    ErrorKind::Undecodable { reason, .. } if !is_written => {
+                        corrupt(&self.session, stored.id, format!("its body does not decode: {reason}"))
+                    }
+                    _ => error,
+                };
+                checked.problems.push((stored.id, error));
+            }
             Err(_) => {}
         }
         checked

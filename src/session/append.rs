@@ -112,7 +112,7 @@ impl<M: SessionModel> std::fmt::Debug for Appended<M> {
 /// - its bodies: [`ErrorKind::BodyRefused`]; [`ErrorKind::TooLarge`] for an encoded event; [`ErrorKind::DanglingRef`]
 ///   or [`ErrorKind::CorruptBlob`] for a blob that they reference;
 /// - the session: [`ErrorKind::NotWritten`], [`ErrorKind::OwnedElsewhere`], [`ErrorKind::NewerRecord`],
-///   [`ErrorKind::Unfoldable`], [`ErrorKind::CorruptEvent`], [`ErrorKind::SessionClosed`];
+///   [`ErrorKind::Unfoldable`], [`ErrorKind::CorruptEvent`], [`ErrorKind::Undecodable`], [`ErrorKind::SessionClosed`];
 /// - the store: [`ErrorKind::DiskFull`], [`ErrorKind::Unavailable`], [`ErrorKind::Io`], [`ErrorKind::UnsuitablePlace`],
 ///   [`ErrorKind::CorruptStore`], [`ErrorKind::StoreClosed`], [`ErrorKind::MustReopen`].
 ///

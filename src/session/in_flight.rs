@@ -125,12 +125,21 @@ impl<M: SessionModel> StampedAppend<M> {
     }
 }
 
-/// Stamped appends and transients, in the order in which they were accepted. A transient waits for the appends ahead.
+/// Stamped appends, and what waits for the appends ahead of it, in the order in which they were accepted.
 pub(crate) struct InFlight<M: SessionModel>(VecDeque<InFlightTask<M>>);
 
 enum InFlightTask<M: SessionModel> {
     Append(StampedAppend<M>),
     Transient(M::Transient, Permit),
+    /// An append that could not be stamped. What was stamped ahead may be the reason, and no answer speaks of what a crash
+    /// could take back.
+    Refused(AppendReply<M>, Error),
+}
+
+/// What no append is ahead of any more.
+pub(crate) enum Due<M: SessionModel> {
+    Transient(M::Transient),
+    Refused(AppendReply<M>, Error),
 }
 
 impl<M: SessionModel> InFlight<M> {
@@ -157,11 +166,18 @@ impl<M: SessionModel> InFlight<M> {
         self.appends().map(|append| append.head.chain).collect()
     }
 
-    fn appends(&self) -> impl Iterator<Item = &StampedAppend<M>> + Clone {
+    fn appends(&self) -> impl DoubleEndedIterator<Item = &StampedAppend<M>> + Clone {
         self.0.iter().filter_map(|task| match task {
             InFlightTask::Append(append) => Some(append),
-            InFlightTask::Transient(..) => None,
+            InFlightTask::Transient(..) | InFlightTask::Refused(..) => None,
         })
+    }
+
+    /// The events that were stamped after this one, which is the last of its append.
+    pub(crate) fn events_after(&self, head: EventId) -> impl Iterator<Item = &Arc<Event<M>>> {
+        // From the back, where few are new, while hundreds may wait for the disk.
+        let newer: Vec<_> = self.appends().rev().take_while(|append| append.head.id > head).collect();
+        newer.into_iter().rev().flat_map(|append| &append.events)
     }
 
     /// The events of the oldest appends.
@@ -175,6 +191,19 @@ impl<M: SessionModel> InFlight<M> {
 
     pub(crate) fn push_transient(&mut self, transient: M::Transient, counted: Permit) {
         self.0.push_back(InFlightTask::Transient(transient, counted));
+    }
+
+    pub(crate) fn push_refused(&mut self, reply: AppendReply<M>, error: Error) {
+        self.0.push_back(InFlightTask::Refused(reply, error));
+    }
+
+    /// An append was not written, or nobody knows: what was refused behind it is told so instead of its own error.
+    pub(crate) fn take_back_refusals(&mut self, not_written: &Error) {
+        for task in &mut self.0 {
+            if let InFlightTask::Refused(_, error) = task {
+                *error = not_written.clone();
+            }
+        }
     }
 
     /// Puts back the append that was taken last.
@@ -198,10 +227,11 @@ impl<M: SessionModel> InFlight<M> {
         })
     }
 
-    /// Takes the next transient, if no append is ahead of it.
-    pub(crate) fn next_transient(&mut self) -> Option<M::Transient> {
+    /// Takes what is next, if no append is ahead of it.
+    pub(crate) fn next_due(&mut self) -> Option<Due<M>> {
         match self.0.pop_front()? {
-            InFlightTask::Transient(transient, _counted) => Some(transient),
+            InFlightTask::Transient(transient, _counted) => Some(Due::Transient(transient)),
+            InFlightTask::Refused(reply, error) => Some(Due::Refused(reply, error)),
             append @ InFlightTask::Append(_) => {
                 self.0.push_front(append);
                 None
@@ -209,12 +239,12 @@ impl<M: SessionModel> InFlight<M> {
         }
     }
 
-    /// Takes the oldest append. The caller has taken the transients ahead of it.
+    /// Takes the oldest append. The caller has taken what is ahead of it.
     pub(crate) fn next_append(&mut self) -> Option<StampedAppend<M>> {
         match self.0.pop_front()? {
             InFlightTask::Append(append) => Some(append),
-            transient @ InFlightTask::Transient(..) => {
-                self.0.push_front(transient);
+            due @ (InFlightTask::Transient(..) | InFlightTask::Refused(..)) => {
+                self.0.push_front(due);
                 None
             }
         }

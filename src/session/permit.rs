@@ -67,11 +67,14 @@ impl Permit {
         // What has no bytes needs no room for them, though another caller may be counted and not refused yet.
         let needs_room = bytes > 0;
         let (what, limit) = if in_session > session_max {
-            ("session_in_flight_max appends of the session are in flight", session_max)
+            ("as many appends of the session are in flight as StoreConfig::session_in_flight_max allows", session_max)
         } else if needs_room && session_bytes > session_bytes_max {
-            ("session_in_flight_bytes_max of the session are in flight", session_bytes_max)
+            (
+                "as many bytes of the session are in flight as StoreConfig::session_in_flight_bytes_max allows",
+                session_bytes_max,
+            )
         } else if needs_room && in_store > bytes_max {
-            ("in_flight_bytes_max of the store are in flight", bytes_max)
+            ("as many bytes of the store are in flight as StoreConfig::in_flight_bytes_max allows", bytes_max)
         } else {
             return Ok(permit);
         };

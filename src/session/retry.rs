@@ -10,8 +10,8 @@ use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{LogMeta, LogReader};
+use crate::replay::corrupt;
 use crate::replay::read_page;
-use crate::replay::{corrupt, decode};
 use crate::threads::{Readers, guarded, lock};
 
 /// The append in the log that a request may be a retry of.
@@ -86,8 +86,8 @@ fn read_repeated<M: SessionModel>(
             return Err(ErrorKind::KeyReused { session: session.clone(), first }.into());
         }
     }
-    let mut events = vec![decode(session, stored)?];
-    let mut head = first;
+    let mut events = Vec::new();
+    let mut head = first.prev();
     while head < header.last {
         let left = usize::try_from(header.last.get() - head.get()).unwrap_or(usize::MAX);
         let page = read_page(reader, session, log, head.into(), left)?;

@@ -9,14 +9,17 @@ use crate::codec::{Fingerprint, RecordError, RecordHeader, Salt, SaltSource};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::id::{AppendKey, EventId, Timestamp};
-use crate::model::SessionModel;
+use crate::model::{SessionModel, View};
 use crate::port::{Head, StoredEvent};
+use crate::session::in_flight::InFlight;
 
 /// Stamps the appends of one session. Each goes on from the last stamped event, which may be ahead of the last
 /// committed one.
 pub(crate) struct Stamper<M: SessionModel> {
     pub(crate) head: Head,
     pub(crate) counters: M::Counters,
+    /// See [`Stamper::view_ahead`]. Kept while appends are in flight, for the next one.
+    ahead: Option<Arc<View<M>>>,
     salts: Option<SaltSource>,
 }
 
@@ -40,13 +43,14 @@ pub(crate) struct StampedKey {
 
 impl<M: SessionModel> Stamper<M> {
     pub(crate) fn new(head: Head, counters: M::Counters) -> Self {
-        Self { head, counters, salts: None }
+        Self { head, counters, ahead: None, salts: None }
     }
 
     /// Goes back, or forward, to a committed event.
     pub(crate) fn reset(&mut self, head: Head, counters: M::Counters) {
         self.head = head;
         self.counters = counters;
+        self.ahead = None;
     }
 
     /// Drops everything but the head.
@@ -54,12 +58,31 @@ impl<M: SessionModel> Stamper<M> {
         *self = Self::new(head, M::Counters::default());
     }
 
-    /// Stamps bodies with consecutive ids, all or none. The stamper's head and counters change only in
-    /// [`Stamper::advance`].
+    /// The view at the last stamped event, by which a session model may refuse a body: the committed view, with what is in
+    /// flight folded in. Nobody else is shown it, since a commit that fails takes back what is in flight.
+    pub(crate) fn view_ahead(&mut self, committed: Arc<View<M>>, in_flight: &InFlight<M>) -> Arc<View<M>> {
+        // Taken out, so that a panic of the session model leaves no view behind that is half folded.
+        let ahead = self.ahead.take().filter(|ahead| ahead.head() > committed.head());
+        let mut view = ahead.unwrap_or(committed);
+        for event in in_flight.events_after(view.head()) {
+            Arc::make_mut(&mut view).apply(event);
+        }
+        self.ahead = in_flight.has_appends().then(|| Arc::clone(&view));
+        view
+    }
+
+    /// Nothing is in flight any more.
+    pub(crate) fn caught_up(&mut self) {
+        self.ahead = None;
+    }
+
+    /// Stamps bodies with consecutive ids, all or none. `view` is that of the last stamped event, if the session model may
+    /// refuse bodies by it. The stamper's head and counters change only in [`Stamper::advance`].
     pub(crate) fn stamp(
         &mut self,
         bodies: Vec<M::Body>,
         key: Option<&AppendKey>,
+        mut view: Option<Arc<View<M>>>,
         now: Timestamp,
         record_bytes_max: usize,
     ) -> Result<Stamped<M>, Error> {
@@ -84,7 +107,11 @@ impl<M: SessionModel> Stamper<M> {
         let mut events = Vec::with_capacity(bodies.len());
         for mut body in bodies {
             let id = head.id.next();
-            M::stamp(&mut counters, id, &mut body).map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
+            let refused_by_model = |reason| Error::from(ErrorKind::BodyRefused { reason });
+            M::stamp(&mut counters, id, &mut body).map_err(refused_by_model)?;
+            if let (Some(refuse), Some(view)) = (M::REFUSE_BY_VIEW, &view) {
+                refuse(view.state(), &body).map_err(refused_by_model)?;
+            }
             let bytes = codec::encode_body(&body).map_err(refused)?;
             codec::check_shape(&body, &bytes).map_err(refused)?;
             let event_type = M::event_type(&body);
@@ -113,7 +140,13 @@ impl<M: SessionModel> Stamper<M> {
             head = Head { id, chain: head.chain.next(id, at, &record), at };
             let key = key.map(|key| key.key.clone());
             stored.push(StoredEvent { id, event_type: Cow::Borrowed(event_type), at, key, chain: head.chain, record });
-            events.push(Arc::new(Event::new(id, at, head.chain.start_bytes(), body)));
+            let event = Arc::new(Event::new(id, at, head.chain.start_bytes(), body));
+            if let Some(view) = &mut view
+                && id < last
+            {
+                Arc::make_mut(view).apply(&event);
+            }
+            events.push(event);
         }
         Ok(Stamped { stored, events, head, key, counters })
     }
@@ -150,12 +183,12 @@ mod tests {
         let before = EventId::MAX.prev();
         let head = Head { id: before, chain: Chain::start(&[1; 16]), at: Timestamp::default() };
         let mut stamper = Stamper::<Agent>::new(head, Default::default());
-        let mut stamp = |count| stamper.stamp(vec![AgentBody::StopRequested; count], None, head.at, 1 << 20);
+        let mut stamp = |count| stamper.stamp(vec![AgentBody::StopRequested; count], None, None, head.at, 1 << 20);
         let refused = stamp(2).err().expect("one too many");
         assert!(matches!(refused.kind(), ErrorKind::TooLarge { what: "log", .. }), "{refused}");
         let last = stamp(1).unwrap();
         assert_eq!(last.head.id, EventId::MAX);
         stamper.advance(&last);
-        assert!(stamper.stamp(vec![AgentBody::StopRequested], None, head.at, 1 << 20).is_err());
+        assert!(stamper.stamp(vec![AgentBody::StopRequested], None, None, head.at, 1 << 20).is_err());
     }
 }

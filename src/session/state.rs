@@ -18,7 +18,7 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 
 use super::append::Appended;
-use super::in_flight::{InFlight, Request, StampedAppend};
+use super::in_flight::{Due, InFlight, Request, StampedAppend};
 use super::live::Subscriber;
 use super::permit::Permit;
 use super::published::Published;
@@ -368,16 +368,33 @@ impl<M: SessionModel> SessionState<M> {
         }
         let bodies = std::mem::take(&mut request.bodies);
         // The stamper's head and counters change only in `send`, so a panic leaves nothing behind.
-        let stamped = guarded("stamp, event_type, blob_refs or encoding", || {
-            self.stamper.stamp(bodies, request.key.as_ref(), env.now, env.config.record_bytes_max)
+        let called = match M::REFUSE_BY_VIEW {
+            Some(_) => "stamp, REFUSE_BY_VIEW, apply, event_type, blob_refs or encoding",
+            None => "stamp, event_type, blob_refs or encoding",
+        };
+        let stamped = guarded(called, || {
+            let view = self.view_to_judge_by()?;
+            self.stamper.stamp(bodies, request.key.as_ref(), view, env.now, env.config.record_bytes_max)
         });
         match stamped.unwrap_or_else(|panicked| Err(refused_by(panicked))) {
+            Err(error) if self.in_flight.has_appends() => self.in_flight.push_refused(request.into_reply(), error),
             Err(error) => request.answer(Err(error)),
             Ok(stamped) => {
                 env.metrics.stamped(stamped.head.at, env.now);
                 self.send(stamped, epoch, request);
             }
         }
+    }
+
+    /// The view by which the session model may refuse a body; `None` for one that does not ask for it.
+    fn view_to_judge_by(&mut self) -> Result<Option<Arc<View<M>>>, Error> {
+        if M::REFUSE_BY_VIEW.is_none() {
+            return Ok(None);
+        }
+        // A session that is open has a view.
+        let no_view = || ErrorKind::Unavailable { reason: format!("session {} has no view just now", self.id) };
+        let committed = self.published.view().ok_or_else(no_view)?;
+        Ok(Some(self.stamper.view_ahead(committed, &self.in_flight)))
     }
 
     /// Sends a stamped append to be persisted, and goes on from it.
@@ -417,7 +434,7 @@ impl<M: SessionModel> SessionState<M> {
     /// Lets a retry share the answer of the append in flight that begins with `first`.
     fn join(&mut self, first: EventId, request: Request<M>) {
         let Some(original) = self.in_flight.find(first) else {
-            let reason = "the first append with this key was refused a moment ago; append again".to_owned();
+            let reason = "the first append with this key was refused a moment ago".to_owned();
             return request.answer(Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));
         };
         if original.is_same(&request) {
@@ -434,13 +451,24 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(question);
     }
 
-    /// Delivers the transients that no append is ahead of.
+    /// Delivers the transients, and tells the refusals, that no append is ahead of.
     fn publish_transients(&mut self) {
-        while let Some(transient) = self.in_flight.next_transient() {
-            for subscriber in &self.subscribers {
-                subscriber.transient(&transient);
+        while let Some(due) = self.in_flight.next_due() {
+            match due {
+                Due::Refused(reply, error) => drop(reply.answer(Err(error))),
+                Due::Transient(transient) => {
+                    for subscriber in &self.subscribers {
+                        subscriber.transient(&transient);
+                    }
+                }
             }
         }
+    }
+
+    /// An append was not written, or nobody knows whether it was.
+    fn take_back_refusals(&mut self) {
+        let reason = "an append ahead of it, which it was judged by, was not written".to_owned();
+        self.in_flight.take_back_refusals(&ErrorKind::NotWritten { session: self.id.clone(), reason }.into());
     }
 }
 

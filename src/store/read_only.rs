@@ -191,8 +191,8 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// Folds a session's log, from its stored view if there is one, and gives its view and what the fold found.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`], [`ErrorKind::CorruptEvent`]. Those of
-    /// [`list_sessions`](Self::list_sessions).
+    /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`], [`ErrorKind::CorruptEvent`],
+    /// [`ErrorKind::Undecodable`]. Those of [`list_sessions`](Self::list_sessions).
     pub async fn read_state(&self, id: impl AsRef<str>) -> Result<StoredState<M>, Error> {
         let session = SessionId::new(id)?;
         let (snapshots, metrics) = (self.inner.snapshots.clone(), Arc::clone(&self.inner.metrics));
@@ -208,9 +208,10 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// than [`StoreConfig::page_events_max`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`]; [`ErrorKind::CorruptEvent`] or
-    /// [`ErrorKind::NewerRecord`] if the page begins with such an event; [`ErrorKind::BeyondHead`] if the log has not
-    /// reached `after`; [`ErrorKind::OtherHistory`] if the event there is not the one of the position. Those of [`list_sessions`](Self::list_sessions).
+    /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`]; [`ErrorKind::CorruptEvent`],
+    /// [`ErrorKind::Undecodable`] or [`ErrorKind::NewerRecord`] if the page begins with such an event;
+    /// [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::OtherHistory`] if the event there is not
+    /// the one of the position. Those of [`list_sessions`](Self::list_sessions).
     pub async fn events_after(
         &self,
         id: impl AsRef<str>,

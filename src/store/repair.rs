@@ -75,7 +75,8 @@ impl<M: SessionModel> Store<M> {
     /// nothing. A session with no such event is taken empty. Events keep their ids, times, append keys, chain hashes,
     /// records, and their order among all sessions; a session keeps the time of its creation, its title and its labels
     /// where they can be read. The index is made anew. Epochs are kept, and nobody owns a session; stored views and blobs
-    /// that no event references stay behind. An event of a newer build ends its session's beginning: repair with that build.
+    /// that no event references stay behind. An event of a newer build ends its session's beginning, and
+    /// so does one whose body this build does not decode ([`ErrorKind::Undecodable`]): repair with a build that does.
     ///
     /// The new directory is made as `<to>.part`, beside its name, and gets the name when it was verified as sound. A repair
     /// that is cut off leaves `<to>.part`, which the next repair asks to remove; one that fails removes it.

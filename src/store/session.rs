@@ -76,8 +76,9 @@ impl<M: SessionModel> Session<M> {
     ///   in a process that was forked from this one: it is the view of the moment of the fork.
     ///
     /// # Errors
-    /// Only if the session was emptied: [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`] or
-    /// [`ErrorKind::Unavailable`] if its log cannot be read; [`ErrorKind::StoreClosed`] if the store was closed since.
+    /// Only if the session was emptied: [`ErrorKind::CorruptEvent`], [`ErrorKind::Undecodable`],
+    /// [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] if its log cannot be read; [`ErrorKind::StoreClosed`]
+    /// if the store was closed since.
     pub fn view(&self) -> Result<Arc<View<M>>, Error> {
         self.entry.view()
     }
@@ -145,10 +146,9 @@ impl<M: SessionModel> Session<M> {
     /// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max).
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptEvent`] or [`ErrorKind::NewerRecord`] if the page begins with such an event;
-    /// [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::OtherHistory`] if the event there is not
-    /// the one of the position; [`ErrorKind::CorruptStore`] or
-    /// [`ErrorKind::Unavailable`] if the log cannot be read; [`ErrorKind::Busy`] if the queue of reads is full;
+    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Undecodable`] or [`ErrorKind::NewerRecord`] if the page begins with
+    /// such an event; [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::OtherHistory`] if the
+    /// event there is not the one of the position; [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] if the log cannot be read; [`ErrorKind::Busy`] if the queue of reads is full;
     /// [`ErrorKind::StoreClosed`].
     pub async fn events_after(&self, after: impl Into<LogPosition>, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
@@ -278,8 +278,9 @@ impl<M: SessionModel> Session<M> {
     /// the view is brought up to date with what that store has written.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] if the session cannot be
-    /// recovered; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Undecodable`], [`ErrorKind::CorruptStore`] or
+    /// [`ErrorKind::Unavailable`] if the session cannot be recovered; [`ErrorKind::SessionClosed`],
+    /// [`ErrorKind::StoreClosed`].
     pub async fn recovery(&self) -> Result<RecoveryReport, Error> {
         self.entry.services.check_open()?;
         self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.entry.closed()))

@@ -75,8 +75,8 @@ pub struct Problem {
     /// The blob, for a problem of one or of a reference to it. A missing or damaged blob is named once, with the first
     /// event that references it.
     pub digest: Option<Digest>,
-    /// What is wrong: [`ErrorKind::CorruptEvent`], [`ErrorKind::NewerRecord`], [`ErrorKind::UnknownBlob`],
-    /// [`ErrorKind::CorruptBlob`], [`ErrorKind::CorruptStore`], or the error with which a file cannot be read.
+    /// What is wrong: [`ErrorKind::CorruptEvent`], [`ErrorKind::NewerRecord`], [`ErrorKind::Undecodable`],
+    /// [`ErrorKind::UnknownBlob`], [`ErrorKind::CorruptBlob`], [`ErrorKind::CorruptStore`], or the error with which a file cannot be read.
     pub error: Error,
 }
 
@@ -90,6 +90,7 @@ impl Problem {
     }
 
     /// Tells whether stored bytes are damaged or missing: every problem, except an event that this build does not know.
+    /// An [`ErrorKind::Undecodable`] counts as damage, too: memory may have gone wrong before the bytes were hashed.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         !matches!(self.error.kind(), ErrorKind::NewerRecord { .. })

@@ -1,5 +1,6 @@
 //! The contract suite: everything that foldlog expects of a [`SessionModel`], checked for a model of the host's own.
 
+mod golden;
 mod pure;
 mod stores;
 
@@ -9,6 +10,7 @@ use std::fmt;
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest};
 use crate::model::SessionModel;
 use crate::testkit::Dice;
+pub use golden::golden_bytes;
 
 /// How many bodies are made.
 const BODIES: u64 = 128;
@@ -19,7 +21,7 @@ const BLOB_MARK: [u8; 8] = *b"contract";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Claim {
-    /// Most of what the generator makes must pass the model's `check` and `stamp`.
+    /// Most of what the generator makes must pass the model's `check`, `stamp` and `REFUSE_BY_VIEW`.
     #[error("the generator makes bodies that the model takes")]
     Plausible,
     /// No function of the model panics.
@@ -41,6 +43,9 @@ pub enum Claim {
     /// `stamp` depends on the counters alone, and leaves them when it refuses.
     #[error("stamp depends on the counters alone, and leaves them as they are when it refuses")]
     Stamp,
+    /// `REFUSE_BY_VIEW` depends on the view and the body alone.
+    #[error("REFUSE_BY_VIEW says the same of equal views and equal bodies, every time")]
+    Refusals,
     /// `stamp` leaves the counters equal to what `apply` makes of them.
     #[error("stamp leaves the counters equal to what apply and counters make of them")]
     Counters,
@@ -65,6 +70,10 @@ pub enum Claim {
     /// An append with a stale head changes nothing.
     #[error("an append with a stale head is refused and changes nothing")]
     StaleHeads,
+    /// A body keeps its bytes for as long as the schema is the same, and bytes of older schemas decode: see
+    /// [`golden_bytes`].
+    #[error("a body keeps its bytes at the same schema, and what was written at older schemas decodes")]
+    GoldenBytes,
 }
 
 /// A claim that does not hold for a model.
@@ -76,14 +85,18 @@ pub struct Broken {
     pub model: &'static str,
     /// What was found.
     pub found: String,
-    /// The seed with which the suite finds the same again.
-    pub seed: u64,
+    /// The seed with which [`run`] finds the same again; `None` for what [`golden_bytes`] has found.
+    pub seed: Option<u64>,
 }
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { claim, model, found, seed } = self;
-        write!(f, "model {model} breaks the contract: {claim}. Found with seed {seed}: {found}")
+        write!(f, "model {model} breaks the contract: {claim}. Found")?;
+        if let Some(seed) = seed {
+            write!(f, " with seed {seed}")?;
+        }
+        write!(f, ": {found}")
     }
 }
 
@@ -101,7 +114,7 @@ impl std::error::Error for Broken {}
 pub struct Report {
     /// How many bodies were made.
     pub bodies: u64,
-    /// How many of them the model's `check` or `stamp` refused.
+    /// How many of them the model's `check`, `stamp` or `REFUSE_BY_VIEW` refused.
     pub refused: u64,
     /// How often each event type was made. A type that is missing here was not checked.
     pub event_types: BTreeMap<&'static str, u64>,
@@ -158,7 +171,7 @@ pub fn run<M: SessionModel>(seed: u64, mut body: impl FnMut(&mut Dice) -> M::Bod
             joined.unwrap_or_else(|_| Err((Claim::NoPanic, "a call of a store panicked".to_owned())))
         })
     });
-    checked.map(|()| report).map_err(|(claim, found)| Broken { claim, model: M::NAME, found, seed })
+    checked.map(|()| report).map_err(|(claim, found)| Broken { claim, model: M::NAME, found, seed: Some(seed) })
 }
 
 /// A claim that does not hold, and what was found.

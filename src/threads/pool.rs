@@ -98,9 +98,8 @@ impl<S: 'static> WorkerPool<S> {
         let max = self.queued_max;
         self.push(|jobs| {
             if jobs.limited >= max {
-                return Err(
-                    ErrorKind::Busy { what: "queued_jobs_max reads and blob calls wait", limit: max as u64 }.into()
-                );
+                let what = "as many reads and blob calls wait as StoreConfig::queued_jobs_max allows";
+                return Err(ErrorKind::Busy { what, limit: max as u64 }.into());
             }
             jobs.limited += 1;
             jobs.waiting.push_back(QueuedJob { job: Box::new(job), is_limited: true });

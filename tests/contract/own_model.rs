@@ -10,7 +10,8 @@ use foldlog::agent::{Agent, AgentBody, Message, Step, Turn};
 use foldlog::testkit::contract::{self, Claim};
 use foldlog::testkit::{Dice, DiskError, Lasting, PowerCuts, TestDisk};
 use foldlog::{
-    BlobRef, Content, DecodeError, ErrorKind, Event, EventId, Json, SessionModel, Store, StoreConfig, decode_body,
+    BlobRef, Content, DecodeError, ErrorKind, Event, EventId, Json, RefuseByView, SessionModel, Store, StoreConfig,
+    decode_body,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ const BODIES_HOLD_A_HASH_MAP: u8 = 11;
 const DECODE_CHANGES_THE_BODY: u8 = 12;
 const APPLY_DEPENDS_ON_CLONES: u8 = 13;
 const STAMP_IS_RANDOM: u8 = 14;
+const REFUSAL_IS_RANDOM: u8 = 15;
+const REFUSE_PANICS: u8 = 16;
 
 /// Orders of a shop, numbered from 1: the right model, and the one that gets something wrong.
 struct ShopOf<const FLAWED: bool>;
@@ -84,6 +87,11 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 impl<const FLAWED: bool> SessionModel for ShopOf<FLAWED> {
     const NAME: &'static str = "shop";
     const SCHEMA: u16 = 1;
+    const REFUSE_BY_VIEW: Option<RefuseByView<Self>> = Some(|_, _| match flaw::<FLAWED>() {
+        REFUSAL_IS_RANDOM if CALLS.fetch_add(1, Ordering::SeqCst) % 2 == 1 => Err("no luck".to_owned()),
+        REFUSE_PANICS => panic!("on purpose"),
+        _ => Ok(()),
+    });
     type Body = ShopBody;
     type View = ShopView;
     type Counters = u64;
@@ -184,7 +192,7 @@ fn broken(flaw: u8) -> Claim {
     let _only = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     FLAW.store(flaw, Ordering::SeqCst);
     let broken = contract::run::<ShopOf<true>>(4711, any_body::<true>).expect_err("it is wrong");
-    assert_eq!((broken.model, broken.seed), ("shop", 4711));
+    assert_eq!((broken.model, broken.seed), ("shop", Some(4711)));
     assert!(broken.to_string().starts_with("model shop breaks the contract: "), "{broken}");
     broken.claim
 }
@@ -295,6 +303,7 @@ fn a_reserved_event_type_is_found() {
 #[test]
 fn a_function_that_panics_is_found() {
     assert_eq!(broken(CHECK_PANICS), Claim::NoPanic);
+    assert_eq!(broken(REFUSE_PANICS), Claim::NoPanic);
     assert_eq!(broken(DECODE_PANICS), Claim::NoPanic);
 }
 
@@ -302,6 +311,11 @@ fn a_function_that_panics_is_found() {
 fn a_stamp_that_depends_on_more_than_its_counters_is_found() {
     assert_eq!(broken(STAMP_MOVES_WHAT_IT_REFUSES), Claim::Stamp);
     assert_eq!(broken(STAMP_IS_RANDOM), Claim::Stamp);
+}
+
+#[test]
+fn a_refusal_that_depends_on_more_than_the_view_is_found() {
+    assert_eq!(broken(REFUSAL_IS_RANDOM), Claim::Refusals);
 }
 
 #[test]

@@ -125,6 +125,11 @@ async fn it_is_refused_in_a_directory_of_another_model(disk: TestDisk) {
     let store = disk.open_model::<Tally>().await;
     let session = store.open_session("s").await.unwrap();
     let wrong = foldlog::Store::open(disk.config()).await;
+    if let (Some(path), Err(error)) = (disk.path(), &wrong) {
+        let text = error.to_string();
+        assert!(text.contains("of model tally, and was opened for model agent"), "{text}");
+        assert!(text.contains(path.to_str().unwrap()), "no path: {text}");
+    }
     assert_refused!(wrong, ErrorKind::WrongModel { found, expected } if found == "tally" && expected == "agent");
     session.append(TallyBody::Added(1)).unwrap().await.unwrap();
     assert_head(&session, 1).await;

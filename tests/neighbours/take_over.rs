@@ -221,7 +221,7 @@ async fn the_old_owner_goes_on_when_the_new_one_is_gone(config: StoreConfig) {
     // It was stamped after the first event, which is not the last any more, and no living store owns the log.
     assert_refused!(
         append(&pair.owned, TallyBody::Added(100)).await,
-        ErrorKind::NotWritten { reason, .. } if reason.contains("append again")
+        ErrorKind::NotWritten { reason, .. } if reason.contains("took the session over")
     );
     assert_eq!(ids_of(&append(&pair.owned, TallyBody::Added(1)).await.unwrap()), [3]);
     assert_eq!(pair.owned.view().unwrap().sum, 3);

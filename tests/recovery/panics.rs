@@ -119,14 +119,14 @@ async fn a_panic_in_decode_names_the_event_and_ends_with_the_next_build(config: 
     let is_second = |event: &EventId| *event == EventId::new(2);
     assert_refused!(
         soon(session.events_after(EventId::new(1), 10)).await,
-        ErrorKind::CorruptEvent { event, .. } if is_second(event)
+        ErrorKind::Undecodable { event, .. } if is_second(event)
     );
     // The stream of a subscriber that would have to read it ends.
     let stream = soon(session.subscribe(SubscribeFrom::After(EventId::ZERO))).await.unwrap();
     assert_eq!(soon(stream.collect::<Vec<_>>()).await.len(), 1);
 
     soon(session.address().unwrap().send(Restart)).await.unwrap();
-    assert_refused!(soon(session.recovery()).await, ErrorKind::CorruptEvent { event, .. } if is_second(event));
+    assert_refused!(soon(session.recovery()).await, ErrorKind::Undecodable { event, .. } if is_second(event));
     let refused = append(&session, TallyBody::Added(100)).await;
     assert!(refused.is_err());
     assert_eq!(session.view().unwrap().sum, 11, "the last view stays");

@@ -28,6 +28,7 @@ use crate::threads::{guarded, lock};
 /// A guard that is never dropped, because its task hangs or leaked it, keeps the turn for as long as the store is open.
 /// [`Session::revoke_turn`](crate::Session::revoke_turn) takes the turn away from it: then the guard is good for nothing,
 /// [`is_held`](Self::is_held) says so, and dropping it gives nothing back.
+#[must_use = "dropping the guard gives the turn back at once"]
 pub struct TurnGuard<M: SessionModel> {
     entry: Arc<Entry<M>>,
     turn: HeldTurn,

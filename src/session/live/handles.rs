@@ -13,8 +13,13 @@ use crate::model::SessionModel;
 use crate::threads::lock;
 
 /// The registration of an actor as a subscriber. Dropping it changes nothing: [`Subscription::cancel`] ends it.
-#[derive(Debug)]
 pub struct Subscription<M: SessionModel>(pub(in crate::session) Weak<Subscriber<M>>);
+
+impl<M: SessionModel> std::fmt::Debug for Subscription<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Subscription").field(&self.0.upgrade()).finish()
+    }
+}
 
 impl<M: SessionModel> Subscription<M> {
     /// Stops the deliveries. What is queued is dropped; a [`Delivery`](crate::Delivery) that was sent already is not.
@@ -66,8 +71,14 @@ impl<M: SessionModel> Subscription<M> {
 /// # assert_eq!(events, 1);
 /// # Ok(()) }) }
 /// ```
-#[derive(Debug)]
+#[must_use = "dropping the stream ends the subscription"]
 pub struct EventStream<M: SessionModel>(pub(crate) Arc<Subscriber<M>>);
+
+impl<M: SessionModel> std::fmt::Debug for EventStream<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl<M: SessionModel> Stream for EventStream<M> {
     type Item = Item<M>;

@@ -78,6 +78,7 @@ impl<M: SessionModel> SessionState<M> {
             if recovered.chains.get(&append.head.id) == Some(&append.head.chain) {
                 append.acknowledge(env.metrics);
             } else {
+                self.take_back_refusals();
                 let reason = "the session was recovered before it was written".to_owned();
                 append.answer(&Err(ErrorKind::NotWritten { session: self.id.clone(), reason }.into()));
             }
@@ -94,6 +95,7 @@ impl<M: SessionModel> SessionState<M> {
         self.phase = Phase::Failed;
         self.persisted = 0;
         self.publish_transients();
+        self.take_back_refusals();
         while let Some(append) = self.in_flight.next_append() {
             self.answer_unknown(append, &format!("{reason}: {error}"));
             self.publish_transients();

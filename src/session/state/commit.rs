@@ -34,6 +34,7 @@ impl<M: SessionModel> SessionState<M> {
         if let Err(error) = result {
             let Some(append) = self.in_flight.next_append() else { return };
             debug_assert_eq!(append.head.id, last, "answers come in the order of the appends");
+            self.take_back_refusals();
             if let PersistError::Unknown { text: reason, .. } = error {
                 self.answer_unknown(append, &reason);
                 self.recover();
@@ -89,6 +90,9 @@ impl<M: SessionModel> SessionState<M> {
             append.acknowledge(env.metrics);
             self.publish_transients();
         }
+        if !self.in_flight.has_appends() {
+            self.stamper.caught_up();
+        }
         self.snapshot_if_due(env);
     }
 
@@ -141,10 +145,10 @@ impl<M: SessionModel> SessionState<M> {
                     Some(kind) => kind.into(),
                     None if *refusal == Refusal::KeyTaken => {
                         self.keys.distrust();
-                        not_written("its append key is in the log; append again for the first result")
+                        not_written("its append key is in the log, and the first result will be told")
                     }
                     None if follows => not_written("an append ahead of it was refused"),
-                    None => not_written("another store took the session over, or wrote to it; append again"),
+                    None => not_written("another store took the session over, or wrote to it"),
                 }
             }
             PersistError::NotWritten { error: LogError::Busy | LogError::Io(_), .. } | PersistError::Fenced => {

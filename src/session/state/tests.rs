@@ -296,8 +296,14 @@ fn an_append_to_a_log_that_is_gone_or_damaged_is_told_so() {
         (refused(damaged(event)), "event 3 of session s is damaged: zeroes"),
         (refused(Refusal::Unavailable("no owners/7".to_owned())), "store is unavailable: no owners/7"),
         (PersistError::not_written(corrupt), "database is damaged: the log of session s cannot be read: malformed"),
-        (PersistError::not_written(LogError::Io("gone".to_owned())), "nothing was written to session s: gone"),
-        (refused(Refusal::HeadMoved { head: EventId::new(9) }), "nothing was written to session s: another store"),
+        (
+            PersistError::not_written(LogError::Io("gone".to_owned())),
+            "nothing was written to session s, append again: gone",
+        ),
+        (
+            refused(Refusal::HeadMoved { head: EventId::new(9) }),
+            "nothing was written to session s, append again: another store",
+        ),
     ] {
         let mut bench = Bench::new();
         let mut receipt = append(&mut bench, None);

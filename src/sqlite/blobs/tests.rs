@@ -476,6 +476,9 @@ fn a_blob_error_becomes_the_public_kind_that_says_what_to_do() {
     assert!(too_large.to_string().starts_with("blob is 9 bytes, limit is 8: store it in parts"), "{too_large}");
     assert!(matches!(io(Fault::StorageFull).kind(), ErrorKind::DiskFull));
     assert!(matches!(io(Fault::QuotaExceeded).kind(), ErrorKind::DiskFull));
-    assert_eq!(io(Fault::StorageFull).to_string(), "disk is full: cannot write /x: no storage space");
+    assert_eq!(
+        io(Fault::StorageFull).to_string(),
+        "the disk is full: free some space, and the store goes on by itself: cannot write /x: no storage space"
+    );
     assert_eq!(io(Fault::PermissionDenied).to_string(), "cannot write /x: permission denied");
 }

@@ -179,7 +179,8 @@ impl ReadOnlyDatabase {
         let format = schema::format_of(&connection, path, self.model)?
             .ok_or_else(|| OpenError::NoStore(format!("{} has no tables", path.display())))?;
         if !READABLE.contains(&format) {
-            return Err(OpenError::OlderFormat { found: format, oldest: *READABLE.start() });
+            let (path, oldest) = (path.clone(), *READABLE.start());
+            return Err(OpenError::OlderFormat { path, found: format, oldest });
         }
         Ok(OpenReader { access, format, reader: SqliteReader::new(connection), is_kept: true })
     }

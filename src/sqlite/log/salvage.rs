@@ -106,7 +106,7 @@ impl SalvageReader {
 
     /// Checks that the database is of a format and a model that this build reads, as far as that can be told.
     pub(crate) fn check_model(&self, model: &str) -> Result<(), OpenError> {
-        schema::check_model(&self.connection, model)
+        schema::check_model(&self.connection, Path::new(self.connection.path().unwrap_or_default()), model)
     }
 
     pub(crate) fn find(&self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {

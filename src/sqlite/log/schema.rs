@@ -124,18 +124,18 @@ CREATE TABLE swept_blobs(
 pub(crate) enum OpenError {
     #[error("{} is not a foldlog database", path.display())]
     NotAStore { path: PathBuf },
-    #[error("database is of format {found}, this build knows up to {FORMAT}")]
-    NewerFormat { found: i64 },
-    #[error("database is of format {found}, this build reads formats from {oldest}")]
-    OlderFormat { found: i64, oldest: i64 },
+    #[error("{} is of format {found}, this build knows up to {FORMAT}", path.display())]
+    NewerFormat { path: PathBuf, found: i64 },
+    #[error("{} is of format {found}, this build reads formats from {oldest}", path.display())]
+    OlderFormat { path: PathBuf, found: i64, oldest: i64 },
     #[error("there is no store: {0}")]
     NoStore(String),
     #[error("{} is gone or empty, and what belongs to it is there", .0.display())]
     Lost(PathBuf),
     #[error("the files of {} are not of one time: {reason}", path.display())]
     Mixed { path: PathBuf, reason: String },
-    #[error("directory is of model {found}, this store is of model {expected}")]
-    WrongModel { found: String, expected: String },
+    #[error("{} is of model {found}, this store is of model {expected}", path.display())]
+    WrongModel { path: PathBuf, found: String, expected: String },
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error(transparent)]
@@ -146,10 +146,16 @@ impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::NotAStore { path } => ErrorKind::NotAStore { path }.into(),
-            OpenError::NewerFormat { found } => ErrorKind::NewerFormat { found, supported: FORMAT }.into(),
-            OpenError::OlderFormat { found, oldest } => ErrorKind::OlderFormat { found, oldest }.into(),
+            OpenError::NewerFormat { path, found } => {
+                Self::with_source(ErrorKind::NewerFormat { found, supported: FORMAT }, path.display().to_string())
+            }
+            OpenError::OlderFormat { path, found, oldest } => {
+                Self::with_source(ErrorKind::OlderFormat { found, oldest }, path.display().to_string())
+            }
             OpenError::NoStore(reason) => ErrorKind::NoStore { reason }.into(),
-            OpenError::WrongModel { found, expected } => ErrorKind::WrongModel { found, expected }.into(),
+            OpenError::WrongModel { path, found, expected } => {
+                Self::with_source(ErrorKind::WrongModel { found, expected }, path.display().to_string())
+            }
             OpenError::Directory(error) => error.into(),
             OpenError::Lost(_) => ErrorKind::CorruptStore {
                 reason: format!("{error}: put it back, or give the new store an empty directory"),
@@ -284,13 +290,13 @@ pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Re
         return if application == 0 && format == 0 && tables == 0 { Ok(None) } else { Err(not_a_store()) };
     }
     if format > FORMAT {
-        return Err(OpenError::NewerFormat { found: format });
+        return Err(OpenError::NewerFormat { path: path.to_owned(), found: format });
     }
     let found: String = connection
         .query_row("SELECT value FROM meta WHERE name = 'model'", [], |row| row.get(0))
         .map_err(LogError::from)?;
     if found != model {
-        return Err(OpenError::WrongModel { found, expected: model.to_owned() });
+        return Err(OpenError::WrongModel { path: path.to_owned(), found, expected: model.to_owned() });
     }
     Ok(Some(format))
 }
@@ -301,13 +307,15 @@ pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Refuses a damaged database of a newer format, or of another model. One whose model cannot be read is let through.
-pub(crate) fn check_model(connection: &Connection, model: &str) -> Result<(), OpenError> {
+pub(crate) fn check_model(connection: &Connection, path: &Path, model: &str) -> Result<(), OpenError> {
     let format = format_number(connection).map_err(LogError::from)?;
     if format > FORMAT {
-        return Err(OpenError::NewerFormat { found: format });
+        return Err(OpenError::NewerFormat { path: path.to_owned(), found: format });
     }
     match connection.query_row("SELECT value FROM meta WHERE name = 'model'", [], |row| row.get::<_, String>(0)) {
-        Ok(found) if found != model => Err(OpenError::WrongModel { found, expected: model.to_owned() }),
+        Ok(found) if found != model => {
+            Err(OpenError::WrongModel { path: path.to_owned(), found, expected: model.to_owned() })
+        }
         _ => Ok(()),
     }
 }

@@ -49,6 +49,10 @@ pub(super) fn check<M: SessionModel>(
             continue;
         };
         let (counters, stamped) = stamped;
+        if is_refused_by_view::<M>(&folded.view, &again, id, &stamped)? {
+            report.refused += 1;
+            continue;
+        }
         let bytes = encoding::<M>(&stamped)?;
         references::<M>(&stamped, id)?;
         let stamped_type = call("event_type", id, || M::event_type(&stamped))?;
@@ -150,6 +154,20 @@ fn stamp<M: SessionModel>(view: &M::View, id: EventId, body: &M::Body) -> Result
         return Ok(None);
     }
     Ok(Some((counters, stamped)))
+}
+
+/// Asks the model twice whether it refuses a stamped body, with two equal views.
+fn is_refused_by_view<M: SessionModel>(
+    view: &M::View,
+    equal: &M::View,
+    id: EventId,
+    body: &M::Body,
+) -> Result<bool, Finding> {
+    let Some(refuse) = M::REFUSE_BY_VIEW else { return Ok(false) };
+    let told = call("REFUSE_BY_VIEW", id, || refuse(view, body))?;
+    let again = call("REFUSE_BY_VIEW", id, || refuse(equal, body))?;
+    ensure(told == again, Claim::Refusals, || format!("of {body:?} at event {id} it says {told:?}, then {again:?}"))?;
+    Ok(told.is_err())
 }
 
 fn decode<M: SessionModel>(event_type: &'static str, bytes: &[u8], id: EventId) -> Result<M::Body, Finding> {

@@ -9,13 +9,13 @@ use crate::common::tally::{Place, Switch};
 use crate::common::*;
 
 on_both_media!(
-    a_damaged_log_is_told_and_no_empty_view_shown,
+    a_log_that_the_model_does_not_decode_is_told_and_no_empty_view_shown,
     a_closed_store_is_told_and_no_empty_view_shown,
     a_session_that_is_read_for_its_view_when_the_store_closes_shows_all_or_tells,
     a_view_in_memory_stays_readable_after_every_end,
 );
 
-async fn a_damaged_log_is_told_and_no_empty_view_shown(disk: TestDisk) {
+async fn a_log_that_the_model_does_not_decode_is_told_and_no_empty_view_shown(disk: TestDisk) {
     let store = disk.open_model::<Tally>().await;
     let session = store.open_session("s").await.unwrap();
     let bad = Switch::off();
@@ -24,15 +24,20 @@ async fn a_damaged_log_is_told_and_no_empty_view_shown(disk: TestDisk) {
     bad.turn_on();
     // While it wakes, and after the waking has failed.
     for _ in 0..3 {
-        assert_corrupt(session.view());
-        assert_corrupt(session.current_view().await);
-        assert_corrupt(session.unfinished());
-        assert_corrupt(session.append(TallyBody::Added(8)).unwrap().await);
-        assert_corrupt(session.take_turn().await);
+        assert_undecodable(session.view());
+        assert_undecodable(session.current_view().await);
+        assert_undecodable(session.unfinished());
+        assert_undecodable(session.append(TallyBody::Added(8)).unwrap().await);
+        assert_undecodable(session.take_turn().await);
     }
     bad.turn_off();
     assert_eq!((session.view().unwrap().head(), session.view().unwrap().sum), (at(2), 7));
     store.close().await.unwrap();
+}
+
+#[track_caller]
+fn assert_undecodable<T: std::fmt::Debug>(answer: Result<T, Error>) {
+    assert_refused!(answer, ErrorKind::Undecodable { session, event, .. } if session.as_str() == "s" && *event == at(1));
 }
 
 #[track_caller]
