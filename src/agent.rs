@@ -31,6 +31,7 @@ mod entities;
 mod entity;
 mod id;
 mod message;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -93,6 +94,18 @@ impl SessionModel for Agent {
 
     fn blob_refs(body: &AgentBody, each: &mut dyn FnMut(&BlobRef)) {
         body.blob_refs(each);
+    }
+
+    fn transient_key(transient: &AgentTransient) -> Option<String> {
+        streams::key(transient)
+    }
+
+    fn transient_bytes(transient: &AgentTransient) -> usize {
+        streams::bytes(transient)
+    }
+
+    fn ends_stream(body: &AgentBody, key: &str) -> bool {
+        streams::ends(body, key)
     }
 
     fn turns(view: &AgentView) -> Turns {

@@ -6,10 +6,13 @@
 
 mod handles;
 mod items;
+mod open_streams;
 mod queue;
 mod subscriber;
 
 pub use handles::{EventStream, Subscription};
 pub use items::{Gap, Item, SubscribeFrom};
+pub(crate) use open_streams::KeptLimits;
+pub(super) use open_streams::OpenStreams;
 pub use subscriber::Delivery;
-pub(super) use subscriber::{Source, Subscriber};
+pub(super) use subscriber::{Beginning, Source, Subscriber};

@@ -19,7 +19,7 @@ use futures::channel::oneshot;
 
 use super::append::Appended;
 use super::in_flight::{InFlight, Request, StampedAppend};
-use super::live::Subscriber;
+use super::live::{Beginning, KeptLimits, OpenStreams, Subscriber};
 use super::permit::Permit;
 use super::published::Published;
 use super::retry::Earlier;
@@ -156,6 +156,9 @@ pub(crate) struct SessionState<M: SessionModel> {
     /// What the session counts for in the limits of residency.
     resident: ResidentCount,
     subscribers: Vec<Arc<Subscriber<M>>>,
+    /// The transients of what is still being written, from the first subscriber or the first such transient on.
+    streams: Option<Arc<OpenStreams<M>>>,
+    kept_limits: Arc<KeptLimits>,
     effects: Vec<Effect<M>>,
 }
 
@@ -167,6 +170,7 @@ impl<M: SessionModel> SessionState<M> {
         owned: Option<Epoch>,
         keys_max: usize,
         metrics: &Arc<Metrics>,
+        kept_limits: &Arc<KeptLimits>,
     ) -> Self {
         let Recovered { view, head, report, keys, .. } = Recovered::<M>::fresh(log, keys_max);
         Self {
@@ -187,6 +191,8 @@ impl<M: SessionModel> SessionState<M> {
             ready: Vec::new(),
             resident: ResidentCount::new(metrics, owned.is_some()),
             subscribers: Vec::new(),
+            streams: None,
+            kept_limits: Arc::clone(kept_limits),
             effects: Vec::new(),
         }
     }
@@ -204,18 +210,23 @@ impl<M: SessionModel> SessionState<M> {
         self.committed.id
     }
 
-    /// Registers a subscriber, which `make` makes from the last event that the other subscribers were given.
+    /// Registers a subscriber, which `make` makes from what the session has published.
     pub(super) fn subscribe(
         &mut self,
-        make: impl FnOnce(EventId) -> Arc<Subscriber<M>>,
+        make: impl FnOnce(Beginning<M>) -> Arc<Subscriber<M>>,
     ) -> Result<Arc<Subscriber<M>>, Error> {
         if matches!(self.phase, Phase::Closed) {
             return Err(self.closed());
         }
         self.subscribers.retain(|subscriber| !subscriber.is_gone());
-        let subscriber = make(self.committed.id);
+        let beginning = Beginning { head: self.committed.id, streams: Arc::clone(self.streams()) };
+        let subscriber = make(beginning);
         self.subscribers.push(Arc::clone(&subscriber));
         Ok(subscriber)
+    }
+
+    fn streams(&mut self) -> &Arc<OpenStreams<M>> {
+        self.streams.get_or_insert_with(|| Arc::new(OpenStreams::new(&self.kept_limits)))
     }
 
     pub(super) fn take_effects(&mut self) -> Vec<Effect<M>> {
@@ -317,6 +328,7 @@ impl<M: SessionModel> SessionState<M> {
 
     fn close(&mut self, done: CloseReply<M>) {
         self.phase = Phase::Closed;
+        self.streams = None;
         self.resident.leave();
         let subscribers = std::mem::take(&mut self.subscribers);
         self.effects.push(Effect::Close { release: self.owned.take(), subscribers, done });
@@ -434,14 +446,30 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(question);
     }
 
-    /// Delivers the transients that no append is ahead of.
+    /// Delivers the transients that no append is ahead of, and keeps those of streams.
     fn publish_transients(&mut self) {
         while let Some(transient) = self.in_flight.next_transient() {
-            for subscriber in &self.subscribers {
-                subscriber.transient(&transient);
-            }
+            let Some((key, bytes)) = stream_of::<M>(&transient) else {
+                self.deliver(&transient, None);
+                continue;
+            };
+            let transient = Arc::new(transient);
+            let number = self.streams().keep(&transient, key, bytes);
+            self.deliver(&transient, Some(number));
         }
     }
+
+    fn deliver(&self, transient: &M::Transient, number: Option<u64>) {
+        for subscriber in &self.subscribers {
+            subscriber.transient(transient, number);
+        }
+    }
+}
+
+/// The stream of a transient, and its bytes. One that the session model panics on is of no stream.
+fn stream_of<M: SessionModel>(transient: &M::Transient) -> Option<(String, u64)> {
+    let stream = || M::transient_key(transient).map(|key| (key, M::transient_bytes(transient) as u64));
+    guarded("transient_key or transient_bytes", stream).unwrap_or(None)
 }
 
 fn refused_by(panicked: Panicked) -> Error {

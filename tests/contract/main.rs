@@ -12,6 +12,7 @@ mod closing;
 mod conformance;
 mod invariants;
 mod keys;
+mod late_joiners;
 mod limits;
 mod live;
 mod own_model;

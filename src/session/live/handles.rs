@@ -77,7 +77,7 @@ impl<M: SessionModel> Stream for EventStream<M> {
             let mut queue = lock(&self.0.queue);
             let next = match queue.end {
                 End::Ended => Some(Item::Ended),
-                End::Open | End::Ending => queue.next(&self.0.source.metrics),
+                End::Open | End::Ending => queue.next(&self.0.streams, &self.0.source.metrics),
             };
             if next.is_none() {
                 queue.waker = Some(context.waker().clone());

@@ -61,6 +61,10 @@ impl<M: SessionModel> SessionState<M> {
                 return self.advance(env);
             }
         };
+        if let (Phase::Recovering, Some(streams)) = (&self.phase, &self.streams) {
+            // Events that were committed and not delivered, by this store or another, may have ended any of them.
+            streams.cut_all();
+        }
         self.phase = Phase::Open(Open::default());
         self.committed = recovered.head;
         self.stamper.reset(recovered.head, recovered.counters);

@@ -63,6 +63,9 @@ impl<M: SessionModel> SessionState<M> {
         self.subscribers.retain(|subscriber| !subscriber.is_gone());
         self.subscribers.shrink_to_fit();
         self.stamper.empty(self.committed);
+        if let Some(streams) = &self.streams {
+            streams.cut_all();
+        }
         let keys = KeyIndex::new(0);
         Emptying::Emptied(Emptied { view: self.published.empty(), keys: std::mem::replace(&mut self.keys, keys) })
     }
