@@ -155,7 +155,8 @@ pub struct LiveConfig {
 }
 
 /// What happens to a subscriber whose queue is full. In every case transients are dropped before events are left out:
-/// the oldest transient in the queue is dropped first.
+/// the oldest transient in the queue is dropped first. Transients of a stream that is still open
+/// ([`SessionModel::transient_key`](crate::SessionModel::transient_key)) come when the queue has drained instead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LagPolicy {

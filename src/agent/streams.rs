@@ -1,15 +1,7 @@
 //! Which of an agent's transients make a stream, and which events end it.
 //!
 //! A step has up to three streams: the text of the language model, standard output, standard error. A stream ends with the
-//! event that holds what it announced, or after which nothing can hold it any more:
-//!
-//! | event | ends |
-//! |---|---|
-//! | `MessageAppended` of the assistant | the text of the step that it names; if it names none, of all steps of its turn; if it names no turn either, all text |
-//! | `EvalAdded` | the output of the step that it names, with the same rule |
-//! | `StepPut` with an end | all of the step |
-//! | `TurnPut` with an end | all of the turn |
-//! | `Stopped`, `SessionErrored` | all of the session |
+//! event that holds what it announced, or after which nothing can hold it any more. [`AgentTransient`] has the table.
 
 use crate::agent::body::{AgentBody, AgentTransient, OutputStream};
 use crate::agent::id::{StepId, TurnId};

@@ -77,8 +77,8 @@ struct Kept<M: SessionModel> {
 
 /// What a subscriber has not been given of the open streams.
 pub(super) struct NotGiven<M: SessionModel> {
-    /// How many are not kept any more. They precede the others. The number may be too large for a subscriber that was given
-    /// some of a stream's first transients and not others; it is 0 only if none is missing.
+    /// How many are not kept any more; they precede the others. It may be too many for a subscriber that was given a part
+    /// of those before other streams ended. It is 0 if and only if none is missing.
     pub(super) cut: u64,
     pub(super) kept: Vec<Arc<M::Transient>>,
     /// The number of the last transient of all.
@@ -161,10 +161,12 @@ impl<M: SessionModel> OpenStreams<M> {
 
     /// Drops the oldest that is kept, and tells its bytes.
     fn cut_oldest(&self, open: &mut Open<M>) -> Option<u64> {
-        let Kept { number, stream, bytes, .. } = open.kept.pop_front()?;
+        let Kept { number, stream, bytes, transient } = open.kept.pop_front()?;
         open.note_cut(stream, number);
         open.bytes -= bytes;
         self.limits.metrics.kept_shrank(bytes);
+        // Last, since its drop is the host's and may panic.
+        drop(transient);
         Some(bytes)
     }
 

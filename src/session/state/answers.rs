@@ -62,7 +62,7 @@ impl<M: SessionModel> SessionState<M> {
             }
         };
         if let (Phase::Recovering, Some(streams)) = (&self.phase, &self.streams) {
-            // Events that were committed and not delivered, by this store or another, may have ended any of them.
+            // Events that another store has committed, and that nobody here is told of, may have ended any of them.
             streams.cut_all();
         }
         self.phase = Phase::Open(Open::default());
@@ -80,6 +80,9 @@ impl<M: SessionModel> SessionState<M> {
         self.publish_transients();
         while let Some(append) = self.in_flight.next_append() {
             if recovered.chains.get(&append.head.id) == Some(&append.head.chain) {
+                if let Some(streams) = &self.streams {
+                    streams.end(&append.events);
+                }
                 append.acknowledge(env.metrics);
             } else {
                 let reason = "the session was recovered before it was written".to_owned();
