@@ -34,6 +34,7 @@ mod id;
 mod message;
 mod part;
 mod schema1;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -100,6 +101,18 @@ impl SessionModel for Agent {
 
     fn blob_refs(body: &AgentBody, each: &mut dyn FnMut(&BlobRef)) {
         body.blob_refs(each);
+    }
+
+    fn transient_key(transient: &AgentTransient) -> Option<String> {
+        streams::key(transient)
+    }
+
+    fn transient_bytes(transient: &AgentTransient) -> usize {
+        streams::bytes(transient)
+    }
+
+    fn ends_stream(body: &AgentBody, key: &str) -> bool {
+        streams::ends(body, key)
     }
 
     fn turns(view: &AgentView) -> Turns {

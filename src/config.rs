@@ -65,6 +65,16 @@ pub struct StoreConfig {
     /// The most bytes of all sessions' appends in flight, counted in the same way. Default 256 MiB, as for
     /// [`resident_bytes_max`](ResidencyConfig::resident_bytes_max): what is in flight stays below a gigabyte of memory.
     pub in_flight_bytes_max: usize,
+    /// The most bytes of one session's transients that are kept for subscribers who come late: those of streams that no
+    /// event has ended (see [`SessionModel::transient_key`](crate::SessionModel::transient_key)). A transient counts with
+    /// its [`transient_bytes`](crate::SessionModel::transient_bytes) and 128 bytes for what is around them. Default 4 MiB:
+    /// 25,000 deltas of a few words, more than the longest answers have. At the limit the oldest go, and who comes late gets a
+    /// gap marker in their place. With 0 nothing is kept.
+    pub session_kept_transients_bytes_max: usize,
+    /// The most bytes of all sessions' kept transients, counted in the same way. Default 64 MiB: a hundred long answers, or a
+    /// thousand usual ones, that are being written at the same time. At the limit a session that shows a transient gives up
+    /// its own oldest.
+    pub kept_transients_bytes_max: usize,
     /// The most events in one transaction. Default 4,096: more gains nothing and makes the first of them wait. Each other
     /// write, such as one that opens or claims a session, counts as one event.
     pub group_events_max: usize,
@@ -145,7 +155,8 @@ pub struct LiveConfig {
 }
 
 /// What happens to a subscriber whose queue is full. In every case transients are dropped before events are left out:
-/// the oldest transient in the queue is dropped first.
+/// the oldest transient in the queue is dropped first. Transients of a stream that is still open
+/// ([`SessionModel::transient_key`](crate::SessionModel::transient_key)) come when the queue has drained instead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LagPolicy {
@@ -195,6 +206,8 @@ impl StoreConfig {
             session_in_flight_max: 1024,
             session_in_flight_bytes_max: 64 << 20,
             in_flight_bytes_max: 256 << 20,
+            session_kept_transients_bytes_max: 4 << 20,
+            kept_transients_bytes_max: 64 << 20,
             group_events_max: 4096,
             group_bytes_max: 8 << 20,
             append_keys_max: 256,

@@ -161,6 +161,76 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
         let _ = (body, each);
     }
 
+    /// The stream that a transient belongs to, under any text that is the stream's alone within the session, such as the id
+    /// of an answer that is being written. foldlog keeps the transients of a stream in memory until an event ends it
+    /// ([`SessionModel::ends_stream`]), and gives them to a subscriber that comes late, ahead of the live ones. By default a
+    /// transient belongs to no stream, and nothing is kept.
+    ///
+    /// A session remembers its last 1,024 open streams: name an end for each.
+    ///
+    /// ```
+    /// # use foldlog::{DecodeError, Event, SessionModel};
+    /// # use serde::{Deserialize, Serialize};
+    /// struct Chat;
+    ///
+    /// # #[derive(Debug, Clone, Serialize, Deserialize)]
+    /// enum ChatBody {
+    ///     Asked(String),
+    ///     Answered { question: u64, text: String },
+    /// }
+    /// # #[derive(Debug, Clone)]
+    /// enum ChatTransient {
+    ///     Delta { question: u64, text: String },
+    ///     Typing,
+    /// }
+    ///
+    /// impl SessionModel for Chat {
+    /// #   const NAME: &'static str = "chat";
+    /// #   const SCHEMA: u16 = 1;
+    /// #   type Body = ChatBody;
+    /// #   type View = u64;
+    /// #   type Counters = ();
+    /// #   type Transient = ChatTransient;
+    /// #   fn event_type(_: &ChatBody) -> &'static str { "chat" }
+    /// #   fn apply(view: &mut u64, _: &Event<Self>) { *view += 1; }
+    /// #   fn decode(_: &str, _: u16, bytes: &[u8]) -> Result<ChatBody, DecodeError> { foldlog::decode_body(bytes) }
+    ///     // ...
+    ///     fn transient_key(transient: &ChatTransient) -> Option<String> {
+    ///         match transient {
+    ///             ChatTransient::Delta { question, .. } => Some(question.to_string()),
+    ///             ChatTransient::Typing => None,
+    ///         }
+    ///     }
+    ///     fn transient_bytes(transient: &ChatTransient) -> usize {
+    ///         match transient {
+    ///             ChatTransient::Delta { text, .. } => text.len(),
+    ///             ChatTransient::Typing => 0,
+    ///         }
+    ///     }
+    ///     fn ends_stream(body: &ChatBody, key: &str) -> bool {
+    ///         matches!(body, ChatBody::Answered { question, .. } if question.to_string() == key)
+    ///     }
+    /// }
+    /// ```
+    fn transient_key(transient: &Self::Transient) -> Option<String> {
+        let _ = transient;
+        None
+    }
+
+    /// How many bytes of memory a transient of a stream takes, roughly, such as the length of its text: see
+    /// [`StoreConfig::session_kept_transients_bytes_max`](crate::StoreConfig::session_kept_transients_bytes_max). The default
+    /// is the size of the type, which leaves out what the transient has on the heap.
+    fn transient_bytes(transient: &Self::Transient) -> usize {
+        size_of_val(transient)
+    }
+
+    /// Whether an event with this body ends the open stream of this key: what the stream announced is in the log now, or will
+    /// never be. Asked at each commit for each open stream. By default no event ends a stream.
+    fn ends_stream(body: &Self::Body, key: &str) -> bool {
+        let _ = (body, key);
+        false
+    }
+
     /// Whether turns may be taken, and how many have been. By default the session never stops and no turn is
     /// counted against [`StoreConfig::session_turns_max`](crate::StoreConfig::session_turns_max).
     fn turns(view: &Self::View) -> Turns {

@@ -112,6 +112,9 @@ pub struct Stats {
     /// How many puts, reads and checks of blobs wait for a thread now.
     pub blob_calls_queued: u64,
 
+    /// How many bytes the transients count for that are kept for subscribers who come late: see
+    /// [`kept_transients_bytes_max`](crate::StoreConfig::kept_transients_bytes_max).
+    pub kept_transients_bytes: u64,
     /// How many gap markers subscribers were given.
     pub subscriber_gaps: u64,
     /// How many events these gaps left out. A subscriber can read them from the log.

@@ -103,6 +103,16 @@ event_types! {
 }
 
 /// A live item: delivered to subscribers, never persisted and never folded.
+///
+/// The token deltas of a step are a stream, and so is what is written to each of its outputs. A subscriber that comes late
+/// gets them from the beginning, until an event ends the stream:
+///
+/// | event | ends |
+/// |---|---|
+/// | [`MessageAppended`](AgentBody::MessageAppended) of the assistant | the deltas of the step that it names; if it names none, of its turn; if it names no turn either, of the session |
+/// | [`EvalAdded`](AgentBody::EvalAdded) | the output, by the same rule |
+/// | [`StepPut`](AgentBody::StepPut), [`TurnPut`](AgentBody::TurnPut) with an end | everything of the step, of the turn |
+/// | [`Stopped`](AgentBody::Stopped), [`SessionErrored`](AgentBody::SessionErrored) | everything |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AgentTransient {

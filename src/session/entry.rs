@@ -64,7 +64,7 @@ impl<M: SessionModel> Entry<M> {
         services: &Arc<Services>,
     ) -> Result<Arc<Self>, Error> {
         let keys_max = services.config.append_keys_max;
-        let state = SessionState::new(id.clone(), log, owned, keys_max, &services.metrics);
+        let state = SessionState::new(id.clone(), log, owned, keys_max, &services.metrics, &services.kept_limits);
         let entry = Arc::new(Self {
             id,
             log,

@@ -8,7 +8,7 @@ use futures::future::ready;
 
 use super::actor::SessionActor;
 use super::entry::TurnGuard;
-use super::live::{Delivery, EventStream, SubscribeFrom, Subscriber, Subscription};
+use super::live::{Beginning, Delivery, EventStream, SubscribeFrom, Subscriber, Subscription};
 use super::state::Task;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
@@ -141,7 +141,8 @@ impl<M: SessionModel> Handler<Subscribe<M>> for SessionActor<M> {
     fn handle(&mut self, Subscribe { from, recipient }: Subscribe<M>, _: &mut Context<Self>) -> Self::Result {
         let source = self.source();
         let live = self.entry.services.config.live;
-        let subscribed = self.subscribe(from, move |head| Subscriber::actor(recipient, from, head, live, source));
+        let subscribed =
+            self.subscribe(from, move |beginning| Subscriber::actor(recipient, from, beginning, live, source));
         Box::pin(async { Ok(Subscription(Arc::downgrade(&subscribed.await?))) })
     }
 }
@@ -161,7 +162,8 @@ impl<M: SessionModel> Handler<SubscribeStream<M>> for SessionActor<M> {
     fn handle(&mut self, request: SubscribeStream<M>, _: &mut Context<Self>) -> Self::Result {
         let source = self.source();
         let live = self.entry.services.config.live;
-        let subscribed = self.subscribe(request.from, move |head| Subscriber::stream(request.from, head, live, source));
+        let subscribed =
+            self.subscribe(request.from, move |beginning| Subscriber::stream(request.from, beginning, live, source));
         Box::pin(async { subscribed.await.map(EventStream) })
     }
 }
@@ -170,7 +172,7 @@ impl<M: SessionModel> SessionActor<M> {
     fn subscribe(
         &self,
         from: SubscribeFrom,
-        make: impl FnOnce(EventId) -> Arc<Subscriber<M>> + 'static,
+        make: impl FnOnce(Beginning<M>) -> Arc<Subscriber<M>> + 'static,
     ) -> ResponseFuture<Result<Arc<Subscriber<M>>, Error>> {
         let entry = Arc::clone(&self.entry);
         let register = move || {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use actix::prelude::*;
 
 use super::entry::HeldTurns;
+use super::live::KeptLimits;
 use super::residency::Residency;
 use super::snapshots::Snapshots;
 use crate::blobs::BlobActor;
@@ -28,6 +29,7 @@ pub(crate) struct Services {
     pub(crate) residency: Arc<Residency>,
     pub(crate) arbiters: SessionArbiters,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) kept_limits: Arc<KeptLimits>,
     pub(crate) turns: HeldTurns,
     pub(crate) open: OpenFlag,
     /// The process that opened the store.

@@ -10,6 +10,7 @@ mod answers;
 mod claims;
 pub(super) mod cold;
 mod commit;
+mod due;
 mod snapshots;
 
 use std::collections::VecDeque;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 
 use super::append::Appended;
-use super::in_flight::{Due, InFlight, Request, StampedAppend};
-use super::live::Subscriber;
+use super::in_flight::{InFlight, Request, StampedAppend};
+use super::live::{Beginning, KeptLimits, OpenStreams, Subscriber};
 use super::permit::Permit;
 use super::published::Published;
 use super::retry::Earlier;
@@ -156,6 +157,9 @@ pub(crate) struct SessionState<M: SessionModel> {
     /// What the session counts for in the limits of residency.
     resident: ResidentCount,
     subscribers: Vec<Arc<Subscriber<M>>>,
+    /// The transients of what is still being written, from the first subscriber or the first such transient on.
+    streams: Option<Arc<OpenStreams<M>>>,
+    kept_limits: Arc<KeptLimits>,
     effects: Vec<Effect<M>>,
 }
 
@@ -167,6 +171,7 @@ impl<M: SessionModel> SessionState<M> {
         owned: Option<Epoch>,
         keys_max: usize,
         metrics: &Arc<Metrics>,
+        kept_limits: &Arc<KeptLimits>,
     ) -> Self {
         let Recovered { view, head, report, keys, .. } = Recovered::<M>::fresh(log, keys_max);
         Self {
@@ -187,6 +192,8 @@ impl<M: SessionModel> SessionState<M> {
             ready: Vec::new(),
             resident: ResidentCount::new(metrics, owned.is_some()),
             subscribers: Vec::new(),
+            streams: None,
+            kept_limits: Arc::clone(kept_limits),
             effects: Vec::new(),
         }
     }
@@ -204,18 +211,23 @@ impl<M: SessionModel> SessionState<M> {
         self.committed.id
     }
 
-    /// Registers a subscriber, which `make` makes from the last event that the other subscribers were given.
+    /// Registers a subscriber, which `make` makes from what the session has published.
     pub(super) fn subscribe(
         &mut self,
-        make: impl FnOnce(EventId) -> Arc<Subscriber<M>>,
+        make: impl FnOnce(Beginning<M>) -> Arc<Subscriber<M>>,
     ) -> Result<Arc<Subscriber<M>>, Error> {
         if matches!(self.phase, Phase::Closed) {
             return Err(self.closed());
         }
         self.subscribers.retain(|subscriber| !subscriber.is_gone());
-        let subscriber = make(self.committed.id);
+        let beginning = Beginning { head: self.committed.id, streams: Arc::clone(self.streams()) };
+        let subscriber = make(beginning);
         self.subscribers.push(Arc::clone(&subscriber));
         Ok(subscriber)
+    }
+
+    fn streams(&mut self) -> &Arc<OpenStreams<M>> {
+        self.streams.get_or_insert_with(|| Arc::new(OpenStreams::new(&self.kept_limits)))
     }
 
     pub(super) fn take_effects(&mut self) -> Vec<Effect<M>> {
@@ -317,6 +329,7 @@ impl<M: SessionModel> SessionState<M> {
 
     fn close(&mut self, done: CloseReply<M>) {
         self.phase = Phase::Closed;
+        self.streams = None;
         self.resident.leave();
         let subscribers = std::mem::take(&mut self.subscribers);
         self.effects.push(Effect::Close { release: self.owned.take(), subscribers, done });
@@ -449,26 +462,6 @@ impl<M: SessionModel> SessionState<M> {
         self.waiting.push_front(task);
         self.set_asking(true);
         self.effects.push(question);
-    }
-
-    /// Delivers the transients, and tells the refusals, that no append is ahead of.
-    fn publish_transients(&mut self) {
-        while let Some(due) = self.in_flight.next_due() {
-            match due {
-                Due::Refused(reply, error) => drop(reply.answer(Err(error))),
-                Due::Transient(transient) => {
-                    for subscriber in &self.subscribers {
-                        subscriber.transient(&transient);
-                    }
-                }
-            }
-        }
-    }
-
-    /// An append was not written, or nobody knows whether it was.
-    fn take_back_refusals(&mut self) {
-        let reason = "an append ahead of it, which it was judged by, was not written".to_owned();
-        self.in_flight.take_back_refusals(&ErrorKind::NotWritten { session: self.id.clone(), reason }.into());
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     blobs_deduplicated: Number,
     blob_bytes_deduplicated: Number,
     pub(crate) blob_calls_queued: Gauge,
+    kept_transients_bytes: Number,
     subscriber_gaps: Number,
     subscriber_events_left_out: Number,
     subscriber_transients_left_out: Number,
@@ -182,6 +183,15 @@ impl Metrics {
         self.blob_bytes_deduplicated.add(bytes);
     }
 
+    /// Counts a transient that is kept, and tells how many bytes are kept with it.
+    pub(crate) fn kept_grew(&self, bytes: u64) -> u64 {
+        self.kept_transients_bytes.0.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    pub(crate) fn kept_shrank(&self, bytes: u64) {
+        self.kept_transients_bytes.take(bytes);
+    }
+
     pub(crate) fn subscriber_gap(&self, events: u64, transients: u64) {
         self.subscriber_gaps.add(1);
         self.subscriber_events_left_out.add(events);
@@ -231,6 +241,7 @@ impl Metrics {
             blobs_deduplicated: self.blobs_deduplicated.get(),
             blob_bytes_deduplicated: self.blob_bytes_deduplicated.get(),
             blob_calls_queued: self.blob_calls_queued.get(),
+            kept_transients_bytes: self.kept_transients_bytes.get(),
             subscriber_gaps: self.subscriber_gaps.get(),
             subscriber_events_left_out: self.subscriber_events_left_out.get(),
             subscriber_transients_left_out: self.subscriber_transients_left_out.get(),

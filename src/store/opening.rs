@@ -16,7 +16,7 @@ use crate::port::{LogMedium, LogSource, OpenedMedium, Opening, Ownership};
 use crate::replay::SnapshotStore;
 use crate::session::Residency;
 use crate::session::Services;
-use crate::session::{HeldTurns, OpenFlag, SessionArbiters, Snapshots};
+use crate::session::{HeldTurns, KeptLimits, OpenFlag, SessionArbiters, Snapshots};
 use crate::stats::{Gauge, Metrics};
 use crate::store::Store;
 use crate::threads::HostThread;
@@ -116,6 +116,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         }
     }
     let residency = Residency::start(config.residency, Arc::clone(&metrics)).map_err(io)?;
+    let kept_limits = Arc::new(KeptLimits::new(&config, Arc::clone(&metrics)));
     let services = Services {
         config,
         persist,
@@ -127,6 +128,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         residency,
         arbiters: SessionArbiters::new(arbiters),
         metrics,
+        kept_limits,
         turns: HeldTurns::default(),
         open: OpenFlag::default(),
         process: std::process::id(),

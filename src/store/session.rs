@@ -155,7 +155,9 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).events_after(after.into(), events_max).await
     }
 
-    /// Delivers a transient, which is never persisted, to the subscribers, after all appends that were made before.
+    /// Delivers a transient, which is never persisted, to the subscribers, after all appends that were made before. A
+    /// transient of a stream is kept in memory for subscribers who come late, until an event ends the stream: see
+    /// [`SessionModel::transient_key`].
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if the session has

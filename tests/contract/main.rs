@@ -15,6 +15,7 @@ mod conformance;
 mod golden;
 mod invariants;
 mod keys;
+mod late_joiners;
 mod limits;
 mod live;
 mod own_model;

@@ -38,6 +38,11 @@ impl<M: SessionModel> Subscription<M> {
 /// At most [`LiveConfig::subscriber_queue_max`](crate::LiveConfig::subscriber_queue_max) items wait for the stream to
 /// be polled. [`LagPolicy`](crate::LagPolicy) says what becomes of the others.
 ///
+/// # Coming late
+/// Transients of what is still being written, such as the first half of an answer, come first: see
+/// [`SessionModel::transient_key`](crate::SessionModel::transient_key). They do not count in `subscriber_queue_max`. An
+/// [`Item::Gap`] ahead of them says how many of them are not kept any more.
+///
 /// # Closing
 /// The stream ends when the session or the store is closed, after the items that wait, or when the log cannot be read.
 ///
@@ -88,7 +93,7 @@ impl<M: SessionModel> Stream for EventStream<M> {
             let mut queue = lock(&self.0.queue);
             let next = match queue.end {
                 End::Ended => Some(Item::Ended),
-                End::Open | End::Ending => queue.next(&self.0.source.metrics),
+                End::Open | End::Ending => queue.next(&self.0.streams, &self.0.source.metrics),
             };
             if next.is_none() {
                 queue.waker = Some(context.waker().clone());

@@ -9,7 +9,8 @@ use crate::model::SessionModel;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscribeFrom {
-    /// From the next event that is committed.
+    /// From the next event that is committed. What is still being written
+    /// ([`SessionModel::transient_key`](crate::SessionModel::transient_key)) comes from its beginning.
     Now,
     /// From the event after this one: first the log, then live. At the change no event is left out, and none comes twice.
     /// An event that the log does not have is an error.
@@ -65,7 +66,7 @@ impl<M: SessionModel> Clone for Item<M> {
     }
 }
 
-/// What a subscriber that lagged behind has not been given.
+/// What a subscriber has not been given: it lagged behind, or came late to what is still being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
@@ -73,6 +74,7 @@ pub struct Gap {
     pub after: EventId,
     /// The last event that was left out. Equal to `after` when only transients were.
     pub through: EventId,
-    /// How many transients were left out.
+    /// How many transients were left out: they did not fit the queue, came while the subscriber read the log, or are not kept
+    /// any more of what is still being written. Of several streams with ends in between it may be fewer.
     pub transients: u64,
 }

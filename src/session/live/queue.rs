@@ -1,9 +1,11 @@
 //! The bounded queue of one subscriber: what waits for it, what was left out, and whether it follows live.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::items::{Gap, Item};
+use super::open_streams::OpenStreams;
 use crate::event::LogEvent;
 use crate::id::EventId;
 use crate::model::SessionModel;
@@ -12,10 +14,23 @@ use crate::stats::Metrics;
 /// Called when a subscribed actor has taken its last item, or is gone.
 pub(super) type Drained = Box<dyn FnOnce() + Send>;
 
+/// What waits in a queue.
+pub(super) enum Queued<M: SessionModel> {
+    Event(LogEvent<M>),
+    /// A transient as it came; with its number, if it is of a stream.
+    Transient(M::Transient, Option<u64>),
+    /// A transient that was copied from what is kept of the open streams. It is shared, so it does not count in the limit.
+    Kept(Arc<M::Transient>),
+    /// So many transients of open streams are not kept any more. It does not count either.
+    Cut(u64),
+}
+
 pub(super) struct SubscriberQueue<M: SessionModel> {
     /// Wakes the task that waits for the stream; `None` if no task waits.
     pub(super) waker: Option<Waker>,
-    pub(super) items: VecDeque<Item<M>>,
+    pub(super) items: VecDeque<Queued<M>>,
+    /// How many of the items do not count in the limit.
+    uncounted: usize,
     /// The last event that was queued; at first, the event after which the subscription begins.
     pub(super) queued: EventId,
     /// The session's last published event.
@@ -23,6 +38,11 @@ pub(super) struct SubscriberQueue<M: SessionModel> {
     pub(super) mode: Mode,
     /// How many transients were left out since the last gap marker.
     pub(super) transients_lost: u64,
+    /// Whether transients of open streams wait to be copied from what is kept. Until then none is queued as it comes.
+    /// True whenever the subscriber does not follow live.
+    pub(super) is_behind: bool,
+    /// The number of the last transient of a stream that was queued.
+    pub(super) given: u64,
     /// The last event that was left out since the last gap marker.
     pub(super) events_lost_through: Option<EventId>,
     /// The last event that the subscriber was given, or that was named by a gap that it was given.
@@ -58,10 +78,13 @@ impl<M: SessionModel> SubscriberQueue<M> {
         Self {
             waker: None,
             items: VecDeque::new(),
+            uncounted: 0,
             queued: after,
             head,
             mode,
             transients_lost: 0,
+            is_behind: true,
+            given: 0,
             events_lost_through: None,
             delivered: after,
             is_delivering: false,
@@ -72,22 +95,100 @@ impl<M: SessionModel> SubscriberQueue<M> {
 
     pub(super) fn push(&mut self, event: LogEvent<M>) {
         self.queued = event.id();
-        self.items.push_back(Item::Event(event));
+        self.items.push_back(Queued::Event(event));
     }
 
-    /// Makes room for one more item. If the queue is full, the oldest transient is dropped; `false` if there is none.
-    pub(super) fn make_room(&mut self, max: usize) -> bool {
-        if self.items.len() < max {
+    fn has_room(&self, max: usize) -> bool {
+        self.items.len() - self.uncounted < max
+    }
+
+    /// Makes room for an event, at the cost of a transient: the newest that is of a stream, since it is copied later if the
+    /// event does not end its stream, or else the oldest. `false` if no transient is queued.
+    pub(super) fn make_room_for_event(&mut self, max: usize) -> bool {
+        if self.has_room(max) {
             return true;
         }
-        match self.items.iter().position(|item| matches!(item, Item::Transient(_))) {
-            Some(oldest) => {
-                self.items.remove(oldest);
-                self.transients_lost += 1;
+        let newest = self.items.iter().rposition(|item| matches!(item, Queued::Transient(_, Some(_))));
+        match newest.and_then(|newest| Some((newest, self.items.get(newest)?))) {
+            Some((newest, Queued::Transient(_, Some(number)))) => {
+                self.given = number - 1;
+                self.is_behind = true;
+                self.forget_streams_from(newest);
                 true
             }
-            None => false,
+            _ => self.make_room_for_transient(max),
         }
+    }
+
+    /// Drops what is of streams from a place in the queue on. It is copied later.
+    fn forget_streams_from(&mut self, place: usize) {
+        let of_streams = |item: &Queued<M>| !matches!(item, Queued::Event(_) | Queued::Transient(_, None));
+        let behind = self.items.split_off(place);
+        self.items.extend(behind.into_iter().filter(|item| !of_streams(item)));
+        self.uncounted = self.items.iter().filter(|item| matches!(item, Queued::Kept(_) | Queued::Cut(_))).count();
+    }
+
+    /// Makes room for a transient of no stream: the oldest of its kind goes. `false` if there is none.
+    fn make_room_for_transient(&mut self, max: usize) -> bool {
+        if self.has_room(max) {
+            return true;
+        }
+        let oldest = self.items.iter().position(|item| matches!(item, Queued::Transient(_, None)));
+        let is_removed = oldest.and_then(|oldest| self.items.remove(oldest)).is_some();
+        self.transients_lost += u64::from(is_removed);
+        is_removed
+    }
+
+    /// Takes a transient that is shown now; `number` is its number if it is of a stream.
+    pub(super) fn push_transient(&mut self, transient: &M::Transient, number: Option<u64>, max: usize) {
+        let has_room = match number {
+            // It was copied already, or will be.
+            Some(number) if number <= self.given || self.is_behind => return,
+            Some(number) if self.has_room(max) => {
+                self.given = number;
+                true
+            }
+            // It is copied when the queue has drained, with those that follow.
+            Some(_) => {
+                self.is_behind = true;
+                return;
+            }
+            // One that came before those of the streams that have still to be copied would come out of its order.
+            None => {
+                self.follows() && !(self.is_behind && self.queued == self.head) && self.make_room_for_transient(max)
+            }
+        };
+        if has_room {
+            self.items.push_back(Queued::Transient(transient.clone(), number));
+        } else {
+            self.transients_lost += 1;
+        }
+    }
+
+    /// Whether the subscriber takes what the session publishes now.
+    fn follows(&self) -> bool {
+        self.mode == Mode::Live && self.events_lost_through.is_none()
+    }
+
+    /// Copies what is kept of the open streams, if the subscriber has every event that the session has published: these
+    /// are the events that may have ended streams. One that has read further in the log waits for the session.
+    pub(super) fn join_streams(&mut self, streams: &OpenStreams<M>) {
+        if !self.is_behind || !self.follows() || self.queued != self.head {
+            return;
+        }
+        let not_given = streams.after(self.given);
+        self.is_behind = false;
+        self.given = not_given.last;
+        let before = self.items.len();
+        self.items.extend((not_given.cut > 0).then_some(Queued::Cut(not_given.cut)));
+        self.items.extend(not_given.kept.into_iter().map(Queued::Kept));
+        self.uncounted += self.items.len() - before;
+    }
+
+    /// Reads what comes next from the log, and no longer takes what is published.
+    pub(super) fn fall_back(&mut self) {
+        self.mode = Mode::CatchUp { is_reading: false };
+        self.is_behind = true;
     }
 
     fn has_gap(&self) -> bool {
@@ -99,25 +200,41 @@ impl<M: SessionModel> SubscriberQueue<M> {
     }
 
     /// Takes the next item: what is queued, then one gap for everything that was left out, then the end.
-    pub(super) fn next(&mut self, metrics: &Metrics) -> Option<Item<M>> {
+    pub(super) fn next(&mut self, streams: &OpenStreams<M>, metrics: &Metrics) -> Option<Item<M>> {
         // The subscription may have been cancelled while a page was on its way, or with a gap to tell.
         if self.end == End::Ended {
             return None;
         }
-        if let Some(item) = self.items.pop_front() {
-            if let Item::Event(event) = &item {
+        if self.items.is_empty() {
+            self.join_streams(streams);
+        }
+        let gap_of = |transients, after, through| {
+            metrics.subscriber_gap(EventId::get(through).saturating_sub(EventId::get(after)), transients);
+            Some(Item::Gap(Gap { after, through, transients }))
+        };
+        match self.items.pop_front() {
+            Some(Queued::Event(event)) => {
                 self.delivered = event.id();
+                return Some(Item::Event(event));
             }
-            return Some(item);
+            Some(Queued::Transient(transient, _)) => return Some(Item::Transient(transient)),
+            Some(Queued::Kept(transient)) => {
+                self.uncounted -= 1;
+                return Some(Item::Transient(Arc::unwrap_or_clone(transient)));
+            }
+            Some(Queued::Cut(transients)) => {
+                self.uncounted -= 1;
+                return gap_of(transients, self.delivered, self.delivered);
+            }
+            None => {}
         }
         if self.has_gap() {
             let through = self.events_lost_through.take().unwrap_or(self.delivered);
-            let gap = Gap { after: self.delivered, through, transients: std::mem::take(&mut self.transients_lost) };
-            metrics.subscriber_gap(through.get().saturating_sub(self.delivered.get()), gap.transients);
+            let gap = gap_of(std::mem::take(&mut self.transients_lost), self.delivered, through);
             self.queued = self.queued.max(through);
             // Otherwise a gap of transients that comes next would name these events once more.
             self.delivered = through;
-            return Some(Item::Gap(gap));
+            return gap;
         }
         if self.end == End::Ending && self.mode == Mode::Live {
             self.end = End::Ended;
@@ -144,6 +261,7 @@ impl<M: SessionModel> SubscriberQueue<M> {
     /// Ends the subscription at once, and drops what is queued.
     pub(super) fn abandon(&mut self) {
         self.items.clear();
+        self.uncounted = 0;
         self.end = End::Ended;
         self.is_delivering = false;
     }

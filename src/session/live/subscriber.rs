@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use actix::prelude::{Message, Recipient};
 
 use super::items::{Item, SubscribeFrom};
+use super::open_streams::OpenStreams;
 use super::queue::{Drained, End, Mode, SubscriberQueue};
 use crate::config::{LagPolicy, LiveConfig};
 use crate::event::LogEvent;
@@ -20,7 +21,15 @@ pub(crate) struct Subscriber<M: SessionModel> {
     sink: Sink<M>,
     pub(super) queue: Mutex<SubscriberQueue<M>>,
     pub(super) source: Source,
+    pub(super) streams: Arc<OpenStreams<M>>,
     live: LiveConfig,
+}
+
+/// What a session has published when a subscriber registers.
+pub(crate) struct Beginning<M: SessionModel> {
+    /// The last event that the other subscribers were given.
+    pub(crate) head: EventId,
+    pub(crate) streams: Arc<OpenStreams<M>>,
 }
 
 /// Where a subscriber catches up from.
@@ -73,18 +82,19 @@ impl<M: SessionModel> Subscriber<M> {
     pub(crate) fn actor(
         recipient: Recipient<Delivery<M>>,
         from: SubscribeFrom,
-        head: EventId,
+        beginning: Beginning<M>,
         live: LiveConfig,
         source: Source,
     ) -> Arc<Self> {
-        Self::new(Sink::Actor(recipient), from, head, live, source)
+        Self::new(Sink::Actor(recipient), from, beginning, live, source)
     }
 
-    pub(crate) fn stream(from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
-        Self::new(Sink::Stream, from, head, live, source)
+    pub(crate) fn stream(from: SubscribeFrom, beginning: Beginning<M>, live: LiveConfig, source: Source) -> Arc<Self> {
+        Self::new(Sink::Stream, from, beginning, live, source)
     }
 
-    fn new(sink: Sink<M>, from: SubscribeFrom, head: EventId, live: LiveConfig, source: Source) -> Arc<Self> {
+    fn new(sink: Sink<M>, from: SubscribeFrom, beginning: Beginning<M>, live: LiveConfig, source: Source) -> Arc<Self> {
+        let Beginning { head, streams } = beginning;
         let (after, mode) = match from.position().map(|position| position.event()) {
             Some(after) if after < head => (after, Mode::CatchUp { is_reading: false }),
             // The event may be ahead of the head: the caller has read it in the log before the session has folded it, or
@@ -92,8 +102,9 @@ impl<M: SessionModel> Subscriber<M> {
             Some(after) => (after, Mode::Live),
             None => (head, Mode::Live),
         };
-        let queue = Mutex::new(SubscriberQueue::new(after, head, mode));
-        let subscriber = Arc::new(Self { sink, queue, source, live });
+        let mut queue = SubscriberQueue::new(after, head, mode);
+        queue.join_streams(&streams);
+        let subscriber = Arc::new(Self { sink, queue: Mutex::new(queue), source, streams, live });
         Self::pump(&subscriber);
         subscriber
     }
@@ -103,34 +114,40 @@ impl<M: SessionModel> Subscriber<M> {
         {
             let mut queue = lock(&self.queue);
             queue.head = event.id();
-            if queue.end != End::Open || queue.mode != Mode::Live || event.id() <= queue.queued {
+            if queue.end != End::Open || queue.mode != Mode::Live {
                 return;
             }
-            let has_room = queue.events_lost_through.is_none() && queue.make_room(self.live.subscriber_queue_max);
-            match (has_room, self.live.lag) {
-                (true, _) => queue.push(event.clone()),
-                (false, LagPolicy::Gap) => queue.events_lost_through = Some(event.id()),
-                (false, LagPolicy::CatchUp) => queue.mode = Mode::CatchUp { is_reading: false },
+            if event.id() > queue.queued {
+                self.take_event(&mut queue, event);
+            } else {
+                // The subscriber was ahead of the session, and may not be any more.
+                queue.join_streams(&self.streams);
             }
         }
         Self::pump(self);
     }
 
-    /// Takes a transient, which is dropped if there is no room, or while the subscriber reads the log. Never waits.
-    pub(crate) fn transient(self: &Arc<Self>, transient: &M::Transient) {
+    fn take_event(&self, queue: &mut SubscriberQueue<M>, event: &LogEvent<M>) {
+        let has_room = queue.events_lost_through.is_none() && queue.make_room_for_event(self.live.subscriber_queue_max);
+        match (has_room, self.live.lag) {
+            (true, _) => queue.push(event.clone()),
+            (false, LagPolicy::Gap) => {
+                queue.events_lost_through = Some(event.id());
+                queue.is_behind = true;
+            }
+            (false, LagPolicy::CatchUp) => queue.fall_back(),
+        }
+    }
+
+    /// Takes a transient; `number` is its number if it is of a stream. One of no stream is dropped if there is no room, or
+    /// while the subscriber reads the log. Never waits.
+    pub(crate) fn transient(self: &Arc<Self>, transient: &M::Transient, number: Option<u64>) {
         {
             let mut queue = lock(&self.queue);
             if queue.end != End::Open {
                 return;
             }
-            let has_room = queue.mode == Mode::Live
-                && queue.events_lost_through.is_none()
-                && queue.make_room(self.live.subscriber_queue_max);
-            if has_room {
-                queue.items.push_back(Item::Transient(transient.clone()));
-            } else {
-                queue.transients_lost += 1;
-            }
+            queue.push_transient(transient, number, self.live.subscriber_queue_max);
         }
         Self::pump(self);
     }
@@ -143,7 +160,9 @@ impl<M: SessionModel> Subscriber<M> {
             if let Some(through) = queue.events_lost_through {
                 queue.events_lost_through = Some(through.max(head));
             } else if queue.mode == Mode::Live && queue.queued < head {
-                queue.mode = Mode::CatchUp { is_reading: false };
+                queue.fall_back();
+            } else {
+                queue.join_streams(&self.streams);
             }
         }
         Self::pump(self);
@@ -180,7 +199,7 @@ impl<M: SessionModel> Subscriber<M> {
             match &self.sink {
                 Sink::Actor(recipient) if !recipient.connected() => queue.abandon(),
                 Sink::Actor(recipient) if !queue.is_delivering => {
-                    next = queue.next(&self.source.metrics).map(|item| (recipient, item));
+                    next = queue.next(&self.streams, &self.source.metrics).map(|item| (recipient, item));
                     queue.is_delivering = next.is_some();
                 }
                 Sink::Actor(_) => {}
@@ -215,6 +234,7 @@ impl<M: SessionModel> Subscriber<M> {
         }
         if queue.queued >= queue.head {
             queue.mode = Mode::Live;
+            queue.join_streams(&self.streams);
             return;
         }
         queue.mode = Mode::CatchUp { is_reading: true };

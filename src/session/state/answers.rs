@@ -61,6 +61,10 @@ impl<M: SessionModel> SessionState<M> {
                 return self.advance(env);
             }
         };
+        if let (Phase::Recovering, Some(streams)) = (&self.phase, &self.streams) {
+            // Events that another store has committed, and that nobody here is told of, may have ended any of them.
+            streams.cut_all();
+        }
         self.phase = Phase::Open(Open::default());
         self.committed = recovered.head;
         self.stamper.reset(recovered.head, recovered.counters);
@@ -76,6 +80,9 @@ impl<M: SessionModel> SessionState<M> {
         self.publish_transients();
         while let Some(append) = self.in_flight.next_append() {
             if recovered.chains.get(&append.head.id) == Some(&append.head.chain) {
+                if let Some(streams) = &self.streams {
+                    streams.end(&append.events);
+                }
                 append.acknowledge(env.metrics);
             } else {
                 self.take_back_refusals();

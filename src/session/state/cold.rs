@@ -13,6 +13,7 @@ use crate::id::EventId;
 use crate::model::{SessionModel, View};
 use crate::replay::{KeyIndex, Recovered};
 use crate::session::in_flight::InFlight;
+use crate::threads::guarded;
 
 /// Called with the view, on the thread that has it first.
 pub(in crate::session) type ViewReply<M> = Box<dyn FnOnce(Result<Arc<View<M>>, Error>) + Send>;
@@ -63,6 +64,10 @@ impl<M: SessionModel> SessionState<M> {
         self.subscribers.retain(|subscriber| !subscriber.is_gone());
         self.subscribers.shrink_to_fit();
         self.stamper.empty(self.committed);
+        if let Some(streams) = &self.streams {
+            // Guarded, since what is dropped is the host's. A panic is logged, and the rest is dropped with the session.
+            let _ = guarded("drop of a transient", || streams.cut_all());
+        }
         let keys = KeyIndex::new(0);
         Emptying::Emptied(Emptied { view: self.published.empty(), keys: std::mem::replace(&mut self.keys, keys) })
     }

@@ -74,6 +74,9 @@ impl<M: SessionModel> SessionState<M> {
         for _ in 0..appends {
             let Some(append) = self.in_flight.next_append() else { break };
             self.committed = append.head;
+            if let Some(streams) = &self.streams {
+                streams.end(&append.events);
+            }
             let delivered = catch_unwind(AssertUnwindSafe(|| {
                 for event in &append.events {
                     let event = LogEvent::Model(Arc::clone(event));

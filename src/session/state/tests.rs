@@ -26,8 +26,9 @@ fn log() -> LogMeta {
 impl Bench {
     /// A session that this store has made.
     fn new() -> Self {
-        let state =
-            SessionState::new(SessionId::new("s").unwrap(), log(), Some(Epoch(1)), 10, &Arc::new(Metrics::new()));
+        let metrics = Arc::new(Metrics::new());
+        let kept = Arc::new(KeptLimits::new(&StoreConfig::memory(), Arc::clone(&metrics)));
+        let state = SessionState::new(SessionId::new("s").unwrap(), log(), Some(Epoch(1)), 10, &metrics, &kept);
         let mut bench = Self {
             state,
             config: StoreConfig::memory(),
