@@ -38,6 +38,7 @@ mod schema1;
 mod tests;
 mod view;
 mod view_bytes;
+mod view_json;
 
 pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};

@@ -13,6 +13,7 @@ use crate::id::EventId;
 /// The stored bytes depend on the order of the variants and of every field below them: both may only change together
 /// with the schema version, and the old shape must stay decodable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AgentBody {
     /// The session is described, or described anew: this description replaces the one before.
@@ -104,6 +105,7 @@ event_types! {
 
 /// A live item: delivered to subscribers, never persisted and never folded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AgentTransient {
     /// Text that the language model has just produced.
@@ -137,6 +139,7 @@ pub enum AgentTransient {
 
 /// Where output was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OutputStream {
     /// Standard output.

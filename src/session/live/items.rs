@@ -1,5 +1,7 @@
 //! What a subscriber is given, and from where a subscription begins.
 
+use serde::Serialize;
+
 use crate::event::LogEvent;
 use crate::id::EventId;
 use crate::log_position::LogPosition;
@@ -30,6 +32,11 @@ impl SubscribeFrom {
 }
 
 /// One item of a subscription.
+///
+/// Serialises as `{"event": ..}`, `{"transient": ..}`, `{"gap": ..}` or `"ended"` where the session model's transients have
+/// serde: docs/json.md.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case", bound = "M::Transient: Serialize")]
 #[non_exhaustive]
 pub enum Item<M: SessionModel> {
     /// A committed event. Ids ascend by one, except for the events that a [`Gap`] names.
@@ -66,7 +73,7 @@ impl<M: SessionModel> Clone for Item<M> {
 }
 
 /// What a subscriber that lagged behind has not been given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Gap {
     /// The last event that was delivered, or that the gap before this one named: read the log after it.
