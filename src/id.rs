@@ -396,7 +396,8 @@ mod tests {
         }
         let offset = "2023-11-14T23:13:20.0000019+01:00".parse::<Timestamp>().unwrap();
         assert_eq!(offset.as_micros(), 1_700_000_000_000_001);
-        for text in ["", "us", " us", "x us", "2023-11-14", "2023-11-14T22:13:20", "2023-13-14T22:13:20Z", "1700000000"] {
+        for text in ["", "us", " us", "x us", "2023-11-14", "2023-11-14T22:13:20", "2023-13-14T22:13:20Z", "1700000000"]
+        {
             let error = text.parse::<Timestamp>().unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }), "{text}");
         }
