@@ -1,6 +1,7 @@
 //! Large values: inline up to a limit, a blob reference above it.
 
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{EnumAccess, Error as _, MapAccess, VariantAccess, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -74,27 +75,45 @@ impl Serialize for Content {
 
 impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        enum InRecord {
-            Inline(String),
-            Blob(BlobRef),
-        }
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected a text, or an object with the member blob")]
-        enum InJson {
-            Inline(String),
-            Blob { blob: BlobRef },
-        }
         if deserializer.is_human_readable() {
-            Ok(match InJson::deserialize(deserializer)? {
-                InJson::Inline(text) => Self::Inline(text),
-                InJson::Blob { blob } => Self::Blob(blob),
-            })
+            deserializer.deserialize_any(ContentVisitor)
         } else {
-            Ok(match InRecord::deserialize(deserializer)? {
-                InRecord::Inline(text) => Self::Inline(text),
-                InRecord::Blob(blob) => Self::Blob(blob),
-            })
+            deserializer.deserialize_enum("Content", &["inline", "blob"], ContentVisitor)
+        }
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a text, or an object with the member blob")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Content, E> {
+        Ok(Content::from(text))
+    }
+
+    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Content, E> {
+        Ok(Content::Inline(text))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content, A::Error> {
+        self.visit_enum(MapAccessDeserializer::new(map))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, content: A) -> Result<Content, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(variant_identifier, rename_all = "snake_case")]
+        enum Variant {
+            Inline,
+            Blob,
+        }
+        match content.variant()? {
+            (Variant::Inline, text) => text.newtype_variant().map(Content::Inline),
+            (Variant::Blob, blob) => blob.newtype_variant().map(Content::Blob),
         }
     }
 }
