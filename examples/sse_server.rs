@@ -7,7 +7,6 @@
 //! curl -H 'Idempotency-Key: k1' -d 'hello' http://127.0.0.1:8080/sessions/s1/messages
 //! ```
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::pin::pin;
 
@@ -86,11 +85,10 @@ async fn events(store: Data<Store>, id: Path<String>, request: HttpRequest) -> H
         session.subscribe(SubscribeFrom::AfterPosition(after)).await
     };
     match stream.await {
-        Ok(stream) => {
-            HttpResponse::Ok().content_type("text/event-stream").insert_header(("Cache-Control", "no-cache")).streaming(
-                stream.take_while(|item| ready(!lost_events(item))).map(|item| Ok::<_, Infallible>(frame(&item))),
-            )
-        }
+        Ok(stream) => HttpResponse::Ok()
+            .content_type("text/event-stream")
+            .insert_header(("Cache-Control", "no-cache"))
+            .streaming(stream.take_while(|item| ready(!lost_events(item))).map(|item| frame(&item))),
         Err(error) => refusal(&error),
     }
 }
@@ -101,21 +99,13 @@ fn lost_events(item: &Item<Agent>) -> bool {
     matches!(item, Item::Gap(gap) if gap.through > gap.after)
 }
 
-/// One item as a server-sent event. Only events have an id, which is where a client goes on from.
-fn frame(item: &Item<Agent>) -> Bytes {
-    match item {
-        Item::Event(event) => {
-            let body = serde_json::to_string(&event.body()).unwrap_or_default();
-            format!("id: {}\nevent: {}\ndata: {body}\n\n", event.position(), event.event_type()).into()
-        }
-        Item::Transient(transient) => {
-            let body = serde_json::to_string(transient).unwrap_or_default();
-            format!("event: transient\ndata: {body}\n\n").into()
-        }
-        // Transients that did not fit.
-        Item::Gap(gap) => format!("event: gap\ndata: {{\"transients\":{}}}\n\n", gap.transients).into(),
-        _ => "event: ended\ndata: {}\n\n".into(),
-    }
+/// One item as a server-sent event: docs/json.md has its form. Only events have an id, which is where a client goes on from.
+fn frame(item: &Item<Agent>) -> serde_json::Result<Bytes> {
+    let id = match item {
+        Item::Event(event) => format!("id: {}\n", event.position()),
+        _ => String::new(),
+    };
+    Ok(format!("{id}data: {}\n\n", serde_json::to_string(item)?).into())
 }
 
 /// An error as a status: docs/guide/errors.md has all kinds.

@@ -39,6 +39,7 @@ mod streams;
 mod tests;
 mod view;
 mod view_bytes;
+mod view_json;
 
 pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};

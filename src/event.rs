@@ -6,12 +6,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
 use crate::id::{EventId, Timestamp};
 use crate::log_position::{ChainStart, LogPosition};
 use crate::model::{DecodeError, SessionModel};
 
 /// A stamped fact of a session: an id, a time, and the body that the host appended. Only foldlog makes one, by stamping a
 /// body or by decoding a record; a test makes one with `testkit::event` (feature `testkit`).
+///
+/// Serialises as an object of its id, time, type, position and body, for the wire: docs/json.md has the form.
 ///
 /// **Event versus [`LogEvent`].** [`SessionModel::apply`] folds an `Event`, so its body is always the session model's.
 /// A log may also hold foldlog's own events, so pages and subscriptions give a [`LogEvent`].
@@ -121,7 +126,32 @@ impl<M: SessionModel> Event<M> {
     }
 }
 
+/// The one form of all events in JSON.
+fn serialize_event<S: Serializer>(
+    serializer: S,
+    position: LogPosition,
+    at: Timestamp,
+    event_type: &str,
+    body: &impl Serialize,
+) -> Result<S::Ok, S::Error> {
+    let mut event = serializer.serialize_struct("Event", 5)?;
+    event.serialize_field("id", &position.event())?;
+    event.serialize_field("at", &at)?;
+    event.serialize_field("type", event_type)?;
+    event.serialize_field("position", &position)?;
+    event.serialize_field("body", body)?;
+    event.end()
+}
+
+impl<M: SessionModel> Serialize for Event<M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_event(serializer, self.position(), self.at, self.event_type(), &self.body)
+    }
+}
+
 /// An event of a log: one of the session model, or one of foldlog's own. A clone shares it.
+///
+/// Serialises as the [`Event`] or [`OwnEvent`] that it is. The type tells them apart.
 #[non_exhaustive]
 pub enum LogEvent<M: SessionModel> {
     /// What the host appended.
@@ -184,6 +214,15 @@ impl<M: SessionModel> LogEvent<M> {
     }
 }
 
+impl<M: SessionModel> Serialize for LogEvent<M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Model(event) => event.as_ref().serialize(serializer),
+            Self::Own(event) => event.as_ref().serialize(serializer),
+        }
+    }
+}
+
 impl<M: SessionModel> Clone for LogEvent<M> {
     fn clone(&self) -> Self {
         match self {
@@ -235,13 +274,21 @@ impl OwnEvent {
     }
 }
 
+impl Serialize for OwnEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let position = LogPosition::new(self.id, self.chain);
+        serialize_event(serializer, position, self.at, self.body.event_type(), &self.body)
+    }
+}
+
 /// What foldlog notes in a log. This build notes nothing. A log that holds a note of a newer build opens read-only, as
 /// a log with any other event type that this build does not know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum OwnBody {
     /// For foldlog's own tests.
     #[cfg(test)]
+    #[serde(rename = "foldlog.probe")]
     Probe(u64),
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind};
 
@@ -173,8 +174,11 @@ impl fmt::Debug for AppendKey {
     }
 }
 
-/// A point in time: microseconds since 1970-01-01T00:00:00Z, UTC. Displays as ISO 8601.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A point in time: microseconds since 1970-01-01T00:00:00Z, UTC. Displays as RFC 3339, in UTC with six digits of a second;
+/// a time that is in none of the years -9999 to 9999 displays as microseconds, such as `253402300800000000 us`.
+///
+/// In JSON it is this text, in a record the number.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -206,8 +210,29 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    /// Reads what [`Display`](fmt::Display) shows, and any other RFC 3339 text. An offset is taken into account; digits
+    /// beyond microseconds are left out.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Some(micros) = text.strip_suffix(" us").and_then(|micros| micros.parse().ok()) {
+            return Ok(Self(micros));
+        }
+        match text.parse::<jiff::Timestamp>() {
+            Ok(at) => Ok(Self(at.as_microsecond())),
+            Err(error) => {
+                let what = format!("time {text:?} is not RFC 3339: {error}");
+                Err(ErrorKind::InvalidArgument { what }.into())
+            }
+        }
+    }
+}
+
 /// The BLAKE3 hash of a blob's bytes; shown as 64 lower-case hex digits, which is the blob's file name too.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+///
+/// In JSON it is this text, in a record the 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -264,8 +289,40 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// A type that is a text for people and in JSON, and its plain value in the bytes of a record.
+macro_rules! text_in_json {
+    ($($type:ident of $plain:ty),*) => {
+        $(impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    serializer.serialize_newtype_struct(stringify!($type), &self.0)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    from_text(deserializer)
+                } else {
+                    <$plain>::deserialize(deserializer).map(Self)
+                }
+            }
+        })*
+    };
+}
+text_in_json!(Timestamp of i64, Digest of [u8; 32]);
+
+/// Deserialises a type whose serialised form is its text.
+pub(crate) fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err = Error>>(deserializer: D) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
 /// What a blob's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BlobKind {
     /// Opaque bytes.
@@ -278,6 +335,7 @@ pub enum BlobKind {
 
 /// How a blob's bytes are stored. Compressed and sealed blobs are reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BlobEncoding {
     /// The bytes are stored unchanged.
@@ -336,5 +394,20 @@ mod tests {
         let time = Timestamp::from_micros(1_700_000_000_000_001);
         assert_eq!(time.to_string(), "2023-11-14T22:13:20.000001Z");
         assert_eq!(format!("{time:?}"), "Timestamp(2023-11-14T22:13:20.000001Z)");
+    }
+
+    #[test]
+    fn a_timestamp_comes_back_from_its_text_and_other_texts_are_refused() {
+        for micros in [0, -1, 1_700_000_000_000_001, -62_167_219_200_000_001, i64::MAX, i64::MIN] {
+            let at = Timestamp::from_micros(micros);
+            assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at, "{at}");
+        }
+        let offset = "2023-11-14T23:13:20.0000019+01:00".parse::<Timestamp>().unwrap();
+        assert_eq!(offset.as_micros(), 1_700_000_000_000_001);
+        for text in ["", "us", " us", "x us", "2023-11-14", "2023-11-14T22:13:20", "2023-13-14T22:13:20Z", "1700000000"]
+        {
+            let error = text.parse::<Timestamp>().unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }), "{text}");
+        }
     }
 }

@@ -109,6 +109,8 @@ pub use threads::Restart;
 mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[doc = include_str!("../docs/json.md")]
+    struct JsonForm;
     #[doc = include_str!("../docs/guide/errors.md")]
     struct Errors;
     #[doc = include_str!("../docs/guide/damage.md")]

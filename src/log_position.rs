@@ -3,15 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::error::{Error, ErrorKind};
-use crate::id::EventId;
+use crate::id::{EventId, from_text};
 
 /// An event of a session's log, with the first eight bytes of its chain hash: what a consumer keeps of the last event that
 /// it has seen, to go on from there. If the log was replaced by an older copy and has gone on differently, the event with
 /// that id is another one, which the id alone cannot tell.
 ///
-/// Its text form is `20-0123456789abcdef`, such as for the `id:` line of a server-sent event. An [`EventId`] alone becomes a
-/// position without a chain hash, whose text form is the number: then only an event that the log has not reached is an error.
+/// Its text form is `20-0123456789abcdef`, such as for the `id:` line of a server-sent event; in JSON it is this text. An
+/// [`EventId`] alone becomes a position without a chain hash, whose text form is the number: then only an event that the
+/// log has not reached is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogPosition {
     event: EventId,
@@ -80,6 +83,18 @@ impl FromStr for LogPosition {
     }
 }
 
+impl Serialize for LogPosition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LogPosition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +105,9 @@ mod tests {
         assert_eq!(position.to_string(), "20-0023456789abcdef");
         for position in [position, EventId::new(20).into(), EventId::ZERO.into()] {
             assert_eq!(position.to_string().parse::<LogPosition>().unwrap(), position);
+            let json = serde_json::to_string(&position).unwrap();
+            assert_eq!(json, format!("\"{position}\""));
+            assert_eq!(serde_json::from_str::<LogPosition>(&json).unwrap(), position);
         }
         for text in
             ["", "-", "20-", "20-23456789abcdef", "20-0023456789ABCDEF", "20-+023456789abcdef", "x-0023456789abcdef"]

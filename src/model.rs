@@ -4,8 +4,9 @@ use std::fmt::Debug;
 use std::ops::Deref;
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use crate::codec;
 use crate::event::Event;
@@ -449,6 +450,8 @@ impl std::fmt::Display for UnfinishedId {
 }
 
 /// The folded state of a session at an event. Dereferences to the session model's own view.
+///
+/// Serialises as `{"head": .., "state": ..}` where the session model's own view has serde: docs/json.md.
 pub struct View<M: SessionModel> {
     head: EventId,
     state: M::View,
@@ -498,6 +501,18 @@ impl<M: SessionModel> Deref for View<M> {
 impl<M: SessionModel> Clone for View<M> {
     fn clone(&self) -> Self {
         Self { head: self.head, state: self.state.clone() }
+    }
+}
+
+impl<M: SessionModel> Serialize for View<M>
+where
+    M::View: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut view = serializer.serialize_struct("View", 2)?;
+        view.serialize_field("head", &self.head)?;
+        view.serialize_field("state", &self.state)?;
+        view.end()
     }
 }
 

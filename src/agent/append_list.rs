@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use imbl::Vector;
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
 
 pub(super) const CHUNK: usize = 64;
 
@@ -229,6 +231,29 @@ fn equal<'a, 'b, T: PartialEq + 'a + 'b>(
     others: impl Iterator<Item = &'b Arc<T>>,
 ) -> bool {
     ones.zip(others).all(|(one, other)| Arc::ptr_eq(one, other) || one == other)
+}
+
+impl<T: Serialize> Serialize for AppendList<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_chunks(self.len, self.chunks(), serializer)
+    }
+}
+
+/// All items as one list. A packed chunk is decoded for the call only and stays packed, so that serialising a view keeps no
+/// memory.
+pub(super) fn serialize_chunks<'a, S: Serializer, T: Serialize + 'a>(
+    len: usize,
+    chunks: impl Iterator<Item = (impl Iterator<Item = &'a Arc<T>>, Option<&'a Packed<T>>)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut list = serializer.serialize_seq(Some(len))?;
+    for (mut items, packed) in chunks {
+        match packed.and_then(Packed::fresh) {
+            Some(fresh) => fresh.iter().try_for_each(|item| list.serialize_element(item.as_ref()))?,
+            None => items.try_for_each(|item| list.serialize_element(item.as_ref()))?,
+        }
+    }
+    list.end()
 }
 
 impl<T: fmt::Debug> fmt::Debug for AppendList<T> {

@@ -13,6 +13,7 @@ use crate::id::EventId;
 /// The stored bytes depend on the order of the variants and of every field below them: both may only change together
 /// with the schema version, and the old shape must stay decodable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AgentBody {
     /// The session is described, or described anew: this description replaces the one before.
@@ -114,6 +115,7 @@ event_types! {
 /// | [`StepPut`](AgentBody::StepPut), [`TurnPut`](AgentBody::TurnPut) with an end | everything of the step, of the turn |
 /// | [`Stopped`](AgentBody::Stopped), [`SessionErrored`](AgentBody::SessionErrored) | everything |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AgentTransient {
     /// Text that the language model has just produced.
@@ -147,6 +149,7 @@ pub enum AgentTransient {
 
 /// Where output was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OutputStream {
     /// Standard output.

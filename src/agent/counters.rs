@@ -1,5 +1,7 @@
 //! The counters that mint ids, and the stamping that depends on them alone.
 
+use serde::Serialize;
+
 use crate::agent::body::AgentBody;
 use crate::agent::entity::{Step, Turn};
 use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
@@ -8,7 +10,7 @@ use crate::id::EventId;
 
 /// The largest id so far of each kind of entity. The id of the last event is not among them: it is the head of the
 /// [`View`](crate::View).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Counters {
     /// The largest message id.

@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
+use serde::{Serialize, Serializer};
 
-use crate::agent::append_list::{AppendList, CHUNK, Packed, equal_chunks};
+use crate::agent::append_list::{AppendList, CHUNK, Packed, equal_chunks, serialize_chunks};
 
 /// Entities in the order in which they came, found by id. Clones share structure; a put costs logarithmic time.
 ///
@@ -212,6 +213,12 @@ impl<K, T: PartialEq> PartialEq for Entities<K, T> {
         // The places need no comparison: equal items at equal places have equal ids.
         let len = |entities: &Self| entities.stored.len() + entities.items.len();
         len(self) == len(other) && equal_chunks(self.chunks(), other.chunks())
+    }
+}
+
+impl<K, T: Serialize> Serialize for Entities<K, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_chunks(self.stored.len() + self.items.len(), self.chunks(), serializer)
     }
 }
 

@@ -35,6 +35,7 @@ pub struct SessionInfo {
 
 /// Whether a session goes on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SessionStatus {
     /// The session takes turns.
@@ -95,6 +96,7 @@ impl Turn {
 
 /// How a turn ended, if it has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TurnStatus {
     /// It has not ended.
@@ -155,6 +157,7 @@ impl Step {
 
 /// How a step ended, if it has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StepStatus {
     /// It has not ended.
@@ -213,6 +216,7 @@ pub struct Eval {
 
 /// How an eval ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EvalStatus {
     /// The eval ended with a result.

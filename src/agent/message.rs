@@ -114,6 +114,7 @@ impl Message {
 
 /// Who speaks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Role {
     /// The host, to the language model.

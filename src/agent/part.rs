@@ -16,6 +16,7 @@ pub struct Part {
 
 /// What a part of a message says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PartBody {
     /// Text to read. Its citations or annotations are in [`PartOrigin::verbatim`].
@@ -73,6 +74,7 @@ pub struct ToolCall {
 
 /// Who runs a tool, and what its arguments are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolKind {
     /// The host runs the tool. The arguments are JSON.
@@ -109,6 +111,7 @@ impl ToolResult {
 
 /// A part of a tool's result. It is an enum of its own, since a body must not be recursive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ResultPart {
     /// Text to read.
@@ -139,6 +142,7 @@ pub struct Media {
 
 /// Where the bytes of a [`Media`] are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MediaSource {
     /// A blob of the store.

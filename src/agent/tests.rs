@@ -4,6 +4,7 @@ mod bytes;
 mod conversation;
 mod fold;
 mod ids;
+mod json;
 mod packed;
 mod properties;
 mod schema1;

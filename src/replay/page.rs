@@ -1,5 +1,7 @@
 //! Pages of events, as hosts read them and as a fold reads them.
 
+use serde::Serialize;
+
 use crate::error::{Error, ErrorKind};
 use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
@@ -51,6 +53,8 @@ pub(crate) fn check_position(
 }
 
 /// Some events of a log, in order.
+#[derive(Serialize)]
+#[serde(bound = "")]
 #[non_exhaustive]
 pub struct EventPage<M: SessionModel> {
     /// The events after the one that was asked for.

@@ -54,6 +54,11 @@ fn a_client_of_server_sent_events_goes_on_from_the_last_one_that_it_has() {
     let ids = |lines: &mut dyn Iterator<Item = String>, count| -> Vec<String> {
         lines.filter(|line| line.starts_with("id: ")).take(count).collect()
     };
+    let first = live.find_map(|line| Some(line.strip_prefix("data: ")?.to_owned())).unwrap();
+    let first: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(first["event"]["type"], "message_appended");
+    assert_eq!(first["event"]["body"]["message_appended"]["parts"][0]["body"]["text"], "first");
+    let mut live = follow("0");
     let seen = ids(&mut live, 2);
     assert!(seen[0].starts_with("id: 1-") && seen[1].starts_with("id: 2-"), "{seen:?}");
     assert_eq!(ids(&mut follow(&seen[0][4..]), 1), seen[1..], "after a lost connection");

@@ -1,5 +1,7 @@
 //! What a subscriber is given, and from where a subscription begins.
 
+use serde::Serialize;
+
 use crate::event::LogEvent;
 use crate::id::EventId;
 use crate::log_position::LogPosition;
@@ -31,6 +33,11 @@ impl SubscribeFrom {
 }
 
 /// One item of a subscription.
+///
+/// Serialises as `{"event": ..}`, `{"transient": ..}`, `{"gap": ..}` or `"ended"` where the session model's transients have
+/// serde: docs/json.md.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case", bound = "M::Transient: Serialize")]
 #[non_exhaustive]
 pub enum Item<M: SessionModel> {
     /// A committed event. Ids ascend by one, except for the events that a [`Gap`] names.
@@ -67,7 +74,7 @@ impl<M: SessionModel> Clone for Item<M> {
 }
 
 /// What a subscriber has not been given: it lagged behind, or came late to what is still being written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Gap {
     /// The last event that was delivered, or that the gap before this one named: read the log after it.
@@ -77,4 +84,83 @@ pub struct Gap {
     /// How many transients were left out: they did not fit the queue, came while the subscriber read the log, or are not kept
     /// any more of what is still being written. Of several streams with ends in between it may be fewer.
     pub transients: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::event::{Event, OwnBody, OwnEvent};
+    use crate::id::Timestamp;
+    use crate::model::{DecodeError, View, decode_body};
+    use crate::replay::EventPage;
+
+    struct Tally;
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    enum TallyBody {
+        Added { by: u64, note: Option<String> },
+    }
+
+    #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+    struct TallyView {
+        sum: u64,
+    }
+
+    impl SessionModel for Tally {
+        const NAME: &'static str = "tally";
+        const SCHEMA: u16 = 1;
+        type Body = TallyBody;
+        type View = TallyView;
+        type Counters = ();
+        type Transient = f64;
+
+        fn event_type(_: &TallyBody) -> &'static str {
+            "added"
+        }
+
+        fn apply(view: &mut TallyView, event: &Event<Self>) {
+            let TallyBody::Added { by, note: _ } = event.body();
+            view.sum += by;
+        }
+
+        fn decode(_: &str, _: u16, bytes: &[u8]) -> Result<TallyBody, DecodeError> {
+            decode_body(bytes)
+        }
+    }
+
+    fn json(value: &impl Serialize) -> String {
+        serde_json::to_string(value).unwrap()
+    }
+
+    #[test]
+    fn what_a_model_of_a_host_gives_to_subscribers_has_one_form_in_json() {
+        let at = Timestamp::from_micros(1_700_000_000_000_001);
+        let body = TallyBody::Added { by: 5, note: None };
+        let event = LogEvent::<Tally>::Model(Arc::new(Event::new(EventId::new(1), at, [0x0a; 8], body)));
+        let own = OwnEvent::new(EventId::new(2), at, [0; 8], OwnBody::Probe(9));
+        let own = LogEvent::<Tally>::Own(Arc::new(own));
+        let event_text = r#"{"id":1,"at":"2023-11-14T22:13:20.000001Z","type":"added","position":"1-0a0a0a0a0a0a0a0a","body":{"Added":{"by":5,"note":null}}}"#;
+        let own_text = r#"{"id":2,"at":"2023-11-14T22:13:20.000001Z","type":"foldlog.probe","position":"2-0000000000000000","body":{"foldlog.probe":9}}"#;
+        assert_eq!(json(&event), event_text);
+        assert_eq!(json(event.as_model().unwrap().as_ref()), event_text);
+        assert_eq!(json(&own), own_text);
+        let page = EventPage { events: vec![event.clone(), own], more: true };
+        assert_eq!(json(&page), format!(r#"{{"events":[{event_text},{own_text}],"more":true}}"#));
+        let view = View::<Tally>::new(EventId::new(2), TallyView { sum: 5 });
+        assert_eq!(json(&view), r#"{"head":2,"state":{"sum":5}}"#);
+
+        let gap = Gap { after: EventId::new(2), through: EventId::new(4), transients: 3 };
+        let items = [Item::Event(event), Item::Transient(0.5), Item::Gap(gap), Item::Ended];
+        let wanted = [
+            format!(r#"{{"event":{event_text}}}"#),
+            r#"{"transient":0.5}"#.to_owned(),
+            r#"{"gap":{"after":2,"through":4,"transients":3}}"#.to_owned(),
+            r#""ended""#.to_owned(),
+        ];
+        assert_eq!(items.each_ref().map(json), wanted);
+    }
 }
