@@ -201,12 +201,18 @@ impl<M: SessionModel> SubscriberQueue<M> {
 
     /// Takes the next item: what is queued, then one gap for everything that was left out, then the end.
     pub(super) fn next(&mut self, streams: &OpenStreams<M>, metrics: &Metrics) -> Option<Item<M>> {
+        let next = self.take_next(metrics);
+        if self.items.is_empty() {
+            // The queue has drained, or the gap was told that what is kept had to wait for.
+            self.join_streams(streams);
+        }
+        next
+    }
+
+    fn take_next(&mut self, metrics: &Metrics) -> Option<Item<M>> {
         // The subscription may have been cancelled while a page was on its way, or with a gap to tell.
         if self.end == End::Ended {
             return None;
-        }
-        if self.items.is_empty() {
-            self.join_streams(streams);
         }
         let gap_of = |transients, after, through| {
             metrics.subscriber_gap(EventId::get(through).saturating_sub(EventId::get(after)), transients);
