@@ -81,8 +81,9 @@ pub struct Gap {
     pub after: EventId,
     /// The last event that was left out. Equal to `after` when only transients were.
     pub through: EventId,
-    /// How many transients were left out: they did not fit the queue, came while the subscriber read the log, or are not kept
-    /// any more of what is still being written. Of several streams with ends in between it may be fewer.
+    /// How many transients were left out: they did not fit the queue, came while the subscriber read the log, or are no
+    /// longer kept of what is still being written. For a slow subscriber the number may be too large, if streams of
+    /// transients ended meanwhile.
     pub transients: u64,
 }
 

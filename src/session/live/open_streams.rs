@@ -43,10 +43,10 @@ impl KeptLimits {
 /// See the module. Only the session's state changes it; subscribers read it.
 pub(crate) struct OpenStreams<M: SessionModel> {
     limits: Arc<KeptLimits>,
-    open: Mutex<Open<M>>,
+    open: Mutex<Kept<M>>,
 }
 
-struct Open<M: SessionModel> {
+struct Kept<M: SessionModel> {
     /// The number of the last transient of a stream.
     last: u64,
     /// How many streams were ever opened.
@@ -54,7 +54,7 @@ struct Open<M: SessionModel> {
     /// The streams, in the order in which they were opened.
     streams: Vec<OpenStream>,
     /// What is kept, in the order of the numbers.
-    kept: VecDeque<Kept<M>>,
+    kept: VecDeque<KeptTransient<M>>,
     /// What is kept counts for so many bytes.
     bytes: u64,
 }
@@ -68,7 +68,7 @@ struct OpenStream {
     cut_through: u64,
 }
 
-struct Kept<M: SessionModel> {
+struct KeptTransient<M: SessionModel> {
     number: u64,
     stream: u64,
     bytes: u64,
@@ -87,7 +87,7 @@ pub(super) struct NotGiven<M: SessionModel> {
 
 impl<M: SessionModel> OpenStreams<M> {
     pub(crate) fn new(limits: &Arc<KeptLimits>) -> Self {
-        let open = Open { last: 0, opened: 0, streams: Vec::new(), kept: VecDeque::new(), bytes: 0 };
+        let open = Kept { last: 0, opened: 0, streams: Vec::new(), kept: VecDeque::new(), bytes: 0 };
         Self { limits: Arc::clone(limits), open: Mutex::new(open) }
     }
 
@@ -103,7 +103,7 @@ impl<M: SessionModel> OpenStreams<M> {
             open.note_cut(stream, number);
             return number;
         }
-        open.kept.push_back(Kept { number, stream, bytes, transient: Arc::clone(transient) });
+        open.kept.push_back(KeptTransient { number, stream, bytes, transient: Arc::clone(transient) });
         open.bytes += bytes;
         let mut in_store = self.limits.metrics.kept_grew(bytes);
         while open.bytes > self.limits.session_bytes_max || in_store > self.limits.bytes_max {
@@ -116,7 +116,7 @@ impl<M: SessionModel> OpenStreams<M> {
     }
 
     /// The id of the open stream of this key, which is opened if there is none.
-    fn stream(&self, open: &mut Open<M>, key: String) -> u64 {
+    fn stream(&self, open: &mut Kept<M>, key: String) -> u64 {
         // Most often the last one opened.
         if let Some(stream) = open.streams.iter().rev().find(|stream| stream.key == key) {
             return stream.id;
@@ -154,14 +154,14 @@ impl<M: SessionModel> OpenStreams<M> {
         self.cut_all_of(&mut lock(&self.open));
     }
 
-    fn cut_all_of(&self, open: &mut Open<M>) {
+    fn cut_all_of(&self, open: &mut Kept<M>) {
         while self.cut_oldest(open).is_some() {}
         open.kept = VecDeque::new();
     }
 
     /// Drops the oldest that is kept, and tells its bytes.
-    fn cut_oldest(&self, open: &mut Open<M>) -> Option<u64> {
-        let Kept { number, stream, bytes, transient } = open.kept.pop_front()?;
+    fn cut_oldest(&self, open: &mut Kept<M>) -> Option<u64> {
+        let KeptTransient { number, stream, bytes, transient } = open.kept.pop_front()?;
         open.note_cut(stream, number);
         open.bytes -= bytes;
         self.limits.metrics.kept_shrank(bytes);
@@ -171,8 +171,8 @@ impl<M: SessionModel> OpenStreams<M> {
     }
 
     /// Drops what is kept of streams that are not open any more.
-    fn drop_closed(&self, open: &mut Open<M>) {
-        let Open { streams, kept, bytes, .. } = open;
+    fn drop_closed(&self, open: &mut Kept<M>) {
+        let Kept { streams, kept, bytes, .. } = open;
         kept.retain(|kept| streams.iter().any(|stream| stream.id == kept.stream));
         if kept.is_empty() {
             // Replaced, so that its memory is given back too.
@@ -194,7 +194,7 @@ impl<M: SessionModel> OpenStreams<M> {
     }
 }
 
-impl<M: SessionModel> Open<M> {
+impl<M: SessionModel> Kept<M> {
     fn note_cut(&mut self, stream: u64, number: u64) {
         if let Some(stream) = self.streams.iter_mut().find(|open| open.id == stream) {
             stream.cut += 1;

@@ -201,12 +201,18 @@ impl<M: SessionModel> SubscriberQueue<M> {
 
     /// Takes the next item: what is queued, then one gap for everything that was left out, then the end.
     pub(super) fn next(&mut self, streams: &OpenStreams<M>, metrics: &Metrics) -> Option<Item<M>> {
+        let next = self.take_next(metrics);
+        if self.items.is_empty() {
+            // The queue has drained, or the gap was told that what is kept had to wait for.
+            self.join_streams(streams);
+        }
+        next
+    }
+
+    fn take_next(&mut self, metrics: &Metrics) -> Option<Item<M>> {
         // The subscription may have been cancelled while a page was on its way, or with a gap to tell.
         if self.end == End::Ended {
             return None;
-        }
-        if self.items.is_empty() {
-            self.join_streams(streams);
         }
         let gap_of = |transients, after, through| {
             metrics.subscriber_gap(EventId::get(through).saturating_sub(EventId::get(after)), transients);
@@ -264,5 +270,41 @@ impl<M: SessionModel> SubscriberQueue<M> {
         self.uncounted = 0;
         self.end = End::Ended;
         self.is_delivering = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Agent, AgentTransient, StepId, TurnId};
+    use crate::config::StoreConfig;
+    use crate::session::live::KeptLimits;
+
+    /// The next item's text, until nothing is left.
+    fn drain(queue: &mut SubscriberQueue<Agent>, streams: &OpenStreams<Agent>) -> Vec<String> {
+        let next = || match queue.next(streams, &Metrics::new())? {
+            Item::Transient(AgentTransient::TokenDelta { text, .. }) => Some(text),
+            item => Some(format!("{item:?}")),
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// The session keeps a transient and then brings it to its subscribers: one may have copied it in between.
+    #[test]
+    fn a_transient_that_was_copied_before_it_came_is_not_queued_again() {
+        let limits = KeptLimits::new(&StoreConfig::memory(), Arc::new(Metrics::new()));
+        let streams = OpenStreams::<Agent>::new(&Arc::new(limits));
+        let delta = |text: &str| {
+            Arc::new(AgentTransient::TokenDelta { turn: TurnId::new(1), step: StepId::new(1), text: text.to_owned() })
+        };
+        let keep = |delta: &Arc<AgentTransient>| streams.keep(delta, "1".to_owned(), 1);
+        let mut queue = SubscriberQueue::new(EventId::ZERO, EventId::ZERO, Mode::Live);
+        let (first, second) = (delta("first"), delta("second"));
+        let number = keep(&first);
+        queue.join_streams(&streams);
+        queue.push_transient(&first, Some(number), 8);
+        let number = keep(&second);
+        queue.push_transient(&second, Some(number), 8);
+        assert_eq!(drain(&mut queue, &streams), ["first", "second"]);
     }
 }

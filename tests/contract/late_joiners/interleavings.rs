@@ -1,5 +1,6 @@
 //! Random histories of deltas, appends and subscribers, against a plain model: a list of what was shown, with the event
-//! that it follows and the event that ends its stream.
+//! that it follows and the event that ends its stream. The session runs on a thread of its own, so that a subscriber's
+//! catch-up ends anywhere between two steps of the session.
 
 use foldlog::agent::{Agent, AgentTransient};
 use foldlog::{EventStream, Item, LagPolicy, LiveConfig, Restart, Session, SubscribeFrom};
@@ -111,8 +112,10 @@ impl Follower {
 
 async fn history(live: LiveConfig, kept_max: usize, acts: Vec<Act>) {
     let disk = TestDisk::memory();
+    let arbiter = actix::Arbiter::new();
     let change = |config: &mut StoreConfig| {
         config.live = live;
+        config.arbiters = vec![arbiter.handle()];
         config.session_kept_transients_bytes_max = kept_max;
         config.page_events_max = 3;
     };
@@ -135,6 +138,7 @@ async fn history(live: LiveConfig, kept_max: usize, acts: Vec<Act>) {
     }
     let open: Vec<_> = (1..=plain.shown.len()).filter(|number| plain.shown[number - 1].ended_by.is_none()).collect();
     store.close().await.unwrap();
+    arbiter.stop();
     for mut follower in followers {
         while let Some(item) = soon(follower.stream.next()).await {
             follower.take(&item, &plain);
