@@ -40,6 +40,11 @@ impl<M: SessionModel> TurnGuard<M> {
     pub fn is_held(&self) -> bool {
         self.entry.services.turns.is_held(&self.entry.id, self.turn)
     }
+
+    /// The session whose turn it is.
+    pub(crate) fn entry(&self) -> &Arc<Entry<M>> {
+        &self.entry
+    }
 }
 
 impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {
@@ -109,6 +114,19 @@ impl<M: SessionModel> Entry<M> {
         self.claim(Claiming::Yes).await?;
         // Checked again, since the session may have stopped in the turn that ended just now, or under the owner before.
         self.check_turns().await?;
+        Ok(guard)
+    }
+
+    /// Takes the turn and makes this store the log's owner, also of a session that takes no turns any more.
+    pub(crate) async fn take_turn_to_repair(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
+        self.check_open()?;
+        if let Some(error) = self.published().refusal(&self.id) {
+            return Err(error);
+        }
+        let Some(guard) = self.take_turn_unchecked() else {
+            return Err(ErrorKind::TurnInFlight { session: self.id.clone() }.into());
+        };
+        self.claim(Claiming::Yes).await?;
         Ok(guard)
     }
 
