@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use foldlog::agent::{
-    Agent, AgentBody, Eval, Failure, Message, Part, Role, Step, StepStatus, Turn, TurnId, TurnStatus,
+    Agent, AgentBody, Eval, Failure, Message, Part, PartBody, ResultPart, Role, Step, StepStatus, ToolCall, Turn,
+    TurnId, TurnStatus,
 };
 use foldlog::{Append, AppendKey, Content, Error, Session, Store, StoreConfig};
 use serde_json::{Map, Value, json};
@@ -47,7 +48,7 @@ async fn run_turn(session: &Session<Agent>, life: Life) -> Result<(), Error> {
     start_step(session, turn).await?;
     // What a language model would answer. The call's id is its own; provider ids are texts.
     let call_id = format!("call_{}", turn.get());
-    let call = Part::ToolCall { id: call_id.clone(), name: "track".into(), arguments: r#"{"order":4711}"#.into() };
+    let call = Part::tool_call(call_id.clone(), "track", r#"{"order":4711}"#);
     let message = Message { role: Role::Assistant, turn: Some(turn), parts: vec![call], ..Message::default() };
     session.append(AgentBody::MessageAppended(message))?.await?;
     if life == Life::CrashesBeforeTheToolAnswers {
@@ -109,17 +110,11 @@ async fn repair(session: &Session<Agent>) -> Result<(), Error> {
 
 fn unanswered_calls(messages: &[&Message]) -> Vec<(Option<TurnId>, String)> {
     let parts = || messages.iter().flat_map(|message| message.parts.iter().map(|part| (message.turn, part)));
-    let answered: HashSet<&str> = parts()
-        .filter_map(|(_, part)| match part {
-            Part::ToolResult { call_id, .. } => Some(call_id.as_str()),
-            _ => None,
-        })
-        .collect();
+    let answered: HashSet<&str> =
+        parts().filter_map(|(_, part)| part.as_tool_result().map(|result| result.call_id.as_str())).collect();
     parts()
-        .filter_map(|(turn, part)| match part {
-            Part::ToolCall { id, .. } if !answered.contains(id.as_str()) => Some((turn, id.clone())),
-            _ => None,
-        })
+        .filter_map(|(turn, part)| Some((turn, part.as_tool_call()?.id.clone())))
+        .filter(|(_, id)| !answered.contains(id.as_str()))
         .collect()
 }
 
@@ -152,18 +147,20 @@ async fn for_provider(session: &Session<Agent>) -> Result<Value, Error> {
         let mut json = Map::from_iter([("role".to_owned(), role.into())]);
         let mut calls = Vec::new();
         for part in &message.parts {
-            match part {
-                Part::Text(text) => {
+            match &part.body {
+                PartBody::Text(text) => {
                     json.insert("content".into(), text_of(session, text).await?.into());
                 }
-                Part::ToolCall { id, name, arguments } => calls.push(json!({
+                PartBody::ToolCall(ToolCall { id, name, arguments, .. }) => calls.push(json!({
                     "id": id,
                     "type": "function",
                     "function": { "name": name, "arguments": text_of(session, arguments).await? },
                 })),
-                Part::ToolResult { call_id, content } => {
-                    json.insert("tool_call_id".into(), call_id.as_str().into());
-                    json.insert("content".into(), text_of(session, content).await?.into());
+                PartBody::ToolResult(result) => {
+                    json.insert("tool_call_id".into(), result.call_id.as_str().into());
+                    if let [ResultPart::Text(text)] = &result.parts[..] {
+                        json.insert("content".into(), text_of(session, text).await?.into());
+                    }
                 }
                 // What a provider's thoughts and media look like differs: see its documentation.
                 _ => {}

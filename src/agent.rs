@@ -117,9 +117,8 @@ impl SessionModel for Agent {
     /// Messages, turns, steps and evals stay packed in chunks of 64 until an item of the chunk is asked for. The first chunk
     /// of each list, a last chunk that is not full, and the chunks of unfinished turns and steps are decoded at once.
     ///
-    /// A packed chunk fails to decode only if another build wrote it at the same
-    /// [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA). Then an error is logged, and each item of the chunk is replaced: a
-    /// message by one of role `foldlog.unreadable`, a turn, step or eval by one that failed with an error of that kind.
+    /// A view that another build wrote, whose items have another layout at the same
+    /// [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA), is refused as a whole.
     fn decode_view(bytes: Bytes) -> Result<AgentView, DecodeError> {
         view_bytes::decode(bytes)
     }

@@ -73,7 +73,7 @@ fn ended_turn(turn: TurnId, number: u64) -> Turn {
 }
 
 fn usage(number: u64) -> Option<Usage> {
-    Some(Usage { input_tokens: 3_000 + number, output_tokens: 200, ..Usage::default() })
+    Some(Usage { input_tokens: Some(3_000 + number), output_tokens: Some(200), ..Usage::default() })
 }
 
 fn time(number: u64) -> Option<Timestamp> {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use foldlog::agent::{AgentBody, Message, Part};
+use foldlog::agent::{AgentBody, Message, Part, PartBody, ResultPart};
 use foldlog::{Content, Durability, Store, StoreConfig};
 use futures::future::join_all;
 use serde_json::Value;
@@ -131,9 +131,13 @@ fn contents(body: &mut AgentBody) -> Vec<&mut Content> {
 }
 
 fn text(part: &mut Part) -> Option<&mut Content> {
-    match part {
-        Part::Text(content) | Part::Thought(content) => Some(content),
-        Part::ToolCall { arguments: content, .. } | Part::ToolResult { content, .. } => Some(content),
+    match &mut part.body {
+        PartBody::Text(content) | PartBody::Thought(content) => Some(content),
+        PartBody::ToolCall(call) => Some(&mut call.arguments),
+        PartBody::ToolResult(result) => match result.parts.first_mut() {
+            Some(ResultPart::Text(content)) => Some(content),
+            _ => None,
+        },
         _ => None,
     }
 }

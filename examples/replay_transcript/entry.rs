@@ -4,7 +4,7 @@
 //! results, the action. The rest goes into `extra`, as `{"entry": {...}, "shape": [...]}`: the members without a place,
 //! and what a reader of the parts alone could not know. The entry can be rebuilt from the message and nothing else.
 
-use foldlog::agent::{Message, Part, Role};
+use foldlog::agent::{Media, MediaSource, Message, Part, PartBody, ResultPart, Role, ToolCall, ToolResult};
 use foldlog::{BlobRef, Content, Error, Json, Store};
 use serde_json::{Map, Value, json};
 
@@ -87,7 +87,7 @@ pub(crate) async fn to_message(contents: &mut Contents, entry: &Value, observes:
     };
     let name = take_text(&mut rest, "agent");
     if let Some(thought) = take_text(&mut rest, "thought") {
-        parts.push(Part::Thought(contents.text(thought).await?));
+        parts.push(Part::thought(contents.text(thought).await?));
     }
 
     let texts = match rest.get("content") {
@@ -107,12 +107,12 @@ pub(crate) async fn to_message(contents: &mut Contents, entry: &Value, observes:
             let content = contents.text(text).await?;
             if let Some(call_id) = &answered {
                 results.push((call_id.clone(), content.clone()));
-                parts.push(Part::ToolResult { call_id: call_id.clone(), content });
+                parts.push(Part::tool_result(call_id.clone(), content));
             } else {
                 if observes {
                     results.push((String::new(), content.clone()));
                 }
-                parts.push(Part::Text(content));
+                parts.push(Part::text(content));
             }
         }
     }
@@ -123,19 +123,19 @@ pub(crate) async fn to_message(contents: &mut Contents, entry: &Value, observes:
         for (id, name, arguments) in tool_calls {
             let arguments = contents.text(arguments).await?;
             calls.push(Call { tool: name.clone(), id: id.clone(), code: arguments.clone() });
-            parts.push(Part::ToolCall { id, name, arguments });
+            parts.push(Part::tool_call(id, name, arguments));
         }
     } else if let Some(action) = take_text(&mut rest, "action") {
         shape.push(ACTION_CALL);
         let arguments = contents.text(action).await?;
         calls.push(Call { tool: ACTION_TOOL.to_owned(), id: String::new(), code: arguments.clone() });
-        parts.push(Part::ToolCall { id: String::new(), name: ACTION_TOOL.to_owned(), arguments });
+        parts.push(Part::tool_call("", ACTION_TOOL, arguments));
     }
 
     let mut rest = Json::from_value(&Value::Object(rest))?;
     if let Some(blob) = contents.large(&rest).await? {
         shape.push(REST_APART);
-        parts.push(Part::Media { media_type: REST_MEDIA.to_owned(), blob });
+        parts.push(Part::media(REST_MEDIA, blob));
         rest = Json::default();
     }
     let extra = if rest == Json::default() && shape.is_empty() {
@@ -161,25 +161,27 @@ pub(crate) async fn from_message(store: &Store, message: &Message) -> Result<Val
     let mut texts = Vec::new();
     let mut tool_calls = Vec::new();
     for part in &message.parts {
-        match part {
-            Part::Thought(content) => {
+        match &part.body {
+            PartBody::Thought(content) => {
                 entry.insert("thought".to_owned(), store.read_content(content).await?.into());
             }
-            Part::Text(content) => texts.push(store.read_content(content).await?),
-            Part::ToolResult { call_id, content } => {
-                texts.push(store.read_content(content).await?);
+            PartBody::Text(content) => texts.push(store.read_content(content).await?),
+            PartBody::ToolResult(ToolResult { call_id, parts, .. }) => {
+                if let [ResultPart::Text(content)] = &parts[..] {
+                    texts.push(store.read_content(content).await?);
+                }
                 entry.insert("tool_call_ids".to_owned(), json!([call_id]));
             }
-            Part::ToolCall { arguments, .. } if has(ACTION_CALL) => {
+            PartBody::ToolCall(ToolCall { arguments, .. }) if has(ACTION_CALL) => {
                 entry.insert("action".to_owned(), store.read_content(arguments).await?.into());
             }
-            Part::ToolCall { id, name, arguments } => {
+            PartBody::ToolCall(ToolCall { id, name, arguments, .. }) => {
                 let arguments = store.read_content(arguments).await?;
                 tool_calls.push(
                     json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } }),
                 );
             }
-            Part::Media { blob, .. } => {
+            PartBody::Media(Media { source: MediaSource::Blob(blob), .. }) => {
                 let rest = store.read_content(&Content::Blob(*blob)).await?;
                 if let Value::Object(rest) = Json::parse(&rest)?.to_value()? {
                     entry.extend(rest);

@@ -73,8 +73,8 @@ impl Run {
             };
             let tokens = |name: &str| stats.get(name).and_then(Value::as_u64);
             let usage = tokens("tokens_sent").map(|input_tokens| Usage {
-                input_tokens,
-                output_tokens: tokens("tokens_received").unwrap_or_default(),
+                input_tokens: Some(input_tokens),
+                output_tokens: tokens("tokens_received"),
                 ..Usage::default()
             });
             let cost = stats.get("instance_cost").and_then(Value::as_f64);

@@ -1,14 +1,17 @@
 //! Goal: the agent model keeps the cases of docs/conformance.md. Method: stamp and fold bodies without any store.
 
 mod bytes;
+mod conversation;
 mod fold;
 mod ids;
 mod packed;
 mod properties;
+mod schema1;
 
 use crate::agent::{
-    Agent, AgentBody, AgentView, Counters, Eval, EvalId, EvalStatus, Failure, Message, MessageId, Part, Role,
-    SessionInfo, SessionStatus, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage,
+    Agent, AgentBody, AgentView, Counters, Eval, EvalId, EvalStatus, Failure, Media, MediaSource, Message, MessageId,
+    MessageOrigin, Part, PartBody, PartOrigin, ResultPart, Role, SessionInfo, SessionStatus, Step, StepId, StepStatus,
+    ToolCall, ToolKind, ToolResult, Turn, TurnId, TurnStatus, Usage,
 };
 use crate::content::{Content, Json};
 use crate::event::Event;
@@ -30,12 +33,37 @@ impl Script {
         script
     }
 
-    fn append(&mut self, mut body: AgentBody) {
-        let id = EventId::new(self.events.len() as u64 + 1);
-        Agent::stamp(&mut self.counters, id, &mut body).unwrap();
-        let event = Event::new(id, time(id), [0; 8], body);
+    /// Of any bodies, without those that stamping refuses.
+    fn of_accepted(bodies: impl IntoIterator<Item = AgentBody>) -> Self {
+        let mut script = Self::default();
+        bodies.into_iter().for_each(|body| drop(script.try_append(body)));
+        script
+    }
+
+    fn append(&mut self, body: AgentBody) {
+        self.try_append(body).unwrap();
+    }
+
+    fn try_append(&mut self, mut body: AgentBody) -> Result<(), String> {
+        let (before, id) = (self.counters, self.next_id());
+        let stamped = Agent::stamp(&mut self.counters, id, &mut body);
+        if stamped.is_err() {
+            assert_eq!(self.counters, before, "what is refused leaves the counters");
+            return stamped;
+        }
+        self.fold(body);
+        Ok(())
+    }
+
+    /// Folds a body as a log holds it, stamped by whatever build.
+    fn fold(&mut self, body: AgentBody) {
+        let event = Event::new(self.next_id(), time(self.next_id()), [0; 8], body);
         Agent::apply(&mut self.view, &event);
         self.events.push(event);
+    }
+
+    fn next_id(&self) -> EventId {
+        EventId::new(self.events.len() as u64 + 1)
     }
 }
 
@@ -59,6 +87,16 @@ fn blob(seed: u8) -> BlobRef {
     BlobRef { digest, bytes: u64::from(seed) + 1, kind: BlobKind::Text, encoding: BlobEncoding::Plain }
 }
 
+/// A part with everything that a provider sends with one.
+fn whole(body: PartBody, content: &mut impl FnMut() -> Content) -> Part {
+    let origin = PartOrigin { id: Some("part-1".to_owned()), signature: Some(content()), verbatim: Some(content()) };
+    Part { body, origin: Some(Box::new(origin)) }
+}
+
+fn media(source: MediaSource) -> Media {
+    Media { source, media_type: Some("image/png".to_owned()), name: Some("chart".to_owned()) }
+}
+
 /// One body of every variant, every field set, every content a blob of its own. No `..` here, so that a new field must
 /// be set.
 fn full_bodies() -> Vec<AgentBody> {
@@ -72,11 +110,12 @@ fn full_bodies() -> Vec<AgentBody> {
     let extra = || Json::parse(r#"{"source":"fixture"}"#).unwrap();
     let usage = || {
         Some(Usage {
-            input_tokens: 1000,
-            output_tokens: 20,
-            cache_read_tokens: 300,
-            cache_write_tokens: 4,
-            reasoning_tokens: 5,
+            input_tokens: Some(1000),
+            output_tokens: Some(20),
+            cache_read_tokens: Some(300),
+            cache_write_tokens: Some(4),
+            reasoning_tokens: Some(5),
+            total_tokens: Some(1020),
         })
     };
     let failure = |message| Failure { kind: "timeout".to_owned(), message, extra: extra() };
@@ -87,6 +126,9 @@ fn full_bodies() -> Vec<AgentBody> {
         labels: [("team".to_owned(), "a".to_owned())].into(),
         provider: Some("provider".to_owned()),
         model: Some("model".to_owned()),
+        instructions: Some(content()),
+        tools: Some(content()),
+        parent: Some("before".to_owned()),
         extra: extra(),
     };
     let mut turn = |id| Turn {
@@ -130,6 +172,8 @@ fn full_bodies() -> Vec<AgentBody> {
         preview: Some(content()),
         stdout: Some(content()),
         stderr: Some(content()),
+        exit_code: Some(-1),
+        session: Some("sub".to_owned()),
         error: Some(failure(content())),
         at: at(6),
         elapsed_micros: Some(250_000),
@@ -145,12 +189,48 @@ fn full_bodies() -> Vec<AgentBody> {
         step: Some(StepId::new(1)),
         at: at(7),
         parts: vec![
-            Part::Text(content()),
-            Part::Thought(content()),
-            Part::ToolCall { id: "call-1".to_owned(), name: "bash".to_owned(), arguments: content() },
-            Part::ToolResult { call_id: "call-1".to_owned(), content: content() },
-            Part::Media { media_type: "image/png".to_owned(), blob: *content().as_blob().unwrap() },
+            whole(PartBody::Text(content()), &mut content),
+            whole(PartBody::Thought(content()), &mut content),
+            whole(
+                PartBody::ToolCall(ToolCall {
+                    id: "call-1".to_owned(),
+                    name: "bash".to_owned(),
+                    arguments: content(),
+                    kind: ToolKind::Other("shell".to_owned()),
+                }),
+                &mut content,
+            ),
+            whole(
+                PartBody::ToolResult(ToolResult {
+                    call_id: "call-1".to_owned(),
+                    name: Some("bash".to_owned()),
+                    parts: vec![
+                        ResultPart::Text(content()),
+                        ResultPart::Json(content()),
+                        ResultPart::Media(media(MediaSource::Blob(*content().as_blob().unwrap()))),
+                        ResultPart::Other { kind: "reference".to_owned(), json: content() },
+                    ],
+                    is_error: Some(true),
+                }),
+                &mut content,
+            ),
+            whole(PartBody::Media(media(MediaSource::Blob(*content().as_blob().unwrap()))), &mut content),
+            whole(PartBody::Media(media(MediaSource::Url(content()))), &mut content),
+            whole(PartBody::Media(media(MediaSource::FileId("file-1".to_owned()))), &mut content),
+            whole(PartBody::Media(media(MediaSource::Base64(content()))), &mut content),
+            whole(PartBody::Refusal(content()), &mut content),
+            whole(PartBody::RedactedThought(content()), &mut content),
+            whole(PartBody::Other { kind: "search".to_owned(), json: content() }, &mut content),
         ],
+        parent: Some(MessageId::new(1)),
+        agent: Some("side".to_owned()),
+        origin: Some(Box::new(MessageOrigin {
+            id: Some("msg-1".to_owned()),
+            model: Some("model".to_owned()),
+            stop_reason: Some("end_turn".to_owned()),
+            usage: usage(),
+            verbatim: Some(content()),
+        })),
         extra: extra(),
     };
     let (appended, summary) = (message(1, 6), message(2, 9));

@@ -9,11 +9,11 @@
 //! ```
 //! A chunk is known to decode before anybody asks for its items: the bytes were checked against their digest, and the
 //! store that wrote them has decoded them and compared the view first. Lengths and counts are checked when a view is
-//! loaded. The first chunk, a last chunk that is not full, and the chunks of unfinished turns and steps are decoded
-//! then, so that a build whose items have another shape does not accept the view. A chunk that does not decode in spite
-//! of all that is logged as an error, and its items say that they cannot be read.
+//! loaded, and that the build which wrote it has items of the same layout. The first chunk, a last chunk that is not full,
+//! and the chunks of unfinished turns and steps are decoded then. A chunk that does not decode in spite of all that is
+//! logged as an error, and its items say that they cannot be read.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::{Buf, Bytes};
 use serde::de::DeserializeOwned;
@@ -23,16 +23,20 @@ use crate::agent::append_list::{AppendList, CHUNK, Items, Packed};
 use crate::agent::conversation::OpenCall;
 use crate::agent::counters::Counters;
 use crate::agent::entities::Entities;
-use crate::agent::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus};
+use crate::agent::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus, Usage};
 use crate::agent::id::MessageId;
 use crate::agent::message::{Message, Role};
+use crate::agent::part::{Media, MediaSource, Part, PartBody, ResultPart, ToolCall, ToolResult};
 use crate::agent::view::AgentView;
+use crate::codec;
 use crate::content::Content;
 use crate::id::EventId;
 use crate::model::{DecodeError, decode_view, encode_view};
 
 #[derive(Serialize, Deserialize)]
 struct ViewHead {
+    /// See `layout`.
+    layout: [u8; 8],
     session: Option<Shared<SessionInfo>>,
     messages: Outline,
     turns: EntitiesOutline,
@@ -46,6 +50,32 @@ struct ViewHead {
     instructions: Vec<MessageId>,
     summaries: Vec<MessageId>,
 }
+
+/// Differs between builds whose items have different bytes: the beginning of the digest of an item of each kind. A chunk
+/// is decoded long after the view was accepted, so a view of another layout must be refused before.
+static LAYOUT: LazyLock<[u8; 8]> = LazyLock::new(|| {
+    let usage = Some(Usage::default());
+    let error = Some(Failure::default());
+    let media = || Media { source: MediaSource::FileId(String::new()), media_type: None, name: None };
+    let result = ToolResult { parts: vec![ResultPart::Media(media())], ..ToolResult::default() };
+    let parts = [
+        PartBody::Text(Content::default()),
+        PartBody::Thought(Content::default()),
+        PartBody::ToolCall(ToolCall::default()),
+        PartBody::ToolResult(result),
+        PartBody::Media(media()),
+        PartBody::Other { kind: String::new(), json: Content::default() },
+    ];
+    let part = |body| Part { body, origin: Some(Box::default()) };
+    let items = (
+        Message { parts: parts.map(part).to_vec(), origin: Some(Box::default()), ..Message::default() },
+        Turn { usage, error: error.clone(), ..Turn::default() },
+        Step { usage, error: error.clone(), ..Step::default() },
+        Eval { usage, error, ..Eval::default() },
+    );
+    let digest = encode_view(&items).map(|bytes| *codec::digest(&bytes).as_bytes());
+    digest.and_then(|digest| digest.first_chunk().copied()).unwrap_or_default()
+});
 
 /// The sizes of a list whose items come behind the head.
 #[derive(Serialize, Deserialize)]
@@ -82,6 +112,7 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
     let Counters { message, turn, step, eval } = counters;
     let mut chunks = Vec::new();
     let head = encode_view(&ViewHead {
+        layout: *LAYOUT,
         session: session.map(Shared),
         messages: pack(messages.len(), messages.chunks(), &mut chunks)?,
         turns: pack_entities(&turns, Turn::is_running, &mut chunks)?,
@@ -102,6 +133,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
     let head_bytes = bytes.try_get_u32_le().map_err(|_| malformed("it ends within a length"))?;
     let head = take(&mut bytes, head_bytes)?;
     let ViewHead {
+        layout,
         session,
         messages,
         turns,
@@ -115,6 +147,9 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
         instructions,
         summaries,
     } = decode_view(&head)?;
+    if layout != *LAYOUT {
+        return Err(malformed("a build wrote it whose items have another layout"));
+    }
     let [message, turn, step, eval] = counters;
     let messages = unpack(&messages, &mut bytes)?;
     let turns = unpack_entities(&turns, Turn::is_running, &mut bytes)?;

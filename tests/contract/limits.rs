@@ -89,7 +89,7 @@ async fn what_was_counted_in_bytes_is_given_back_however_the_append_ends(disk: T
         faults.fail_next(Port::Commit, Fault::CommitLost);
         assert_refused!(append(&session, sized(25)).await, ErrorKind::NotWritten { .. });
         let dangling = AgentBody::MessageAppended(foldlog::agent::Message {
-            parts: vec![foldlog::agent::Part::Text(foldlog::Content::Blob(dangling()))],
+            parts: vec![foldlog::agent::Part::text(foldlog::Content::Blob(dangling()))],
             ..foldlog::agent::Message::user("")
         });
         assert_refused!(append(&session, dangling).await, ErrorKind::DanglingRef { .. });

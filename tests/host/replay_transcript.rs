@@ -142,10 +142,7 @@ async fn a_run_is_one_turn_and_each_message_of_the_assistant_a_step_with_what_it
                 continue;
             };
             assert_eq!(eval.tool_name.as_deref(), Some(tool));
-            let called = said.parts.iter().find_map(|part| match part {
-                Part::ToolCall { arguments, .. } => Some(arguments),
-                _ => None,
-            });
+            let called = said.parts.iter().find_map(Part::as_tool_call).map(|call| &call.arguments);
             assert_eq!(eval.code.as_ref(), called);
             assert_eq!(eval.result.is_some(), place < 5, "each call but the last was answered");
         }
@@ -193,10 +190,12 @@ async fn the_check_fails_when_a_blob_is_damaged() {
     let config = StoreConfig::directory(dir.path());
     let transcript = parsed("s", &with_actions());
     let replayed = play(&config, &transcript).await;
-    let blob = replayed.view.messages.iter().flat_map(|message| &message.parts).find_map(|part| match part {
-        Part::Text(content) => content.as_blob().copied(),
-        _ => None,
-    });
+    let blob = replayed
+        .view
+        .messages
+        .iter()
+        .flat_map(|message| &message.parts)
+        .find_map(|part| part.as_text()?.as_blob().copied());
     let digest = blob.unwrap().digest.to_string();
     let path = dir.path().join("blobs").join(&digest[..2]).join(&digest);
     let mut bytes = std::fs::read(&path).unwrap();

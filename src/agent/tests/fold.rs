@@ -6,7 +6,7 @@ use crate::model::{Turns, Unfinished};
 fn texts<'a>(messages: impl Iterator<Item = &'a std::sync::Arc<Message>>) -> Vec<&'a str> {
     messages
         .map(|message| match &message.parts[..] {
-            [Part::Text(content)] => content.as_inline().unwrap(),
+            [part] => part.as_text().unwrap().as_inline().unwrap(),
             other => panic!("{other:?}"),
         })
         .collect()

@@ -57,7 +57,7 @@ fn ids_that_the_caller_put_into_a_creating_body_are_overwritten() {
         AgentBody::StepStarted(Step { id: StepId::new(77), ..Step::default() }),
         AgentBody::EvalAdded(Eval { id: EvalId::new(77), ..Eval::default() }),
         AgentBody::MessageAppended(message()),
-        AgentBody::SessionCompacted { vars: None, boundary: EventId::new(99), message: message() },
+        AgentBody::SessionCompacted { vars: None, boundary: EventId::ZERO, message: message() },
     ])
     .view;
     assert_eq!(turn_ids(&view), [1]);
@@ -70,30 +70,80 @@ fn ids_that_the_caller_put_into_a_creating_body_are_overwritten() {
 }
 
 #[test]
-fn a_put_of_an_absent_id_is_added_and_the_next_id_comes_after_it() {
-    let mut script = Script::of([
-        AgentBody::TurnStarted(Turn::default()),
-        AgentBody::TurnPut(Turn { id: TurnId::new(7), ..Turn::default() }),
-        AgentBody::StepStarted(Step::default()),
-        AgentBody::StepPut(Step { id: StepId::new(7), ..Step::default() }),
-    ]);
-    assert_eq!(turn_ids(&script.view), [1, 7]);
-    assert_eq!(script.view.counters, counters(0, 7, 7, 0));
-    assert_eq!(script.counters.next(Counter::Turn), 8);
+fn a_put_of_an_absent_id_is_refused_and_one_that_a_log_holds_is_added() {
+    let turn = |id| AgentBody::TurnPut(Turn { id: TurnId::new(id), ..Turn::default() });
+    let step = |id| AgentBody::StepPut(Step { id: StepId::new(id), ..Step::default() });
+    let mut script = Script::default();
+    assert_eq!(script.try_append(turn(1)), Err("it names turn 1, and the session has none".to_owned()));
     script.append(AgentBody::TurnStarted(Turn::default()));
     script.append(AgentBody::StepStarted(Step::default()));
-    assert_eq!(turn_ids(&script.view), [1, 7, 8]);
+    assert_eq!(script.try_append(turn(7)), Err("it names turn 7, and the last of this session is 1".to_owned()));
+    assert_eq!(script.try_append(step(7)), Err("it names step 7, and the last of this session is 1".to_owned()));
+    [turn(7), turn(3), step(7)].into_iter().for_each(|body| script.fold(body));
+    assert_eq!(turn_ids(&script.view), [1, 7, 3]);
+    assert_eq!(script.view.counters, counters(0, 7, 7, 0));
+
+    // The next id comes behind all of them, also where the log is stamped on.
+    script.counters = script.view.counters;
+    script.append(AgentBody::TurnStarted(Turn::default()));
+    script.append(AgentBody::StepStarted(Step::default()));
+    script.append(turn(3));
+    assert_eq!(turn_ids(&script.view), [1, 7, 3, 8]);
     assert_eq!(script.view.steps.iter().map(|step| step.id.get()).collect::<Vec<_>>(), [1, 7, 8]);
 }
 
 #[test]
-fn a_put_below_the_counter_leaves_the_counter() {
-    let script = Script::of([
-        AgentBody::TurnPut(Turn { id: TurnId::new(7), ..Turn::default() }),
-        AgentBody::TurnPut(Turn { id: TurnId::new(3), ..Turn::default() }),
-    ]);
-    assert_eq!(turn_ids(&script.view), [7, 3]);
-    assert_eq!(script.counters.turn, 7);
+fn a_body_that_names_an_entity_which_is_not_there_is_refused() {
+    let (message, turn, step) = (Some(MessageId::new(2)), Some(TurnId::new(2)), Some(StepId::new(2)));
+    let one = || (TurnId::new(1), StepId::new(1));
+    let bodies = || {
+        [
+            AgentBody::TurnStarted(Turn { user_message: message, ..Turn::default() }),
+            AgentBody::TurnPut(Turn { id: one().0, user_message: message, ..Turn::default() }),
+            AgentBody::StepStarted(Step { turn, ..Step::default() }),
+            AgentBody::StepPut(Step { id: one().1, turn, ..Step::default() }),
+            AgentBody::StepPut(Step { id: one().1, assistant_message: message, ..Step::default() }),
+            AgentBody::MessageAppended(Message { turn, ..Message::default() }),
+            AgentBody::MessageAppended(Message { step, ..Message::default() }),
+            AgentBody::MessageAppended(Message { parent: message, ..Message::default() }),
+            AgentBody::compacted(None, Message { parent: message, ..Message::default() }),
+            AgentBody::EvalAdded(Eval { turn, ..Eval::default() }),
+            AgentBody::EvalAdded(Eval { step, ..Eval::default() }),
+        ]
+    };
+    let begin = || {
+        [
+            AgentBody::MessageAppended(Message::user("hello")),
+            AgentBody::TurnStarted(Turn::default()),
+            AgentBody::StepStarted(Step::default()),
+        ]
+    };
+    let script = || Script::of(begin());
+    for body in bodies() {
+        let refused = script().try_append(body.clone()).unwrap_err();
+        assert!(refused.ends_with("and the last of this session is 1"), "{body:?}: {refused}");
+        let mut with_both = Script::of(begin().into_iter().chain(begin()));
+        with_both.append(body);
+    }
+    let zero = AgentBody::MessageAppended(Message { turn: Some(TurnId::new(0)), ..Message::default() });
+    assert!(script().try_append(zero).is_err());
+}
+
+#[test]
+fn a_boundary_behind_its_compaction_is_refused_and_one_before_an_earlier_one_changes_nothing() {
+    let compacted = |boundary| AgentBody::SessionCompacted {
+        vars: None,
+        boundary: EventId::new(boundary),
+        message: Message::user("sum"),
+    };
+    let mut script = Script::of((0..4).map(|n| AgentBody::MessageAppended(Message::user(format!("{n}")))));
+    assert!(script.try_append(compacted(6)).unwrap_err().contains("behind the compaction"));
+    script.append(compacted(3));
+    assert_eq!(script.view.compact_from, Some(EventId::new(3)));
+    script.append(compacted(2));
+    assert_eq!(script.view.compact_from, Some(EventId::new(3)));
+    script.append(compacted(0));
+    assert_eq!(script.view.compact_from, Some(EventId::new(7)));
 }
 
 #[test]

@@ -150,15 +150,15 @@ fn what_a_recovery_and_the_next_snapshot_ask_decodes_nothing() {
     assert_eq!(bytes, bytes_of(&folded));
 }
 
-/// Of `script(1000)`, at view schema 2.
-const LONG_VIEW_2: &str = "bea245db9021498c2b30772de017fbc520a3a40fd5fcc7bdab55973df2981cdd";
+/// Of `script(1000)`, at view schema 3.
+const LONG_VIEW_3: &str = "bee2feed28c874147bde92cde39e1c5fd4799bf1dc0c0c974438361e76426de6";
 
 #[test]
 fn the_bytes_of_a_long_view_are_those_of_its_schema() {
     let found = codec::digest(&bytes_of(&script(1000).view)).to_string();
     assert_eq!(
         (Agent::VIEW_SCHEMA, &*found),
-        (2, LONG_VIEW_2),
+        (3, LONG_VIEW_3),
         "the bytes of a view changed: raise VIEW_SCHEMA, and put its number and the left digest here"
     );
 }
@@ -219,24 +219,27 @@ fn a_view_whose_chunks_are_not_as_long_as_they_should_be_is_refused() {
     refused(&|bytes| bytes[second] = 63);
     refused(&|bytes| bytes[0] ^= 1);
     refused(&|bytes| bytes[3] = 255);
-    // The first thing behind the session, which is none: the number of messages, 335 of them.
-    assert_eq!(bytes[4..8], [0, 251, 79, 1]);
+    for place in 4..12 {
+        assert!(refused(&|bytes| bytes[place] ^= 1).to_string().contains("layout"), "the layout of another build");
+    }
+    // Behind the layout and the session, which is none: the number of messages, 335 of them.
+    assert_eq!(bytes[12..16], [0, 251, 79, 1]);
     for items in [334, 336, 64, 0, u16::MAX] {
-        refused(&|bytes| bytes[6..8].copy_from_slice(&u16::to_le_bytes(items)));
+        refused(&|bytes| bytes[14..16].copy_from_slice(&u16::to_le_bytes(items)));
     }
     // 128 in two full chunks, which would go well with any other number.
     let full = Script::of((0..128).map(|_| AgentBody::MessageAppended(Message::user("hello"))));
     let mut bytes = bytes_of(&full.view).to_vec();
-    assert_eq!(bytes[5..7], [128, 2]);
+    assert_eq!(bytes[13..15], [128, 2]);
     for items in [0, 64, 127, 129, 192] {
-        bytes[5] = items;
+        bytes[13] = items;
         assert!(Agent::decode_view(bytes.clone().into()).is_err(), "{items}");
     }
     // And a third one that has no items: an equal view would have other bytes.
-    (bytes[5], bytes[6]) = (128, 3);
+    (bytes[13], bytes[14]) = (128, 3);
     bytes[0] += 1;
-    assert_eq!((bytes[7], bytes[10]), (251, 251));
-    bytes.insert(13, 1);
+    assert_eq!((bytes[15], bytes[18]), (251, 251));
+    bytes.insert(21, 1);
     bytes.push(0);
     assert!(Agent::decode_view(bytes.into()).is_err());
 }
