@@ -281,14 +281,8 @@ impl std::ops::AddAssign for Usage {
                 *sum = Some(sum.unwrap_or_default().saturating_add(tokens));
             }
         };
-        let Self {
-            input_tokens,
-            output_tokens,
-            cache_read_tokens,
-            cache_write_tokens,
-            reasoning_tokens,
-            total_tokens,
-        } = other;
+        let Self { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, total_tokens } =
+            other;
         add(&mut self.input_tokens, input_tokens);
         add(&mut self.output_tokens, output_tokens);
         add(&mut self.cache_read_tokens, cache_read_tokens);

@@ -59,12 +59,7 @@ impl Session<Agent> {
     /// # store.close().await
     /// # }) }
     /// ```
-    pub async fn compact(
-        &self,
-        message: Message,
-        through: EventId,
-        vars: Option<Content>,
-    ) -> Result<Compacted, Error> {
+    pub async fn compact(&self, message: Message, through: EventId, vars: Option<Content>) -> Result<Compacted, Error> {
         // Whatever is appended behind this view is kept: its events come behind `through`. A result among it is the
         // answer to a call that this view has as unanswered, or to one that is kept.
         let view = self.current_view().await?;

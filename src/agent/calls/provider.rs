@@ -1,6 +1,6 @@
 //! The messages for a provider, with the text of every blob in them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -56,15 +56,15 @@ async fn resolved(
     read: impl AsyncFn(Digest) -> Result<Vec<u8>, Error>,
 ) -> Result<Vec<Arc<Message>>, Error> {
     let mut messages = view.provider_messages();
-    let mut wanted: HashMap<Digest, ()> = HashMap::new();
+    let mut wanted = HashSet::new();
     for message in &messages {
-        message.blob_refs(&mut |blob| drop(wanted.insert(blob.digest, ())));
+        message.blob_refs(&mut |blob| wanted.extend([blob.digest]));
     }
     if wanted.is_empty() {
         return Ok(messages);
     }
     let read = &read;
-    let reads = stream::iter(wanted.into_keys()).map(|digest| async move { Ok::<_, Error>((digest, read(digest).await?)) });
+    let reads = stream::iter(wanted).map(|digest| async move { Ok::<_, Error>((digest, read(digest).await?)) });
     let blobs: Read = reads.buffer_unordered(READS_MAX).try_collect().await?;
     for message in &mut messages {
         let mut has_blob = false;

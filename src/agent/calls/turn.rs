@@ -5,16 +5,16 @@ mod beginning;
 mod ending;
 
 use crate::agent::{
-    Agent, AgentBody, AgentTransient, AgentView, Eval, Failure, Message, MessageId, OutputStream, Role, Step, StepId, ToolResult,
-    Turn, TurnId,
+    Agent, AgentBody, AgentTransient, AgentView, Eval, Failure, Message, MessageId, OutputStream, Role, Step, StepId,
+    ToolResult, Turn, TurnId,
 };
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
 use crate::session::{Appended, TurnGuard};
 use crate::store::Session;
 pub use beginning::TurnBegun;
-pub use ending::TurnEnd;
 use ending::Ending;
+pub use ending::TurnEnd;
 
 /// A turn that runs, from [`Session::begin_turn`] to its [`end`](Self::end). It holds the right to run a turn, as
 /// [`TurnGuard`] does, and knows the ids: it writes them into everything that is appended through it.

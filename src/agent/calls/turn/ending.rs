@@ -106,9 +106,11 @@ impl Ending<'_> {
             ..(**turn).clone()
         };
         // A provider takes no messages with a call that nobody will answer any more.
-        let calls = self.view.open_calls.iter().filter(|call| {
-            self.view.message(call.message).is_some_and(|message| message.turn == Some(self.turn))
-        });
+        let calls = self
+            .view
+            .open_calls
+            .iter()
+            .filter(|call| self.view.message(call.message).is_some_and(|message| message.turn == Some(self.turn)));
         let text = "the turn ended before the tool answered";
         let mut bodies = interruption::unanswered(self.view, calls, text);
         bodies.extend(last.map(AgentBody::MessageAppended));
