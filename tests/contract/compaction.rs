@@ -87,17 +87,19 @@ async fn compactions_that_race_appends_cover_nothing_that_they_do_not_sum_up(dis
     session.append(user("0")).unwrap().await.unwrap();
     let appending = session.clone();
     let (go, gone) = std::sync::mpsc::channel::<usize>();
-    let thread = std::thread::spawn(move || {
+    let (end, ended) = futures::channel::oneshot::channel();
+    std::thread::spawn(move || {
         // A call of one burst is answered in the next.
         for number in gone {
             let answered = format!("call {}", number.saturating_sub(1));
             let bodies =
                 [user(number.to_string()), result(&answered), called(&format!("call {number}")), user("between")];
             let receipts = bodies.map(|body| appending.append(body).unwrap());
-            futures::executor::block_on(futures::future::join_all(receipts))
-                .into_iter()
-                .for_each(|done| drop(done.unwrap()));
+            for done in futures::executor::block_on(futures::future::join_all(receipts)) {
+                done.unwrap();
+            }
         }
+        end.send(()).unwrap();
     });
     for number in 0..30 {
         let view = session.view().unwrap();
@@ -113,8 +115,9 @@ async fn compactions_that_race_appends_cover_nothing_that_they_do_not_sum_up(dis
         assert!(open.iter().all(|call| kept.contains(call)), "what is still unanswered is kept");
         assert_eq!(now.provider_messages().first().unwrap().inline_text().unwrap(), format!("sum {number}"));
     }
+    // Joining would block the thread that the session runs on.
     drop(go);
-    thread.join().unwrap();
+    soon(ended).await.unwrap();
     session.interrupt("the end of the test").await.unwrap();
     providers::assert_accepted(&session.provider_messages().await.unwrap());
     let head = session.view().unwrap().head().get();

@@ -160,15 +160,19 @@ async fn a_commit_that_fails_leaves_all_open_and_the_next_try_ends_it(disk: Test
     let turn = session.begin_turn(Message::user("hi")).await.unwrap();
     turn.say(called("call_1")).await.unwrap();
     drop(turn);
+    // With the turn taken, the next commit is that of the interruption.
+    let guard = session.take_turn().await.unwrap();
     for fault in [Fault::DiskFull, Fault::CommitLost] {
         faults.fail_next(Port::Commit, fault);
-        assert!(session.interrupt("x").await.is_err());
+        assert!(guard.interrupt("x").await.is_err());
         assert_eq!(session.unfinished().unwrap().len(), 2);
-        drop(session.take_turn().await.expect("the turn was given back"));
     }
+    drop(guard);
     // COMMIT reports an error, and the events are there all the same.
+    let guard = session.take_turn().await.unwrap();
     faults.fail_next(Port::Commit, Fault::CommitKept);
-    assert_eq!(session.interrupt("x").await.unwrap().len(), 2);
+    assert_eq!(guard.interrupt("x").await.unwrap().len(), 2);
+    drop(guard);
     assert_eq!(session.interrupt("x").await.unwrap(), []);
     assert_head(&session, 5).await;
     store.close().await.unwrap();
