@@ -35,7 +35,7 @@ pub(crate) async fn host(directory: &Path) -> Result<(), Error> {
     pause();
     let messages = session.provider_messages().await?;
     pause();
-    println!("{} messages for the language model", messages.len());
+    println!("{messages:?}");
     pause();
     let call = Part::tool_call("call_1", "track", r#"{"order":4711}"#);
     pause();
