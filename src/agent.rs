@@ -126,12 +126,14 @@ impl SessionModel for Agent {
     // Inlined into the fold of a log: a body is large, and each call that is not inlined moves the body.
     #[inline]
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<AgentBody, DecodeError> {
-        if !AgentBody::EVENT_TYPES.contains(&event_type) {
-            return Err(DecodeError::Unknown);
-        }
+        let is_known = AgentBody::EVENT_TYPES.contains(&event_type);
         let body: AgentBody = match schema {
-            1 => decode_body::<BodyV1>(bytes)?.into(),
-            Self::SCHEMA => decode_body(bytes)?,
+            // No build adds to schema 1 any more, so a body of it under a type that is not known has a damaged type.
+            1 => match decode_body::<BodyV1>(bytes) {
+                Err(_) if !is_known => return Err(DecodeError::Unknown),
+                body => body?.into(),
+            },
+            Self::SCHEMA if is_known => decode_body(bytes)?,
             _ => return Err(DecodeError::Unknown),
         };
         if body.event_type() != event_type {

@@ -3,7 +3,7 @@
 //! whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
-use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, Turn};
+use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, StepId, Turn, TurnId};
 use foldlog::testkit::decode;
 use foldlog::{Json, SessionModel, StoreConfig};
 use peak_alloc::PeakAlloc;
@@ -34,9 +34,9 @@ fn bodies() -> Vec<AgentBody> {
     vec![
         AgentBody::SessionStarted(SessionInfo::default()),
         AgentBody::TurnStarted(Turn::default()),
-        AgentBody::TurnPut(Turn::default()),
+        AgentBody::TurnPut(Turn { id: TurnId::new(1), ..Turn::default() }),
         AgentBody::StepStarted(Step::default()),
-        AgentBody::StepPut(Step::default()),
+        AgentBody::StepPut(Step { id: StepId::new(1), ..Step::default() }),
         AgentBody::MessageAppended(Message::user("hello")),
         AgentBody::EvalAdded(foldlog::agent::Eval::default()),
         AgentBody::VarsSnapshotted("{}".into()),

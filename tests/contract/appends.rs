@@ -20,7 +20,7 @@ on_both_media!(
     of_concurrent_appends_that_expect_one_head_exactly_one_is_written,
     the_expected_head_counts_what_is_in_flight,
     next_ids_count_what_is_in_flight,
-    a_put_of_a_larger_id_moves_its_counter,
+    a_put_of_what_was_never_started_is_refused_and_the_counters_stay,
     what_is_over_a_limit_is_refused_and_nothing_is_written,
     a_body_that_names_a_missing_blob_is_refused_until_the_blob_is_put,
     a_reference_with_another_length_than_its_blob_has_is_refused_at_the_append,
@@ -106,9 +106,9 @@ async fn a_batch_with_one_bad_body_writes_nothing(disk: TestDisk) {
     let vars = AgentBody::VarsSnapshotted(foldlog::Content::Blob(dangling()));
     let dangling = session.append_batch(vec![user("a"), vars, user("b")]).unwrap();
     assert_refused!(dangling.await, ErrorKind::DanglingRef { .. });
-    // The last turn id there is: the next creating body cannot be stamped.
-    let last = Turn { id: TurnId::new(EventId::MAX.get()), ..Turn::default() };
-    let batch = vec![user("a"), AgentBody::TurnPut(last), AgentBody::TurnStarted(Turn::default())];
+    // It can be checked by itself, and is refused where it is stamped: there is no such turn.
+    let nowhere = Turn { id: TurnId::new(2), ..Turn::default() };
+    let batch = vec![AgentBody::TurnStarted(Turn::default()), AgentBody::TurnPut(nowhere), user("b")];
     assert_refused!(session.append_batch(batch).unwrap().await, ErrorKind::BodyRefused { .. });
     assert_eq!(session.counters().await.unwrap(), (at(1), session.view().unwrap().counters));
     assert_head(&session, 1).await;
@@ -200,15 +200,17 @@ async fn next_ids_count_what_is_in_flight(disk: TestDisk) {
     store.close().await.unwrap();
 }
 
-async fn a_put_of_a_larger_id_moves_its_counter(disk: TestDisk) {
+async fn a_put_of_what_was_never_started_is_refused_and_the_counters_stay(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
     session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
     let put = session.append(AgentBody::TurnPut(Turn { id: TurnId::new(7), ..Turn::default() })).unwrap();
-    assert_eq!(session.next_id(Counter::Turn).await.unwrap(), 8);
-    put.await.unwrap();
+    assert_eq!(session.next_id(Counter::Turn).await.unwrap(), 2);
+    assert_refused!(put.await, ErrorKind::BodyRefused { .. });
     session.append(AgentBody::TurnStarted(Turn::default())).unwrap().await.unwrap();
-    assert_eq!(session.view().unwrap().turns.iter().map(|turn| turn.id.get()).collect::<Vec<_>>(), [1, 7, 8]);
+    let put = session.append(AgentBody::TurnPut(Turn { id: TurnId::new(2), ..Turn::default() })).unwrap();
+    put.await.unwrap();
+    assert_eq!(session.view().unwrap().turns.iter().map(|turn| turn.id.get()).collect::<Vec<_>>(), [1, 2]);
     assert_refused!(session.append(AgentBody::TurnPut(Turn::default())), ErrorKind::BodyRefused { .. });
     assert_head(&session, 3).await;
     store.close().await.unwrap();

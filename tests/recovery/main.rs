@@ -18,6 +18,7 @@ mod places;
 mod replaced_files;
 mod restarts;
 mod safety;
+mod schemas;
 mod two_times;
 mod wrong_directory;
 

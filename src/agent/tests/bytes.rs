@@ -101,9 +101,12 @@ fn an_unknown_type_or_schema_is_unknown_and_damaged_bytes_are_malformed() {
     for schema in [1, 2] {
         assert_eq!(Agent::decode("stopped", schema, &bytes), Ok(AgentBody::Stopped));
     }
-    for (event_type, schema) in [("stopped", 0), ("stopped", 3), ("Stopped", 1), ("", 1), ("head_published", 2)] {
+    for (event_type, schema) in [("stopped", 0), ("stopped", 3), ("Stopped", 2), ("", 2), ("head_published", 2)] {
         assert_eq!(Agent::decode(event_type, schema, &bytes), Err(DecodeError::Unknown));
     }
+    // Schema 1 is complete: what decodes was stored under a damaged type, and nothing else can be known.
+    assert!(matches!(Agent::decode("Stopped", 1, &bytes), Err(DecodeError::Malformed { .. })));
+    assert_eq!(Agent::decode("Stopped", 1, &[200]), Err(DecodeError::Unknown));
     for damaged in [vec![], vec![200], [&bytes[..], &[0]].concat()] {
         for schema in [1, 2] {
             assert!(matches!(Agent::decode("stopped", schema, &damaged), Err(DecodeError::Malformed { .. })));

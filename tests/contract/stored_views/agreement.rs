@@ -5,7 +5,7 @@ use foldlog::agent::Agent;
 use foldlog::testkit::Dice;
 use foldlog::{Condition, EventId, SessionModel};
 
-use super::{agent_body, files_in, folded, open};
+use super::{agent_body, append_one, files_in, folded, open};
 use crate::common::tally::{Place, Switch};
 use crate::common::*;
 
@@ -27,7 +27,7 @@ async fn agrees_with_its_events<M: SessionModel>(disk: &TestDisk, seed: u64, bod
         let state = store.read_state("s").await.unwrap();
         assert_eq!(state.view, *session.view().unwrap(), "seed {seed}, read");
         for _ in 0..dice.below(30) {
-            session.append(body(&mut dice)).unwrap().await.unwrap();
+            append_one(&session, &mut dice, body).await;
         }
         assert_eq!(*session.view().unwrap().state(), folded(&session).await, "seed {seed}, appended");
         store.close().await.unwrap();
@@ -102,7 +102,7 @@ async fn equal_views_have_equal_digests_whatever_they_came_from() {
     let store = open::<Agent>(&disk, |_| ()).await;
     let session = store.open_session("s").await.unwrap();
     for _ in 0..60 {
-        session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+        append_one(&session, &mut dice, agent_body).await;
     }
     let live = session.view().unwrap().digest();
     assert!(live.is_some());

@@ -5,7 +5,7 @@ use foldlog::SnapshotPolicy;
 use foldlog::agent::{Agent, AgentBody, Message};
 use foldlog::testkit::Dice;
 
-use super::{EAGER, agent_body, files_in, open};
+use super::{EAGER, agent_body, append_one, files_in, open};
 use crate::common::*;
 
 /// A store with many sessions could not store all of their views within its time to close.
@@ -20,14 +20,14 @@ async fn a_session_that_is_closed_stores_its_view_and_a_store_that_closes_stores
         for (name, events, written) in [("short", 2, 0), ("long", 3, 1)] {
             let session = store.open_session(name).await.unwrap();
             for _ in 0..events {
-                session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+                append_one(&session, &mut dice, agent_body).await;
             }
             session.close().await.unwrap();
             assert_eq!(store.stats().snapshots_written, written, "{name}");
         }
         let session = store.open_session("open").await.unwrap();
         for _ in 0..10 {
-            session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+            append_one(&session, &mut dice, agent_body).await;
         }
         store.close().await.unwrap();
         assert_eq!(store.stats().snapshots_written, 1);
@@ -64,7 +64,7 @@ async fn a_view_that_cannot_be_stored_harms_no_append() {
     let session = store.open_session("s").await.unwrap();
     let mut dice = Dice::new(3);
     for _ in 0..50 {
-        session.append(agent_body(&mut dice)).unwrap().await.unwrap();
+        append_one(&session, &mut dice, agent_body).await;
     }
     store.close().await.unwrap();
     assert_eq!(store.stats().snapshots_written, 0);

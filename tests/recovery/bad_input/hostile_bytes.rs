@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::sync::LazyLock;
 
 use crate::common::TestDisk;
-use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, Turn};
+use foldlog::agent::{
+    Agent, AgentBody, Failure, Message, MessageOrigin, Part, SessionInfo, Step, StepId, Turn, TurnId,
+};
 use foldlog::testkit::decode;
 use foldlog::{Content, ErrorKind, Json, SessionModel};
 use proptest::prelude::*;
@@ -17,11 +19,17 @@ fn samples() -> Vec<AgentBody> {
     vec![
         AgentBody::SessionStarted(SessionInfo::default()),
         AgentBody::TurnStarted(Turn::default()),
-        AgentBody::TurnPut(Turn::default()),
+        AgentBody::TurnPut(Turn { id: TurnId::new(1), ..Turn::default() }),
         AgentBody::StepStarted(Step::default()),
-        AgentBody::StepPut(Step::default()),
+        AgentBody::StepPut(Step { id: StepId::new(1), ..Step::default() }),
         AgentBody::MessageAppended(Message::user("hello")),
         AgentBody::MessageAppended(Message::user(Content::Blob(crate::common::dangling()))),
+        AgentBody::MessageAppended(Message::answer([
+            Part::thought("so").with_id("rs-1").with_signature("c2lnbmVk").with_verbatim("{}"),
+            Part::tool_call("call-1", "bash", "{}"),
+            Part::other("search", "{}"),
+        ])),
+        AgentBody::MessageAppended(Message::tool_error("call-1", "failed").with_origin(MessageOrigin::default())),
         AgentBody::EvalAdded(foldlog::agent::Eval::default()),
         AgentBody::VarsSnapshotted("{}".into()),
         AgentBody::compacted(None, Message::user("before")),
