@@ -24,7 +24,7 @@ on_both_media!(
     a_retry_after_a_restart_finds_the_unfinished_turn,
     an_end_that_fails_can_be_tried_again,
     a_turn_that_was_taken_away_writes_nothing_more,
-    a_dropped_turn_gives_the_right_back_and_stays_unfinished,
+    a_dropped_turn_logs_one_warning_gives_the_right_back_and_stays_unfinished,
     deltas_and_output_name_the_turn_and_the_step,
     a_step_that_failed_is_followed_by_another,
     appended_names_what_it_has_minted,
@@ -312,13 +312,45 @@ async fn a_turn_that_was_taken_away_writes_nothing_more(disk: TestDisk) {
     store.close().await.unwrap();
 }
 
-async fn a_dropped_turn_gives_the_right_back_and_stays_unfinished(disk: TestDisk) {
+thread_local! {
+    /// The warnings of foldlog on this thread.
+    static WARNINGS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            WARNINGS.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+async fn a_dropped_turn_logs_one_warning_gives_the_right_back_and_stays_unfinished(disk: TestDisk) {
+    // Another test of this process may have installed it.
+    let _ = log::set_logger(&Warnings);
+    log::set_max_level(log::LevelFilter::Warn);
     let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
-    drop(session.begin_turn(Message::user("hi")).await.unwrap());
+    let session = store.open_session("secret").await.unwrap();
+    let turn = session.begin_turn(Message::user("hi")).await.unwrap();
+    WARNINGS.take();
+    drop(turn);
+    let warnings = WARNINGS.take();
+    assert_eq!(warnings, ["turn 1 was dropped without an end; Session::interrupt ends it"]);
     assert_eq!(session.unfinished().unwrap().len(), 1);
     drop(session.take_turn().await.unwrap());
     assert_head(&session, 2).await;
+    let mut ended = session.begin_turn(Message::user("hi")).await.unwrap();
+    ended.end(TurnEnd::Final).await.unwrap();
+    drop(ended);
+    assert_eq!(WARNINGS.take(), Vec::<String>::new());
     store.close().await.unwrap();
 }
 

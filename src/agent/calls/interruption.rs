@@ -98,8 +98,7 @@ async fn interrupt(entry: &Arc<Entry<Agent>>, reason: String) -> Result<Vec<Unfi
             }
             Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) && looks < LOOKS_MAX => {
                 looks += 1;
-                // Answered when everything that was appended before is in the view.
-                entry.append(Append::batch(Vec::new()))?.await?;
+                entry.settle().await?;
             }
             Err(error) => return Err(error),
         }

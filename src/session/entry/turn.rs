@@ -151,6 +151,11 @@ impl<M: SessionModel> Entry<M> {
         self.claim(Claiming::Force).await
     }
 
+    /// Waits until everything that was stamped before is in the view, or refused.
+    pub(crate) async fn settle(self: &Arc<Self>) -> Result<(), Error> {
+        self.claim(Claiming::No).await
+    }
+
     async fn claim(self: &Arc<Self>, claim: Claiming) -> Result<(), Error> {
         let (reply, receiver) = oneshot::channel();
         self.tell(Task::Claim(ClaimTask { claim, is_asked: false, reply }))?;
