@@ -43,7 +43,7 @@ mod view_json;
 
 pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};
-pub use calls::StopOutcome;
+pub use calls::{Compacted, RunningTurn, StopOutcome, TurnBegun, TurnEnd};
 pub use conversation::OpenCall;
 pub use counters::{Counter, Counters};
 pub use entities::Entities;

@@ -27,7 +27,7 @@ struct ErrorInner {
 /// | [`next_step`](Error::next_step) | [`was_written`](Error::was_written) | kinds |
 /// |---|---|---|
 /// | [`CorrectTheCall`](NextStep::CorrectTheCall) | `No` | [`InvalidSessionId`](Self::InvalidSessionId), [`InvalidDigest`](Self::InvalidDigest), [`InvalidJson`](Self::InvalidJson), [`InvalidArgument`](Self::InvalidArgument), [`BodyRefused`](Self::BodyRefused), [`TooLarge`](Self::TooLarge), [`UnknownSession`](Self::UnknownSession), [`UnknownBlob`](Self::UnknownBlob), [`DanglingRef`](Self::DanglingRef), [`WrongBlobLength`](Self::WrongBlobLength), [`KeyReused`](Self::KeyReused) |
-/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit) |
+/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit), [`TurnNotHeld`](Self::TurnNotHeld) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `No` | [`NotWritten`](Self::NotWritten), [`TurnInFlight`](Self::TurnInFlight), [`Busy`](Self::Busy), [`DiskFull`](Self::DiskFull), [`Unavailable`](Self::Unavailable) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `Unknown` | [`OutcomeUnknown`](Self::OutcomeUnknown) |
 /// | [`AskTheOwner`](NextStep::AskTheOwner) | `No` | [`OwnedElsewhere`](Self::OwnedElsewhere) |
@@ -201,6 +201,14 @@ pub enum ErrorKind {
         turns: u64,
         /// The limit of the configuration.
         limit: u64,
+    },
+
+    /// The guard of this call has no turn any more: it has ended the turn, or
+    /// [`Session::revoke_turn`](crate::Session::revoke_turn) took the turn away from it.
+    #[error("this guard has no turn of session {session} any more: it has ended, or Session::revoke_turn took it away")]
+    TurnNotHeld {
+        /// The session.
+        session: SessionId,
     },
 
     // --- wait, then try again ---

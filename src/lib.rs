@@ -123,4 +123,6 @@ mod documents {
     struct OwnModel;
     #[doc = include_str!("../docs/guide/processes.md")]
     struct Processes;
+    #[doc = include_str!("../docs/guide/turns-and-tools.md")]
+    struct TurnsAndTools;
 }

@@ -473,7 +473,8 @@ impl From<SessionRow> for SessionSummary {
     }
 }
 
-fn text_of(blob: &BlobRef, bytes: Vec<u8>) -> Result<String, Error> {
+/// The text that a blob holds.
+pub(crate) fn text_of(blob: &BlobRef, bytes: Vec<u8>) -> Result<String, Error> {
     let no_text = |_| ErrorKind::InvalidArgument { what: format!("blob {} is not UTF-8 text", blob.digest) }.into();
     String::from_utf8(bytes).map_err(no_text)
 }

@@ -10,7 +10,7 @@ const VOCABULARY: &[&str] = &["id", "error", "clock", "content", "json", "log_po
 
 /// Each room, and the rooms beside the vocabulary that it may use. A file may have its own line.
 const ROOMS: &[(&str, &[&str])] = &[
-    // The vocabulary knows nothing else, but for the one file of the model with its own calls on the handles.
+    // The vocabulary knows nothing else, but for the one folder of the model with its own calls on the handles.
     ("id", &[]),
     ("error", &[]),
     ("clock", &[]),
@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("codec", &[]),
     ("agent", &[]),
-    ("agent/calls.rs", &["config", "session", "store"]),
+    ("agent/calls", &["config", "session", "store"]),
     ("port", &[]),
     ("memory", &["port"]),
     ("sqlite", &["port"]),

@@ -251,7 +251,7 @@ async fn restart(session: &Session) -> Result<(), Error> {
 async fn compact(session: &Session) -> Result<(), Error> {
     let view = session.view()?;
     let summary = format!("{} turns so far; the variables are what is left of them", view.turns.len());
-    session.compact(Said::system(summary), view.vars.as_deref().cloned()).await?;
+    session.compact(Said::user(summary), view.head(), view.vars.as_deref().cloned()).await?;
     eprintln!(
         "agent_host: {} of {} messages are kept",
         session.view()?.kept_messages().len(),

@@ -28,6 +28,13 @@ impl AgentBody {
     }
 }
 
+impl Message {
+    /// Calls `each` with every blob that the message references.
+    pub(super) fn blob_refs(&self, each: Each<'_>) {
+        of_message(self, each);
+    }
+}
+
 fn of_content(content: &Content, each: Each<'_>) {
     if let Some(blob) = content.as_blob() {
         each(blob);

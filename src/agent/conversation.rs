@@ -14,6 +14,7 @@ use crate::agent::id::MessageId;
 use crate::agent::message::{Message, Role};
 use crate::agent::part::{Part, PartBody, ToolCall, ToolKind, ToolResult};
 use crate::agent::view::AgentView;
+use crate::content::Content;
 use crate::id::EventId;
 
 /// A tool call that has no result yet.
@@ -43,10 +44,11 @@ impl OpenCall {
     }
 }
 
-/// The tool calls of a message that the host owes a result.
+/// The tool calls of a message that the host owes a result. Instructions call nothing, nor does a tool.
 fn owed(message: &Message) -> impl Iterator<Item = OpenCall> {
+    let may_call = !message.role.is_instruction() && message.role != Role::Tool;
     message.parts.iter().zip(0..).filter_map(move |(part, place)| match &part.body {
-        PartBody::ToolCall(ToolCall { id, name, arguments: _, kind }) if *kind != ToolKind::Provider => {
+        PartBody::ToolCall(ToolCall { id, name, arguments: _, kind }) if may_call && *kind != ToolKind::Provider => {
             Some(OpenCall {
                 message: message.id,
                 event_id: message.event_id,
@@ -60,14 +62,10 @@ fn owed(message: &Message) -> impl Iterator<Item = OpenCall> {
     })
 }
 
-/// The results of a message that answer calls, with their places among its parts.
-fn results(message: &Message) -> impl Iterator<Item = (usize, &ToolResult)> {
-    let of_host = message.role != Role::Assistant;
-    message
-        .parts
-        .iter()
-        .enumerate()
-        .filter_map(move |(place, part)| Some((place, part.as_tool_result().filter(|_| of_host)?)))
+/// The results of a message that answer calls.
+fn results(message: &Message) -> impl Iterator<Item = &ToolResult> {
+    let of_host = message.role != Role::Assistant && !message.role.is_instruction();
+    message.parts.iter().filter_map(Part::as_tool_result).filter(move |_| of_host)
 }
 
 /// The place of the call that a result answers.
@@ -78,7 +76,7 @@ fn answered(open: &Vector<OpenCall>, agent: Option<&str>, result: &ToolResult) -
 
 /// Folds one message into the calls that have no result.
 pub(super) fn follow(open: &mut Vector<OpenCall>, message: &Message) {
-    for (_, result) in results(message) {
+    for result in results(message) {
         if let Some(place) = answered(open, message.agent.as_deref(), result) {
             open.remove(place);
         }
@@ -91,8 +89,9 @@ impl AgentView {
     /// message of the last compaction, then the kept messages, each result right behind the message of its call.
     ///
     /// Left out are: what a compaction covers, earlier summaries included; results of no kept call, and further results of
-    /// a call that has one; side chains; messages without a part. A message whose results move leaves its other parts
-    /// where it was, as a message of the same id; those of a message of role [`Role::Tool`] move with its results.
+    /// a call that has one; side chains; texts that are empty and have no origin; messages without a part. A message whose
+    /// results move leaves its other parts where it was, as a message of the same id. Those of a message of role
+    /// [`Role::Tool`] move with its results, and stand behind all results of that answer.
     ///
     /// A call without a result has none here, which providers refuse:
     /// [`Session::interrupt`](crate::Session::interrupt) gives each one. Contents may be blobs:
@@ -104,10 +103,9 @@ impl AgentView {
     pub fn provider_messages(&self) -> Vec<Arc<Message>> {
         let summary = self.summaries.last();
         let first = self.instructions.iter().chain(summary).filter_map(|id| self.message(*id)).cloned();
-        let kept = self.conversation().filter(|message| !self.summaries.contains(&message.id));
         let mut ordered = Ordered::default();
-        kept.for_each(|message| ordered.push(message));
-        first.chain(ordered.into_messages()).filter(|message| !message.parts.is_empty()).collect()
+        self.conversation().for_each(|message| ordered.push(message));
+        first.chain(ordered.into_messages()).filter_map(without_empty_texts).collect()
     }
 
     /// The first event whose messages a compaction has to keep if it is to cover those up to `through`: the event behind
@@ -117,7 +115,7 @@ impl AgentView {
         let mut open = Vector::new();
         let mut spans = Vec::new();
         for message in self.conversation() {
-            for (_, result) in results(message) {
+            for result in results(message) {
                 if let Some(place) = answered(&open, None, result) {
                     spans.push((open.remove(place).event_id, message.event_id));
                 }
@@ -132,9 +130,11 @@ impl AgentView {
         })
     }
 
-    /// The kept messages of the session's own conversation that are no instructions.
+    /// The kept messages of the session's own conversation that are neither instructions nor summaries.
     fn conversation(&self) -> impl Iterator<Item = &Arc<Message>> {
-        self.kept_messages().filter(|message| message.agent.is_none() && !message.role.is_instruction())
+        self.kept_messages()
+            .filter(|message| message.agent.is_none() && !message.role.is_instruction())
+            .filter(|message| !self.summaries.contains(&message.id))
     }
 }
 
@@ -156,14 +156,17 @@ impl Ordered {
         // The parts that go behind each message, by the place of that message in `said`.
         let mut moved: Vec<(usize, Vec<Part>)> = Vec::new();
         let mut is_split = false;
+        // Where the last result has gone; `None` if its call is not there.
+        let mut last = None;
         for part in &message.parts {
             let place = match part.as_tool_result().filter(|_| message.role != Role::Assistant) {
                 Some(result) => {
                     is_split = true;
-                    self.place_of_call(result)
+                    last = self.place_of_call(result);
+                    last
                 }
                 // What a tool's message says beside its results belongs to the result before it.
-                None if message.role == Role::Tool && is_split => moved.last().map(|(place, _)| *place),
+                None if message.role == Role::Tool && is_split => last,
                 None => {
                     rest.push(part.clone());
                     continue;
@@ -196,6 +199,34 @@ impl Ordered {
     }
 
     fn into_messages(self) -> impl Iterator<Item = Arc<Message>> {
-        self.said.into_iter().flat_map(|said| std::iter::once(said.message).chain(said.results))
+        self.said.into_iter().flat_map(|said| std::iter::once(said.message).chain(results_first(said.results)))
     }
+}
+
+/// The messages that answer the calls of one message, so that no result stands behind anything else.
+fn results_first(messages: Vec<Arc<Message>>) -> Vec<Arc<Message>> {
+    let parts = messages.iter().flat_map(|message| &message.parts);
+    if parts.is_sorted_by_key(|part| part.as_tool_result().is_none()) {
+        return messages;
+    }
+    let mut results = Vec::new();
+    let mut beside = Vec::new();
+    for message in messages {
+        let (own, other): (Vec<_>, Vec<_>) =
+            message.parts.iter().cloned().partition(|part| part.as_tool_result().is_some());
+        results.push(Arc::new(Message { parts: own, ..(*message).clone() }));
+        beside.push(Arc::new(Message { parts: other, ..(*message).clone() }));
+    }
+    results.into_iter().chain(beside).filter(|message| !message.parts.is_empty()).collect()
+}
+
+/// The message without what providers refuse: empty texts. One with an origin stays, since the provider sent it so.
+/// `None` if nothing is left.
+fn without_empty_texts(message: Arc<Message>) -> Option<Arc<Message>> {
+    let is_empty = |part: &Part| part.origin.is_none() && part.as_text().and_then(Content::as_inline) == Some("");
+    let mut message = message;
+    if message.parts.iter().any(is_empty) {
+        Arc::make_mut(&mut message).parts.retain(|part| !is_empty(part));
+    }
+    Some(message).filter(|message| !message.parts.is_empty())
 }

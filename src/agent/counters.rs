@@ -53,6 +53,7 @@ impl Counters {
     /// Writes the ids that the body creates into the body, and raises the counters as the fold will. A body that names an
     /// entity which must be there is refused here, as far as the counters tell: they are all that stamping may depend on.
     pub(super) fn stamp(&mut self, id: EventId, body: &mut AgentBody) -> Result<(), String> {
+        self.name_last_message(body);
         self.check_references(id, body)?;
         match body {
             AgentBody::TurnStarted(turn) => turn.id = TurnId::new(self.mint(Counter::Turn)?),
@@ -76,6 +77,19 @@ impl Counters {
         }
         self.see(body);
         Ok(())
+    }
+
+    /// Writes the id of the last message where a turn or a step names message 0. So a batch may append a message and what
+    /// refers to it, before anybody knows the id, and a retry under the same append key hands over the same bodies.
+    fn name_last_message(&self, body: &mut AgentBody) {
+        let named = match body {
+            AgentBody::TurnStarted(turn) | AgentBody::TurnPut(turn) => &mut turn.user_message,
+            AgentBody::StepStarted(step) | AgentBody::StepPut(step) => &mut step.assistant_message,
+            _ => return,
+        };
+        if *named == Some(MessageId::default()) {
+            *named = Some(MessageId::new(self.message));
+        }
     }
 
     /// Refuses a body that names an entity which no event has created. (A put whose entity is missing from the log is

@@ -66,7 +66,7 @@ pub struct Turn {
     pub started: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// The message that the turn answers.
+    /// The message that the turn answers. In a body, id 0 stands for the last message before the turn.
     pub user_message: Option<MessageId>,
     /// The result of the turn.
     pub final_value: Option<Content>,
@@ -87,6 +87,12 @@ impl Turn {
     #[must_use]
     pub fn for_message(message: MessageId) -> Self {
         Self { user_message: Some(message), ..Self::default() }
+    }
+
+    /// A running turn that answers the last message before it: for a batch that appends both.
+    #[must_use]
+    pub fn for_last_message() -> Self {
+        Self::for_message(MessageId::default())
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -133,7 +139,7 @@ pub struct Step {
     pub request: Option<Content>,
     /// What the provider said beside the message: its id, finish reason and the like.
     pub response_summary: Option<Content>,
-    /// The message that the language model answered with.
+    /// The message that the language model answered with. In a body, id 0 stands for the last message before it.
     pub assistant_message: Option<MessageId>,
     /// What it used.
     pub usage: Option<Usage>,
@@ -269,4 +275,23 @@ pub struct Usage {
     pub reasoning_tokens: Option<u64>,
     /// All tokens, where the provider gives a total of its own.
     pub total_tokens: Option<u64>,
+}
+
+/// Each number is added to its like. One that is known on one side only stays as it is.
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        let add = |sum: &mut Option<u64>, tokens: Option<u64>| {
+            if let Some(tokens) = tokens {
+                *sum = Some(sum.unwrap_or_default().saturating_add(tokens));
+            }
+        };
+        let Self { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, total_tokens } =
+            other;
+        add(&mut self.input_tokens, input_tokens);
+        add(&mut self.output_tokens, output_tokens);
+        add(&mut self.cache_read_tokens, cache_read_tokens);
+        add(&mut self.cache_write_tokens, cache_write_tokens);
+        add(&mut self.reasoning_tokens, reasoning_tokens);
+        add(&mut self.total_tokens, total_tokens);
+    }
 }

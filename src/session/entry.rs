@@ -129,6 +129,13 @@ impl<M: SessionModel> Entry<M> {
         Ok((Task::Append(request), receipt))
     }
 
+    /// Hands over an append, which takes its place in the session's order at this call.
+    pub(crate) fn append(self: &Arc<Self>, append: Append<M>) -> Result<Receipt<M>, Error> {
+        let (task, receipt) = self.admit(append)?;
+        self.tell(task)?;
+        Ok(receipt)
+    }
+
     /// Counts one more transient as in flight, unless the session is at its limit. Its size is not known.
     pub(crate) fn transient_permit(&self) -> Result<Permit, Error> {
         Permit::take(&self.in_flight, 0, InFlightLimits::of(&self.services.config))

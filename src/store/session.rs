@@ -46,7 +46,7 @@ impl<M: SessionModel> Session<M> {
         Self { store, entry }
     }
 
-    pub(super) fn entry(&self) -> &Arc<Entry<M>> {
+    pub(crate) fn entry(&self) -> &Arc<Entry<M>> {
         &self.entry
     }
 
@@ -125,9 +125,7 @@ impl<M: SessionModel> Session<M> {
     /// # Errors
     /// Those of [`Session::append_batch`]; from the receipt also [`ErrorKind::HeadMoved`] and [`ErrorKind::KeyReused`].
     pub fn append_with(&self, append: Append<M>) -> Result<Receipt<M>, Error> {
-        let (task, receipt) = self.entry.admit(append)?;
-        self.entry.tell(task)?;
-        Ok(receipt)
+        self.entry.append(append)
     }
 
     /// Gives the last stamped event and the counters, from which the next append goes on. Waits until the appends that were

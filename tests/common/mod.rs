@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 pub mod child;
+pub mod providers;
 pub mod subscribers;
 pub mod tally;
 

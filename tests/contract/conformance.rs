@@ -311,7 +311,7 @@ async fn case_75_a_subscriber_may_take_the_turn_and_compact_its_own_session(disk
             Box::pin(async move {
                 if first {
                     drop(session.take_turn().await.unwrap());
-                    session.compact(Message::system("so far"), None).await.unwrap();
+                    session.compact(Message::system("so far"), at(1), None).await.unwrap();
                 }
                 drop(delivery);
             })

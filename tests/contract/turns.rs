@@ -2,7 +2,7 @@
 //! held, dropped, lost in a panic and raced for.
 
 use foldlog::agent::{AgentBody, Failure, Message, SessionInfo, SessionStatus, Turn, TurnId, TurnStatus};
-use foldlog::{Content, ErrorKind, Session, StopOutcome};
+use foldlog::{ErrorKind, Session, StopOutcome};
 
 use crate::common::*;
 
@@ -15,8 +15,6 @@ on_both_media!(
     a_session_gives_no_more_turns_than_its_limit,
     stopping_an_idle_session_stops_it_and_stopping_it_again_writes_nothing,
     stopping_a_busy_session_asks_it_to_stop_and_the_runner_stops_it,
-    compacting_is_one_event_that_keeps_itself_and_what_follows,
-    compacting_needs_the_turn,
     a_stop_and_a_compaction_are_there_after_reopening,
     two_that_stop_a_busy_session_at_once_ask_it_once,
 );
@@ -101,7 +99,6 @@ async fn a_session_that_has_stopped_or_failed_gives_no_turn(disk: TestDisk) {
         drop(guard);
         let id = session.id().clone();
         assert_refused!(session.take_turn().await, ErrorKind::SessionStopped { session } if *session == id);
-        assert_refused!(session.compact(Message::user("x"), None).await, ErrorKind::SessionStopped { .. });
         assert_head(&session, 1).await;
     }
     store.close().await.unwrap();
@@ -155,47 +152,11 @@ async fn stopping_a_busy_session_asks_it_to_stop_and_the_runner_stops_it(disk: T
     store.close().await.unwrap();
 }
 
-async fn compacting_is_one_event_that_keeps_itself_and_what_follows(disk: TestDisk) {
-    let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
-    session.append_batch(vec![user("one"), noted(2), user("three")]).unwrap().await.unwrap();
-    let vars = store.put_text("vars").await.unwrap();
-    let compacted = session.compact(Message::system("so far"), Some(Content::Blob(vars))).await.unwrap();
-    assert_eq!((ids(&compacted.events), types(&compacted.events)), (vec![4], vec!["session_compacted"]));
-    let view = session.view().unwrap();
-    assert_eq!(view.compact_from, Some(at(4)));
-    assert_eq!(view.vars.as_deref(), Some(&Content::Blob(vars)));
-    assert_eq!(view.counters.message, 3);
-    session.append(user("five")).unwrap().await.unwrap();
-    let view = session.view().unwrap();
-    let kept: Vec<_> = view.kept_messages().map(|message| (message.id.get(), message.event_id.get())).collect();
-    assert_eq!(kept, [(3, 4), (4, 5)]);
-    assert_eq!(view.messages.len(), 4, "the others are still there to read");
-    drop(session.take_turn().await.unwrap());
-    assert_head(&session, 5).await;
-    store.close().await.unwrap();
-}
-
-async fn compacting_needs_the_turn(disk: TestDisk) {
-    let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
-    let guard = session.take_turn().await.unwrap();
-    assert_refused!(session.compact(Message::user("x"), None).await, ErrorKind::TurnInFlight { .. });
-    assert_head(&session, 0).await;
-    drop(guard);
-    session.compact(Message::user("x"), None).await.unwrap();
-    let missing = session.compact(Message::user("y"), Some(Content::Blob(dangling()))).await;
-    assert_refused!(missing, ErrorKind::DanglingRef { .. });
-    drop(session.take_turn().await.unwrap());
-    assert_head(&session, 1).await;
-    store.close().await.unwrap();
-}
-
 async fn a_stop_and_a_compaction_are_there_after_reopening(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
     session.append(user("one")).unwrap().await.unwrap();
-    session.compact(Message::system("so far"), Some("vars".into())).await.unwrap();
+    session.compact(Message::user("so far"), at(1), Some("vars".into())).await.unwrap();
     session.stop().await.unwrap();
     let before = session.view().unwrap();
     store.close().await.unwrap();

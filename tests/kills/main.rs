@@ -7,6 +7,7 @@ mod common;
 
 mod levels;
 mod lives;
+mod readme;
 
 use common::child;
 
@@ -17,6 +18,7 @@ async fn as_a_child() {
     match task.as_str() {
         "live" => lives::live_until_killed(&directory, &name).await,
         "append" => levels::append_until_killed(&directory, levels::named(&name)).await,
+        "readme" => readme::host(&directory).await.unwrap(),
         other => panic!("no task {other}"),
     }
 }

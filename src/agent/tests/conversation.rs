@@ -181,6 +181,45 @@ fn a_message_with_results_and_more_is_parted() {
 }
 
 #[test]
+fn what_a_tool_says_beside_its_results_stands_behind_all_results_of_the_answer() {
+    let tool = |parts: Vec<Part>| AgentBody::MessageAppended(Message { role: Role::Tool, parts, ..Message::default() });
+    let result = |id: &str| Part::tool_result(id, "done");
+    let between = tool(vec![result("1"), Part::text("one"), result("2"), Part::text("two")]);
+    assert_eq!(provider_order(&Script::of([body("c:1,2"), between]).view), "c:1+c:2 r:1+r:2 one+two");
+    let first = tool(vec![result("1"), Part::text("one")]);
+    assert_eq!(
+        provider_order(&Script::of([body("c:1,2"), first, body("r:2"), body("u:x")]).view),
+        "c:1+c:2 r:1 r:2 one x"
+    );
+    let orphan = tool(vec![result("1"), result("9"), Part::text("of nine")]);
+    assert_eq!(provider_order(&Script::of([body("c:1"), orphan]).view), "c:1 r:1", "it goes with its result");
+}
+
+#[test]
+fn instructions_and_summaries_call_nothing_and_answer_nothing() {
+    let call = || Part::tool_call("1", "tool", "{}");
+    let instruction =
+        |part: Part| AgentBody::MessageAppended(Message { role: Role::System, ..Message::answer([part]) });
+    assert!(Script::of([instruction(call())]).view.open_calls.is_empty());
+    let script = Script::of([body("c:1"), instruction(Part::tool_result("1", "done"))]);
+    assert_eq!(script.view.open_calls.len(), 1, "an instruction is sent first, and would be no answer there");
+    let summary = AgentBody::compacted(None, Message::answer([call()]));
+    let script = Script::of([body("u:a"), summary, body("u:b")]);
+    assert!(script.view.open_calls.is_empty());
+    assert_eq!(script.view.boundary_after(EventId::new(3)).get(), 4);
+}
+
+#[test]
+fn empty_texts_are_not_sent_unless_they_have_an_origin() {
+    let empty = || Part::text("");
+    let said = |parts: Vec<Part>| AgentBody::MessageAppended(Message::answer(parts));
+    let script = Script::of([body("u:hi"), said(vec![empty()]), said(vec![empty(), Part::text("x")])]);
+    assert_eq!(provider_order(&script.view), "hi x");
+    let signed = Script::of([said(vec![empty().with_signature("s")])]);
+    assert_eq!(signed.view.provider_messages().len(), 1);
+}
+
+#[test]
 fn a_description_gives_no_turns_back_to_a_session_that_has_stopped() {
     let described = || AgentBody::SessionStarted(SessionInfo { model: Some("m".to_owned()), ..SessionInfo::default() });
     for end in [AgentBody::StopRequested, AgentBody::Stopped, AgentBody::SessionErrored(Failure::default())] {

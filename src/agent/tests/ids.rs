@@ -217,3 +217,22 @@ fn a_kind_is_1_to_128_bytes_and_extra_is_an_object() {
         assert_eq!(Agent::check(&body), Ok(()), "{}", body.event_type());
     }
 }
+
+#[test]
+fn message_0_stands_for_the_last_message_in_turns_and_steps() {
+    let last = || Some(MessageId::default());
+    let script = Script::of([
+        AgentBody::MessageAppended(Message::user("a")),
+        AgentBody::TurnStarted(Turn::for_last_message()),
+        AgentBody::StepStarted(Step::of_turn(TurnId::new(1))),
+        AgentBody::MessageAppended(Message::assistant("b")),
+        AgentBody::StepPut(Step { id: StepId::new(1), assistant_message: last(), ..Step::default() }),
+    ]);
+    assert_eq!(script.view.turns.last().unwrap().user_message, Some(MessageId::new(1)));
+    assert_eq!(script.view.steps.last().unwrap().assistant_message, Some(MessageId::new(2)));
+    let mut counters = Counters::default();
+    let mut body = AgentBody::TurnStarted(Turn::for_last_message());
+    let refused = Agent::stamp(&mut counters, EventId::new(1), &mut body).unwrap_err();
+    assert!(refused.contains("the session has none"), "{refused}");
+    assert_eq!(counters, Counters::default());
+}

@@ -41,6 +41,11 @@ impl<M: SessionModel> TurnGuard<M> {
     pub fn is_held(&self) -> bool {
         self.entry.services.turns.is_held(&self.entry.id, self.turn)
     }
+
+    /// The session whose turn it is.
+    pub(crate) fn entry(&self) -> &Arc<Entry<M>> {
+        &self.entry
+    }
 }
 
 impl<M: SessionModel> std::fmt::Debug for TurnGuard<M> {
@@ -113,6 +118,19 @@ impl<M: SessionModel> Entry<M> {
         Ok(guard)
     }
 
+    /// Takes the turn and makes this store the log's owner, also of a session that takes no turns any more.
+    pub(crate) async fn take_turn_to_repair(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
+        self.check_open()?;
+        if let Some(error) = self.published().refusal(&self.id) {
+            return Err(error);
+        }
+        let Some(guard) = self.take_turn_unchecked() else {
+            return Err(ErrorKind::TurnInFlight { session: self.id.clone() }.into());
+        };
+        self.claim(Claiming::Yes).await?;
+        Ok(guard)
+    }
+
     /// Takes the turn whatever the session model says about the session: to stop it, for example.
     pub(crate) fn take_turn_unchecked(self: &Arc<Self>) -> Option<TurnGuard<M>> {
         let turn = self.services.turns.take(&self.id)?;
@@ -132,6 +150,11 @@ impl<M: SessionModel> Entry<M> {
             return Err(error);
         }
         self.claim(Claiming::Force).await
+    }
+
+    /// Waits until everything that was stamped before is in the view, or refused.
+    pub(crate) async fn settle(self: &Arc<Self>) -> Result<(), Error> {
+        self.claim(Claiming::No).await
     }
 
     async fn claim(self: &Arc<Self>, claim: Claiming) -> Result<(), Error> {

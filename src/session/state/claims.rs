@@ -42,7 +42,9 @@ impl<M: SessionModel> SessionState<M> {
         // The appends in flight will report a lost ownership, and a fence would only queue behind them: a turn must not wait
         // for a commit that another process holds up.
         let commits_tell = task.claim == Claiming::Yes && self.in_flight.has_appends();
-        if self.owned.is_some() && (task.is_asked || commits_tell) {
+        // A question that claims nothing has its answer when everything that was sent before it is in the view, or refused.
+        let is_settled = task.claim == Claiming::No && task.is_asked;
+        if is_settled || self.owned.is_some() && (task.is_asked || commits_tell) {
             // Whoever asked may have lost interest.
             return drop(task.reply.send(Ok(())));
         }

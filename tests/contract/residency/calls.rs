@@ -242,7 +242,7 @@ async fn stopping_and_compacting_work_on_an_emptied_session(disk: TestDisk) {
     let session = store.open_session("s").await.unwrap();
     session.append(user("1")).unwrap().await.unwrap();
     empty_one(&session).await;
-    session.compact(foldlog::agent::Message::user("all of it"), None).await.unwrap();
+    session.compact(foldlog::agent::Message::user("all of it"), at(1), None).await.unwrap();
     empty_one(&session).await;
     assert_eq!(session.stop().await.unwrap(), StopOutcome::Stopped);
     empty_one(&session).await;

@@ -1,0 +1,155 @@
+//! Ending what a dead process left open: turns, steps, and tool calls that have no result.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::agent::{
+    Agent, AgentBody, AgentView, Failure, Message, OpenCall, Role, Step, StepStatus, ToolResult, Turn, TurnStatus,
+};
+use crate::error::{Error, ErrorKind};
+use crate::id::Timestamp;
+use crate::model::Unfinished;
+use crate::session::{Append, Entry, TurnGuard};
+use crate::store::Session;
+
+/// How often an interruption looks at the session anew, because something was appended meanwhile.
+const LOOKS_MAX: usize = 100;
+
+impl Session<Agent> {
+    /// Ends what a dead process left open, in one batch, and tells what that was. Each tool call without an answer gets a
+    /// result that is marked as an error and says so, in side chains too; running steps and turns are put as
+    /// [`Interrupted`](TurnStatus::Interrupted), with all else that they had. From then on a provider takes
+    /// [`Session::provider_messages`], and a new turn may begin.
+    ///
+    /// If nothing is open, nothing is written: a host calls this after each [`open_session`](crate::Store::open_session).
+    /// foldlog runs no tool again, since it does not know what the tool has done; the language model is told, and decides.
+    /// If the real result of such a call comes afterwards, append it: it stays in the log and is not sent, since the call
+    /// has a result.
+    ///
+    /// The call holds the turn while it runs, so it ends no turn that is alive in this process. It works on a session
+    /// that has stopped, too. It may be repeated, and may die at any moment: what is still open then is found again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TurnInFlight`] if somebody has the turn: then nothing is dead. ([`TurnGuard::interrupt`] is for the one
+    /// who has it.) [`ErrorKind::OwnedElsewhere`] for a session that another store writes. [`ErrorKind::HeadMoved`] if
+    /// others append to the session without a rest. Those of [`Session::append`] and of its receipt.
+    ///
+    /// # Cancellation
+    /// Dropping the future gives the turn back. What was open may be ended all the same.
+    ///
+    /// # Examples
+    /// ```
+    /// # use foldlog::agent::{AgentBody, Message, Part};
+    /// # use foldlog::{Error, Store, StoreConfig};
+    /// # fn main() -> Result<(), Error> { futures::executor::block_on(async {
+    /// # let store = Store::open(StoreConfig::memory()).await?;
+    /// let session = store.open_session("support-4711").await?;
+    /// # let call = Message::answer([Part::tool_call("call_1", "track", "{}")]);
+    /// # session.append(AgentBody::MessageAppended(call))?.await?;
+    /// for ended in session.interrupt("the host was restarted").await? {
+    ///     println!("{ended} was left open");
+    /// }
+    /// # assert!(session.unfinished()?.is_empty());
+    /// # store.close().await
+    /// # }) }
+    /// ```
+    pub async fn interrupt(&self, reason: impl Into<String>) -> Result<Vec<Unfinished>, Error> {
+        let entry = self.entry();
+        let _turn = Arc::clone(entry).take_turn_to_repair().await?;
+        interrupt(entry, reason.into()).await
+    }
+}
+
+impl TurnGuard<Agent> {
+    /// Ends what a dead process left open, as [`Session::interrupt`] does, for a caller that has the turn already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TurnNotHeld`] if the turn was taken away from this guard. Those of [`Session::interrupt`].
+    pub async fn interrupt(&self, reason: impl Into<String>) -> Result<Vec<Unfinished>, Error> {
+        if !self.is_held() {
+            return Err(ErrorKind::TurnNotHeld { session: self.entry().id.clone() }.into());
+        }
+        interrupt(self.entry(), reason.into()).await
+    }
+}
+
+/// Ends what is open. The caller has the turn.
+async fn interrupt(entry: &Arc<Entry<Agent>>, reason: String) -> Result<Vec<Unfinished>, Error> {
+    let mut ended = Vec::new();
+    let mut looks = 0;
+    loop {
+        let view = Arc::clone(entry).current_view().await?;
+        let mut bodies = interruption(&view, &reason, entry.services.config.clock.now());
+        // One batch, but for an imported session with more open calls than a batch takes: turns end with the last one.
+        let is_last = bodies.len() <= entry.services.config.batch_events_max;
+        bodies.truncate(entry.services.config.batch_events_max);
+        if bodies.is_empty() {
+            return Ok(ended);
+        }
+        let found = view.unfinished();
+        // What is put must be what is there, and a result must not meet a call that the view does not have.
+        let append = Append::batch(bodies).expect_head(view.head());
+        match entry.append(append)?.await {
+            Ok(_) => {
+                ended = if ended.is_empty() { found } else { ended };
+                if is_last {
+                    return Ok(ended);
+                }
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) && looks < LOOKS_MAX => {
+                looks += 1;
+                entry.settle().await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What ends everything that is open in a view: results, then steps, then turns.
+fn interruption(view: &AgentView, reason: &str, now: Timestamp) -> Vec<AgentBody> {
+    let failure = || Failure::new("interrupted", reason);
+    let steps = view.steps.unfinished(Step::is_running).map(|(_, step)| {
+        let error = step.error.clone().or_else(|| Some(failure()));
+        AgentBody::StepPut(Step { status: StepStatus::Interrupted, ended: Some(now), error, ..(**step).clone() })
+    });
+    let turns = view.turns.unfinished(Turn::is_running).map(|(_, turn)| {
+        let error = turn.error.clone().or_else(|| Some(failure()));
+        AgentBody::TurnPut(Turn { status: TurnStatus::Interrupted, ended: Some(now), error, ..(**turn).clone() })
+    });
+    let text = format!("interrupted, it is not known whether the tool has run: {reason}");
+    let mut bodies = unanswered(view, view.open_calls.iter(), &text);
+    bodies.extend(steps.chain(turns));
+    bodies
+}
+
+/// A result, marked as an error, for each of these open calls.
+///
+/// A result answers the nearest unanswered call of its id before it. So the newest message comes first, and each result
+/// meets the call that it was made for.
+pub(super) fn unanswered<'a>(
+    view: &AgentView,
+    calls: impl Iterator<Item = &'a OpenCall>,
+    text: &str,
+) -> Vec<AgentBody> {
+    let mut calls: Vec<_> = calls.collect();
+    calls.sort_by_key(|call| Reverse(call.message));
+    let results = calls.into_iter().map(|call| {
+        let message = view.message(call.message);
+        let result = ToolResult {
+            name: Some(call.name.clone()).filter(|name| !name.is_empty()),
+            is_error: Some(true),
+            ..ToolResult::text(call.call_id.as_str(), text)
+        };
+        let is_chained = message.is_some_and(|message| message.agent.is_some() || message.parent.is_some());
+        AgentBody::MessageAppended(Message {
+            role: Role::Tool,
+            turn: message.and_then(|message| message.turn),
+            step: message.and_then(|message| message.step),
+            agent: call.agent.clone(),
+            // Where messages name the one before them, this one is behind the message of the call.
+            parent: Some(call.message).filter(|_| is_chained),
+            ..Message::tool(result)
+        })
+    });
+    results.collect()
+}

@@ -1,0 +1,134 @@
+//! Beginning a turn.
+
+use std::sync::Arc;
+
+use super::RunningTurn;
+use crate::agent::{Agent, AgentBody, Message, MessageId, Turn};
+use crate::error::{Error, ErrorKind};
+use crate::id::{AppendKey, EventId};
+use crate::session::{Append, Appended, TurnGuard};
+use crate::store::Session;
+
+/// What [`Session::begin_turn_once`] found.
+#[derive(Debug)]
+#[must_use = "a turn that has begun is to be run"]
+pub enum TurnBegun {
+    /// The turn has begun with this call: run it.
+    Now(RunningTurn),
+    /// An earlier call with the same key has begun the turn, and this call wrote nothing. The turn is as the view has it
+    /// now. If its status is [`Running`](crate::agent::TurnStatus::Running), either somebody runs it still, or its process
+    /// died: [`Session::interrupt`] tells, by [`ErrorKind::TurnInFlight`].
+    Earlier(Arc<Turn>),
+}
+
+impl Session<Agent> {
+    /// Begins a turn: takes the right to run it, and appends the user's message and the start of the turn in one batch.
+    /// The rest of the turn's life is [`RunningTurn`].
+    ///
+    /// # Errors
+    /// Those of [`Session::take_turn`], of [`Session::append`] and of its receipt.
+    ///
+    /// # Cancellation
+    /// Dropping the future gives the turn back. If the batch was appended by then, the turn is in the log and has no end:
+    /// [`Session::interrupt`] ends it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use foldlog::agent::{Message, Part, ToolResult};
+    /// # use foldlog::{Error, Store, StoreConfig};
+    /// # fn main() -> Result<(), Error> { futures::executor::block_on(async {
+    /// # let store = Store::open(StoreConfig::memory()).await?;
+    /// # let session = store.open_session("s").await?;
+    /// let mut turn = session.begin_turn(Message::user("where is order 4711?")).await?;
+    /// turn.begin_step().await?;
+    /// turn.say(Message::answer([Part::tool_call("call_1", "track", r#"{"order":4711}"#)])).await?;
+    /// turn.tool_result(ToolResult::text("call_1", "in transit, due Friday")).await?;
+    /// turn.begin_step().await?;
+    /// turn.answer(Message::assistant("It comes on Friday.")).await?;
+    /// # assert!(session.unfinished()?.is_empty());
+    /// # store.close().await
+    /// # }) }
+    /// ```
+    pub async fn begin_turn(&self, message: Message) -> Result<RunningTurn, Error> {
+        let guard = self.take_turn().await?;
+        let appended = self.append_batch(beginning(message))?.await?;
+        Ok(RunningTurn::new(self.clone(), guard, &appended))
+    }
+
+    /// Begins a turn for a message that is in the session already, such as one that the user sent while another turn ran.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BodyRefused`] if there is no such message. Those of [`Session::begin_turn`].
+    ///
+    /// # Cancellation
+    /// As that of [`Session::begin_turn`].
+    pub async fn begin_turn_for(&self, message: MessageId) -> Result<RunningTurn, Error> {
+        let guard = self.take_turn().await?;
+        let appended = self.append(AgentBody::TurnStarted(Turn::for_message(message)))?.await?;
+        Ok(RunningTurn::new(self.clone(), guard, &appended))
+    }
+
+    /// Begins a turn at most once under an append key, so that a request that is sent again begins no second turn, also
+    /// after a crash, and while the first turn runs. The message has to be the same as well, its time included: leave
+    /// [`Message::at`] out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyReused`] if the key was used for something else. If the key is new: those of
+    /// [`Session::begin_turn`].
+    ///
+    /// # Cancellation
+    /// As that of [`Session::begin_turn`]. The next call with the same key tells whether the turn was begun.
+    ///
+    /// # Examples
+    /// ```
+    /// # use foldlog::agent::{Message, TurnBegun, TurnStatus};
+    /// # use foldlog::{AppendKey, Error, Session};
+    /// # async fn post(session: Session, request_id: &str, text: &str) -> Result<(), Error> {
+    /// match session.begin_turn_once(Message::user(text), AppendKey::new(request_id)?).await? {
+    ///     TurnBegun::Now(mut turn) => drop(turn.answer(Message::assistant("hi")).await?),
+    ///     TurnBegun::Earlier(turn) if turn.status == TurnStatus::Running => println!("not answered yet"),
+    ///     TurnBegun::Earlier(turn) => println!("answered before: {:?}", turn.status),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn begin_turn_once(&self, message: Message, key: AppendKey) -> Result<TurnBegun, Error> {
+        let append = Append::batch(beginning(message)).key(key);
+        let (guard, appended) = match self.take_turn().await {
+            Ok(guard) => (guard, self.append_with(append)?.await?),
+            // No turn can begin now. It may have begun already, and then the key says so before the head is compared.
+            Err(error) => match self.append_with(append.expect_head(EventId::MAX))?.await {
+                Ok(appended) => return self.begun_earlier(&appended).await,
+                Err(other) if matches!(other.kind(), ErrorKind::HeadMoved { .. }) => return Err(error),
+                Err(other) => return Err(other),
+            },
+        };
+        if appended.repeated {
+            return self.begun_earlier(&appended).await;
+        }
+        Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended)))
+    }
+
+    async fn begun_earlier(&self, appended: &Appended<Agent>) -> Result<TurnBegun, Error> {
+        let view = self.current_view().await?;
+        let turn = appended.turn_id().and_then(|id| view.turns.get(id)).cloned();
+        // The answer of an append comes after the view has it; a view that cannot be folded so far is an error of its own.
+        let missing = || ErrorKind::Unavailable { reason: "the view does not have the turn of this key".to_owned() };
+        turn.map(TurnBegun::Earlier).ok_or_else(|| missing().into())
+    }
+}
+
+fn beginning(message: Message) -> Vec<AgentBody> {
+    vec![AgentBody::MessageAppended(message), AgentBody::TurnStarted(Turn::for_last_message())]
+}
+
+impl RunningTurn {
+    fn new(session: Session<Agent>, guard: TurnGuard<Agent>, appended: &Appended<Agent>) -> Self {
+        let begun = appended.events.iter().find_map(|event| match event.body() {
+            AgentBody::TurnStarted(turn) => Some(turn),
+            _ => None,
+        });
+        let (id, user_message) = begun.map(|turn| (turn.id, turn.user_message)).unwrap_or_default();
+        let began = appended.events.first().map_or(appended.head, |event| event.id());
+        Self { session, guard: Some(guard), id, user_message: user_message.unwrap_or_default(), began, step: None }
+    }
+}

@@ -1,0 +1,131 @@
+//! What ends a step, and a turn: puts of whole entities, which begin with what the view has of them.
+
+use super::super::interruption;
+use crate::agent::{
+    AgentBody, AgentView, Failure, Message, MessageId, Role, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage,
+};
+use crate::content::Content;
+use crate::id::{EventId, Timestamp};
+
+/// How a turn ends: see [`RunningTurn::end`](super::RunningTurn::end).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TurnEnd {
+    /// The turn is done; its last message is the answer.
+    Final,
+    /// The turn is done, and this is its result.
+    Value(Content),
+    /// The turn failed.
+    Error(Failure),
+    /// The turn ran out of time.
+    Timeout,
+    /// The turn ran out of tokens, steps or money.
+    BudgetExceeded,
+    /// The user or the host ended the turn before it was done.
+    Cancelled,
+}
+
+impl TurnEnd {
+    fn status(&self) -> TurnStatus {
+        match self {
+            Self::Final | Self::Value(_) => TurnStatus::Final,
+            Self::Error(_) => TurnStatus::Error,
+            Self::Timeout => TurnStatus::Timeout,
+            Self::BudgetExceeded => TurnStatus::BudgetExceeded,
+            Self::Cancelled => TurnStatus::Cancelled,
+        }
+    }
+
+    /// Why the step that runs has failed, if the turn ends like this.
+    fn step_failure(&self) -> Option<Failure> {
+        match self {
+            Self::Final | Self::Value(_) | Self::BudgetExceeded => None,
+            Self::Error(failure) => Some(failure.clone()),
+            Self::Timeout => Some(Failure::new("timeout", "the turn ran out of time")),
+            Self::Cancelled => Some(Failure::new("cancelled", "the turn was ended before it was done")),
+        }
+    }
+}
+
+/// What a turn needs to be ended.
+pub(super) struct Ending<'a> {
+    pub(super) view: &'a AgentView,
+    pub(super) turn: TurnId,
+    /// The first event of the turn.
+    pub(super) began: EventId,
+    /// The step that runs.
+    pub(super) step: Option<StepId>,
+    pub(super) now: Timestamp,
+}
+
+impl Ending<'_> {
+    /// Ends the step that runs, if there is one. `last` is a message that the same batch appends before this put.
+    pub(super) fn step(&self, failure: Option<Failure>, last: Option<&Message>) -> Option<Step> {
+        let step = self.view.steps.get(self.step?).filter(|step| step.is_running())?;
+        let answers = self.view.messages.iter().rev().take_while(|message| message.event_id >= self.began);
+        let answers = answers.filter(|message| message.step == self.step && message.role == Role::Assistant);
+        let last = last.filter(|message| message.role == Role::Assistant);
+        let mut usage = None;
+        let mut newest = last.map(|_| MessageId::default());
+        for message in answers {
+            newest = newest.or(Some(message.id));
+            add(&mut usage, usage_of(message));
+        }
+        add(&mut usage, last.and_then(usage_of));
+        Some(Step {
+            status: if failure.is_some() { StepStatus::Error } else { StepStatus::Done },
+            ended: Some(self.now),
+            assistant_message: step.assistant_message.or(newest),
+            usage: step.usage.or(usage),
+            error: failure.or_else(|| step.error.clone()),
+            ..(**step).clone()
+        })
+    }
+
+    /// Ends the turn. `None` if the view says that it has ended already.
+    pub(super) fn turn(&self, end: TurnEnd, last: Option<Message>) -> Option<Vec<AgentBody>> {
+        let turn = self.view.turns.get(self.turn).filter(|turn| turn.is_running())?;
+        let step = self.step(end.step_failure(), last.as_ref());
+        let mut usage = None;
+        let steps = self.view.steps.iter().rev().take_while(|step| step.turn.is_none_or(|turn| turn >= self.turn));
+        let steps = steps.filter(|step| step.turn == Some(self.turn) && Some(step.id) != self.step);
+        steps.for_each(|step| add(&mut usage, step.usage));
+        add(&mut usage, step.as_ref().and_then(|step| step.usage));
+        let status = end.status();
+        let (final_value, error) = match end {
+            TurnEnd::Value(value) => (Some(value), None),
+            TurnEnd::Error(failure) => (None, Some(failure)),
+            _ => (None, None),
+        };
+        let put = Turn {
+            status,
+            ended: Some(self.now),
+            final_value: final_value.or_else(|| turn.final_value.clone()),
+            usage: turn.usage.or(usage),
+            error: error.or_else(|| turn.error.clone()),
+            ..(**turn).clone()
+        };
+        // A provider takes no messages with a call that nobody will answer any more.
+        let calls = self
+            .view
+            .open_calls
+            .iter()
+            .filter(|call| self.view.message(call.message).is_some_and(|message| message.turn == Some(self.turn)));
+        let text = "the turn ended before the tool answered";
+        let mut bodies = interruption::unanswered(self.view, calls, text);
+        bodies.extend(last.map(AgentBody::MessageAppended));
+        bodies.extend(step.map(AgentBody::StepPut));
+        bodies.push(AgentBody::TurnPut(put));
+        Some(bodies)
+    }
+}
+
+fn usage_of(message: &Message) -> Option<Usage> {
+    message.origin.as_ref()?.usage
+}
+
+fn add(sum: &mut Option<Usage>, usage: Option<Usage>) {
+    if let Some(usage) = usage {
+        *sum.get_or_insert_default() += usage;
+    }
+}
