@@ -13,7 +13,7 @@ use crate::common::*;
 const OF_FORMAT_1: [&str; 2] = ["format-1/closed", "format-1/killed"];
 
 /// A copy of a directory of the test data.
-pub fn copy_of(name: &str) -> tempfile::TempDir {
+pub(crate) fn copy_of(name: &str) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     copy_directory(&data, copy.path());
