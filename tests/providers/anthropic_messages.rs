@@ -19,7 +19,8 @@ fn message_of(mut rest: Object) -> Message {
     };
     let role = match role.as_str() {
         "assistant" => Role::Assistant,
-        "system" => Role::System,
+        // It stays where it was said, while foldlog puts messages of `Role::System` before all others.
+        "system" => Role::Other(role),
         // Results and what is said after them stay together.
         _ if parts.iter().any(|part| part.as_tool_result().is_some()) => Role::Tool,
         _ => Role::User,
@@ -138,7 +139,7 @@ fn entry_of(message: &Message) -> Object {
     entry.put_some("stop_reason", origin.stop_reason);
     let role = match message.role {
         Role::Assistant => "assistant",
-        Role::System => "system",
+        Role::System | Role::Other(_) => "system",
         _ => "user",
     };
     entry.put("role", role);

@@ -61,7 +61,8 @@ fn usage_of(usage: &Object) -> Usage {
 /// The parts of an item.
 fn parts_of(mut item: Object) -> Vec<Part> {
     let kind: String = item.get("type").unwrap();
-    if kind.ends_with("_output") && item.has("call_id") {
+    let has_call_id = item.get::<String>("call_id").is_some();
+    if kind.ends_with("_output") && has_call_id {
         return vec![result_of(item)];
     }
     let call_kind = match kind.as_str() {
@@ -69,10 +70,12 @@ fn parts_of(mut item: Object) -> Vec<Part> {
         "reasoning" => return of_list(item, "summary", thought_of),
         "function_call" => ToolKind::Function,
         "custom_tool_call" => ToolKind::Custom,
-        "web_search_call" | "mcp_call" => ToolKind::Provider,
+        "web_search_call" | "file_search_call" | "code_interpreter_call" | "mcp_call" => ToolKind::Provider,
         "image_generation_call" => return vec![generated(item)],
-        // The host owes a result for each other call with an id.
-        _ if item.has("call_id") => ToolKind::Other(kind.clone()),
+        // The host owes a result for each other call with an id, unless the provider says that it runs the tool.
+        _ if kind.ends_with("_call") && has_call_id && item.get("execution") != Some("server".to_owned()) => {
+            ToolKind::Other(kind.clone())
+        }
         _ => return vec![Part::other(kind, item.to_json())],
     };
     let own_id: Option<String> = item.take("id");
@@ -124,14 +127,8 @@ fn said_of(mut part: Object) -> Part {
     }
 }
 
-/// Takes the media out of an image, a file or a sound.
+/// Takes the media out of an image or a file.
 fn media_of(part: &mut Object) -> Option<Media> {
-    if let Some(mut audio) = part.get::<Object>("input_audio") {
-        let data: String = audio.take("data")?;
-        let media_type = audio.get::<String>("format").map(|format| format!("audio/{format}"));
-        part.put("input_audio", audio);
-        return Some(Media { source: MediaSource::Base64(data.into()), media_type, name: None });
-    }
     let url = ["image_url", "file_data", "file_url"].iter().find_map(|name| part.take::<String>(name));
     let file = part.take("file_id");
     let name = part.take("filename");
@@ -155,7 +152,7 @@ fn result_of(mut item: Object) -> Part {
     let parts = match item.take::<String>("output") {
         Some(said) => vec![ResultPart::Text(said.into())],
         None if !matches!(kind.as_str(), "function_call_output" | "custom_tool_call_output") => {
-            vec![ResultPart::Json(item.take_json("output").unwrap().into())]
+            item.take_json("output").map(|json| ResultPart::Json(json.into())).into_iter().collect()
         }
         None => {
             let mut list = item.take_list("output").unwrap();
@@ -164,7 +161,8 @@ fn result_of(mut item: Object) -> Part {
             parts
         }
     };
-    item.beside(ToolResult { call_id, name: None, parts, is_error: None })
+    let has_failed = item.get("status") == Some("failed".to_owned());
+    item.beside(ToolResult { call_id, name: None, parts, is_error: has_failed.then_some(true) })
 }
 
 fn result_part_of(part: &mut Object) -> ResultPart {
@@ -246,11 +244,6 @@ fn put_said(object: &mut Object, body: &PartBody) {
 fn put_media(object: &mut Object, media: &Media) {
     let kind: String = object.get("type").unwrap_or_default();
     match (kind.as_str(), &media.source) {
-        ("input_audio", MediaSource::Base64(data)) => {
-            let mut audio: Object = object.take("input_audio").unwrap_or_default();
-            audio.put("data", text(data));
-            object.put("input_audio", audio);
-        }
         (_, MediaSource::FileId(id)) => object.put("file_id", id),
         ("input_image", _) => object.put("image_url", url_of_media(media)),
         (_, MediaSource::Url(url)) => object.put("file_url", text(url)),
@@ -286,6 +279,8 @@ fn put_call(item: &mut Object, call: &ToolCall) {
             item.put("input", arguments);
         }
         _ if kind == "mcp_call" => item.put("arguments", arguments),
+        // It stands under another name, in the rest.
+        _ if arguments.is_empty() => {}
         _ => item.put_json("action", arguments),
     }
     if call.kind != ToolKind::Provider {
@@ -301,6 +296,7 @@ fn put_result(item: &mut Object, result: &ToolResult) {
     match (&result.parts[..], item.take_list("output")) {
         ([ResultPart::Text(said)], None) => item.put("output", text(said)),
         ([ResultPart::Json(json)], None) => item.put_json("output", text(json)),
+        ([], None) => {}
         (parts, list) => {
             let mut list = list.unwrap_or_else(|| vec![Object::default(); parts.len()]);
             list.iter_mut().zip(parts).for_each(|(object, part)| put_result_part(object, part));
@@ -366,13 +362,15 @@ async fn the_typed_fields_are_filled() {
     assert!(matches!((&first.body, &second.body), (PartBody::Thought(_), PartBody::Thought(_))));
     assert!(signature_of(first).unwrap().starts_with("gAAAAABofs8C"));
     assert_eq!(id_of(first), id_of(second));
+    assert_eq!(messages[7].parts[0].as_tool_result().unwrap().is_error, Some(true), "a patch that failed");
     for part in [search, mcp] {
         assert_eq!(part.as_tool_call().unwrap().kind, ToolKind::Provider);
     }
     assert!(answer.parts.iter().any(|part| matches!(part.body, PartBody::Refusal(_))));
-    let owed: Vec<_> = answer.parts.iter().filter_map(Part::as_tool_call).skip(2).collect();
+    let owed: Vec<_> =
+        answer.parts.iter().filter_map(Part::as_tool_call).filter(|call| call.kind != ToolKind::Provider).collect();
     let ids: Vec<_> = owed.iter().map(|call| call.id.as_str()).collect();
-    assert_eq!(ids, ["call_unLAR8MvFNptuiZK6K6HCy5k", "call_2", "call_3", "call_4"]);
+    assert_eq!(ids, ["call_unLAR8MvFNptuiZK6K6HCy5k", "call_2", "call_3", "call_4", "call_5"]);
     assert_eq!(owed[0].arguments, Content::from(r#"{"number":  17, "since": 1.10}"#), "byte for byte");
     assert_eq!(owed[2].kind, ToolKind::Custom);
     assert_eq!(owed[3].kind, ToolKind::Other("shell_call".to_owned()));
@@ -385,13 +383,14 @@ async fn the_typed_fields_are_filled() {
     };
     assert_eq!(image.media_type.as_deref(), Some("image/jpeg"));
     assert_eq!(file.name.as_deref(), Some("card.pdf"));
-    let incomplete = messages[7].origin.as_ref().unwrap();
+    let incomplete = messages[8].origin.as_ref().unwrap();
     assert_eq!((incomplete.stop_reason.as_deref(), incomplete.usage), (Some("max_output_tokens"), None));
 }
 
 #[actix::test]
 async fn a_converter_that_loses_something_is_caught() {
     let messages = kept(RECORDED, message_of).await;
-    // Why a response ended stands in two members, which both stay verbatim. No result has a flag of an error.
+    // Why a response ended stands in two members, which both stay verbatim. A result that failed says so in its
+    // status.
     assert_eq!(unnoticed(&messages, back), ["error flag", "stop reason"]);
 }
