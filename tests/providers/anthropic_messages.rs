@@ -15,7 +15,9 @@ fn message_of(mut rest: Object) -> Message {
     let role: String = rest.take("role").unwrap();
     let parts = match rest.take::<String>("content") {
         Some(text) => vec![Part::text(text)],
-        None => rest.take::<Vec<Object>>("content").unwrap().into_iter().map(part_of).collect(),
+        None => {
+            rest.take::<Vec<Object>>("content").unwrap().into_iter().map(|block| block.into_part(part_of)).collect()
+        }
     };
     let role = match role.as_str() {
         "assistant" => Role::Assistant,
@@ -50,46 +52,46 @@ fn usage_of(usage: &Object) -> Usage {
     }
 }
 
-fn part_of(mut block: Object) -> Part {
-    let kind: String = block.get("type").unwrap();
-    match kind.as_str() {
+fn part_of(mut block: Object) -> Option<Part> {
+    let kind: String = block.get("type")?;
+    Some(match kind.as_str() {
         "text" => {
-            let text: String = block.take("text").unwrap();
+            let text: String = block.take("text")?;
             block.beside(Part::text(text))
         }
         "thinking" => {
-            let thinking: String = block.take("thinking").unwrap();
-            let signature: String = block.take("signature").unwrap();
-            block.beside(Part::thought(thinking).with_signature(signature))
+            let thinking: String = block.take("thinking")?;
+            let signature: Option<String> = block.take("signature");
+            block.beside(signature.into_iter().fold(Part::thought(thinking), Part::with_signature))
         }
         "redacted_thinking" => {
-            let data: String = block.take("data").unwrap();
+            let data: String = block.take("data")?;
             block.beside(PartBody::RedactedThought(data.into()))
         }
         "tool_use" | "server_tool_use" | "mcp_tool_use" => {
-            let (id, name) = (block.take("id").unwrap(), block.take("name").unwrap());
-            let arguments = block.take_json("input").unwrap().into();
+            let (id, name) = (block.take("id")?, block.take("name")?);
+            let arguments = block.take_json("input")?.into();
             let kind = if kind == "tool_use" { ToolKind::Function } else { ToolKind::Provider };
             block.beside(ToolCall { id, name, arguments, kind })
         }
         "tool_result" | "mcp_tool_result" => {
-            let call_id = block.take("tool_use_id").unwrap();
+            let call_id = block.take("tool_use_id")?;
             let is_error = block.take("is_error");
             let parts = result_parts_of(&mut block);
             block.beside(ToolResult { call_id, name: None, parts, is_error })
         }
         // What a tool of the provider answered is opaque.
         _ if block.has("tool_use_id") => {
-            let call_id = block.take("tool_use_id").unwrap();
-            let parts = vec![ResultPart::Json(block.take_json("content").unwrap().into())];
+            let call_id = block.take("tool_use_id")?;
+            let parts = vec![ResultPart::Json(block.take_json("content")?.into())];
             block.beside(ToolResult { call_id, parts, ..ToolResult::default() })
         }
-        "image" | "document" => match media_of(&mut block) {
-            Some(media) => block.beside(media),
-            None => Part::other(kind, block.to_json()),
-        },
-        _ => Part::other(kind, block.to_json()),
-    }
+        "image" | "document" => {
+            let media = media_of(&mut block)?;
+            block.beside(media)
+        }
+        _ => return None,
+    })
 }
 
 /// Takes the content out of a result. What its blocks have beside their texts and media stays, as a list.
@@ -106,9 +108,9 @@ fn result_parts_of(result: &mut Object) -> Vec<ResultPart> {
 }
 
 fn result_part_of(block: &mut Object) -> ResultPart {
-    let kind: String = block.get("type").unwrap();
-    if kind == "text" {
-        return ResultPart::Text(block.take::<String>("text").unwrap().into());
+    let kind: String = block.get("type").unwrap_or_default();
+    if let Some(said) = block.take::<String>("text") {
+        return ResultPart::Text(said.into());
     }
     match media_of(block) {
         Some(media) => ResultPart::Media(media),

@@ -71,10 +71,11 @@ fn part_of(mut part: Object) -> Part {
     let found = if let Some(said) = part.take::<String>("text") {
         let body = if is_thought { PartBody::Thought(said.into()) } else { PartBody::Text(said.into()) };
         part.beside(body)
-    } else if let Some(body) = body_of(&mut part) {
-        part.beside(body)
     } else {
-        Part::other(part.first_name(), part.to_json())
+        part.into_part(|mut part| {
+            let body = body_of(&mut part)?;
+            Some(part.beside(body))
+        })
     };
     signature.into_iter().fold(found, Part::with_signature)
 }
@@ -101,7 +102,7 @@ fn body_of(part: &mut Object) -> Option<PartBody> {
             let (name, code) = ((*kind).to_owned(), inner.take::<String>("code")?);
             PartBody::ToolCall(ToolCall { id, name, arguments: code.into(), kind: ToolKind::Provider })
         }
-        "functionResponse" => PartBody::ToolResult(response_of(id, &mut inner)),
+        "functionResponse" => PartBody::ToolResult(response_of(id, &mut inner)?),
         "toolResponse" => {
             let parts = vec![ResultPart::Json(inner.take_json("response")?.into())];
             PartBody::ToolResult(ToolResult { call_id: id, name: inner.take("toolType"), parts, is_error: None })
@@ -115,10 +116,10 @@ fn body_of(part: &mut Object) -> Option<PartBody> {
     Some(body)
 }
 
-fn response_of(call_id: String, response: &mut Object) -> ToolResult {
+fn response_of(call_id: String, response: &mut Object) -> Option<ToolResult> {
     // The provider takes the member `error` of a response as an error.
     let is_error = response.get::<Object>("response").filter(|response| response.has("error")).map(|_| true);
-    let mut parts = vec![ResultPart::Json(response.take_json("response").unwrap().into())];
+    let mut parts = vec![ResultPart::Json(response.take_json("response")?.into())];
     if let Some(mut list) = response.take_list("parts") {
         parts.extend(list.iter_mut().map(|part| match media_of(part) {
             Some(media) => ResultPart::Media(media),
@@ -126,7 +127,7 @@ fn response_of(call_id: String, response: &mut Object) -> ToolResult {
         }));
         response.put("parts", list);
     }
-    ToolResult { call_id, name: response.take("name"), parts, is_error }
+    Some(ToolResult { call_id, name: response.take("name"), parts, is_error })
 }
 
 fn media_of(part: &mut Object) -> Option<Media> {

@@ -59,7 +59,7 @@ fn canonical(entry: &Object) -> Json {
 /// notice.
 fn unnoticed(messages: &[Message], back: impl Fn(&[Message]) -> Vec<Object>) -> Vec<&'static str> {
     let whole: Vec<Json> = back(messages).iter().map(canonical).collect();
-    let is_unnoticed = |lose: fn(&mut Message)| {
+    let is_unnoticed = |lose: Lose| {
         let mut messages = messages.to_vec();
         messages.iter_mut().for_each(lose);
         back(&messages).iter().map(canonical).eq(whole.iter().cloned())
@@ -67,8 +67,10 @@ fn unnoticed(messages: &[Message], back: impl Fn(&[Message]) -> Vec<Object>) -> 
     LOSSES.into_iter().filter(|(_, lose)| is_unnoticed(*lose)).map(|(what, _)| what).collect()
 }
 
+type Lose = fn(&mut Message);
+
 /// Ways to lose something of a message.
-const LOSSES: [(&str, fn(&mut Message)); 9] = [
+const LOSSES: [(&str, Lose); 9] = [
     ("signature", |message| origins(message, |origin| origin.signature = None)),
     ("part id", |message| origins(message, |origin| origin.id = None)),
     ("part verbatim", |message| origins(message, |origin| origin.verbatim = None)),
@@ -80,9 +82,10 @@ const LOSSES: [(&str, fn(&mut Message)); 9] = [
         });
     }),
     ("error flag", |message| {
-        bodies(message, |body| match body {
-            PartBody::ToolResult(result) => result.is_error = None,
-            _ => {}
+        bodies(message, |body| {
+            if let PartBody::ToolResult(result) = body {
+                result.is_error = None;
+            }
         });
     }),
     ("other kinds", |message| message.parts.retain(|part| !matches!(part.body, PartBody::Other { .. }))),

@@ -34,6 +34,12 @@ impl Object {
         self.0.keys().next().cloned().unwrap_or_default()
     }
 
+    /// The part that the object is; a part of another kind, with its whole text, if a field does not find what it holds.
+    pub(crate) fn into_part(self, typed: impl FnOnce(Self) -> Option<Part>) -> Part {
+        let kind = self.get("type").unwrap_or_else(|| self.first_name());
+        typed(self.clone()).unwrap_or_else(|| Part::other(kind, self.to_json()))
+    }
+
     /// A member, if it is there and of this type.
     pub(crate) fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.0.get(name)?.get()).ok()

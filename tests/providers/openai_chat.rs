@@ -53,11 +53,11 @@ fn said(rest: &mut Object) -> Message {
     let mut parts = Vec::new();
     parts.extend(rest.take::<String>("reasoning_content").map(Part::thought));
     parts.extend(rest.take::<String>("content").map(Part::text));
-    parts.extend(rest.take_list("content").into_iter().flatten().map(part_of));
+    parts.extend(rest.take_list("content").into_iter().flatten().map(|part| part.into_part(part_of)));
     parts.extend(rest.take::<String>("refusal").map(|said| PartBody::Refusal(said.into()).into()));
-    parts.extend(rest.take("audio").map(spoken));
-    parts.extend(rest.take_list("tool_calls").into_iter().flatten().map(call_of));
-    parts.extend(rest.take("function_call").map(|mut function: Object| function_of(&mut function, String::new())));
+    parts.extend(rest.take("audio").and_then(spoken));
+    parts.extend(rest.take_list("tool_calls").into_iter().flatten().map(|call| call.into_part(call_of)));
+    parts.extend(rest.take("function_call").and_then(|mut function: Object| function_of(&mut function, String::new())));
     let role = match role.as_str() {
         "system" => Role::System,
         "developer" => Role::Developer,
@@ -67,83 +67,83 @@ fn said(rest: &mut Object) -> Message {
     Message { role, name: rest.take("name"), parts, ..Message::default() }
 }
 
-fn part_of(mut part: Object) -> Part {
-    let kind: String = part.get("type").unwrap();
-    match kind.as_str() {
+fn part_of(mut part: Object) -> Option<Part> {
+    let kind: String = part.get("type")?;
+    Some(match kind.as_str() {
         "text" => {
-            let said: String = part.take("text").unwrap();
+            let said: String = part.take("text")?;
             part.beside(Part::text(said))
         }
         "refusal" => {
-            let said: String = part.take("refusal").unwrap();
+            let said: String = part.take("refusal")?;
             part.beside(PartBody::Refusal(said.into()))
         }
         "image_url" => {
-            let mut image: Object = part.take("image_url").unwrap();
-            let media = media_of_url(image.take("url").unwrap(), None);
+            let mut image: Object = part.take("image_url")?;
+            let media = media_of_url(image.take("url")?, None);
             part.put("image_url", image);
             part.beside(media)
         }
         "input_audio" => {
-            let mut audio: Object = part.take("input_audio").unwrap();
-            let data: String = audio.take("data").unwrap();
+            let mut audio: Object = part.take("input_audio")?;
+            let data: String = audio.take("data")?;
             let media_type = audio.get::<String>("format").map(|format| format!("audio/{format}"));
             part.put("input_audio", audio);
             part.beside(Media { source: MediaSource::Base64(data.into()), media_type, name: None })
         }
         "file" => {
-            let mut file: Object = part.take("file").unwrap();
+            let mut file: Object = part.take("file")?;
             let name = file.take("filename");
             let media = match file.take("file_data") {
                 Some(data) => media_of_url(data, name),
-                None => Media { source: MediaSource::FileId(file.take("file_id").unwrap()), media_type: None, name },
+                None => Media { source: MediaSource::FileId(file.take("file_id")?), media_type: None, name },
             };
             part.put("file", file);
             part.beside(media)
         }
-        _ => Part::other(kind, part.to_json()),
-    }
+        _ => return None,
+    })
 }
 
 /// What the language model spoke. It goes back to the provider as its id alone.
-fn spoken(mut audio: Object) -> Part {
-    let id: String = audio.take("id").unwrap();
+fn spoken(mut audio: Object) -> Option<Part> {
+    let id: String = audio.take("id")?;
     let source = match audio.take::<String>("data") {
         Some(data) => MediaSource::Base64(data.into()),
         None => MediaSource::FileId(id.clone()),
     };
-    audio.beside(Media { source, media_type: None, name: None }).with_id(id)
+    Some(audio.beside(Media { source, media_type: None, name: None }).with_id(id))
 }
 
-fn call_of(mut call: Object) -> Part {
-    let kind: String = call.get("type").unwrap();
-    match kind.as_str() {
+fn call_of(mut call: Object) -> Option<Part> {
+    let kind: String = call.get("type")?;
+    Some(match kind.as_str() {
         "function" => {
-            let id = call.take("id").unwrap();
-            let mut function: Object = call.take("function").unwrap();
-            let part = function_of(&mut function, id);
+            let id = call.take("id")?;
+            let mut function: Object = call.take("function")?;
+            let part = function_of(&mut function, id)?;
             call.put("function", function);
             call.beside(part)
         }
         "custom" => {
-            let mut custom: Object = call.take("custom").unwrap();
-            let (id, name) = (call.take("id").unwrap(), custom.take("name").unwrap());
-            let arguments = custom.take::<String>("input").unwrap().into();
+            let mut custom: Object = call.take("custom")?;
+            let (id, name) = (call.take("id")?, custom.take("name")?);
+            let arguments = custom.take::<String>("input")?.into();
             call.put("custom", custom);
             call.beside(ToolCall { id, name, arguments, kind: ToolKind::Custom })
         }
         // The host owes a result for this call too, so it is a call to foldlog.
         _ => {
-            let (id, arguments) = (call.take("id").unwrap(), call.take_json(&kind).unwrap().into());
+            let (id, arguments) = (call.take("id")?, call.take_json(&kind)?.into());
             call.beside(ToolCall { id, name: kind.clone(), arguments, kind: ToolKind::Other(kind) })
         }
-    }
+    })
 }
 
-fn function_of(function: &mut Object, id: String) -> Part {
-    let name: String = function.take("name").unwrap();
-    let arguments: String = function.take("arguments").unwrap();
-    Part::tool_call(id, name, arguments)
+fn function_of(function: &mut Object, id: String) -> Option<Part> {
+    let name: String = function.take("name")?;
+    let arguments: String = function.take("arguments")?;
+    Some(Part::tool_call(id, name, arguments))
 }
 
 /// A result. The legacy role `function` names the tool and has no id.

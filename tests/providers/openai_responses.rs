@@ -39,7 +39,7 @@ fn message_of(mut entry: Object) -> Message {
     };
     let parts = match entry.take::<String>("content") {
         Some(said) => vec![Part::text(said)],
-        None => entry.take_list("content").into_iter().flatten().map(said_of).collect(),
+        None => entry.take_list("content").into_iter().flatten().map(|part| part.into_part(said_of)).collect(),
     };
     with_origin(
         Message { role, parts, ..Message::default() },
@@ -59,72 +59,77 @@ fn usage_of(usage: &Object) -> Usage {
 }
 
 /// The parts of an item.
-fn parts_of(mut item: Object) -> Vec<Part> {
-    let kind: String = item.get("type").unwrap();
-    let has_call_id = item.get::<String>("call_id").is_some();
-    if kind.ends_with("_output") && has_call_id {
-        return vec![result_of(item)];
+fn parts_of(item: Object) -> Vec<Part> {
+    match item.get::<String>("type").as_deref() {
+        Some("message") => of_list(item, "content", said_of),
+        Some("reasoning") => of_list(item, "summary", thought_of),
+        _ => vec![item.into_part(part_of)],
     }
+}
+
+fn part_of(mut item: Object) -> Option<Part> {
+    let kind: String = item.get("type")?;
+    let has_call_id = item.get::<String>("call_id").is_some();
     let call_kind = match kind.as_str() {
-        "message" => return of_list(item, "content", said_of),
-        "reasoning" => return of_list(item, "summary", thought_of),
         "function_call" => ToolKind::Function,
         "custom_tool_call" => ToolKind::Custom,
         "web_search_call" | "file_search_call" | "code_interpreter_call" | "mcp_call" => ToolKind::Provider,
-        "image_generation_call" => return vec![generated(item)],
+        "image_generation_call" => return generated(item),
+        _ if kind.ends_with("_output") && has_call_id => return result_of(item),
         // The host owes a result for each other call with an id, unless the provider says that it runs the tool.
         _ if kind.ends_with("_call") && has_call_id && item.get("execution") != Some("server".to_owned()) => {
             ToolKind::Other(kind.clone())
         }
-        _ => return vec![Part::other(kind, item.to_json())],
+        _ => return None,
     };
     let own_id: Option<String> = item.take("id");
-    let id = item.take("call_id").or_else(|| own_id.clone()).unwrap();
-    let name = item.take("name").unwrap_or_else(|| kind.clone());
+    let id = item.take("call_id").or_else(|| own_id.clone())?;
+    let name = item.take("name").unwrap_or(kind);
     let texts = item.take::<String>("arguments").or_else(|| item.take::<String>("input"));
     let arguments = texts.or_else(|| item.take_json("action")).unwrap_or_default().into();
     let part = item.beside(ToolCall { id, name, arguments, kind: call_kind });
-    vec![own_id.into_iter().fold(part, Part::with_id)]
+    Some(own_id.into_iter().fold(part, Part::with_id))
 }
 
 /// One part for each object of a list. The first part has the item's rest, with what is left of each object.
-fn of_list(mut item: Object, name: &str, part_of: fn(Object) -> Part) -> Vec<Part> {
+fn of_list(mut item: Object, name: &str, part_of: fn(Object) -> Option<Part>) -> Vec<Part> {
     let id: Option<String> = item.take("id");
     let signature: Option<String> = item.take("encrypted_content");
-    let mut parts: Vec<Part> = item.take_list(name).into_iter().flatten().map(part_of).collect();
+    let mut parts: Vec<Part> =
+        item.take_list(name).into_iter().flatten().map(|object| object.into_part(part_of)).collect();
     if parts.is_empty() {
         // A thought that shows nothing, or a message that says nothing.
         parts.push(if name == "summary" { Part::thought("") } else { Part::text("") });
     } else {
         item.put(name, parts.iter().map(Object::rest_of).collect::<Vec<_>>());
     }
-    for part in &mut parts {
-        part.origin = None;
-    }
-    parts[0] = item.beside(parts[0].clone());
-    parts[0] = signature.into_iter().fold(parts[0].clone(), Part::with_signature);
-    parts.into_iter().map(|part| id.iter().cloned().fold(part, Part::with_id)).collect()
+    let (mut rest, mut signature) = (item.verbatim(), signature);
+    let with_id = |part: Part| {
+        // The first part takes both.
+        let part = rest.take().into_iter().fold(Part::from(part.body), Part::with_verbatim);
+        let part = signature.take().into_iter().fold(part, Part::with_signature);
+        id.iter().cloned().fold(part, Part::with_id)
+    };
+    parts.into_iter().map(with_id).collect()
 }
 
-fn thought_of(mut summary: Object) -> Part {
-    let thought: String = summary.take("text").unwrap();
-    summary.beside(Part::thought(thought))
+fn thought_of(mut summary: Object) -> Option<Part> {
+    let thought: String = summary.take("text")?;
+    Some(summary.beside(Part::thought(thought)))
 }
 
 /// A part of a message's content.
-fn said_of(mut part: Object) -> Part {
-    let kind: String = part.get("type").unwrap();
+fn said_of(mut part: Object) -> Option<Part> {
+    let kind: String = part.get("type")?;
     if kind == "refusal" {
-        let said: String = part.take("refusal").unwrap();
-        return part.beside(PartBody::Refusal(said.into()));
+        let said: String = part.take("refusal")?;
+        return Some(part.beside(PartBody::Refusal(said.into())));
     }
     if let Some(said) = part.take::<String>("text") {
-        return part.beside(Part::text(said));
+        return Some(part.beside(Part::text(said)));
     }
-    match media_of(&mut part) {
-        Some(media) => part.beside(media),
-        None => Part::other(kind, part.to_json()),
-    }
+    let media = media_of(&mut part)?;
+    Some(part.beside(media))
 }
 
 /// Takes the media out of an image or a file.
@@ -139,30 +144,30 @@ fn media_of(part: &mut Object) -> Option<Media> {
     }
 }
 
-fn generated(mut item: Object) -> Part {
-    let id: String = item.take("id").unwrap();
-    let data: String = item.take("result").unwrap();
+fn generated(mut item: Object) -> Option<Part> {
+    let id: String = item.take("id")?;
+    let data: String = item.take("result")?;
     let media_type = Some("image/png".to_owned());
-    item.beside(Media { source: MediaSource::Base64(data.into()), media_type, name: None }).with_id(id)
+    Some(item.beside(Media { source: MediaSource::Base64(data.into()), media_type, name: None }).with_id(id))
 }
 
-fn result_of(mut item: Object) -> Part {
-    let call_id = item.take("call_id").unwrap();
-    let kind: String = item.get("type").unwrap();
+fn result_of(mut item: Object) -> Option<Part> {
+    let call_id = item.take("call_id")?;
+    let kind: String = item.get("type")?;
     let parts = match item.take::<String>("output") {
         Some(said) => vec![ResultPart::Text(said.into())],
         None if !matches!(kind.as_str(), "function_call_output" | "custom_tool_call_output") => {
             item.take_json("output").map(|json| ResultPart::Json(json.into())).into_iter().collect()
         }
         None => {
-            let mut list = item.take_list("output").unwrap();
+            let mut list = item.take_list("output")?;
             let parts = list.iter_mut().map(result_part_of).collect();
             item.put("output", list);
             parts
         }
     };
     let has_failed = item.get("status") == Some("failed".to_owned());
-    item.beside(ToolResult { call_id, name: None, parts, is_error: has_failed.then_some(true) })
+    Some(item.beside(ToolResult { call_id, name: None, parts, is_error: has_failed.then_some(true) }))
 }
 
 fn result_part_of(part: &mut Object) -> ResultPart {
@@ -171,7 +176,10 @@ fn result_part_of(part: &mut Object) -> ResultPart {
     }
     match media_of(part) {
         Some(media) => ResultPart::Media(media),
-        None => ResultPart::Other { kind: part.get("type").unwrap(), json: std::mem::take(part).to_json().into() },
+        None => ResultPart::Other {
+            kind: part.get("type").unwrap_or_default(),
+            json: std::mem::take(part).to_json().into(),
+        },
     }
 }
 
