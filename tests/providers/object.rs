@@ -147,3 +147,11 @@ pub(crate) fn url_of_media(media: &Media) -> String {
         other => panic!("{other:?} has no URL"),
     }
 }
+
+#[test]
+fn a_text_that_is_no_rust_string_makes_a_part_of_another_kind_and_comes_back() {
+    // Half of an emoji: programs cut texts between two UTF-16 units.
+    let block = r#"{"text":"\ud83c","type":"text"}"#;
+    let part = Object::parse(block).into_part(|mut block| Some(Part::text(block.take::<String>("text")?)));
+    assert_eq!(part, Part::other("text", block));
+}
