@@ -1,16 +1,19 @@
 //! What a host plugs in: its events, its view, its fold.
 
+mod unfinished;
+mod view;
+
 use std::fmt::Debug;
-use std::ops::Deref;
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
 
 use crate::codec;
 use crate::event::Event;
-use crate::id::{BlobRef, Digest, EventId};
+use crate::id::{BlobRef, EventId};
+pub use unfinished::{Unfinished, UnfinishedId};
+pub use view::View;
 
 /// A host's kind of session: which events it has, and how they fold into a view.
 ///
@@ -375,155 +378,4 @@ pub struct Turns {
     pub stopped: bool,
     /// How many turns were started.
     pub started: u64,
-}
-
-/// Something that was begun and has no end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unfinished {
-    /// What was begun, such as `turn`, `step` or `tool_call`.
-    pub kind: &'static str,
-    /// The id of what was begun.
-    pub id: UnfinishedId,
-}
-
-impl Unfinished {
-    /// Names what has no end: `Unfinished::new("turn", 3)`, `Unfinished::new("tool_call", "call_17")`.
-    #[must_use]
-    pub fn new(kind: &'static str, id: impl Into<UnfinishedId>) -> Self {
-        Self { kind, id: id.into() }
-    }
-}
-
-impl std::fmt::Display for Unfinished {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.kind, self.id)
-    }
-}
-
-/// The id of what has no end: the session model's own number, or a text such as a provider's id of a tool call.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum UnfinishedId {
-    /// A number.
-    Number(u64),
-    /// A text.
-    Text(String),
-}
-
-impl UnfinishedId {
-    /// The number, if it is one.
-    #[must_use]
-    pub fn as_number(&self) -> Option<u64> {
-        match self {
-            Self::Number(number) => Some(*number),
-            Self::Text(_) => None,
-        }
-    }
-}
-
-impl From<u64> for UnfinishedId {
-    fn from(number: u64) -> Self {
-        Self::Number(number)
-    }
-}
-
-impl From<&str> for UnfinishedId {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for UnfinishedId {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl std::fmt::Display for UnfinishedId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Text(text) => f.write_str(text),
-        }
-    }
-}
-
-/// The folded state of a session at an event. Dereferences to the session model's own view.
-///
-/// Serialises as `{"head": .., "state": ..}` where the session model's own view has serde: docs/json.md.
-pub struct View<M: SessionModel> {
-    head: EventId,
-    state: M::View,
-}
-
-impl<M: SessionModel> View<M> {
-    pub(crate) fn new(head: EventId, state: M::View) -> Self {
-        Self { head, state }
-    }
-
-    /// The last event that is folded into this view.
-    #[must_use]
-    pub fn head(&self) -> EventId {
-        self.head
-    }
-
-    /// The BLAKE3 of the encoded view: views of equal states have equal digests. `None` for a session model that does
-    /// not encode views.
-    #[must_use]
-    pub fn digest(&self) -> Option<Digest> {
-        M::encode_view(&self.state).map(|bytes| codec::digest(&bytes))
-    }
-
-    /// The session model's own view.
-    #[must_use]
-    pub fn state(&self) -> &M::View {
-        &self.state
-    }
-}
-
-impl<M: SessionModel> View<M> {
-    /// Folds the event that follows.
-    pub(crate) fn apply(&mut self, event: &Event<M>) {
-        M::apply(&mut self.state, event);
-        self.head = event.id();
-    }
-}
-
-impl<M: SessionModel> Deref for View<M> {
-    type Target = M::View;
-
-    fn deref(&self) -> &M::View {
-        &self.state
-    }
-}
-
-impl<M: SessionModel> Clone for View<M> {
-    fn clone(&self) -> Self {
-        Self { head: self.head, state: self.state.clone() }
-    }
-}
-
-impl<M: SessionModel> Serialize for View<M>
-where
-    M::View: Serialize,
-{
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut view = serializer.serialize_struct("View", 2)?;
-        view.serialize_field("head", &self.head)?;
-        view.serialize_field("state", &self.state)?;
-        view.end()
-    }
-}
-
-impl<M: SessionModel> PartialEq for View<M> {
-    fn eq(&self, other: &Self) -> bool {
-        self.head == other.head && self.state == other.state
-    }
-}
-
-impl<M: SessionModel> Debug for View<M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("head", &self.head).field("state", &self.state).finish()
-    }
 }

@@ -225,7 +225,6 @@ impl From<TurnV1> for Turn {
             cost_millionths,
             error: error.map(Into::into),
             extra,
-            ..Self::default()
         }
     }
 }
@@ -257,7 +256,6 @@ impl From<StepV1> for Step {
             usage: usage.map(Into::into),
             error: error.map(Into::into),
             extra,
-            ..Self::default()
         }
     }
 }

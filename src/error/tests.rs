@@ -1,6 +1,7 @@
 //! Goal: whoever sees an error knows what to do next. Method: the parts of the texts that matter, and not each letter.
 
 use super::*;
+use crate::id::Timestamp;
 
 fn session() -> SessionId {
     SessionId::new("s").unwrap()

@@ -6,8 +6,8 @@ mod bounds;
 mod interleavings;
 mod moments;
 
-use foldlog::agent::{AgentBody, AgentTransient, Message, OutputStream, Step, StepId, StepStatus, TurnId};
-use foldlog::{EventId, EventStream, Item, LagPolicy, LiveConfig, Session, StoreConfig, SubscribeFrom};
+use foldlog::agent::{Agent, AgentBody, AgentTransient, Message, OutputStream, Step, StepId, StepStatus, Turn, TurnId};
+use foldlog::{EventId, EventStream, Gap, Item, LagPolicy, LiveConfig, Session, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 
 use crate::common::*;
@@ -21,6 +21,34 @@ on_both_media!(
 );
 
 const TURN: TurnId = TurnId::new(1);
+
+/// The events of a session that has begun: a turn and three steps. These tests count the events behind them.
+const BEGUN: u64 = 4;
+
+async fn begun(store: &Store, name: impl AsRef<str>) -> Session {
+    let session = store.open_session(name).await.unwrap();
+    let steps = (0..3).map(|_| AgentBody::StepStarted(Step::of_turn(TURN)));
+    let bodies = std::iter::once(AgentBody::TurnStarted(Turn::default())).chain(steps);
+    session.append_batch(bodies.collect()).unwrap().await.unwrap();
+    session
+}
+
+/// The event that is the `n`th behind the beginning.
+fn at(n: u64) -> EventId {
+    EventId::new(BEGUN + n)
+}
+
+/// An item, with its events counted behind the beginning.
+fn short(item: &Item<Agent>) -> String {
+    match item {
+        Item::Event(event) => (event.id().get() - BEGUN).to_string(),
+        Item::Gap(gap) => {
+            let Gap { after, through, transients, .. } = gap;
+            format!("gap {}..{} ({transients} transients)", after.get() - BEGUN, through.get() - BEGUN)
+        }
+        item => subscribers::short(item),
+    }
+}
 
 /// The `n`th delta of a step.
 fn delta(step: u64, n: u64) -> AgentTransient {
@@ -46,11 +74,11 @@ async fn settled(session: &Session) {
 }
 
 /// An item as these tests write it: `2` for an event, `1:7` for the seventh delta of the first step.
-fn named(item: &Item<foldlog::agent::Agent>) -> String {
+fn named(item: &Item<Agent>) -> String {
     match item {
         Item::Transient(AgentTransient::TokenDelta { step, text, .. }) => format!("{step}:{text}"),
         Item::Transient(AgentTransient::OutputChunk { step, text, .. }) => format!("{step} output:{text}"),
-        item => subscribers::short(item),
+        item => short(item),
     }
 }
 
@@ -59,7 +87,7 @@ fn deltas(step: u64, numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
 }
 
 /// The next items of a stream.
-async fn take(stream: &mut EventStream<foldlog::agent::Agent>, count: usize) -> Vec<String> {
+async fn take(stream: &mut EventStream<Agent>, count: usize) -> Vec<String> {
     let mut taken = Vec::new();
     while taken.len() < count {
         taken.push(named(&soon(stream.next()).await.expect("the stream goes on")));
@@ -70,7 +98,8 @@ async fn take(stream: &mut EventStream<foldlog::agent::Agent>, count: usize) -> 
 /// What a subscriber is given that comes now, behind all events and before the event that this appends.
 async fn late(session: &Session) -> Vec<String> {
     let mut stream = session.subscribe(SubscribeFrom::Now).await.unwrap();
-    let mark = session.append(noted(0)).unwrap().await.unwrap().head.to_string();
+    let mark = session.append(noted(0)).unwrap().await.unwrap().head;
+    let mark = (mark.get() - BEGUN).to_string();
     let mut taken = Vec::new();
     loop {
         let item = named(&soon(stream.next()).await.unwrap());
@@ -88,10 +117,10 @@ fn queue(max: usize, lag: LagPolicy) -> impl FnOnce(&mut StoreConfig) {
 async fn of_500_deltas_every_late_subscriber_gets_500(disk: TestDisk) {
     // The limits of the queue do not cut what is kept.
     let store = disk.open_with(queue(3, LagPolicy::Gap)).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     session.append_batch((0..20).map(noted).collect()).unwrap().await.unwrap();
     show(&session, 1, 1..=250).await;
-    let from = [SubscribeFrom::After(EventId::ZERO), SubscribeFrom::After(at(20)), SubscribeFrom::Now];
+    let from = [SubscribeFrom::After(at(0)), SubscribeFrom::After(at(20)), SubscribeFrom::Now];
     let mut streams = Vec::new();
     for from in from {
         streams.push(session.subscribe(from).await.unwrap());
@@ -109,7 +138,7 @@ async fn of_500_deltas_every_late_subscriber_gets_500(disk: TestDisk) {
     }
     assert_eq!((of_actor[0].as_str(), &of_actor[1..]), ("20", &deltas(1, 1..=500)[..]));
     assert_eq!(store.stats().subscriber_transients_left_out, 0);
-    assert_head(&session, 20).await;
+    assert_head(&session, BEGUN + 20).await;
     store.close().await.unwrap();
     // Nothing of it was stored.
     let store = disk.open().await;
@@ -120,7 +149,7 @@ async fn of_500_deltas_every_late_subscriber_gets_500(disk: TestDisk) {
 
 async fn two_streams_come_in_one_order_and_end_each_by_its_own_event(disk: TestDisk) {
     let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     for n in 1..=3 {
         session.notify(delta(1, n)).unwrap();
         session.notify(delta(2, n)).unwrap();
@@ -141,7 +170,7 @@ async fn two_streams_come_in_one_order_and_end_each_by_its_own_event(disk: TestD
 
 async fn a_stream_that_has_ended_leaves_nothing_and_one_of_its_key_begins_anew(disk: TestDisk) {
     let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     show(&session, 1, 1..=9).await;
     assert_eq!(store.stats().kept_transients_bytes, 9 * (1 + 128));
     session.append(ended(1)).unwrap().await.unwrap();
@@ -157,7 +186,7 @@ async fn a_stream_that_has_ended_leaves_nothing_and_one_of_its_key_begins_anew(d
 
 async fn what_ends_a_stream_in_a_batch_or_by_a_message_ends_it_and_a_refused_append_does_not(disk: TestDisk) {
     let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     show(&session, 1, 1..=2).await;
     let stale = foldlog::Append::new(ended(1)).expect_head(at(7));
     assert_refused!(session.append_with(stale).unwrap().await, foldlog::ErrorKind::HeadMoved { .. });

@@ -1,6 +1,6 @@
 //! What is kept is bounded, for a session and for a store, and a marker stands where the bound has cut.
 
-use foldlog::{EventId, LagPolicy, StoreConfig, SubscribeFrom};
+use foldlog::{LagPolicy, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 
 use super::*;
@@ -24,7 +24,7 @@ fn session_max(deltas: usize) -> impl FnOnce(&mut StoreConfig) {
 
 async fn a_session_keeps_the_last_of_its_deltas_and_one_gap_stands_for_the_others(disk: TestDisk) {
     let store = disk.open_with(session_max(4)).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     let mut live = session.subscribe(SubscribeFrom::Now).await.unwrap();
     show(&session, 1, 1..=9).await;
     assert_eq!(take(&mut live, 9).await, deltas(1, 1..=9));
@@ -32,14 +32,14 @@ async fn a_session_keeps_the_last_of_its_deltas_and_one_gap_stands_for_the_other
     assert_eq!(late(&session).await, ["gap 0..0 (5 transients)", "1:6", "1:7", "1:8", "1:9"]);
     let stats = store.stats();
     assert_eq!((stats.subscriber_gaps, stats.subscriber_transients_left_out), (1, 5));
-    let mut stream = session.subscribe(SubscribeFrom::After(EventId::ZERO)).await.unwrap();
+    let mut stream = session.subscribe(SubscribeFrom::After(at(0))).await.unwrap();
     assert_eq!(take(&mut stream, 6).await, ["1", "gap 1..1 (5 transients)", "1:6", "1:7", "1:8", "1:9"]);
     store.close().await.unwrap();
 }
 
 async fn what_was_cut_of_a_stream_is_forgotten_with_the_stream(disk: TestDisk) {
     let store = disk.open_with(session_max(4)).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     show(&session, 1, 1..=3).await;
     show(&session, 2, 1..=3).await;
     assert_eq!(late(&session).await, ["gap 0..0 (2 transients)", "1:3", "2:1", "2:2", "2:3"]);
@@ -50,7 +50,7 @@ async fn what_was_cut_of_a_stream_is_forgotten_with_the_stream(disk: TestDisk) {
 
 async fn a_transient_that_is_larger_than_the_bound_takes_what_precedes_it_along(disk: TestDisk) {
     let store = disk.open_with(session_max(4)).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     let mut live = session.subscribe(SubscribeFrom::Now).await.unwrap();
     show(&session, 1, 1..=2).await;
     let text = "x".repeat(4 * DELTA_BYTES);
@@ -67,7 +67,7 @@ async fn a_store_bounds_all_sessions_together(disk: TestDisk) {
         config.kept_transients_bytes_max = 8 * DELTA_BYTES;
     };
     let store = disk.open_with(bounds).await;
-    let [one, two] = [store.open_session("1").await.unwrap(), store.open_session("2").await.unwrap()];
+    let [one, two] = [begun(&store, "1").await, begun(&store, "2").await];
     show(&one, 1, 1..=7).await;
     show(&two, 1, 1..=4).await;
     assert_eq!(store.stats().kept_transients_bytes, 8 * DELTA_BYTES as u64);
@@ -87,7 +87,7 @@ async fn a_bound_of_nothing_keeps_nothing_and_live_subscribers_get_everything(di
             false => config.session_kept_transients_bytes_max = 0,
         };
         let store = disk.open_with(bounds).await;
-        let session = store.open_session(if is_of_store { "store" } else { "session" }).await.unwrap();
+        let session = begun(&store, if is_of_store { "store" } else { "session" }).await;
         let mut live = session.subscribe(SubscribeFrom::Now).await.unwrap();
         show(&session, 1, 1..=3).await;
         assert_eq!(store.stats().kept_transients_bytes, 0);
@@ -103,7 +103,7 @@ async fn a_slow_subscriber_that_the_bound_overtakes_is_told_how_many_it_misses(d
         session_max(4)(config);
     };
     let store = disk.open_with(bounds).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     let mut stream = session.subscribe(SubscribeFrom::Now).await.unwrap();
     show(&session, 1, 1..=9).await;
     let wanted = ["1:1", "1:2", "gap 0..0 (3 transients)", "1:6", "1:7", "1:8", "1:9"];
@@ -114,7 +114,7 @@ async fn a_slow_subscriber_that_the_bound_overtakes_is_told_how_many_it_misses(d
 
 async fn streams_that_nothing_ends_do_not_grow_without_end(disk: TestDisk) {
     let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     for step in 1..=1030 {
         show(&session, step, 1..=1).await;
     }

@@ -3,7 +3,7 @@
 //! catch-up ends anywhere between two steps of the session.
 
 use foldlog::agent::{Agent, AgentTransient};
-use foldlog::{EventStream, Item, LagPolicy, LiveConfig, Restart, Session, SubscribeFrom};
+use foldlog::{EventId, EventStream, Item, LagPolicy, LiveConfig, Restart, Session, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 use proptest::prelude::*;
 
@@ -121,8 +121,8 @@ async fn history(live: LiveConfig, kept_max: usize, acts: Vec<Act>) {
     };
     let is_whole = kept_max == usize::MAX && !acts.iter().any(|act| matches!(act, Act::Empty | Act::Restart));
     let store = disk.open_with(change).await;
-    let session = store.open_session("s").await.unwrap();
-    let mut plain = Plain::default();
+    let session = begun(&store, "s").await;
+    let mut plain = Plain { head: BEGUN, ..Plain::default() };
     let mut followers: Vec<Follower> = Vec::new();
     for act in acts {
         act_on(act, &session, &mut plain, &mut followers).await;
@@ -179,8 +179,8 @@ async fn act_on(act: Act, session: &Session, plain: &mut Plain, followers: &mut 
         Act::Subscribe(before) => {
             // The session's head, as far as it is known here.
             let known = session.view().unwrap().head().get();
-            let from =
-                before.map_or(SubscribeFrom::Now, |before| SubscribeFrom::After(at(known.saturating_sub(before))));
+            let from = before
+                .map_or(SubscribeFrom::Now, |before| SubscribeFrom::After(EventId::new(known.saturating_sub(before))));
             if before.is_none() {
                 settled(session).await;
                 soon(session.append(noted(0)).unwrap()).await.unwrap();

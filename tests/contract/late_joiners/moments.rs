@@ -1,7 +1,7 @@
 //! What happens between a subscriber's catch-up and its first live item, and what a slow subscriber gets.
 
 use foldlog::testkit::{Call, Faults, Held, Port};
-use foldlog::{EventId, LagPolicy, Restart, Store, StoreConfig, SubscribeFrom};
+use foldlog::{LagPolicy, Restart, Store, StoreConfig, SubscribeFrom};
 
 use super::*;
 
@@ -29,16 +29,16 @@ async fn watched(disk: &TestDisk, change: impl FnOnce(&mut StoreConfig)) -> (Fau
 
 /// Holds the first page that a subscriber from the beginning reads.
 fn hold_catch_up(faults: &Faults) -> Held {
-    faults.hold_where(Port::Page, |call| matches!(call, Call::Page { after: EventId::ZERO, .. }))
+    faults.hold_where(Port::Page, |call| matches!(call, Call::Page { after, .. } if *after == at(0)))
 }
 
 async fn what_is_shown_while_a_subscriber_reads_the_log_comes_once_behind_the_events(disk: TestDisk) {
     let (faults, store) = watched(&disk, |_| ()).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     session.append_batch((0..3).map(noted).collect()).unwrap().await.unwrap();
     show(&session, 1, 1..=2).await;
     let mut held = hold_catch_up(&faults);
-    let mut stream = session.subscribe(SubscribeFrom::After(EventId::ZERO)).await.unwrap();
+    let mut stream = session.subscribe(SubscribeFrom::After(at(0))).await.unwrap();
     soon(held.reached()).await;
     show(&session, 1, 3..=4).await;
     session.append(noted(4)).unwrap().await.unwrap();
@@ -58,11 +58,11 @@ async fn what_is_shown_while_a_subscriber_reads_the_log_comes_once_behind_the_ev
 
 async fn a_stream_that_ends_while_a_subscriber_reads_the_log_is_not_given_and_not_missed(disk: TestDisk) {
     let (faults, store) = watched(&disk, |_| ()).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     session.append(noted(1)).unwrap().await.unwrap();
     show(&session, 1, 1..=2).await;
     let mut held = hold_catch_up(&faults);
-    let mut stream = session.subscribe(SubscribeFrom::After(EventId::ZERO)).await.unwrap();
+    let mut stream = session.subscribe(SubscribeFrom::After(at(0))).await.unwrap();
     soon(held.reached()).await;
     show(&session, 1, 3..=3).await;
     session.append(ended(1)).unwrap().await.unwrap();
@@ -77,12 +77,12 @@ async fn a_stream_that_ends_while_a_subscriber_reads_the_log_is_not_given_and_no
 async fn a_subscriber_that_reads_further_than_the_session_has_published_gets_no_stream_that_has_ended(disk: TestDisk) {
     let arbiter = actix::Arbiter::new();
     let (faults, store) = watched(&disk, |config| config.arbiters = vec![arbiter.handle()]).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     session.append(noted(1)).unwrap().await.unwrap();
     show(&session, 1, 1..=2).await;
     show(&session, 2, 1..=2).await;
     let mut catch_up = hold_catch_up(&faults);
-    let mut stream = session.subscribe(SubscribeFrom::After(EventId::ZERO)).await.unwrap();
+    let mut stream = session.subscribe(SubscribeFrom::After(at(0))).await.unwrap();
     soon(catch_up.reached()).await;
     let mut commit = faults.hold(Port::Commit);
     let receipt = session.append(ended(1)).unwrap();
@@ -115,7 +115,7 @@ async fn a_subscriber_that_reads_further_than_the_session_has_published_gets_no_
 async fn a_slow_subscriber_gets_what_is_still_open_when_its_queue_has_drained(disk: TestDisk) {
     for lag in [LagPolicy::Gap, LagPolicy::CatchUp] {
         let store = disk.open_with(queue(4, lag)).await;
-        let session = store.open_session(format!("{lag:?}")).await.unwrap();
+        let session = begun(&store, format!("{lag:?}")).await;
         let mut stream = session.subscribe(SubscribeFrom::Now).await.unwrap();
         let (recipient, mut actor, mut gate) = gated();
         session.subscribe_actor(SubscribeFrom::Now, recipient).await.unwrap();
@@ -142,7 +142,7 @@ async fn a_slow_subscriber_loses_no_delta_behind_events_that_did_not_fit(disk: T
         [(LagPolicy::Gap, &["1", "2", "gap 2..5 (0 transients)"][..]), (LagPolicy::CatchUp, &["1", "2", "3", "4", "5"])]
     {
         let store = disk.open_with(queue(2, lag)).await;
-        let session = store.open_session(format!("{lag:?}")).await.unwrap();
+        let session = begun(&store, format!("{lag:?}")).await;
         let mut stream = session.subscribe(SubscribeFrom::Now).await.unwrap();
         for n in 1..=5 {
             session.append(noted(n)).unwrap().await.unwrap();
@@ -157,7 +157,7 @@ async fn a_slow_subscriber_loses_no_delta_behind_events_that_did_not_fit(disk: T
 
 async fn a_full_queue_of_deltas_makes_room_for_the_event_that_ends_them(disk: TestDisk) {
     let store = disk.open_with(queue(3, LagPolicy::Gap)).await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     let mut stream = session.subscribe(SubscribeFrom::Now).await.unwrap();
     show(&session, 1, 1..=9).await;
     session.append(ended(1)).unwrap().await.unwrap();
@@ -170,7 +170,7 @@ async fn a_full_queue_of_deltas_makes_room_for_the_event_that_ends_them(disk: Te
 
 async fn a_session_that_was_emptied_tells_what_is_missing_and_goes_on(disk: TestDisk) {
     let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     let mut live = session.subscribe(SubscribeFrom::Now).await.unwrap();
     session.append(noted(1)).unwrap().await.unwrap();
     show(&session, 1, 1..=3).await;
@@ -191,7 +191,7 @@ async fn a_session_that_was_emptied_tells_what_is_missing_and_goes_on(disk: Test
 
 async fn a_session_that_recovers_tells_what_is_missing_and_goes_on(disk: TestDisk) {
     let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     session.append(noted(1)).unwrap().await.unwrap();
     let mut live = session.subscribe(SubscribeFrom::Now).await.unwrap();
     show(&session, 1, 1..=3).await;
@@ -208,7 +208,7 @@ async fn a_session_that_recovers_tells_what_is_missing_and_goes_on(disk: TestDis
 
 async fn a_session_that_another_store_has_taken_tells_what_is_missing(disk: TestDisk) {
     let [store, other] = [disk.open().await, disk.open().await];
-    let session = store.open_session("s").await.unwrap();
+    let session = begun(&store, "s").await;
     session.append(noted(1)).unwrap().await.unwrap();
     show(&session, 1, 1..=3).await;
     let taken = other.resume_session("s").await.unwrap();

@@ -1,0 +1,42 @@
+//! Who writes a session, for the errors that name it.
+
+use std::fmt;
+
+use crate::id::Timestamp;
+
+/// Who writes a session: one open store object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnerInfo {
+    /// The owner's id, unique to one open store object.
+    pub id: String,
+    /// The owner's process id; 0 when it is not known.
+    pub process: u32,
+    /// The name of the owner's host.
+    pub host: String,
+    /// When the owner opened the store.
+    pub since: Timestamp,
+    /// Whether the owner is another store object of this very process, which was neither closed nor dropped. A process
+    /// needs only one store of a directory: its handles can be cloned.
+    pub in_this_process: bool,
+}
+
+impl fmt::Display for OwnerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.in_this_process {
+            write!(
+                f,
+                "another store that this process opened and did not close (close it, or use a clone of its handle): "
+            )?;
+        }
+        match self.process {
+            0 => write!(f, "owner {}, of which no more is known", self.id),
+            process => write!(f, "process {process} on {} since {}", self.host, self.since),
+        }
+    }
+}
+
+/// What to do about an owner in another process. What to do about one in this process is in its own text.
+pub(super) fn way_around(owner: &OwnerInfo) -> &'static str {
+    if owner.in_this_process { "" } else { "; if that process hangs, Session::take_over takes the session from it" }
+}
