@@ -100,8 +100,12 @@ impl Counters {
         let step = |named: Option<StepId>| there("step", named.map(StepId::get), self.step);
         let of_turn = |turn: &Turn| message(turn.user_message);
         let of_step = |step: &Step| turn(step.turn).and_then(|()| message(step.assistant_message));
-        let of_message =
-            |said: &Message| turn(said.turn).and_then(|()| step(said.step)).and_then(|()| message(said.parent));
+        // A message may open the next turn, and name it.
+        let next_turn = Some(TurnId::new(self.next(Counter::Turn)));
+        let of_message = |said: &Message| {
+            turn(said.turn.filter(|_| said.turn != next_turn))?;
+            step(said.step).and_then(|()| message(said.parent))
+        };
         match body {
             AgentBody::TurnStarted(started) => of_turn(started),
             AgentBody::TurnPut(put) => turn(Some(put.id)).and_then(|()| of_turn(put)),

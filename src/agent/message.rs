@@ -23,7 +23,7 @@ pub struct Message {
     pub role: Role,
     /// The speaker's name, where one role has several.
     pub name: Option<String>,
-    /// The turn that the message belongs to.
+    /// The turn that the message belongs to: one that has begun, or the next one, which the message opens.
     pub turn: Option<TurnId>,
     /// The step that the message belongs to.
     pub step: Option<StepId>,

@@ -103,7 +103,7 @@ fn a_body_that_names_an_entity_which_is_not_there_is_refused() {
             AgentBody::StepStarted(Step { turn, ..Step::default() }),
             AgentBody::StepPut(Step { id: one().1, turn, ..Step::default() }),
             AgentBody::StepPut(Step { id: one().1, assistant_message: message, ..Step::default() }),
-            AgentBody::MessageAppended(Message { turn, ..Message::default() }),
+            AgentBody::MessageAppended(Message { turn: Some(TurnId::new(3)), ..Message::default() }),
             AgentBody::MessageAppended(Message { step, ..Message::default() }),
             AgentBody::MessageAppended(Message { parent: message, ..Message::default() }),
             AgentBody::compacted(None, Message { parent: message, ..Message::default() }),
@@ -125,6 +125,7 @@ fn a_body_that_names_an_entity_which_is_not_there_is_refused() {
         let mut with_both = Script::of(begin().into_iter().chain(begin()));
         with_both.append(body);
     }
+    script().append(AgentBody::MessageAppended(Message { turn, ..Message::user("it opens the next turn") }));
     let zero = AgentBody::MessageAppended(Message { turn: Some(TurnId::new(0)), ..Message::default() });
     assert!(script().try_append(zero).is_err());
 }
