@@ -7,42 +7,12 @@
 
 use std::sync::Arc;
 
-use imbl::Vector;
-use serde::{Deserialize, Serialize};
-
-use crate::agent::id::MessageId;
 use crate::agent::message::{Message, Role};
+use crate::agent::open_calls::{OpenCall, OpenCalls};
 use crate::agent::part::{Part, PartBody, ToolCall, ToolKind, ToolResult};
 use crate::agent::view::AgentView;
 use crate::content::Content;
 use crate::id::EventId;
-
-/// A tool call that has no result yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct OpenCall {
-    /// The message that holds the call.
-    pub message: MessageId,
-    /// The event of that message.
-    pub event_id: EventId,
-    /// The place of the call among the parts of the message, from 0.
-    pub part: u32,
-    /// The id of the call; empty where the provider gives none.
-    pub call_id: String,
-    /// The tool.
-    pub name: String,
-    /// The side chain that the call belongs to; `None` for the session's own conversation.
-    pub agent: Option<String>,
-}
-
-impl OpenCall {
-    fn is_answered_by(&self, agent: Option<&str>, result: &ToolResult) -> bool {
-        self.call_id == result.call_id
-            && self.agent.as_deref() == agent
-            // Without ids, the name of the tool is all that tells two calls apart.
-            && (!self.call_id.is_empty() || result.name.as_ref().is_none_or(|name| *name == self.name))
-    }
-}
 
 /// The tool calls of a message that the host owes a result. Instructions call nothing, nor does a tool.
 fn owed(message: &Message) -> impl Iterator<Item = OpenCall> {
@@ -68,20 +38,13 @@ fn results(message: &Message) -> impl Iterator<Item = &ToolResult> {
     message.parts.iter().filter_map(Part::as_tool_result).filter(move |_| of_host)
 }
 
-/// The place of the call that a result answers.
-fn answered(open: &Vector<OpenCall>, agent: Option<&str>, result: &ToolResult) -> Option<usize> {
-    let nearest = open.iter().rev().find(|call| call.is_answered_by(agent, result))?.message;
-    open.iter().position(|call| call.message == nearest && call.is_answered_by(agent, result))
-}
-
 /// Folds one message into the calls that have no result.
-pub(super) fn follow(open: &mut Vector<OpenCall>, message: &Message) {
+pub(super) fn follow(open: &mut OpenCalls, message: &Message) {
     for result in results(message) {
-        if let Some(place) = answered(open, message.agent.as_deref(), result) {
-            open.remove(place);
-        }
+        // A result of no call stays in the log, and answers nothing.
+        let _ = open.take(message.agent.as_deref(), result);
     }
-    open.extend(owed(message));
+    owed(message).for_each(|call| open.add(call));
 }
 
 impl AgentView {
@@ -89,7 +52,7 @@ impl AgentView {
     /// message of the last compaction, then the kept messages, each result right behind the message of its call.
     ///
     /// Left out are: what a compaction covers, earlier summaries included; results of no kept call, and further results of
-    /// a call that has one; side chains; texts that are empty and have no origin; messages without a part. A message whose
+    /// a call that has one; side chains; texts that are empty and have no origin, nor has their message; messages without a part. A message whose
     /// results move leaves its other parts where it was, as a message of the same id. Those of a message of role
     /// [`Role::Tool`] move with its results, and stand behind all results of that answer.
     ///
@@ -112,15 +75,15 @@ impl AgentView {
     /// that one, or the earliest call whose result would be kept or is still to come.
     pub(super) fn boundary_after(&self, through: EventId) -> EventId {
         let wanted = through.next();
-        let mut open = Vector::new();
+        let mut open = OpenCalls::default();
         let mut spans = Vec::new();
         for message in self.conversation() {
             for result in results(message) {
-                if let Some(place) = answered(&open, None, result) {
-                    spans.push((open.remove(place).event_id, message.event_id));
+                if let Some(call) = open.take(None, result) {
+                    spans.push((call.event_id, message.event_id));
                 }
             }
-            open.extend(owed(message));
+            owed(message).for_each(|call| open.add(call));
         }
         spans.extend(open.iter().map(|call| (call.event_id, EventId::MAX)));
         // From the last result to the first, since a boundary that moves back keeps more results.
@@ -142,7 +105,7 @@ impl AgentView {
 #[derive(Default)]
 struct Ordered {
     said: Vec<Said>,
-    open: Vector<OpenCall>,
+    open: OpenCalls,
 }
 
 struct Said {
@@ -189,12 +152,12 @@ impl Ordered {
             let message = Arc::new(Message { parts: rest, ..(**message).clone() });
             self.said.push(Said { message, results: Vec::new() });
         }
-        self.open.extend(owed(message));
+        owed(message).for_each(|call| self.open.add(call));
     }
 
     /// Takes the call that a result answers, and gives the place of its message.
     fn place_of_call(&mut self, result: &ToolResult) -> Option<usize> {
-        let call = self.open.remove(answered(&self.open, None, result)?);
+        let call = self.open.take(None, result)?;
         self.said.binary_search_by_key(&call.message, |said| said.message.id).ok()
     }
 
@@ -220,12 +183,11 @@ fn results_first(messages: Vec<Arc<Message>>) -> Vec<Arc<Message>> {
     results.into_iter().chain(beside).filter(|message| !message.parts.is_empty()).collect()
 }
 
-/// The message without what providers refuse: empty texts. One with an origin stays, since the provider sent it so.
-/// `None` if nothing is left.
-fn without_empty_texts(message: Arc<Message>) -> Option<Arc<Message>> {
+/// The message without what providers refuse: empty texts. What has an origin stays as the provider sent it. `None` if
+/// nothing is left.
+fn without_empty_texts(mut message: Arc<Message>) -> Option<Arc<Message>> {
     let is_empty = |part: &Part| part.origin.is_none() && part.as_text().and_then(Content::as_inline) == Some("");
-    let mut message = message;
-    if message.parts.iter().any(is_empty) {
+    if message.origin.is_none() && message.parts.iter().any(is_empty) {
         Arc::make_mut(&mut message).parts.retain(|part| !is_empty(part));
     }
     Some(message).filter(|message| !message.parts.is_empty())

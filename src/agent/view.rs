@@ -7,12 +7,13 @@ use imbl::Vector;
 use crate::agent::Agent;
 use crate::agent::append_list::AppendList;
 use crate::agent::body::AgentBody;
-use crate::agent::conversation::{self, OpenCall};
+use crate::agent::conversation;
 use crate::agent::counters::Counters;
 use crate::agent::entities::Entities;
 use crate::agent::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, Turn};
 use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
 use crate::agent::message::Message;
+use crate::agent::open_calls::OpenCalls;
 use crate::content::Content;
 use crate::id::{EventId, Timestamp};
 use crate::model::{Turns, Unfinished, View};
@@ -40,8 +41,8 @@ pub struct AgentView {
     pub compact_from: Option<EventId>,
     /// What ended the session in an error.
     pub error: Option<Arc<Failure>>,
-    /// The tool calls that have no result yet, in order; those that a compaction covers are left out.
-    pub open_calls: Vector<OpenCall>,
+    /// The tool calls that have no result yet; those that a compaction covers are left out.
+    pub open_calls: OpenCalls,
     /// The system and developer messages of the session's own conversation, in order.
     pub(super) instructions: Vector<MessageId>,
     /// The messages of the compactions that come after the boundary, in order. The last one stands for what is before it.
@@ -142,7 +143,7 @@ impl AgentView {
                 }
                 let boundary = self.compact_from.map_or(boundary, |before| before.max(boundary));
                 self.compact_from = Some(boundary);
-                self.open_calls.retain(|call| call.event_id >= boundary);
+                self.open_calls.drop_before(boundary);
                 let messages = &self.messages;
                 self.summaries.retain(|id| is_at_or_after(messages, *id, boundary));
                 self.summaries.push_back(message.id);

@@ -20,12 +20,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::agent::append_list::{AppendList, CHUNK, Items, Packed};
-use crate::agent::conversation::OpenCall;
 use crate::agent::counters::Counters;
 use crate::agent::entities::Entities;
 use crate::agent::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus, Usage};
 use crate::agent::id::MessageId;
 use crate::agent::message::{Message, Role};
+use crate::agent::open_calls::OpenCall;
 use crate::agent::part::{Media, MediaSource, Part, PartBody, ResultPart, ToolCall, ToolResult};
 use crate::agent::view::AgentView;
 use crate::codec;
@@ -122,7 +122,7 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
         vars: vars.map(Shared),
         compact_from,
         error: error.map(Shared),
-        open_calls: open_calls.into_iter().collect(),
+        open_calls: open_calls.iter().cloned().collect(),
         instructions: instructions.into_iter().collect(),
         summaries: summaries.into_iter().collect(),
     })?;
@@ -168,7 +168,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
         vars: vars.map(|Shared(vars)| vars),
         compact_from,
         error: error.map(|Shared(error)| error),
-        open_calls: open_calls.into(),
+        open_calls: open_calls.into_iter().collect(),
         instructions: instructions.into(),
         summaries: summaries.into(),
     })

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use foldlog::Content;
-use foldlog::agent::{Media, MediaSource, Message, MessageOrigin, Part};
+use foldlog::agent::{Media, MediaSource, Message, MessageOrigin, Part, Role};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -121,9 +121,11 @@ pub(crate) fn signature_of(part: &Part) -> Option<&str> {
     part.origin.as_ref()?.signature.as_ref().map(text)
 }
 
-/// The message with its origin, if it has any.
+/// The message with its origin. What the language model said has one even where nothing is in it: foldlog leaves out empty
+/// texts that no provider sent.
 pub(crate) fn with_origin(message: Message, origin: MessageOrigin) -> Message {
-    if origin == MessageOrigin::default() { message } else { message.with_origin(origin) }
+    let is_said_by_host = message.role != Role::Assistant;
+    if is_said_by_host && origin == MessageOrigin::default() { message } else { message.with_origin(origin) }
 }
 
 /// What a `data:` URL holds, or what another URL names.
