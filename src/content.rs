@@ -50,6 +50,12 @@ impl Default for Content {
     }
 }
 
+impl From<BlobRef> for Content {
+    fn from(blob: BlobRef) -> Self {
+        Self::Blob(blob)
+    }
+}
+
 impl From<&str> for Content {
     fn from(text: &str) -> Self {
         Self::Inline(text.to_owned())

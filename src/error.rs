@@ -111,7 +111,7 @@ pub enum ErrorKind {
         stored: u64,
     },
     /// No blob has that digest.
-    #[error("there is no blob {digest} in the store")]
+    #[error("there is no blob {digest} in the store: put its bytes first; or it is in another store")]
     UnknownBlob {
         /// The digest that was asked for.
         digest: Digest,
@@ -184,7 +184,9 @@ pub enum ErrorKind {
 
     // --- turns ---
     /// Someone else has the session's turn.
-    #[error("a turn of session {session} is in flight; if its guard was lost, Session::revoke_turn takes it back")]
+    #[error(
+        "a turn of session {session} is in flight: begin another when it has ended; only if its guard was lost, Session::revoke_turn takes it back"
+    )]
     TurnInFlight {
         /// The session.
         session: SessionId,
@@ -298,7 +300,7 @@ pub enum ErrorKind {
     #[error(
         "event {event} of session {session}: its body, of type {event_type} at schema {schema}, does not decode: \
          {reason}. Its bytes are those that were written, so this build of the model reads another shape: a changed \
-         body needs a new SCHEMA, with the old shape kept in decode"
+         body needs a new SCHEMA, with the old shape kept in decode (or a build that forgot this wrote the event)"
     )]
     Undecodable {
         /// The session.
@@ -346,7 +348,7 @@ pub enum ErrorKind {
         reason: String,
     },
     /// `events.db` is not a foldlog database; it was left untouched.
-    #[error("{} is not a foldlog database", path.display())]
+    #[error("{} is not a foldlog database, and was not touched: give the store a directory of its own", path.display())]
     NotAStore {
         /// The file.
         path: PathBuf,
@@ -408,7 +410,7 @@ fn way_below(what: &str) -> &'static str {
         }
         "batch" => ": append it in several batches, or raise StoreConfig::batch_events_max",
         "append" => {
-            ": append less at once, or raise StoreConfig::batch_bytes_max, session_in_flight_bytes_max and in_flight_bytes_max"
+            ": make blobs of large values, with Store::intern_text or put_bytes, append less at once, or raise StoreConfig::batch_bytes_max, session_in_flight_bytes_max and in_flight_bytes_max"
         }
         "blob" => ": store it in parts, or raise StoreConfig::blob_bytes_max",
         _ => "",

@@ -5,8 +5,10 @@
 //! calls and results of its own. What the provider ran itself ([`ToolKind::Provider`], and results in an assistant's
 //! message) is not matched: it goes back where it stood.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::agent::id::{MessageId, TurnId};
 use crate::agent::message::{Message, Role};
 use crate::agent::open_calls::{OpenCall, OpenCalls};
 use crate::agent::part::{Part, PartBody, ToolCall, ToolKind, ToolResult};
@@ -64,10 +66,40 @@ impl AgentView {
     /// log.
     #[must_use]
     pub fn provider_messages(&self) -> Vec<Arc<Message>> {
+        self.in_provider_order(self.conversation())
+    }
+
+    /// The same for a turn that runs: the message that it answers, and its own messages behind that, come last. What users
+    /// have said since, and no turn has answered yet, is left out: it is for turns to come.
+    ///
+    /// Messages in the order of the log would end with what another user asked meanwhile, or with the answer to a message
+    /// that was sent before this one.
+    #[must_use]
+    pub fn provider_messages_of(&self, turn: TurnId) -> Vec<Arc<Message>> {
+        let Some(asked) = self.turns.get(turn).and_then(|turn| turn.user_message) else {
+            return self.provider_messages();
+        };
+        // Turns begin in the order of the messages that they answer, but for those that are begun anew.
+        let later =
+            self.turns.iter().rev().filter_map(|turn| turn.user_message).take_while(|message| *message >= asked);
+        let begun: HashSet<MessageId> = later.collect();
+        let is_of_turn = |message: &Message| {
+            let is_behind = message.turn.is_none() && message.id > asked;
+            message.id == asked || message.turn == Some(turn) || (is_behind && results(message).next().is_some())
+        };
+        let is_queued = |message: &Message| {
+            message.turn.is_none() && message.id > asked && message.role == Role::User && !begun.contains(&message.id)
+        };
+        let (of_turn, others): (Vec<_>, Vec<_>) = self.conversation().partition(|message| is_of_turn(message));
+        let before = others.into_iter().filter(|message| !is_queued(message));
+        self.in_provider_order(before.chain(of_turn))
+    }
+
+    fn in_provider_order<'a>(&'a self, kept: impl Iterator<Item = &'a Arc<Message>>) -> Vec<Arc<Message>> {
         let summary = self.summaries.last();
         let first = self.instructions.iter().chain(summary).filter_map(|id| self.message(*id)).cloned();
         let mut ordered = Ordered::default();
-        self.conversation().for_each(|message| ordered.push(message));
+        kept.for_each(|message| ordered.push(message));
         first.chain(ordered.into_messages()).filter_map(without_empty_texts).collect()
     }
 
@@ -105,6 +137,8 @@ impl AgentView {
 #[derive(Default)]
 struct Ordered {
     said: Vec<Said>,
+    /// The place in `said` of each message that has calls.
+    places: HashMap<MessageId, usize>,
     open: OpenCalls,
 }
 
@@ -152,13 +186,16 @@ impl Ordered {
             let message = Arc::new(Message { parts: rest, ..(**message).clone() });
             self.said.push(Said { message, results: Vec::new() });
         }
-        owed(message).for_each(|call| self.open.add(call));
+        for call in owed(message) {
+            self.places.insert(call.message, self.said.len().saturating_sub(1));
+            self.open.add(call);
+        }
     }
 
     /// Takes the call that a result answers, and gives the place of its message.
     fn place_of_call(&mut self, result: &ToolResult) -> Option<usize> {
         let call = self.open.take(None, result)?;
-        self.said.binary_search_by_key(&call.message, |said| said.message.id).ok()
+        self.places.get(&call.message).copied()
     }
 
     fn into_messages(self) -> impl Iterator<Item = Arc<Message>> {

@@ -38,5 +38,9 @@ impl fmt::Display for OwnerInfo {
 
 /// What to do about an owner in another process. What to do about one in this process is in its own text.
 pub(super) fn way_around(owner: &OwnerInfo) -> &'static str {
-    if owner.in_this_process { "" } else { "; if that process hangs, Session::take_over takes the session from it" }
+    if owner.in_this_process {
+        ""
+    } else {
+        ": send the call there, or wait until it closes the session or ends; if it hangs, Session::take_over takes the session from it"
+    }
 }

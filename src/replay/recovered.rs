@@ -60,7 +60,8 @@ pub struct RecoveryReport {
     pub events: u64,
     /// How long it took to read and fold these events.
     pub elapsed: Duration,
-    /// What was begun and has no end: a host repairs it, for example with a `TurnPut` that ends the turn.
+    /// What was begun and has no end: a host repairs it: [`Session::interrupt`](crate::Session::interrupt) does for the agent
+    /// model.
     pub unfinished: Vec<Unfinished>,
     /// Whether the session can be appended to.
     pub condition: Condition,

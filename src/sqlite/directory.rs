@@ -91,7 +91,7 @@ impl StoreDirectory {
                 // Something else has the name, not a directory that another store has just made.
                 if !directory.is_dir() {
                     let error = io::ErrorKind::NotADirectory.into();
-                    return Err(failed("cannot use as a directory", directory)(error).into());
+                    return Err(failed("the store needs a directory at", directory)(error).into());
                 }
             }
         }
@@ -448,7 +448,7 @@ pub(crate) fn create_directory_and_parents(files: &dyn Files, path: &Path) -> Re
     if path.is_dir() {
         return Ok(());
     }
-    Err(failed("cannot use as a directory", path)(io::ErrorKind::NotADirectory.into()))
+    Err(failed("the store needs a directory at", path)(io::ErrorKind::NotADirectory.into()))
 }
 
 fn create_unless_there(files: &dyn Files, path: &Path) -> Result<(), FileError> {

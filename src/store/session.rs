@@ -91,7 +91,8 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).current_view().await
     }
 
-    /// Tells whether the session can be appended to, and if not, why.
+    /// Tells whether the session can be appended to as far as its log goes, and if not, why. It is `Ready` also while another
+    /// store writes the session.
     #[must_use]
     pub fn condition(&self) -> Condition {
         (*self.entry.condition()).clone()

@@ -112,6 +112,8 @@ async fn a_panic_while_a_page_is_read_ends_the_subscription_and_leaves_nobody_wa
     let (faults, store, session) = open(&disk).await;
     faults.fail_all(Port::Page, Fault::Panic);
     let mut stream = soon(session.subscribe(SubscribeFrom::After(at(0)))).await.unwrap();
+    let Some(Item::Failed(error)) = soon(stream.next()).await else { panic!("it says why it ends") };
+    assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error}");
     assert!(soon(stream.next()).await.is_none(), "it ends");
     faults.clear();
     let mut stream = soon(session.subscribe(SubscribeFrom::After(at(0)))).await.unwrap();

@@ -21,7 +21,7 @@ on_both_media!(
     a_retry_is_told_of_the_turn_though_none_can_begin_now,
     a_key_of_another_message_is_refused,
     retries_at_once_begin_one_turn,
-    a_retry_after_a_restart_finds_the_unfinished_turn,
+    a_request_whose_turn_died_is_answered_once_however_often_it_comes_again,
     an_end_that_fails_can_be_tried_again,
     a_turn_that_was_taken_away_writes_nothing_more,
     a_dropped_turn_logs_one_warning_gives_the_right_back_and_stays_unfinished,
@@ -260,26 +260,39 @@ async fn retries_at_once_begin_one_turn(disk: TestDisk) {
     store.close().await.unwrap();
 }
 
-async fn a_retry_after_a_restart_finds_the_unfinished_turn(disk: TestDisk) {
-    let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
-    drop(session.begin_turn_once(Message::user("hi"), key("k")).await.unwrap());
-    store.close().await.unwrap();
-    let store = disk.open().await;
-    let session = store.open_session("s").await.unwrap();
-    let TurnBegun::Earlier(turn) = session.begin_turn_once(Message::user("hi"), key("k")).await.unwrap() else {
-        panic!("it was begun before the restart")
-    };
-    assert_eq!(turn.status, TurnStatus::Running);
-    assert_eq!(session.interrupt("the host was restarted").await.unwrap().len(), 1, "so nobody runs it");
-    let TurnBegun::Earlier(turn) = session.begin_turn_once(Message::user("hi"), key("k")).await.unwrap() else {
-        panic!("it was begun before the restart")
-    };
-    assert_eq!(turn.status, TurnStatus::Interrupted);
-    let mut again = session.begin_turn_for(turn.user_message.unwrap()).await.unwrap();
-    again.answer(Message::assistant("ho")).await.unwrap();
-    assert_eq!(session.provider_messages().await.unwrap().len(), 2, "the user's message is there once");
-    store.close().await.unwrap();
+async fn a_request_whose_turn_died_is_answered_once_however_often_it_comes_again(disk: TestDisk) {
+    let request =
+        async |session: &foldlog::Session| session.begin_turn_once(Message::user("hi"), key("k")).await.unwrap();
+    for interrupts in [false, true] {
+        for _ in 0..3 {
+            let store = disk.open().await;
+            let session = store.open_session(format!("{interrupts}")).await.unwrap();
+            if interrupts {
+                session.interrupt("the host was restarted").await.unwrap();
+            }
+            let TurnBegun::Now(mut turn) = request(&session).await else { panic!("it has no answer yet") };
+            turn.begin_step().await.unwrap();
+            turn.say(Message::answer([foldlog::agent::Part::tool_call("c", "tool", "{}")])).await.unwrap();
+            drop(turn);
+            store.close().await.unwrap();
+        }
+        let store = disk.open().await;
+        let session = store.open_session(format!("{interrupts}")).await.unwrap();
+        let TurnBegun::Now(mut turn) = request(&session).await else { panic!("it has no answer yet") };
+        assert!(matches!(request(&session).await, TurnBegun::Earlier(found) if found.id == turn.id()), "it is run");
+        turn.answer(Message::assistant("ho")).await.unwrap();
+        for _ in 0..2 {
+            let TurnBegun::Earlier(found) = request(&session).await else { panic!("it has an answer") };
+            assert_eq!((found.id.get(), found.status), (4, TurnStatus::Final), "the last turn, not the first");
+        }
+        let view = session.view().unwrap();
+        assert!(session.unfinished().unwrap().is_empty());
+        let interrupted = view.turns.iter().filter(|turn| turn.status == TurnStatus::Interrupted).count();
+        assert_eq!((view.turns.len(), interrupted), (4, 3));
+        let asked = view.messages.iter().filter(|message| message.role == foldlog::agent::Role::User).count();
+        assert_eq!(asked, 1, "the user's message is there once");
+        store.close().await.unwrap();
+    }
 }
 
 async fn an_end_that_fails_can_be_tried_again(disk: TestDisk) {

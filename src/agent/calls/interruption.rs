@@ -21,7 +21,8 @@ impl Session<Agent> {
     /// [`Interrupted`](TurnStatus::Interrupted), with all else that they had. From then on a provider takes
     /// [`Session::provider_messages`], and a new turn may begin.
     ///
-    /// If nothing is open, nothing is written: a host calls this after each [`open_session`](crate::Store::open_session).
+    /// If nothing is open, nothing is taken or written. A host calls this once for each session after its process has
+    /// started: a server before it takes the first request, not in each handler.
     /// foldlog runs no tool again, since it does not know what the tool has done; the language model is told, and decides.
     /// If the real result of such a call comes afterwards, append it: it stays in the log and is not sent, since the call
     /// has a result.
@@ -55,7 +56,13 @@ impl Session<Agent> {
     /// ```
     pub async fn interrupt(&self, reason: impl Into<String>) -> Result<Vec<Unfinished>, Error> {
         let entry = self.entry();
-        let _turn = Arc::clone(entry).take_turn_to_repair().await?;
+        entry.claim_to_repair().await?;
+        // The turn is taken only where there is something to do: a turn that begins at the same time would be refused.
+        if self.current_view().await?.unfinished().is_empty() {
+            return Ok(Vec::new());
+        }
+        let in_flight = || Error::from(ErrorKind::TurnInFlight { session: entry.id.clone() });
+        let _turn = entry.take_turn_unchecked().ok_or_else(in_flight)?;
         interrupt(entry, reason.into()).await
     }
 }

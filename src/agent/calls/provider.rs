@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::agent::calls::base64;
 use crate::agent::{
-    Agent, AgentView, Media, MediaSource, Message, MessageOrigin, Part, PartBody, PartOrigin, ResultPart, ToolCall,
+    Agent, Media, MediaSource, Message, MessageOrigin, Part, PartBody, PartOrigin, ResultPart, RunningTurn, ToolCall,
     ToolResult,
 };
 use crate::content::Content;
@@ -33,7 +33,21 @@ impl Session<Agent> {
     /// [`Store::read_content`](crate::Store::read_content).
     pub async fn provider_messages(&self) -> Result<Vec<Arc<Message>>, Error> {
         let view = self.current_view().await?;
-        resolved(&view, async |digest| self.store().get_bytes(digest).await).await
+        resolved(view.provider_messages(), async |digest| self.store().get_bytes(digest).await).await
+    }
+}
+
+impl RunningTurn {
+    /// The messages to send to the language model in this turn: [`Session::provider_messages`], with the message that the
+    /// turn answers and what the turn has added behind it at the end, and without what users have sent for later turns
+    /// ([`AgentView::provider_messages_of`]).
+    ///
+    /// # Errors
+    /// Those of [`Session::provider_messages`].
+    pub async fn provider_messages(&self) -> Result<Vec<Arc<Message>>, Error> {
+        let view = self.session().current_view().await?;
+        let store = self.session().store();
+        resolved(view.provider_messages_of(self.id()), async |digest| store.get_bytes(digest).await).await
     }
 }
 
@@ -44,7 +58,7 @@ impl ReadOnlyStore<Agent> {
     /// Those of [`ReadOnlyStore::read_state`] and of [`ReadOnlyStore::get_bytes`].
     pub async fn provider_messages(&self, id: impl AsRef<str>) -> Result<Vec<Arc<Message>>, Error> {
         let state = self.read_state(SessionId::new(id)?).await?;
-        resolved(&state.view, async |digest| self.get_bytes(digest).await).await
+        resolved(state.view.provider_messages(), async |digest| self.get_bytes(digest).await).await
     }
 }
 
@@ -52,10 +66,9 @@ impl ReadOnlyStore<Agent> {
 type Read = HashMap<Digest, Vec<u8>>;
 
 async fn resolved(
-    view: &AgentView,
+    mut messages: Vec<Arc<Message>>,
     read: impl AsyncFn(Digest) -> Result<Vec<u8>, Error>,
 ) -> Result<Vec<Arc<Message>>, Error> {
-    let mut messages = view.provider_messages();
     let mut wanted = HashSet::new();
     for message in &messages {
         message.blob_refs(&mut |blob| wanted.extend([blob.digest]));

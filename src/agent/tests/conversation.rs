@@ -46,6 +46,14 @@ fn view(words: &str) -> AgentView {
 
 /// The messages of a view as words.
 fn provider_order(view: &AgentView) -> String {
+    words_of(&view.provider_messages())
+}
+
+fn order_of_all(script: &Script) -> String {
+    provider_order(&script.view)
+}
+
+fn words_of(messages: &[std::sync::Arc<Message>]) -> String {
     let word = |part: &Part| match &part.body {
         PartBody::ToolCall(call) if call.kind == ToolKind::Provider => format!("p:{}", call.id),
         PartBody::ToolCall(call) => format!("c:{}", call.id),
@@ -55,7 +63,7 @@ fn provider_order(view: &AgentView) -> String {
         other => panic!("{other:?}"),
     };
     let words = |message: &std::sync::Arc<Message>| message.parts.iter().map(word).collect::<Vec<_>>().join("+");
-    view.provider_messages().iter().map(words).collect::<Vec<_>>().join(" ")
+    messages.iter().map(words).collect::<Vec<_>>().join(" ")
 }
 
 fn order_of(words: &str) -> String {
@@ -227,4 +235,30 @@ fn a_description_gives_no_turns_back_to_a_session_that_has_stopped() {
         assert!(Agent::turns(&script.view).stopped);
         assert_eq!(script.view.session.unwrap().model.as_deref(), Some("m"));
     }
+}
+
+#[test]
+fn a_turn_is_sent_what_it_answers_last_and_not_what_was_sent_for_later_turns() {
+    let of_turn = |turn, word: &str| match body(word) {
+        AgentBody::MessageAppended(message) => {
+            AgentBody::MessageAppended(Message { turn: Some(TurnId::new(turn)), ..message })
+        }
+        other => other,
+    };
+    let begun = |message| AgentBody::TurnStarted(Turn::for_message(MessageId::new(message)));
+    let order = |script: &Script, turn| words_of(&script.view.provider_messages_of(TurnId::new(turn)));
+    let mut script = Script::of([body("s:sys"), body("u:one"), begun(2), of_turn(1, "c:1"), body("u:two")]);
+    script.append(of_turn(1, "r:1"));
+    assert_eq!(order(&script, 1), "sys one c:1 r:1", "the second message waits for its turn");
+    script.append(of_turn(1, "a:first"));
+    // A result without a turn, in the form of another provider, is not taken for what a user has sent.
+    let result = Message { role: Role::User, parts: vec![Part::tool_result("2", "done")], ..Message::default() };
+    for body in [begun(4), of_turn(2, "c:2"), AgentBody::MessageAppended(result), body("u:three")] {
+        script.append(body);
+    }
+    assert_eq!(order(&script, 2), "sys one c:1 r:1 first two c:2 r:2");
+    // The first message is answered anew, twice.
+    (0..2).for_each(|_| script.append(begun(2)));
+    assert_eq!(order(&script, 4), "sys c:1 r:1 two first c:2 r:2 one");
+    assert_eq!(order(&script, 9), order_of_all(&script), "a turn that is not there has nothing of its own");
 }

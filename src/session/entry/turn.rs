@@ -118,17 +118,13 @@ impl<M: SessionModel> Entry<M> {
         Ok(guard)
     }
 
-    /// Takes the turn and makes this store the log's owner, also of a session that takes no turns any more.
-    pub(crate) async fn take_turn_to_repair(self: Arc<Self>) -> Result<TurnGuard<M>, Error> {
+    /// Makes this store the log's owner and brings the view up to date, also of a session that takes no turns any more.
+    pub(crate) async fn claim_to_repair(self: &Arc<Self>) -> Result<(), Error> {
         self.check_open()?;
-        if let Some(error) = self.published().refusal(&self.id) {
-            return Err(error);
+        match self.published().refusal(&self.id) {
+            Some(error) => Err(error),
+            None => Arc::clone(self).claim(Claiming::Yes).await,
         }
-        let Some(guard) = self.take_turn_unchecked() else {
-            return Err(ErrorKind::TurnInFlight { session: self.id.clone() }.into());
-        };
-        self.claim(Claiming::Yes).await?;
-        Ok(guard)
     }
 
     /// Takes the turn whatever the session model says about the session: to stop it, for example.

@@ -1,7 +1,8 @@
 //! What a subscriber is given, and from where a subscription begins.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::error::Error;
 use crate::event::LogEvent;
 use crate::id::EventId;
 use crate::log_position::LogPosition;
@@ -34,7 +35,7 @@ impl SubscribeFrom {
 
 /// One item of a subscription.
 ///
-/// Serialises as `{"event": ..}`, `{"transient": ..}`, `{"gap": ..}` or `"ended"` where the session model's transients have
+/// Serialises as `{"event": ..}`, `{"transient": ..}`, `{"gap": ..}`, `{"failed": ..}` or `"ended"` where the session model's transients have
 /// serde: docs/json.md.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case", bound = "M::Transient: Serialize")]
@@ -46,9 +47,16 @@ pub enum Item<M: SessionModel> {
     Transient(M::Transient),
     /// Something was left out here.
     Gap(Gap),
+    /// The log cannot be read on: nothing follows but the end. To subscribe again helps only if the error says so.
+    #[serde(serialize_with = "as_text")]
+    Failed(Error),
     /// The session or the store was closed, or the log could not be read: nothing follows. Only an actor gets this
     /// item; a stream just ends.
     Ended,
+}
+
+fn as_text<S: Serializer>(error: &Error, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(error)
 }
 
 impl<M: SessionModel> std::fmt::Debug for Item<M> {
@@ -57,6 +65,7 @@ impl<M: SessionModel> std::fmt::Debug for Item<M> {
             Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
             Self::Transient(transient) => f.debug_tuple("Transient").field(transient).finish(),
             Self::Gap(gap) => f.debug_tuple("Gap").field(gap).finish(),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
             Self::Ended => f.write_str("Ended"),
         }
     }
@@ -68,6 +77,7 @@ impl<M: SessionModel> Clone for Item<M> {
             Self::Event(event) => Self::Event(event.clone()),
             Self::Transient(transient) => Self::Transient(transient.clone()),
             Self::Gap(gap) => Self::Gap(*gap),
+            Self::Failed(error) => Self::Failed(error.clone()),
             Self::Ended => Self::Ended,
         }
     }

@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::items::{Gap, Item};
 use super::open_streams::OpenStreams;
+use crate::error::Error;
 use crate::event::LogEvent;
 use crate::id::EventId;
 use crate::model::SessionModel;
@@ -49,6 +50,8 @@ pub(super) struct SubscriberQueue<M: SessionModel> {
     delivered: EventId,
     /// Whether an actor holds a delivery.
     pub(super) is_delivering: bool,
+    /// Why the log cannot be read on, until the subscriber is told.
+    failed: Option<Error>,
     pub(super) end: End,
     pub(super) drained: Vec<Drained>,
 }
@@ -89,6 +92,7 @@ impl<M: SessionModel> SubscriberQueue<M> {
             delivered: after,
             is_delivering: false,
             end: End::Open,
+            failed: None,
             drained: Vec::new(),
         }
     }
@@ -243,16 +247,20 @@ impl<M: SessionModel> SubscriberQueue<M> {
             return gap;
         }
         if self.end == End::Ending && self.mode == Mode::Live {
+            if let Some(error) = self.failed.take() {
+                return Some(Item::Failed(error));
+            }
             self.end = End::Ended;
             return Some(Item::Ended);
         }
         None
     }
 
-    /// Ends the subscription, since its log cannot be read.
-    pub(super) fn unreadable(&mut self, error: &dyn std::fmt::Display) {
+    /// Ends the subscription, since its log cannot be read, and has the subscriber told why.
+    pub(super) fn unreadable(&mut self, error: Error) {
         log::error!("a subscription ends, since its log cannot be read");
         log::debug!("a subscription ends after event {}: {error}", self.queued);
+        self.failed = Some(error);
         self.mode = Mode::Live;
         self.end_now(End::Ending);
     }

@@ -8,6 +8,7 @@ use super::items::{Item, SubscribeFrom};
 use super::open_streams::OpenStreams;
 use super::queue::{Drained, End, Mode, SubscriberQueue};
 use crate::config::{LagPolicy, LiveConfig};
+use crate::error::{Error, ErrorKind};
 use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
@@ -76,6 +77,10 @@ impl<M: SessionModel> Drop for Ticket<M> {
         lock(&self.0.queue).is_delivering = false;
         Subscriber::pump(&self.0);
     }
+}
+
+fn unavailable(reason: String) -> Error {
+    ErrorKind::Unavailable { reason }.into()
 }
 
 impl<M: SessionModel> Subscriber<M> {
@@ -251,12 +256,12 @@ impl<M: SessionModel> Subscriber<M> {
                 queue.mode = Mode::CatchUp { is_reading: false };
                 match page {
                     _ if queue.end == End::Ended => {}
-                    Err(panicked) => queue.unreadable(&panicked),
+                    Err(panicked) => queue.unreadable(unavailable(panicked.to_string())),
                     Ok(Ok(page)) if !page.events.is_empty() => {
                         page.events.into_iter().for_each(|event| queue.push(event));
                     }
-                    Ok(Ok(_)) => queue.unreadable(&"the log ends early"),
-                    Ok(Err(error)) => queue.unreadable(&error),
+                    Ok(Ok(_)) => queue.unreadable(unavailable("the log ends early".to_owned())),
+                    Ok(Err(error)) => queue.unreadable(error),
                 }
             }
             Self::pump(&subscriber);

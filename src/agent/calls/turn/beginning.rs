@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::RunningTurn;
-use crate::agent::{Agent, AgentBody, Message, MessageId, Turn};
+use crate::agent::{Agent, AgentBody, Message, MessageId, Turn, TurnStatus};
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, EventId};
 use crate::session::{Append, Appended, TurnGuard};
@@ -13,11 +13,10 @@ use crate::store::Session;
 #[derive(Debug)]
 #[must_use = "a turn that has begun is to be run"]
 pub enum TurnBegun {
-    /// The turn has begun with this call: run it.
+    /// A turn has begun with this call: run it. It is the first for its message, or the one before was interrupted.
     Now(RunningTurn),
-    /// An earlier call with the same key has begun the turn, and this call wrote nothing. The turn is as the view has it
-    /// now. If its status is [`Running`](crate::agent::TurnStatus::Running), either somebody runs it still, or its process
-    /// died: [`Session::interrupt`] tells, by [`ErrorKind::TurnInFlight`].
+    /// The request has a turn already, and this call wrote nothing: the last turn for its message, as the view has it now.
+    /// If its status is [`Running`](TurnStatus::Running), somebody runs it still; any other end is what became of it.
     Earlier(Arc<Turn>),
 }
 
@@ -56,6 +55,8 @@ impl Session<Agent> {
     }
 
     /// Begins a turn for a message that is in the session already, such as one that the user sent while another turn ran.
+    /// What the language model is to be sent then is [`RunningTurn::provider_messages`]. Nothing asks whether the message
+    /// has been answered before: [`Session::begin_turn_once`] does.
     ///
     /// # Errors
     /// [`ErrorKind::BodyRefused`] if there is no such message. Those of [`Session::begin_turn`].
@@ -68,9 +69,13 @@ impl Session<Agent> {
         Ok(RunningTurn::new(self.clone(), guard, &appended))
     }
 
-    /// Begins a turn at most once under an append key, so that a request that is sent again begins no second turn, also
-    /// after a crash, and while the first turn runs. The message has to be the same as well, its time included: leave
-    /// [`Message::at`] out.
+    /// Begins the turn of a request, whose append key says which: a request that is sent again begins no second turn, also
+    /// after a crash, and while the first turn runs. If the last turn for it was interrupted, or has no end and is not run
+    /// by anybody in this process, the message is not answered: it is not appended again, and gets another turn. So a host
+    /// that sends each request until it is told an end answers each exactly once, however often it dies.
+    ///
+    /// The message has to be the same, its time included: leave [`Message::at`] out. A turn that ended in an error, or was
+    /// cancelled, is an end: begin another with [`Session::begin_turn_for`] if the user wants it.
     ///
     /// # Errors
     /// [`ErrorKind::KeyReused`] if the key was used for something else. If the key is new: those of
@@ -86,8 +91,8 @@ impl Session<Agent> {
     /// # async fn post(session: Session, request_id: &str, text: &str) -> Result<(), Error> {
     /// match session.begin_turn_once(Message::user(text), AppendKey::new(request_id)?).await? {
     ///     TurnBegun::Now(mut turn) => drop(turn.answer(Message::assistant("hi")).await?),
-    ///     TurnBegun::Earlier(turn) if turn.status == TurnStatus::Running => println!("not answered yet"),
-    ///     TurnBegun::Earlier(turn) => println!("answered before: {:?}", turn.status),
+    ///     TurnBegun::Earlier(turn) if turn.status == TurnStatus::Running => println!("it is being answered"),
+    ///     TurnBegun::Earlier(turn) => println!("it was answered before: {:?}", turn.status),
     /// }
     /// # Ok(()) }
     /// ```
@@ -97,23 +102,35 @@ impl Session<Agent> {
             Ok(guard) => (guard, self.append_with(append)?.await?),
             // No turn can begin now. It may have begun already, and then the key says so before the head is compared.
             Err(error) => match self.append_with(append.expect_head(EventId::MAX))?.await {
-                Ok(appended) => return self.begun_earlier(&appended).await,
+                Ok(appended) => return self.last_turn_of(&appended).await.map(TurnBegun::Earlier),
                 Err(other) if matches!(other.kind(), ErrorKind::HeadMoved { .. }) => return Err(error),
                 Err(other) => return Err(other),
             },
         };
-        if appended.repeated {
-            return self.begun_earlier(&appended).await;
+        if !appended.repeated {
+            return Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended)));
         }
+        // While this call has the guard, nobody runs a turn: one without an end is dead.
+        let last = self.last_turn_of(&appended).await?;
+        match last.status {
+            TurnStatus::Running => drop(guard.interrupt("the turn had no end, and its request came again").await?),
+            TurnStatus::Interrupted => {}
+            _ => return Ok(TurnBegun::Earlier(last)),
+        }
+        let again = AgentBody::TurnStarted(Turn { user_message: last.user_message, ..Turn::default() });
+        let appended = self.append(again)?.await?;
         Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended)))
     }
 
-    async fn begun_earlier(&self, appended: &Appended<Agent>) -> Result<TurnBegun, Error> {
+    /// The last turn for the message that an append began a turn with.
+    async fn last_turn_of(&self, appended: &Appended<Agent>) -> Result<Arc<Turn>, Error> {
         let view = self.current_view().await?;
-        let turn = appended.turn_id().and_then(|id| view.turns.get(id)).cloned();
+        let message = appended.message_id();
+        let turn = view.turns.iter().rev().find(|turn| turn.user_message == message).cloned();
         // The answer of an append comes after the view has it; a view that cannot be folded so far is an error of its own.
-        let missing = || ErrorKind::Unavailable { reason: "the view does not have the turn of this key".to_owned() };
-        turn.map(TurnBegun::Earlier).ok_or_else(|| missing().into())
+        turn.ok_or_else(|| {
+            ErrorKind::Unavailable { reason: "the view does not have the turn of this key".to_owned() }.into()
+        })
     }
 }
 
