@@ -7,21 +7,19 @@
 //! cargo run --example chat_host -- /tmp/chat      # goes on
 //! ```
 
-use std::path::PathBuf;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use actix::clock::timeout;
-use foldlog::agent::{AgentTransient, Message, Part, Role, RunningTurn, ToolResult, TurnBegun, TurnEnd, TurnStatus};
-use foldlog::{AppendKey, Content, Error, EventStream, Item, Session, Store, StoreConfig, SubscribeFrom};
+use actix::clock::{sleep, timeout};
+use foldlog::agent::{Agent, AgentTransient, Message, Part, Role, RunningTurn};
+use foldlog::agent::{ToolCall, ToolResult, TurnBegun, TurnEnd, TurnStatus};
+use foldlog::{AppendKey, Error, EventStream, Item, Session, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 use futures::future::{pending, try_join_all};
 use serde_json::json;
 
 /// What the user asks, each with the id of the request: a client that got no answer sends the same request again.
 const REQUESTS: [(&str, &str); 4] = [
-    ("request-1", "How warm is it in Oslo and Rome?"),
+    ("request-1", "How warm is it in Oslo and Barcelona?"),
     ("request-2", "And in Paris and Bergen?"),
     (CHANGED, "Tell me a long story"),
     ("request-3-edited", "No, a short one"),
@@ -87,18 +85,14 @@ async fn run(mut turn: RunningTurn, request: &str) -> Result<(), Error> {
             return compact(&session).await;
         }
         turn.say(answer).await?; // durable before a tool runs
-        // Both tools at once, and each result is durable as soon as it is there.
-        let weather = |city: &Content| format!("{} degrees", city.as_inline().map_or(0, str::len));
-        let results = calls.iter().map(|call| ToolResult::text(call.id.as_str(), weather(&call.arguments)));
-        try_join_all(results.map(|result| turn.tool_result(result))).await?;
+        // All tools at once. Each result is durable as soon as its tool is done.
+        try_join_all(calls.iter().map(async |call| turn.tool_result(weather(call).await).await)).await?;
     }
 }
 
 /// Comes back when the user has changed the question of a request.
 async fn changed(session: &Session, request: &str) -> Result<(), Error> {
-    if request != CHANGED {
-        return pending().await;
-    }
+    let CHANGED = request else { return pending().await };
     let mut items = session.subscribe(SubscribeFrom::Now).await?;
     while !matches!(items.next().await, Some(Item::Transient(_)) | None) {}
     Ok(())
@@ -121,10 +115,10 @@ fn provider(messages: &[Arc<Message>]) -> Message {
     let results = since.iter().flat_map(|message| &message.parts).filter_map(Part::as_tool_result);
     // The result of a call that a kill has interrupted is an error: this model calls the tool again.
     let known: Vec<_> = results.filter(|result| result.is_error != Some(true)).map(|result| &*result.call_id).collect();
-    let cities = ["Oslo", "Rome", "Paris", "Bergen"].into_iter();
+    let cities = ["Oslo", "Barcelona", "Paris", "Bergen"].into_iter();
     let unknown = cities.filter(|city| asked.contains(city) && !known.contains(city));
-    let calls = unknown.map(|city| Part::tool_call(city, "weather", json!({ "city": city }).to_string()));
-    let mut calls = calls.peekable();
+    let mut calls =
+        unknown.map(|city| Part::tool_call(city, "weather", json!({ "city": city }).to_string())).peekable();
     let text = match calls.peek() {
         Some(_) => "Let me see. ".to_owned(),
         None if asked.contains("long") => "and then ".repeat(10_000),
@@ -133,8 +127,14 @@ fn provider(messages: &[Arc<Message>]) -> Message {
     Message::answer([Part::text(text)].into_iter().chain(calls))
 }
 
+/// What a tool does. One takes longer than another.
+async fn weather(call: &ToolCall) -> ToolResult {
+    sleep(Duration::from_millis(call.id.len() as u64)).await;
+    ToolResult::text(call.id.as_str(), format!("{} degrees", call.id.len()))
+}
+
 /// Shows events and words as they come, a line each. After so many lines the process ends, as in a crash.
-async fn show(items: EventStream<foldlog::agent::Agent>, lines_max: Option<usize>) {
+async fn show(items: EventStream<Agent>, lines_max: Option<usize>) {
     let mut lines = items.enumerate();
     while let Some((line, item)) = lines.next().await {
         match item {
