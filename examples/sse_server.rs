@@ -1,128 +1,149 @@
-//! Sessions over HTTP, with server-sent events. A client appends with POST and follows with GET; after a lost connection it
-//! goes on from the last event that it has, without a gap: browsers send `Last-Event-ID` by themselves.
+//! Sessions over HTTP, with server-sent events. A client asks with POST and follows with GET: events, and the words of an answer
+//! while it is written. After a lost connection it goes on from the last event that it has (browsers send `Last-Event-ID` by
+//! themselves). A request that comes twice is answered once; one whose answer a kill has cut off is answered by the next server.
+//! An echo stands in for a language model.
 //!
 //! ```sh
 //! cargo run --example sse_server
+//! curl -H 'Idempotency-Key: k1' -d 'hello, is anybody there?' http://127.0.0.1:8080/sessions/s1/messages
 //! curl -N http://127.0.0.1:8080/sessions/s1/events
-//! curl -H 'Idempotency-Key: k1' -d 'hello' http://127.0.0.1:8080/sessions/s1/messages
 //! ```
 
-use std::path::PathBuf;
-use std::pin::pin;
+use std::{collections::HashMap, path::PathBuf, pin::pin, time::Duration};
 
-use actix_web::http::StatusCode;
-use actix_web::rt::signal::{
-    ctrl_c,
-    unix::{SignalKind, signal},
-};
-use actix_web::web::{Bytes, Data, Path};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, get, post};
-use foldlog::agent::{Agent, AgentBody, Message};
-use foldlog::{Append, AppendKey, Error, ErrorKind, EventId, Item, LogPosition, Store, StoreConfig, SubscribeFrom};
-use futures::StreamExt;
-use futures::future::{ready, select};
+use actix_web::rt::signal::{ctrl_c, unix};
+use actix_web::web::{Bytes, Data, Path, Query};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError, get, post, rt};
+use foldlog::agent::{Failure, Message, RunningTurn, TurnBegun, TurnEnd, TurnStatus};
+use foldlog::{AppendKey, Error, ErrorKind, EventId, Item, LagPolicy, LiveConfig, LogPosition, NextStep, SessionId};
+use foldlog::{Store, StoreConfig, SubscribeFrom};
+use futures::{StreamExt, future::select};
+use serde_json::json;
 
 #[actix_web::main]
-async fn main() -> std::io::Result<()> {
-    let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(8080);
-    let given = std::env::args_os().nth(2).map(PathBuf::from);
-    let directory = given.unwrap_or_else(|| std::env::temp_dir().join("foldlog-sse-server"));
-    let store = Store::open(StoreConfig::directory(directory)).await.map_err(std::io::Error::other)?;
-    let shared = Data::new(store.clone());
-    let server = HttpServer::new(move || App::new().app_data(shared.clone()).service(append).service(events))
-        .bind(("127.0.0.1", port))?
-        .disable_signals()
-        .shutdown_timeout(5);
-    for address in server.addrs() {
-        println!("listening on {address}");
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let port = std::env::args().nth(1).map_or(Ok(8080), |port| port.parse())?;
+    let directory = std::env::args().nth(2).map_or(std::env::temp_dir().join("foldlog-sse-server"), PathBuf::from);
+    let live = LiveConfig { lag: LagPolicy::CatchUp, ..LiveConfig::default() }; // slow clients get every event, too
+    let store = Store::open(StoreConfig { live, ..StoreConfig::directory(directory) }).await?;
+    // What a killed server has left open is ended, and what it was answering is answered anew.
+    for listed in store.list_sessions(None, usize::MAX).await? {
+        let session = store.open_session(&listed.id).await?;
+        session.interrupt("the server was killed").await?;
+        let last = session.view()?.turns.last().cloned();
+        if let Some(turn) = last.filter(|turn| turn.status == TurnStatus::Interrupted) {
+            rt::spawn(run(session.begin_turn_for(turn.user_message.unwrap_or_default()).await?));
+        }
     }
+    let data = Data::new(store.clone());
+    let server = HttpServer::new(move || App::new().app_data(data.clone()).service(list).service(ask).service(follow));
+    let server = server.workers(2).disable_signals().shutdown_timeout(5).bind(("127.0.0.1", port))?;
+    let mut terminated = unix::signal(unix::SignalKind::terminate())?;
+    server.addrs().iter().for_each(|address| println!("listening on {address}"));
     let running = server.run();
-    let handle = running.handle();
-    actix_web::rt::spawn(async move {
-        told_to_end().await;
-        // The store is closed first: that ends the streams of its subscribers, which the server would wait for.
-        if let Err(error) = store.close().await {
-            eprintln!("sse_server: {error}");
-        }
-        handle.stop(true).await;
-    });
-    running.await
+    let server = running.handle();
+    let running = rt::spawn(running);
+    select(pin!(ctrl_c()), pin!(terminated.recv())).await;
+    // The store first: closing it ends the streams, which the server would wait for. A turn that runs is cut off, as by a kill.
+    let closed = store.close().await;
+    server.stop(true).await;
+    running.await??;
+    Ok(closed?)
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-async fn told_to_end() {
-    let interrupted = pin!(ctrl_c());
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminated) => drop(select(interrupted, pin!(terminated.recv())).await),
-        Err(_) => drop(interrupted.await),
-    }
+/// The sessions in the order of their names, 100 at a time: `?after=` names the last one of the page before.
+#[get("/sessions")]
+async fn list(store: Data<Store>, query: Query<HashMap<String, String>>) -> Answered {
+    let after = query.get("after").map(SessionId::new).transpose()?;
+    let listed = store.list_sessions(after, 100).await?.into_iter();
+    let listed = listed.map(|of| json!({ "id": of.id.as_str(), "created": of.created, "head": of.head }));
+    Ok(HttpResponse::Ok().json(listed.collect::<Vec<_>>()))
 }
 
-/// Appends a user's message. With the header `Idempotency-Key` a retry writes nothing and gets the first answer.
+/// Takes a user's message, which is answered in the background. The same request again, under the same key, changes nothing.
 #[post("/sessions/{id}/messages")]
-async fn append(store: Data<Store>, id: Path<String>, request: HttpRequest, text: String) -> HttpResponse {
-    let appended = async {
-        let session = store.open_session(id.as_str()).await?;
-        let mut append = Append::new(AgentBody::MessageAppended(Message::user(store.intern_text(text).await?)));
-        if let Some(key) = request.headers().get("Idempotency-Key") {
-            append = append.key(AppendKey::new(key)?);
+async fn ask(store: Data<Store>, id: Path<String>, request: HttpRequest, text: String) -> Answered {
+    let key = AppendKey::new(request.headers().get("Idempotency-Key").map(|key| key.as_bytes()).unwrap_or_default())?;
+    let session = store.open_session(id.as_str()).await?;
+    let message = Message::user(store.intern_text(text).await?);
+    let asked = match session.begin_turn_once(message, key).await? {
+        TurnBegun::Earlier(turn) => turn.user_message.unwrap_or_default(),
+        TurnBegun::Now(turn) => {
+            let asked = turn.user_message();
+            rt::spawn(run(turn));
+            asked
         }
-        session.append_with(append)?.await
     };
-    match appended.await {
-        Ok(appended) => HttpResponse::Ok().body(format!("{}\n", appended.head)),
-        Err(error) => refusal(&error),
+    Ok(HttpResponse::Accepted().json(json!({ "message": asked })))
+}
+
+/// Runs a turn in the background.
+async fn run(mut turn: RunningTurn) {
+    if let Err(error) = answer(&mut turn).await {
+        // When the store is closed, this fails as well: the turn stays open, and the next server goes on with it.
+        let ended = turn.end(TurnEnd::Error(Failure::new("server", error.to_string()))).await;
+        eprintln!("sse_server: {error}; the turn has {}", if ended.is_ok() { "ended" } else { "no end" });
     }
 }
 
-/// The events of a session as they come: first those of the log after the last one that the client has, then live.
+/// Answers what the user has said last. A host asks its language model here.
+async fn answer(turn: &mut RunningTurn) -> Result<(), Error> {
+    turn.begin_step().await?;
+    let session = turn.session().clone();
+    let messages = session.provider_messages().await?;
+    let asked = messages.last().and_then(|message| message.inline_text());
+    let answer = format!("You said: {}", asked.unwrap_or_default());
+    for word in answer.split_inclusive(' ') {
+        turn.delta(word)?;
+        rt::time::sleep(Duration::from_millis(20)).await;
+    }
+    turn.answer(Message::assistant(session.store().intern_text(answer).await?)).await.map(drop)
+}
+
+/// The events of a session after the last one that the client has: from the log, then as they come. A client that comes late
+/// gets the words of an answer from its beginning.
 #[get("/sessions/{id}/events")]
-async fn events(store: Data<Store>, id: Path<String>, request: HttpRequest) -> HttpResponse {
-    let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok());
-    let after = last.unwrap_or(LogPosition::from(EventId::ZERO));
-    let stream = async {
-        let session = store.open_session(id.as_str()).await?;
-        session.subscribe(SubscribeFrom::AfterPosition(after)).await
-    };
-    match stream.await {
-        Ok(stream) => HttpResponse::Ok()
-            .content_type("text/event-stream")
-            .insert_header(("Cache-Control", "no-cache"))
-            .streaming(stream.take_while(|item| ready(!lost_events(item))).map(|item| frame(&item))),
-        Err(error) => refusal(&error),
-    }
-}
-
-/// Whether this client was so slow that events did not fit its queue. Then the stream ends and the client
-/// connects again. By the last id that it has, it gets the missing events from the log.
-fn lost_events(item: &Item<Agent>) -> bool {
-    matches!(item, Item::Gap(gap) if gap.through > gap.after)
-}
-
-/// One item as a server-sent event: docs/json.md has its form. Only events have an id, which is where a client goes on from.
-fn frame(item: &Item<Agent>) -> serde_json::Result<Bytes> {
-    let id = match item {
-        Item::Event(event) => format!("id: {}\n", event.position()),
-        _ => String::new(),
-    };
-    Ok(format!("{id}data: {}\n\n", serde_json::to_string(item)?).into())
+async fn follow(store: Data<Store>, id: Path<String>, request: HttpRequest) -> Answered {
+    let last = request.headers().get("Last-Event-ID").map(|id| id.to_str().unwrap_or_default().parse());
+    let after = last.transpose()?.unwrap_or(LogPosition::from(EventId::ZERO));
+    let session = store.resume_session(id.as_str()).await?;
+    let items = session.subscribe(SubscribeFrom::AfterPosition(after)).await?;
+    // docs/json.md has the form. Only events have an id, which is where a client goes on from.
+    let frames = items.map(|item| -> serde_json::Result<Bytes> {
+        let id = if let Item::Event(event) = &item { format!("id: {}\n", event.position()) } else { String::new() };
+        Ok(format!("{id}data: {}\n\n", serde_json::to_string(&item)?).into())
+    });
+    let mut response = HttpResponse::Ok();
+    response.content_type("text/event-stream").insert_header(("Cache-Control", "no-cache"));
+    Ok(response.streaming(frames))
 }
 
 /// An error as a status: docs/guide/errors.md has all kinds.
-fn refusal(error: &Error) -> HttpResponse {
-    use ErrorKind::*;
-    let status = match error.kind() {
-        InvalidSessionId { .. } | InvalidArgument { .. } => StatusCode::BAD_REQUEST,
-        BodyRefused { .. } | KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        OwnedElsewhere { .. } => StatusCode::CONFLICT,
-        BeyondHead { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
-        OtherHistory { .. } => StatusCode::GONE,
-        DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-        Busy { .. } | NotWritten { .. } | Unavailable { .. } | OutcomeUnknown { .. } | StoreClosed => {
-            return HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).body(format!("{error}\n"));
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Refusal(#[from] Error);
+
+type Answered = Result<HttpResponse, Refusal>;
+
+impl ResponseError for Refusal {
+    fn error_response(&self) -> HttpResponse {
+        use ErrorKind::*;
+        let passes = matches!(self.0.next_step(), NextStep::WaitAndRetry | NextStep::OpenAgain);
+        let mut response = match self.0.kind() {
+            InvalidSessionId { .. } | InvalidArgument { .. } => HttpResponse::BadRequest(),
+            UnknownSession { .. } => HttpResponse::NotFound(),
+            TurnInFlight { .. } | OwnedElsewhere { .. } => HttpResponse::Conflict(),
+            OtherHistory { .. } => HttpResponse::Gone(),
+            TooLarge { .. } => HttpResponse::PayloadTooLarge(),
+            BeyondHead { .. } => HttpResponse::RangeNotSatisfiable(),
+            BodyRefused { .. } | KeyReused { .. } => HttpResponse::UnprocessableEntity(),
+            DiskFull => HttpResponse::InsufficientStorage(),
+            _ if passes => HttpResponse::ServiceUnavailable(),
+            _ => HttpResponse::InternalServerError(),
+        };
+        if passes {
+            response.insert_header(("Retry-After", "1"));
         }
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    HttpResponse::build(status).body(format!("{error}\n"))
+        response.body(format!("{self}\n"))
+    }
 }

@@ -3,11 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::prelude::*;
-use foldlog::agent::{
-    AgentBody, Counter, Eval, EvalStatus, Failure, Message as Said, MessageId, Role, SessionInfo, Step, StepId,
-    StepStatus, Turn, TurnId, TurnStatus,
-};
-use foldlog::{Append, Error, Json, Restart, Session};
+use foldlog::agent::{AgentBody, Eval, EvalStatus, Failure, Message as Said, Role, SessionInfo, Step, TurnEnd};
+use foldlog::{Error, Json, Restart, Session};
 
 use crate::interpreter::{Interpreter, Outcome};
 
@@ -67,36 +64,10 @@ impl Handler<Ask> for Agent {
 
 /// Ends the turns and steps that a killed host left running.
 async fn repair(session: &Session) -> Result<(), Error> {
-    let report = session.recovery().await?;
-    let view = session.view()?;
-    let died = || Some(Failure::new("interrupted", "the host ended during this turn"));
-    let mut bodies = Vec::new();
-    for left in &report.unfinished {
-        eprintln!("agent_host: {} {} was left running: it is ended now", left.kind, left.id);
-        match (left.kind, left.id.as_number()) {
-            ("turn", Some(id)) => bodies.extend(view.turns.get(TurnId::new(id)).map(|turn| {
-                let turn = Turn::clone(turn);
-                AgentBody::TurnPut(Turn {
-                    status: TurnStatus::Error,
-                    ended: Some(session.store().now()),
-                    error: died(),
-                    ..turn
-                })
-            })),
-            ("step", Some(id)) => bodies.extend(view.steps.get(StepId::new(id)).map(|step| {
-                let step = Step::clone(step);
-                AgentBody::StepPut(Step {
-                    status: StepStatus::Error,
-                    ended: Some(session.store().now()),
-                    error: died(),
-                    ..step
-                })
-            })),
-            _ => {}
-        }
+    for left in session.interrupt("the host ended during this turn").await? {
+        eprintln!("agent_host: {left} was left running: it is ended now");
     }
-    session.append_batch(bodies)?.await?;
-    eprintln!("agent_host: session {} goes on after {} events", session.id(), report.events);
+    eprintln!("agent_host: session {} goes on after {} events", session.id(), session.view()?.head());
     Ok(())
 }
 
@@ -124,22 +95,10 @@ async fn restored(session: &Session) -> Result<Interpreter, Error> {
 /// Runs a line as a turn. The start of the turn is durable before the line runs, and the result is durable before it is
 /// told.
 async fn run_turn(session: &Session, line: String) -> Result<String, Error> {
-    let _turn = session.take_turn().await?;
     let store = session.store();
     let code = store.intern_text(line.as_str()).await?;
-
-    // Nobody else appends while the turn is ours: the ids that the events will get are known, and the expected head
-    // makes sure of it.
-    let (head, next) = session.counters().await?;
-    let asked = MessageId::new(next.next(Counter::Message));
-    let turn = TurnId::new(next.next(Counter::Turn));
-    let step = StepId::new(next.next(Counter::Step));
-    let opening = vec![
-        AgentBody::MessageAppended(Said { turn: Some(turn), ..Said::user(code.clone()) }),
-        AgentBody::TurnStarted(Turn::for_message(asked)),
-        AgentBody::StepStarted(Step { request: Some(code.clone()), ..Step::of_turn(turn) }),
-    ];
-    let opened = session.append_with(Append::batch(opening).expect_head(head))?.await?;
+    let mut turn = session.begin_turn(Said::user(code.clone())).await?;
+    turn.begin_step_with(Step { request: Some(code.clone()), ..Step::default() }).await?;
 
     let interpreter = session.context_or_insert_with(|| Mutex::new(Interpreter::new()));
     let (outcome, variables) = run(interpreter, line).await;
@@ -163,18 +122,17 @@ async fn run_turn(session: &Session, line: String) -> Result<String, Error> {
     let said = result.clone().or_else(|| error.as_ref().map(|error| error.message.clone())).unwrap_or_default();
     let variables = store.intern_json(Json::from_value(&variables)?).await?;
 
-    let failed = error.is_some();
     let extra = if outcome.functions.is_empty() {
         Json::default()
     } else {
         Json::from_value(&serde_json::json!({ "functions": outcome.functions }))?
     };
     let eval = Eval {
-        turn: Some(turn),
-        step: Some(step),
+        turn: Some(turn.id()),
+        step: turn.step_id(),
         tool_name: Some("rhai".to_owned()),
         code: Some(code),
-        status: if failed { EvalStatus::Error } else { EvalStatus::Final },
+        status: if error.is_some() { EvalStatus::Error } else { EvalStatus::Final },
         result: result.clone(),
         preview: Some(told.clone().into()),
         stdout,
@@ -183,32 +141,16 @@ async fn run_turn(session: &Session, line: String) -> Result<String, Error> {
         extra,
         ..Eval::default()
     };
-    let answer = Said { turn: Some(turn), step: Some(step), ..Said::text(Role::Assistant, said) };
-    // A put replaces the whole entity, so it begins with a copy of the present one.
-    let view = session.view()?;
-    let ended_step = Step {
-        status: if failed { StepStatus::Error } else { StepStatus::Done },
-        ended: Some(session.store().now()),
-        assistant_message: Some(MessageId::new(asked.get() + 1)),
-        error: error.clone(),
-        ..view.steps.get(step).map(|step| Step::clone(step)).unwrap_or_default()
-    };
-    let ended_turn = Turn {
-        status: if failed { TurnStatus::Error } else { TurnStatus::Final },
-        ended: Some(session.store().now()),
-        final_value: result,
-        preview: Some(told.clone().into()),
-        error,
-        ..view.turns.get(turn).map(|turn| Turn::clone(turn)).unwrap_or_default()
-    };
-    let closing = vec![
-        AgentBody::EvalAdded(eval),
-        AgentBody::MessageAppended(answer),
-        AgentBody::StepPut(ended_step),
-        AgentBody::VarsSnapshotted(variables),
-        AgentBody::TurnPut(ended_turn),
-    ];
-    session.append_with(Append::batch(closing).expect_head(opened.head))?.await?;
+    let answer = Said { turn: Some(turn.id()), step: turn.step_id(), ..Said::text(Role::Assistant, said) };
+    // One batch: what a line has done to the variables is never there without the eval that did it.
+    let done =
+        vec![AgentBody::EvalAdded(eval), AgentBody::MessageAppended(answer), AgentBody::VarsSnapshotted(variables)];
+    session.append_batch(done)?.await?;
+    turn.end(match error {
+        Some(failure) => TurnEnd::Error(failure),
+        None => TurnEnd::Value(result.unwrap_or_default()),
+    })
+    .await?;
     Ok(told)
 }
 

@@ -98,7 +98,8 @@ async fn every_line_is_a_turn_with_its_step_and_eval_and_large_values_are_blobs(
     let eval = &view.evals[1];
     assert_eq!(eval.stdout.as_ref().unwrap().as_inline(), Some("hello\n"));
     assert!(eval.error.as_ref().unwrap().message.as_inline().unwrap().contains("Division by zero"));
-    assert_eq!(view.messages[0].turn, Some(turns[0].id));
+    assert_eq!(turns[0].user_message, Some(view.messages[0].id));
+    assert_eq!(view.messages[1].turn, Some(turns[0].id));
     assert_eq!(turns[1].user_message, Some(view.messages[2].id));
 }
 
@@ -117,11 +118,11 @@ fn the_stats_of_the_store_are_shown_when_asked_for() {
     let large = "let pad = \"\"; for n in 0..20000 { pad += \"x\"; } pad";
     let ended = host.run(&format!(":stats\n{large}\npad\n:restart\n:stats"));
     let shown: Vec<_> = ended.stderr.lines().collect();
-    // The session's first event, and two appends of three and of five events for each of the two turns.
+    // The session's first event, and for each of the two turns four appends of eight events.
     for (line, times) in [
         ("appends: 1 acknowledged, 1 events; 0 refused as busy", 1),
-        ("appends: 5 acknowledged, 17 events; 0 refused as busy", 1),
-        ("groups: 5 committed, 0 failed", 1),
+        ("appends: 9 acknowledged, 17 events; 0 refused as busy", 1),
+        ("groups: 9 committed, 0 failed", 1),
         ("waits for another process: 0, 0ns in all", 2),
         ("sessions: 1 open; 0 recoveries, 0 failed", 1),
         ("sessions: 1 open; 1 recoveries, 0 failed", 1),
@@ -223,7 +224,7 @@ async fn a_turn_that_was_killed_midway_is_ended_by_the_next_host() {
     let state = host.state().await;
     assert_eq!(state.report.unfinished, []);
     let turns: Vec<_> = state.view.turns.iter().map(|turn| turn.status).collect();
-    assert_eq!(turns, [TurnStatus::Final, TurnStatus::Error, TurnStatus::Final]);
+    assert_eq!(turns, [TurnStatus::Final, TurnStatus::Interrupted, TurnStatus::Final]);
     let ended = state.view.turns.iter().nth(1).unwrap();
     assert_eq!(ended.error.as_ref().unwrap().kind, "interrupted");
 }

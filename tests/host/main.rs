@@ -6,10 +6,12 @@
 mod common;
 
 mod agent_host;
+mod chat_host;
 mod endings;
 mod examples;
 mod replay_transcript;
 mod runtimes;
+mod sse_server;
 
 // The modules of the example that `replay_transcript` tests. They name each other from the root of their crate.
 #[allow(dead_code, reason = "the example uses all of it")]
