@@ -11,7 +11,7 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use actix::clock::{sleep, timeout};
 use foldlog::agent::{Agent, AgentTransient, Message, Part, Role, RunningTurn};
-use foldlog::agent::{ToolCall, ToolResult, TurnBegun, TurnEnd, TurnStatus};
+use foldlog::agent::{ToolCall, ToolResult, TurnBegun, TurnEnd};
 use foldlog::{AppendKey, Error, EventStream, Item, Session, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 use futures::future::{pending, try_join_all};
@@ -41,27 +41,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{left} was left open, and is ended now");
     }
     for (request, text) in REQUESTS {
-        match begin(&session, request, text).await? {
-            Some(turn) => run(turn, request).await?,
-            None => println!("{request} needs no turn any more"),
+        match session.begin_turn_once(Message::user(text), AppendKey::new(request)?).await? {
+            TurnBegun::Now(turn) => run(turn, request).await?, // also if a kill has ended the turn before
+            TurnBegun::Earlier(turn) => println!("{request} has its turn: {:?}", turn.status),
         }
     }
     store.close().await?; // ends the stream that is shown
     Ok(showing.await?)
-}
-
-/// Begins the turn that answers a request, unless the request has its answer.
-async fn begin(session: &Session, request: &str, text: &str) -> Result<Option<RunningTurn>, Error> {
-    let asked = match session.begin_turn_once(Message::user(text), AppendKey::new(request)?).await? {
-        TurnBegun::Now(turn) => return Ok(Some(turn)),
-        TurnBegun::Earlier(turn) => turn.user_message.unwrap_or_default(),
-    };
-    // The newest turn of this message tells. If a kill has ended that turn, another one answers the same message.
-    let view = session.current_view().await?;
-    match view.turns.iter().rev().find(|turn| turn.user_message == Some(asked)) {
-        Some(turn) if turn.status == TurnStatus::Interrupted => Ok(Some(session.begin_turn_for(asked).await?)),
-        _ => Ok(None),
-    }
 }
 
 /// Runs a turn to its end: asks the language model until it calls no more tools, or until the user changes the question.
@@ -70,7 +56,7 @@ async fn run(mut turn: RunningTurn, request: &str) -> Result<(), Error> {
     let mut changed = pin!(changed(&session, request));
     loop {
         turn.begin_step().await?;
-        let answer = provider(&session.provider_messages().await?);
+        let answer = provider(&turn.provider_messages().await?);
         for word in answer.inline_text().unwrap_or_default().split_inclusive(' ') {
             turn.delta(word)?;
             // The next word takes a while, and the user may have changed the question by then.

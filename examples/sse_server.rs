@@ -89,15 +89,15 @@ async fn run(mut turn: RunningTurn) {
 /// Answers what the user has said last. A host asks its language model here.
 async fn answer(turn: &mut RunningTurn) -> Result<(), Error> {
     turn.begin_step().await?;
-    let session = turn.session().clone();
-    let messages = session.provider_messages().await?;
+    let messages = turn.provider_messages().await?;
     let asked = messages.last().and_then(|message| message.inline_text());
     let answer = format!("You said: {}", asked.unwrap_or_default());
     for word in answer.split_inclusive(' ') {
         turn.delta(word)?;
         rt::time::sleep(Duration::from_millis(20)).await;
     }
-    turn.answer(Message::assistant(session.store().intern_text(answer).await?)).await.map(drop)
+    let answer = turn.session().store().intern_text(answer).await?;
+    turn.answer(Message::assistant(answer)).await.map(drop)
 }
 
 /// The events of a session after the last one that the client has: from the log, then as they come. A client that comes late

@@ -33,7 +33,7 @@ pub(crate) async fn host(directory: &Path) -> Result<(), Error> {
     pause();
     turn.begin_step().await?;
     pause();
-    let messages = session.provider_messages().await?;
+    let messages = turn.provider_messages().await?;
     pause();
     println!("{messages:?}");
     pause();

@@ -1,6 +1,6 @@
 //! Goal: a panic of the model harms only what it must. Method: each function of the model panics where it is told to.
 
-use foldlog::{Append, Condition, ErrorKind, EventId, Restart, Session, StoreConfig, SubscribeFrom, TakeTurn};
+use foldlog::{Append, Condition, ErrorKind, EventId, Item, Restart, Session, StoreConfig, SubscribeFrom, TakeTurn};
 use futures::StreamExt;
 
 use crate::common::tally::{Place, Switch};

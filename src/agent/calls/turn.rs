@@ -27,6 +27,10 @@ pub use ending::TurnEnd;
 /// changes nothing, so ending can be tried again. After the end, each call fails with [`ErrorKind::TurnNotHeld`]. So it does
 /// when [`Session::revoke_turn`] took the turn away.
 ///
+/// # Cancellation
+/// Dropping the future of a call does not take back what it has appended. Ending the turn goes by the view, so a step that such a
+/// call has begun is ended, too.
+///
 /// # Dropping
 /// A turn that is dropped without an end stays unfinished in the log: one warning is logged, and [`Session::interrupt`]
 /// ends the turn. The right to run a turn is given back.
@@ -215,7 +219,10 @@ impl RunningTurn {
 
     fn ending<'a>(&self, view: &'a AgentView) -> Ending<'a> {
         let now = self.session.store().now();
-        Ending { view, turn: self.id, began: self.began, step: self.step, now }
+        // By the view, since the future of a call may have been dropped when its step had begun.
+        let running = view.steps.unfinished(Step::is_running).filter(|(_, step)| step.turn == Some(self.id));
+        let step = running.last().map(|(_, step)| step.id);
+        Ending { view, turn: self.id, began: self.began, step, now }
     }
 
     /// The message with the ids of this turn and step.
