@@ -69,8 +69,8 @@ impl AgentView {
         self.in_provider_order(self.conversation())
     }
 
-    /// The same for a turn that runs: the message that it answers, and its own messages behind that, come last. What users
-    /// have said since, and no turn has answered yet, is left out: it is for turns to come.
+    /// The same for a turn that runs: the message that it answers comes last, and behind that what this turn has added, and
+    /// turns for the same message before it, which were interrupted. What users have said since, and no turn has answered yet, is left out: it is for turns to come.
     ///
     /// Messages in the order of the log would end with what another user asked meanwhile, or with the answer to a message
     /// that was sent before this one.
@@ -80,12 +80,16 @@ impl AgentView {
             return self.provider_messages();
         };
         // Turns begin in the order of the messages that they answer, but for those that are begun anew.
-        let later =
-            self.turns.iter().rev().filter_map(|turn| turn.user_message).take_while(|message| *message >= asked);
-        let begun: HashSet<MessageId> = later.collect();
+        let later = self.turns.iter().rev().filter_map(|turn| Some((turn.id, turn.user_message?)));
+        let later: Vec<_> = later.take_while(|(_, message)| *message >= asked).collect();
+        let begun: HashSet<MessageId> = later.iter().map(|(_, message)| *message).collect();
+        let of_asked: HashSet<TurnId> =
+            later.iter().filter(|(_, message)| *message == asked).map(|(id, _)| *id).collect();
         let is_of_turn = |message: &Message| {
             let is_behind = message.turn.is_none() && message.id > asked;
-            message.id == asked || message.turn == Some(turn) || (is_behind && results(message).next().is_some())
+            message.id == asked
+                || message.turn.is_some_and(|turn| of_asked.contains(&turn))
+                || (is_behind && results(message).next().is_some())
         };
         let is_queued = |message: &Message| {
             message.turn.is_none() && message.id > asked && message.role == Role::User && !begun.contains(&message.id)
@@ -96,7 +100,7 @@ impl AgentView {
     }
 
     fn in_provider_order<'a>(&'a self, kept: impl Iterator<Item = &'a Arc<Message>>) -> Vec<Arc<Message>> {
-        let summary = self.summaries.last();
+        let summary = self.summary.as_ref();
         let first = self.instructions.iter().chain(summary).filter_map(|id| self.message(*id)).cloned();
         let mut ordered = Ordered::default();
         kept.for_each(|message| ordered.push(message));
@@ -129,7 +133,7 @@ impl AgentView {
     fn conversation(&self) -> impl Iterator<Item = &Arc<Message>> {
         self.kept_messages()
             .filter(|message| message.agent.is_none() && !message.role.is_instruction())
-            .filter(|message| !self.summaries.contains(&message.id))
+            .filter(|message| self.summaries.binary_search(&message.id).is_err())
     }
 }
 
@@ -153,14 +157,24 @@ impl Ordered {
         // The parts that go behind each message, by the place of that message in `said`.
         let mut moved: Vec<(usize, Vec<Part>)> = Vec::new();
         let mut is_split = false;
-        // Where the last result has gone; `None` if its call is not there.
+        // Where the last result has gone; `None` if its call is not there. What a tool says ahead of its first result goes
+        // where that goes.
         let mut last = None;
+        let mut ahead = Vec::new();
+        let is_of_tool = message.role == Role::Tool && results(message).next().is_some();
         for part in &message.parts {
             let place = match part.as_tool_result().filter(|_| message.role != Role::Assistant) {
                 Some(result) => {
                     is_split = true;
                     last = self.place_of_call(result);
+                    if let Some(place) = last.filter(|_| !ahead.is_empty()) {
+                        moved.push((place, std::mem::take(&mut ahead)));
+                    }
                     last
+                }
+                None if is_of_tool && !is_split => {
+                    ahead.push(part.clone());
+                    continue;
                 }
                 // What a tool's message says beside its results belongs to the result before it.
                 None if message.role == Role::Tool && is_split => last,

@@ -45,7 +45,9 @@ pub struct AgentView {
     pub open_calls: OpenCalls,
     /// The system and developer messages of the session's own conversation, in order.
     pub(super) instructions: Vector<MessageId>,
-    /// The messages of the compactions that come after the boundary, in order. The last one stands for what is before it.
+    /// The message that stands for what comes before the boundary.
+    pub(super) summary: Option<MessageId>,
+    /// The messages of compactions that come after the boundary, in order; the one above is among them.
     pub(super) summaries: Vector<MessageId>,
 }
 
@@ -138,15 +140,20 @@ impl AgentView {
             }
             AgentBody::VarsSnapshotted(vars) => self.vars = Some(Arc::new(vars)),
             AgentBody::SessionCompacted { vars, boundary, message } => {
+                // One that covers less than an earlier one came too late: what it sums up is summed up already.
+                if self.compact_from.is_some_and(|before| boundary < before) {
+                    self.summaries.push_back(message.id);
+                    return self.keep_message(message, at);
+                }
                 if let Some(vars) = vars {
                     self.vars = Some(Arc::new(vars));
                 }
-                let boundary = self.compact_from.map_or(boundary, |before| before.max(boundary));
                 self.compact_from = Some(boundary);
                 self.open_calls.drop_before(boundary);
                 let messages = &self.messages;
                 self.summaries.retain(|id| is_at_or_after(messages, *id, boundary));
                 self.summaries.push_back(message.id);
+                self.summary = Some(message.id);
                 self.keep_message(message, at);
             }
             AgentBody::StopRequested => self.set_status(SessionStatus::StopRequested),

@@ -48,6 +48,7 @@ struct ViewHead {
     error: Option<Shared<Failure>>,
     open_calls: Vec<OpenCall>,
     instructions: Vec<MessageId>,
+    summary: Option<MessageId>,
     summaries: Vec<MessageId>,
 }
 
@@ -107,6 +108,7 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
         error,
         open_calls,
         instructions,
+        summary,
         summaries,
     } = view.clone();
     let Counters { message, turn, step, eval } = counters;
@@ -124,6 +126,7 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
         error: error.map(Shared),
         open_calls: open_calls.iter().cloned().collect(),
         instructions: instructions.into_iter().collect(),
+        summary,
         summaries: summaries.into_iter().collect(),
     })?;
     Some([&u32::try_from(head.len()).ok()?.to_le_bytes(), head.as_slice(), &chunks].concat())
@@ -145,6 +148,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
         error,
         open_calls,
         instructions,
+        summary,
         summaries,
     } = decode_view(&head)?;
     if layout != *LAYOUT {
@@ -170,6 +174,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
         error: error.map(|Shared(error)| error),
         open_calls: open_calls.into_iter().collect(),
         instructions: instructions.into(),
+        summary,
         summaries: summaries.into(),
     })
 }

@@ -20,6 +20,7 @@ impl Serialize for AgentView {
             error,
             open_calls,
             instructions: _,
+            summary: _,
             summaries: _,
         } = self;
         let mut view = serializer.serialize_struct("AgentView", 10)?;

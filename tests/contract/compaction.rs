@@ -12,7 +12,7 @@ on_both_media!(
     a_result_that_is_in_flight_keeps_its_call,
     compactions_that_race_appends_cover_nothing_that_they_do_not_sum_up,
     the_boundary_goes_back_to_the_call_of_a_kept_result_and_the_answer_says_so,
-    the_boundary_never_goes_back_behind_an_earlier_one,
+    a_summary_that_comes_behind_a_wider_one_takes_nothing_away,
     a_position_beyond_the_head_is_refused_and_nothing_is_written,
     a_session_is_compacted_in_the_middle_of_a_turn_and_after_its_end,
 );
@@ -139,12 +139,20 @@ async fn the_boundary_goes_back_to_the_call_of_a_kept_result_and_the_answer_says
     store.close().await.unwrap();
 }
 
-async fn the_boundary_never_goes_back_behind_an_earlier_one(disk: TestDisk) {
+async fn a_summary_that_comes_behind_a_wider_one_takes_nothing_away(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();
     session.append_batch((1..=5).map(|n| user(n.to_string())).collect()).unwrap().await.unwrap();
-    session.compact(Message::user("of four"), at(4), None).await.unwrap();
-    let again = session.compact(Message::user("of four, in other words"), at(2), None).await.unwrap();
+    session.compact(Message::user("of four"), at(4), Some("vars of four".into())).await.unwrap();
+    let refused = session.compact(Message::user("of two"), at(2), None).await;
+    assert_refused!(refused, ErrorKind::BodyRefused { .. });
+    // One that was on its way is in the log, and stands for nothing.
+    let late =
+        AgentBody::SessionCompacted { vars: Some("old".into()), boundary: at(3), message: Message::user("of two") };
+    session.append(late).unwrap().await.unwrap();
+    assert_eq!(texts(&session), ["of four", "5"]);
+    assert_eq!(session.view().unwrap().vars.as_deref(), Some(&"vars of four".into()));
+    let again = session.compact(Message::user("of four, in other words"), at(4), None).await.unwrap();
     assert_eq!(again.boundary, at(5));
     assert_eq!(texts(&session), ["of four, in other words", "5"]);
     store.close().await.unwrap();

@@ -27,14 +27,16 @@ impl Session<Agent> {
     /// is:
     /// - A result is never kept without its call. If the result of a call would be kept, or the call has none yet, the
     ///   boundary moves back to the event of that call.
-    /// - It never goes back behind that of an earlier compaction. Earlier summaries are always covered, so the message has
-    ///   to say what they said.
+    /// - It never goes back. Earlier summaries are covered, so the message has to say what they said. A compaction that covers
+    ///   less than an earlier one is refused; if the two were on their way at once, it stands for nothing, and the boundary in
+    ///   the answer is that of the other.
     ///
     /// The call takes no turn, so whoever has the turn may compact in the middle of it. A session that has stopped can be
     /// compacted, too. Takes time in the number of kept messages.
     ///
     /// # Errors
-    /// [`ErrorKind::BeyondHead`] if the view has not reached `through`; nothing is written then. Those of
+    /// [`ErrorKind::BeyondHead`] if the view has not reached `through`; [`ErrorKind::BodyRefused`] if an earlier compaction
+    /// covers more. Nothing is written then. Those of
     /// [`Session::append`] and of its receipt.
     ///
     /// # Cancellation
@@ -66,6 +68,11 @@ impl Session<Agent> {
         let head = view.head();
         if through > head {
             return Err(ErrorKind::BeyondHead { session: self.id().clone(), event: through, head }.into());
+        }
+        if let Some(before) = view.compact_from.filter(|before| through.next() < *before) {
+            let reason =
+                format!("it sums up the events through {through}, and those before {before} are summed up already");
+            return Err(ErrorKind::BodyRefused { reason }.into());
         }
         let boundary = view.boundary_after(through);
         let appended = self.append(AgentBody::SessionCompacted { vars, boundary, message })?.await?;

@@ -10,11 +10,14 @@ use crate::agent::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
-use crate::session::{Appended, TurnGuard};
+use crate::session::{Append, Appended, TurnGuard};
 use crate::store::Session;
 pub use beginning::TurnBegun;
 use ending::Ending;
 pub use ending::TurnEnd;
+
+/// How often a call looks at the session anew, because something was appended meanwhile.
+const LOOKS_MAX: usize = 100;
 
 /// A turn that runs, from [`Session::begin_turn`] to its [`end`](Self::end). It holds the right to run a turn, as
 /// [`TurnGuard`] does, and knows the ids: it writes them into everything that is appended through it.
@@ -106,11 +109,13 @@ impl RunningTurn {
     /// # Errors
     /// Those of [`begin_step`](Self::begin_step).
     pub async fn begin_step_with(&mut self, step: Step) -> Result<Appended<Agent>, Error> {
-        self.check_held()?;
-        let view = self.session.current_view().await?;
-        let mut bodies = Vec::from_iter(self.ending(&view).step(None, None).map(AgentBody::StepPut));
-        bodies.push(AgentBody::StepStarted(Step { turn: Some(self.id), ..step }));
-        let appended = self.session.append_batch(bodies)?.await?;
+        let appended = self
+            .append_to_view(|turn, view| {
+                let mut bodies = Vec::from_iter(turn.ending(view).step(None, None).map(AgentBody::StepPut));
+                bodies.push(AgentBody::StepStarted(Step { turn: Some(turn.id), ..step.clone() }));
+                Some(bodies)
+            })
+            .await?;
         self.step = appended.step_id();
         Ok(appended)
     }
@@ -127,10 +132,10 @@ impl RunningTurn {
     ///
     /// [`MessageOrigin`]: crate::agent::MessageOrigin
     pub async fn end_step(&mut self, failure: Option<Failure>) -> Result<Appended<Agent>, Error> {
-        self.check_held()?;
-        let view = self.session.current_view().await?;
-        let bodies = Vec::from_iter(self.ending(&view).step(failure, None).map(AgentBody::StepPut));
-        let appended = self.session.append_batch(bodies)?.await?;
+        let put = |turn: &Self, view: &AgentView| {
+            Some(Vec::from_iter(turn.ending(view).step(failure.clone(), None).map(AgentBody::StepPut)))
+        };
+        let appended = self.append_to_view(put).await?;
         self.step = None;
         Ok(appended)
     }
@@ -174,12 +179,13 @@ impl RunningTurn {
     ///
     /// # Errors
     /// Those of [`begin_step`](Self::begin_step).
-    pub async fn update(&mut self, change: impl FnOnce(&mut Turn)) -> Result<Appended<Agent>, Error> {
-        self.check_held()?;
-        let view = self.session.current_view().await?;
-        let mut turn = view.turns.get(self.id).map(|turn| Turn::clone(turn)).unwrap_or_default();
-        change(&mut turn);
-        self.session.append(AgentBody::TurnPut(Turn { id: self.id, ..turn }))?.await
+    pub async fn update(&mut self, change: impl Fn(&mut Turn)) -> Result<Appended<Agent>, Error> {
+        let put = |this: &Self, view: &AgentView| {
+            let mut turn = view.turns.get(this.id).filter(|turn| turn.is_running()).map(|turn| Turn::clone(turn))?;
+            change(&mut turn);
+            Some(vec![AgentBody::TurnPut(Turn { id: this.id, ..turn })])
+        };
+        self.append_to_view(put).await
     }
 
     /// Appends the answer of the language model and ends the turn as final, and the step that runs as done: one batch.
@@ -205,16 +211,34 @@ impl RunningTurn {
     }
 
     async fn finish(&mut self, end: TurnEnd, last: Option<Message>) -> Result<Appended<Agent>, Error> {
-        self.check_held()?;
-        let view = self.session.current_view().await?;
-        let Some(bodies) = self.ending(&view).turn(end, last) else {
-            // Ended by a call whose future was dropped, or by a body of the host's.
-            self.guard = None;
-            return Err(ErrorKind::TurnNotHeld { session: self.session.id().clone() }.into());
-        };
-        let appended = self.session.append_batch(bodies)?.await?;
+        let bodies = |turn: &Self, view: &AgentView| turn.ending(view).turn(end.clone(), last.clone());
+        let appended = self.append_to_view(bodies).await?;
         self.guard = None;
         Ok(appended)
+    }
+
+    /// Appends what is made of the view, where that is the view at the last event: also what was appended by a call whose
+    /// future was dropped, and what is in flight, is in it. `None` is for a turn that has ended: by such a call, or by a body
+    /// of the host's.
+    async fn append_to_view(
+        &mut self,
+        bodies: impl Fn(&Self, &AgentView) -> Option<Vec<AgentBody>>,
+    ) -> Result<Appended<Agent>, Error> {
+        let mut looks = 0;
+        loop {
+            self.check_held()?;
+            self.session.entry().settle().await?;
+            let view = self.session.current_view().await?;
+            let Some(bodies) = bodies(self, &view) else {
+                self.guard = None;
+                return Err(ErrorKind::TurnNotHeld { session: self.session.id().clone() }.into());
+            };
+            let append = Append::batch(bodies).expect_head(view.head());
+            match self.session.append_with(append)?.await {
+                Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) && looks < LOOKS_MAX => looks += 1,
+                appended => return appended,
+            }
+        }
     }
 
     fn ending<'a>(&self, view: &'a AgentView) -> Ending<'a> {

@@ -135,8 +135,8 @@ fn instructions_come_first_and_the_summary_behind_them() {
     assert_eq!(order_of("u:a s:one sum:sum1 d:two u:b"), "one two sum1 b");
     assert_eq!(order_of("s:one u:a u:b sum3:sum u:c"), "one sum b c");
     assert_eq!(order_of("u:a sum:first u:b sum2:second u:c"), "second b c", "an earlier summary is always covered");
-    // A boundary that goes back changes nothing, but the summary is the new one.
-    assert_eq!(order_of("u:a u:b sum3:first u:c sum1:second"), "second c");
+    // A compaction that covers less than an earlier one stands for nothing.
+    assert_eq!(order_of("u:a u:b sum3:first u:c sum1:second u:d"), "first c d");
 }
 
 #[test]
@@ -186,6 +186,9 @@ fn a_message_with_results_and_more_is_parted() {
     let tool = || more(Role::Tool, vec![result(), Part::text("image")]);
     assert_eq!(provider_order(&Script::of([body("c:1"), body("u:hi"), tool()]).view), "c:1 r:1+image hi");
     assert_eq!(provider_order(&Script::of([body("u:hi"), tool()]).view), "hi", "its result is of no call");
+    let ahead = || more(Role::Tool, vec![Part::text("note"), result()]);
+    assert_eq!(provider_order(&Script::of([body("c:1"), body("u:hi"), ahead()]).view), "c:1 r:1 note hi");
+    assert_eq!(provider_order(&Script::of([body("u:hi"), ahead()]).view), "hi");
 }
 
 #[test]
@@ -257,8 +260,8 @@ fn a_turn_is_sent_what_it_answers_last_and_not_what_was_sent_for_later_turns() {
         script.append(body);
     }
     assert_eq!(order(&script, 2), "sys one c:1 r:1 first two c:2 r:2");
-    // The first message is answered anew, twice.
+    // The first message is answered anew, twice. What was added for it stays with it.
     (0..2).for_each(|_| script.append(begun(2)));
-    assert_eq!(order(&script, 4), "sys c:1 r:1 two first c:2 r:2 one");
+    assert_eq!(order(&script, 4), "sys two c:2 r:2 one c:1 r:1 first");
     assert_eq!(order(&script, 9), order_of_all(&script), "a turn that is not there has nothing of its own");
 }

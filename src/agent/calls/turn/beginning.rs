@@ -102,6 +102,13 @@ impl Session<Agent> {
             Ok(guard) => (guard, self.append_with(append)?.await?),
             // No turn can begin now. It may have begun already, and then the key says so before the head is compared.
             Err(error) => match self.append_with(append.expect_head(EventId::MAX))?.await {
+                // The call that began it was dropped before it was answered, and nobody else is told to run it.
+                Ok(appended) if !appended.repeated => {
+                    return match self.take_turn().await {
+                        Ok(guard) => Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended))),
+                        Err(_) => self.last_turn_of(&appended).await.map(TurnBegun::Earlier),
+                    };
+                }
                 Ok(appended) => return self.last_turn_of(&appended).await.map(TurnBegun::Earlier),
                 Err(other) if matches!(other.kind(), ErrorKind::HeadMoved { .. }) => return Err(error),
                 Err(other) => return Err(other),
