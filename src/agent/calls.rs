@@ -5,10 +5,12 @@
 
 mod appended;
 mod base64;
+mod batch_room;
 mod compaction;
 mod interruption;
 mod opening;
 mod provider;
+mod references;
 mod stopping;
 mod turn;
 

@@ -22,6 +22,8 @@ mod keys;
 mod late_joiners;
 mod limits;
 mod live;
+mod old_references;
+mod open_calls;
 mod own_model;
 mod ports;
 mod positions;

@@ -81,3 +81,19 @@ async fn a_session_of_schema_1_goes_on_in_schema_2_and_reads_the_same_after_each
         assert_eq!(Agent::SCHEMA, 2);
     }
 }
+
+#[actix::test]
+async fn what_schema_1_left_open_is_interrupted_though_it_names_what_never_was() {
+    for name in OF_SCHEMA_1 {
+        let directory = copy_of(name);
+        let store = soon(Store::open(StoreConfig::directory(directory.path()))).await.unwrap();
+        let session = soon(store.resume_session("all")).await.unwrap();
+        assert_eq!(session.view().unwrap().turns.get(TurnId::new(9)).unwrap().user_message, Some(MessageId::new(777)));
+        let ended: Vec<_> = soon(session.interrupt("restart")).await.unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(ended, ["turn 9", "tool_call call_0"], "{name}");
+        assert!(session.unfinished().unwrap().is_empty());
+        let turn = session.view().unwrap().turns.get(TurnId::new(9)).unwrap().clone();
+        assert_eq!((turn.status, turn.user_message), (TurnStatus::Interrupted, None));
+        soon(store.close()).await.unwrap();
+    }
+}

@@ -3,8 +3,10 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::agent::calls::batch_room::BatchRoom;
+use crate::agent::calls::references::{known_step, known_turn, step_to_put, turn_to_put};
 use crate::agent::{
-    Agent, AgentBody, AgentView, Failure, Message, OpenCall, Role, Step, StepStatus, ToolResult, Turn, TurnStatus,
+    Agent, AgentBody, AgentView, Failure, Message, OpenCall, Step, StepStatus, ToolResult, Turn, TurnStatus,
 };
 use crate::error::{Error, ErrorKind};
 use crate::id::Timestamp;
@@ -15,11 +17,18 @@ use crate::store::Session;
 /// How often an interruption looks at the session anew, because something was appended meanwhile.
 const LOOKS_MAX: usize = 100;
 
+/// How much of the reason each result repeats: a backtrace, once for each of thousands of calls, would go to a provider.
+const REASON_CHARS_MAX: usize = 500;
+
 impl Session<Agent> {
     /// Ends what a dead process left open, in one batch, and tells what that was. Each tool call without an answer gets a
     /// result that is marked as an error and says so, in side chains too; running steps and turns are put as
     /// [`Interrupted`](TurnStatus::Interrupted), with all else that they had. From then on a provider takes
     /// [`Session::provider_messages`], and a new turn may begin.
+    ///
+    /// The turns and steps get the whole reason, each result its first 500 characters. What is more than a batch takes is
+    /// ended in several batches, results first. A reference to a turn, step or message that the session does not have, which
+    /// schema 1 accepted, is left out of what is put.
     ///
     /// If nothing is open, nothing is taken or written. A host calls this once for each session after its process has
     /// started: a server before it takes the first request, not in each handler.
@@ -82,23 +91,24 @@ impl TurnGuard<Agent> {
 
 /// Ends what is open. The caller has the turn.
 async fn interrupt(entry: &Arc<Entry<Agent>>, reason: String) -> Result<Vec<Unfinished>, Error> {
+    let config = &entry.services.config;
     let mut ended = Vec::new();
     let mut looks = 0;
     loop {
         let view = Arc::clone(entry).current_view().await?;
-        let mut bodies = interruption(&view, &reason, entry.services.config.clock.now());
-        // One batch, but for an imported session with more open calls than a batch takes: turns end with the last one.
-        let is_last = bodies.len() <= entry.services.config.batch_events_max;
-        bodies.truncate(entry.services.config.batch_events_max);
-        if bodies.is_empty() {
+        // One batch, but for a session with more open calls than a batch takes: turns end with the last one.
+        let (batch, is_last) = {
+            let mut bodies = interruption(&view, &reason, config.clock.now()).peekable();
+            (BatchRoom::of(config).fill(&mut bodies), bodies.peek().is_none())
+        };
+        if batch.is_empty() {
             return Ok(ended);
         }
-        let found = view.unfinished();
         // What is put must be what is there, and a result must not meet a call that the view does not have.
-        let append = Append::batch(bodies).expect_head(view.head());
+        let append = Append::batch(batch).expect_head(view.head());
         match entry.append(append)?.await {
             Ok(_) => {
-                ended = if ended.is_empty() { found } else { ended };
+                ended = if ended.is_empty() { view.unfinished() } else { ended };
                 if is_last {
                     return Ok(ended);
                 }
@@ -112,51 +122,51 @@ async fn interrupt(entry: &Arc<Entry<Agent>>, reason: String) -> Result<Vec<Unfi
     }
 }
 
-/// What ends everything that is open in a view: results, then steps, then turns.
-fn interruption(view: &AgentView, reason: &str, now: Timestamp) -> Vec<AgentBody> {
-    let failure = || Failure::new("interrupted", reason);
-    let steps = view.steps.unfinished(Step::is_running).map(|(_, step)| {
+/// What ends everything that is open in a view: results, then steps, then turns. Each is made when it is asked for.
+fn interruption(view: &AgentView, reason: &str, now: Timestamp) -> impl Iterator<Item = AgentBody> {
+    let failure = move || Failure::new("interrupted", reason);
+    let steps = view.steps.unfinished(Step::is_running).map(move |(_, step)| {
         let error = step.error.clone().or_else(|| Some(failure()));
-        AgentBody::StepPut(Step { status: StepStatus::Interrupted, ended: Some(now), error, ..(**step).clone() })
+        let step = step_to_put(view, step);
+        AgentBody::StepPut(Step { status: StepStatus::Interrupted, ended: Some(now), error, ..step })
     });
-    let turns = view.turns.unfinished(Turn::is_running).map(|(_, turn)| {
+    let turns = view.turns.unfinished(Turn::is_running).map(move |(_, turn)| {
         let error = turn.error.clone().or_else(|| Some(failure()));
-        AgentBody::TurnPut(Turn { status: TurnStatus::Interrupted, ended: Some(now), error, ..(**turn).clone() })
+        let turn = turn_to_put(view, turn);
+        AgentBody::TurnPut(Turn { status: TurnStatus::Interrupted, ended: Some(now), error, ..turn })
     });
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
     let text = format!("interrupted, it is not known whether the tool has run: {reason}");
-    let mut bodies = unanswered(view, view.open_calls.iter(), &text);
-    bodies.extend(steps.chain(turns));
-    bodies
+    unanswered(view, view.open_calls.iter(), text).chain(steps).chain(turns)
 }
 
-/// A result, marked as an error, for each of these open calls.
+/// A result, marked as an error, for each of these open calls. Each is made when it is asked for.
 ///
 /// A result answers the nearest unanswered call of its id before it. So the newest message comes first, and each result
 /// meets the call that it was made for.
 pub(super) fn unanswered<'a>(
-    view: &AgentView,
+    view: &'a AgentView,
     calls: impl Iterator<Item = &'a OpenCall>,
-    text: &str,
-) -> Vec<AgentBody> {
+    text: String,
+) -> impl Iterator<Item = AgentBody> + 'a {
     let mut calls: Vec<_> = calls.collect();
     calls.sort_by_key(|call| Reverse(call.message));
-    let results = calls.into_iter().map(|call| {
+    calls.into_iter().map(move |call| {
         let message = view.message(call.message);
-        let result = ToolResult {
-            name: Some(call.name.clone()).filter(|name| !name.is_empty()),
-            is_error: Some(true),
-            ..ToolResult::text(call.call_id.as_str(), text)
-        };
         let is_chained = message.is_some_and(|message| message.agent.is_some() || message.parent.is_some());
         AgentBody::MessageAppended(Message {
-            role: Role::Tool,
-            turn: message.and_then(|message| message.turn),
-            step: message.and_then(|message| message.step),
-            agent: call.agent.clone(),
+            turn: known_turn(view, message.and_then(|message| message.turn)),
+            step: known_step(view, message.and_then(|message| message.step)),
             // Where messages name the one before them, this one is behind the message of the call.
             parent: Some(call.message).filter(|_| is_chained),
-            ..Message::tool(result)
+            ..error_result(call, &text)
         })
-    });
-    results.collect()
+    })
+}
+
+/// The message that answers a call with an error.
+pub(super) fn error_result(call: &OpenCall, text: &str) -> Message {
+    let name = Some(call.name.clone()).filter(|name| !name.is_empty());
+    let result = ToolResult { name, is_error: Some(true), ..ToolResult::text(call.call_id.as_str(), text) };
+    Message { agent: call.agent.clone(), ..Message::tool(result) }
 }

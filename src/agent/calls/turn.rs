@@ -4,6 +4,8 @@
 mod beginning;
 mod ending;
 
+use crate::agent::calls::batch_room::BatchRoom;
+use crate::agent::calls::references::turn_to_put;
 use crate::agent::{
     Agent, AgentBody, AgentTransient, AgentView, Eval, Failure, Message, MessageId, OutputStream, Role, Step, StepId,
     ToolResult, Turn, TurnId,
@@ -27,7 +29,7 @@ const LOOKS_MAX: usize = 100;
 ///
 /// # Ending
 /// [`answer`](Self::answer) and [`end`](Self::end) end the turn, and give the right to run a turn back. A call that fails
-/// changes nothing, so ending can be tried again. After the end, each call fails with [`ErrorKind::TurnNotHeld`]. So it does
+/// has not ended the turn, so ending can be tried again. After the end, each call fails with [`ErrorKind::TurnNotHeld`]. So it does
 /// when [`Session::revoke_turn`] took the turn away.
 ///
 /// # Cancellation
@@ -181,7 +183,7 @@ impl RunningTurn {
     /// Those of [`begin_step`](Self::begin_step).
     pub async fn update(&mut self, change: impl Fn(&mut Turn)) -> Result<Appended<Agent>, Error> {
         let put = |this: &Self, view: &AgentView| {
-            let mut turn = view.turns.get(this.id).filter(|turn| turn.is_running()).map(|turn| Turn::clone(turn))?;
+            let mut turn = turn_to_put(view, view.turns.get(this.id).filter(|turn| turn.is_running())?);
             change(&mut turn);
             Some(vec![AgentBody::TurnPut(Turn { id: this.id, ..turn })])
         };
@@ -198,7 +200,8 @@ impl RunningTurn {
     }
 
     /// Ends the turn, and the step that runs, in one batch. Tool calls of the turn that have no answer get a result that
-    /// is marked as an error: a provider takes no messages with a call that nobody answers.
+    /// is marked as an error: a provider takes no messages with a call that nobody answers. If there are more than a batch
+    /// takes, batches of such results go ahead of the one that ends the turn.
     ///
     /// The put keeps what the turn had. The usage of its steps together becomes its [`usage`](Turn::usage), unless it has
     /// one already; a number that no step tells stays unknown. Takes time in the number of messages and steps of the turn.
@@ -233,8 +236,12 @@ impl RunningTurn {
                 self.guard = None;
                 return Err(ErrorKind::TurnNotHeld { session: self.session.id().clone() }.into());
             };
-            let append = Append::batch(bodies).expect_head(view.head());
-            match self.session.append_with(append)?.await {
+            // Results of more calls than a batch takes go ahead of it; those that are there are not made again.
+            let (ahead, last) = BatchRoom::of(&self.session.entry().services.config).cut(bodies);
+            let is_last = ahead.is_empty();
+            let batch = ahead.into_iter().next().unwrap_or(last);
+            match self.session.append_with(Append::batch(batch).expect_head(view.head()))?.await {
+                Ok(_) if !is_last => {}
                 Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) && looks < LOOKS_MAX => looks += 1,
                 appended => return appended,
             }

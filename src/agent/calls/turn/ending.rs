@@ -1,11 +1,17 @@
 //! What ends a step, and a turn: puts of whole entities, which begin with what the view has of them.
 
-use super::super::interruption;
+use crate::agent::calls::interruption::{error_result, unanswered};
+use crate::agent::calls::references::{step_to_put, turn_to_put};
+use crate::agent::conversation;
 use crate::agent::{
-    AgentBody, AgentView, Failure, Message, MessageId, Role, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage,
+    AgentBody, AgentView, Failure, Message, MessageId, OpenCalls, Role, Step, StepId, StepStatus, Turn, TurnId,
+    TurnStatus, Usage,
 };
 use crate::content::Content;
 use crate::id::{EventId, Timestamp};
+
+/// What the language model is told of a call that nobody answers any more.
+const NOT_ANSWERED: &str = "the turn ended before the tool answered";
 
 /// How a turn ends: see [`RunningTurn::end`](super::RunningTurn::end).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,17 +78,19 @@ impl Ending<'_> {
             add(&mut usage, usage_of(message));
         }
         add(&mut usage, last.and_then(usage_of));
+        let step = step_to_put(self.view, step);
         Some(Step {
             status: if failure.is_some() { StepStatus::Error } else { StepStatus::Done },
             ended: Some(self.now),
             assistant_message: step.assistant_message.or(newest),
             usage: step.usage.or(usage),
             error: failure.or_else(|| step.error.clone()),
-            ..(**step).clone()
+            ..step
         })
     }
 
-    /// Ends the turn. `None` if the view says that it has ended already.
+    /// Ends the turn. `None` if the view says that it has ended already. The results of open calls lead, so that a batch
+    /// that would be too large can be cut: [`BatchRoom::cut`](crate::agent::calls::batch_room::BatchRoom::cut).
     pub(super) fn turn(&self, end: TurnEnd, last: Option<Message>) -> Option<Vec<AgentBody>> {
         let turn = self.view.turns.get(self.turn).filter(|turn| turn.is_running())?;
         let step = self.step(end.step_failure(), last.as_ref());
@@ -97,13 +105,14 @@ impl Ending<'_> {
             TurnEnd::Error(failure) => (None, Some(failure)),
             _ => (None, None),
         };
+        let turn = turn_to_put(self.view, turn);
         let put = Turn {
             status,
             ended: Some(self.now),
             final_value: final_value.or_else(|| turn.final_value.clone()),
             usage: turn.usage.or(usage),
             error: error.or_else(|| turn.error.clone()),
-            ..(**turn).clone()
+            ..turn
         };
         // A provider takes no messages with a call that nobody will answer any more.
         let calls = self
@@ -111,13 +120,24 @@ impl Ending<'_> {
             .open_calls
             .iter()
             .filter(|call| self.view.message(call.message).is_some_and(|message| message.turn == Some(self.turn)));
-        let text = "the turn ended before the tool answered";
-        let mut bodies = interruption::unanswered(self.view, calls, text);
+        let mut bodies: Vec<_> = unanswered(self.view, calls, NOT_ANSWERED.to_owned()).collect();
+        let of_last = last.as_ref().map(unanswered_by_last).unwrap_or_default();
         bodies.extend(last.map(AgentBody::MessageAppended));
+        // Right behind the last message: the put may name it as message 0, which is the one before the put.
         bodies.extend(step.map(AgentBody::StepPut));
+        bodies.extend(of_last.into_iter().map(AgentBody::MessageAppended));
         bodies.push(AgentBody::TurnPut(put));
         Some(bodies)
     }
+}
+
+/// The results of the calls of a message that has no id yet, so none of them has a parent.
+fn unanswered_by_last(last: &Message) -> Vec<Message> {
+    let mut open = OpenCalls::default();
+    conversation::follow(&mut open, last);
+    let results =
+        open.iter().map(|call| Message { turn: last.turn, step: last.step, ..error_result(call, NOT_ANSWERED) });
+    results.collect()
 }
 
 fn usage_of(message: &Message) -> Option<Usage> {
