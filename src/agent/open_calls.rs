@@ -33,17 +33,17 @@ impl OpenCall {
         (self.message, self.part)
     }
 
-    /// What a result may say that answers the call.
-    fn answers(&self) -> impl Iterator<Item = Answer> {
-        let of_name = |name| Answer { agent: self.agent.clone(), call_id: self.call_id.clone(), name };
+    /// As what a result may seek the call.
+    fn sought_as(&self) -> impl Iterator<Item = SoughtCall> {
+        let of_name = |name| SoughtCall { agent: self.agent.clone(), call_id: self.call_id.clone(), name };
         let named = self.call_id.is_empty().then(|| of_name(Some(self.name.clone())));
         std::iter::once(of_name(None)).chain(named)
     }
 }
 
-/// What a result says of the call that it answers.
+/// A call as a result seeks it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Answer {
+struct SoughtCall {
     agent: Option<String>,
     call_id: String,
     /// Without ids, the name of the tool is all that tells two calls apart. `None` for a result that has an id, and for
@@ -51,25 +51,25 @@ struct Answer {
     name: Option<String>,
 }
 
-impl Answer {
+impl SoughtCall {
     fn of(agent: Option<&str>, result: &ToolResult) -> Self {
         let name = result.name.clone().filter(|_| result.call_id.is_empty());
         Self { agent: agent.map(str::to_owned), call_id: result.call_id.clone(), name }
     }
 }
 
-/// An answer and the place of a call that it fits. Of one answer, the first is the call that it takes: that of the last
-/// message, and there the first part.
-type AnswerKey = (Answer, Reverse<MessageId>, u32);
+/// As what a call is sought, and its place. Of one [`SoughtCall`], the first is the one that a result takes: that of the
+/// last message, and there the first part.
+type CallKey = (SoughtCall, Reverse<MessageId>, u32);
 
 /// The tool calls of a session that have no result yet. A clone shares structure.
 #[derive(Clone, Default, PartialEq)]
 pub struct OpenCalls {
     /// By message, and by the place there.
     calls: OrdMap<(MessageId, u32), OpenCall>,
-    /// The same calls by what answers them: a log may hold any number of calls that nobody answers, and a result must find
+    /// The same calls as results seek them: a log may hold any number of calls that nobody answers, and a result must find
     /// its call among them.
-    by_answer: OrdSet<AnswerKey>,
+    by_sought: OrdSet<CallKey>,
 }
 
 impl OpenCalls {
@@ -93,23 +93,23 @@ impl OpenCalls {
     pub(super) fn add(&mut self, call: OpenCall) {
         // No two calls have one place, but for a log that gave a message's id twice.
         self.remove(call.place());
-        self.by_answer.extend(call.answers().map(|answer| (answer, Reverse(call.message), call.part)));
+        self.by_sought.extend(call.sought_as().map(|sought| (sought, Reverse(call.message), call.part)));
         self.calls.insert(call.place(), call);
     }
 
     fn remove(&mut self, place: (MessageId, u32)) -> Option<OpenCall> {
         let call = self.calls.remove(&place)?;
-        for answer in call.answers() {
-            self.by_answer.remove(&(answer, Reverse(call.message), call.part));
+        for sought in call.sought_as() {
+            self.by_sought.remove(&(sought, Reverse(call.message), call.part));
         }
         Some(call)
     }
 
     /// Takes the call that a result answers: the nearest of its id, and of one message the first.
     pub(super) fn take(&mut self, agent: Option<&str>, result: &ToolResult) -> Option<OpenCall> {
-        let least: AnswerKey = (Answer::of(agent, result), Reverse(MessageId::new(u64::MAX)), 0);
-        let (answer, Reverse(message), part) = self.by_answer.range::<_, AnswerKey>(&least..).next()?;
-        if *answer == least.0 { self.remove((*message, *part)) } else { None }
+        let least: CallKey = (SoughtCall::of(agent, result), Reverse(MessageId::new(u64::MAX)), 0);
+        let (sought, Reverse(message), part) = self.by_sought.range::<_, CallKey>(&least..).next()?;
+        if *sought == least.0 { self.remove((*message, *part)) } else { None }
     }
 
     /// Drops those whose messages come before an event: nobody is sent them any more.
@@ -182,7 +182,7 @@ mod tests {
         }
         assert_eq!(open.iter().cloned().collect::<Vec<_>>(), [of_agent(20_000), of_name(20_000)]);
         assert_eq!(open.take(None, &ToolResult::text("", "done")), Some(of_name(20_000)));
-        assert_eq!(open.by_answer.len(), 1, "no call leaves an answer behind");
+        assert_eq!(open.by_sought.len(), 1, "a call that is taken leaves no key behind");
     }
 
     fn any_call() -> impl Strategy<Value = OpenCall> {
