@@ -13,7 +13,7 @@
 //! and the chunks of unfinished turns and steps are decoded then. A chunk that does not decode in spite of all that is
 //! logged as an error, and its items say that they cannot be read.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use serde::de::DeserializeOwned;
@@ -22,20 +22,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::agent::append_list::{AppendList, CHUNK, Items, Packed};
 use crate::agent::counters::Counters;
 use crate::agent::entities::Entities;
-use crate::agent::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus, Usage};
+use crate::agent::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus};
 use crate::agent::id::MessageId;
 use crate::agent::message::{Message, Role};
 use crate::agent::open_calls::OpenCall;
-use crate::agent::part::{Media, MediaSource, Part, PartBody, ResultPart, ToolCall, ToolResult};
 use crate::agent::view::AgentView;
-use crate::codec;
 use crate::content::Content;
 use crate::id::EventId;
 use crate::model::{DecodeError, decode_view, encode_view};
 
+mod layout;
+
+use layout::LAYOUT;
+
 #[derive(Serialize, Deserialize)]
 struct ViewHead {
-    /// See `layout`.
+    /// See [`LAYOUT`].
     layout: [u8; 8],
     session: Option<Shared<SessionInfo>>,
     messages: Outline,
@@ -51,32 +53,6 @@ struct ViewHead {
     summary: Option<MessageId>,
     summaries: Vec<MessageId>,
 }
-
-/// Differs between builds whose items have different bytes: the beginning of the digest of an item of each kind. A chunk
-/// is decoded long after the view was accepted, so a view of another layout must be refused before.
-static LAYOUT: LazyLock<[u8; 8]> = LazyLock::new(|| {
-    let usage = Some(Usage::default());
-    let error = Some(Failure::default());
-    let media = || Media { source: MediaSource::FileId(String::new()), media_type: None, name: None };
-    let result = ToolResult { parts: vec![ResultPart::Media(media())], ..ToolResult::default() };
-    let parts = [
-        PartBody::Text(Content::default()),
-        PartBody::Thought(Content::default()),
-        PartBody::ToolCall(ToolCall::default()),
-        PartBody::ToolResult(result),
-        PartBody::Media(media()),
-        PartBody::Other { kind: String::new(), json: Content::default() },
-    ];
-    let part = |body| Part { body, origin: Some(Box::default()) };
-    let items = (
-        Message { parts: parts.map(part).to_vec(), origin: Some(Box::default()), ..Message::default() },
-        Turn { usage, error: error.clone(), ..Turn::default() },
-        Step { usage, error: error.clone(), ..Step::default() },
-        Eval { usage, error, ..Eval::default() },
-    );
-    let digest = encode_view(&items).map(|bytes| *codec::digest(&bytes).as_bytes());
-    digest.and_then(|digest| digest.first_chunk().copied()).unwrap_or_default()
-});
 
 /// The sizes of a list whose items come behind the head.
 #[derive(Serialize, Deserialize)]

@@ -151,7 +151,7 @@ fn what_a_recovery_and_the_next_snapshot_ask_decodes_nothing() {
 }
 
 /// Of `script(1000)`, at view schema 3.
-const LONG_VIEW_3: &str = "bee2feed28c874147bde92cde39e1c5fd4799bf1dc0c0c974438361e76426de6";
+const LONG_VIEW_3: &str = "730d3cb448303f6f4a9158c6164a42556805510dc24193fa51e1a9e80cfab708";
 
 #[test]
 fn the_bytes_of_a_long_view_are_those_of_its_schema() {

@@ -51,7 +51,7 @@ struct Kept<M: SessionModel> {
     last: u64,
     /// How many streams were ever opened.
     opened: u64,
-    /// The streams, in the order in which they were opened.
+    /// The streams, in the order in which they were opened: their ids ascend.
     streams: Vec<OpenStream>,
     /// What is kept, in the order of the numbers.
     kept: VecDeque<KeptTransient<M>>,
@@ -123,8 +123,8 @@ impl<M: SessionModel> OpenStreams<M> {
         }
         if open.streams.len() >= OPEN_STREAMS_MAX {
             log::debug!("a session has {OPEN_STREAMS_MAX} open streams: the oldest is forgotten");
-            open.streams.remove(0);
-            self.drop_closed(open);
+            let oldest = open.streams.remove(0);
+            self.drop_kept_of(open, &[oldest.id]);
         }
         open.opened += 1;
         open.streams.push(OpenStream { id: open.opened, key, cut: 0, cut_through: 0 });
@@ -135,17 +135,25 @@ impl<M: SessionModel> OpenStreams<M> {
     /// could be given the end of a stream after the event that replaces it.
     pub(crate) fn end(&self, events: &[Arc<Event<M>>]) {
         let mut open = lock(&self.open);
-        let before = open.streams.len();
+        let mut ended = Vec::new();
         for event in events {
             if open.streams.is_empty() {
                 break;
             }
             let ends = |stream: &OpenStream| guarded("ends_stream", || M::ends_stream(event.body(), &stream.key));
             // A stream that nobody can tell the end of is not kept for ever.
-            open.streams.retain(|stream| !ends(stream).unwrap_or(true));
+            open.streams.retain(|stream| {
+                let is_ended = ends(stream).unwrap_or(true);
+                if is_ended {
+                    ended.push(stream.id);
+                }
+                !is_ended
+            });
         }
-        if open.streams.len() < before {
-            self.drop_closed(&mut open);
+        if !ended.is_empty() {
+            // An event may end an older stream than the event before it does.
+            ended.sort_unstable();
+            self.drop_kept_of(&mut open, &ended);
         }
     }
 
@@ -170,17 +178,22 @@ impl<M: SessionModel> OpenStreams<M> {
         Some(bytes)
     }
 
-    /// Drops what is kept of streams that are not open any more.
-    fn drop_closed(&self, open: &mut Kept<M>) {
-        let Kept { streams, kept, bytes, .. } = open;
-        kept.retain(|kept| streams.iter().any(|stream| stream.id == kept.stream));
+    /// Drops what is kept of streams that are not open any more. Their ids must ascend.
+    fn drop_kept_of(&self, open: &mut Kept<M>, closed: &[u64]) {
+        let Kept { kept, bytes, .. } = open;
+        kept.retain(|kept| {
+            let is_closed = closed.binary_search(&kept.stream).is_ok();
+            if is_closed {
+                // Counted before the transient is dropped, since its drop is the host's and may panic.
+                *bytes -= kept.bytes;
+                self.limits.metrics.kept_shrank(kept.bytes);
+            }
+            !is_closed
+        });
         if kept.is_empty() {
             // Replaced, so that its memory is given back too.
             *kept = VecDeque::new();
         }
-        let left = kept.iter().map(|kept| kept.bytes).sum();
-        self.limits.metrics.kept_shrank(*bytes - left);
-        *bytes = left;
     }
 
     /// What a subscriber has not been given yet that was given everything up to a number.
@@ -196,7 +209,8 @@ impl<M: SessionModel> OpenStreams<M> {
 
 impl<M: SessionModel> Kept<M> {
     fn note_cut(&mut self, stream: u64, number: u64) {
-        if let Some(stream) = self.streams.iter_mut().find(|open| open.id == stream) {
+        let place = self.streams.binary_search_by_key(&stream, |open| open.id);
+        if let Some(stream) = place.ok().and_then(|place| self.streams.get_mut(place)) {
             stream.cut += 1;
             stream.cut_through = number;
         }
@@ -206,5 +220,94 @@ impl<M: SessionModel> Kept<M> {
 impl<M: SessionModel> Drop for OpenStreams<M> {
     fn drop(&mut self) {
         self.limits.metrics.kept_shrank(lock(&self.open).bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Agent, AgentBody, AgentTransient, Step, StepId, StepStatus, TurnId};
+    use crate::id::{EventId, Timestamp};
+
+    struct Streams {
+        open: OpenStreams<Agent>,
+        metrics: Arc<Metrics>,
+    }
+
+    impl Streams {
+        fn new(config: &StoreConfig) -> Self {
+            let metrics = Arc::new(Metrics::new());
+            let limits = Arc::new(KeptLimits::new(config, Arc::clone(&metrics)));
+            Self { open: OpenStreams::new(&limits), metrics }
+        }
+
+        fn delta(&self, step: u64) {
+            let (turn, step) = (TurnId::new(1), StepId::new(step));
+            let delta = AgentTransient::TokenDelta { turn, step, text: step.to_string() };
+            self.open.keep(&Arc::new(delta), format!("1/{step}/text"), 1);
+        }
+
+        fn end(&self, steps: impl IntoIterator<Item = u64>) {
+            let of_step = |step| {
+                let put = Step { id: StepId::new(step), status: StepStatus::Done, ..Step::default() };
+                Arc::new(Event::new(EventId::new(1), Timestamp::from_micros(0), [0; 8], AgentBody::StepPut(put)))
+            };
+            self.open.end(&steps.into_iter().map(of_step).collect::<Vec<_>>());
+        }
+
+        /// The steps of the kept transients, after checking that all of them are counted.
+        fn kept(&self) -> Vec<u64> {
+            let NotGiven { kept, .. } = self.open.after(0);
+            let bytes = kept.len() as u64 * (TRANSIENT_BYTES + 1);
+            assert_eq!((self.metrics.kept_grew(0), lock(&self.open.open).bytes), (bytes, bytes));
+            let step = |transient: &Arc<AgentTransient>| match &**transient {
+                AgentTransient::TokenDelta { step, .. } => step.get(),
+                other => panic!("{other:?}"),
+            };
+            kept.iter().map(step).collect()
+        }
+    }
+
+    #[test]
+    fn streams_that_end_in_any_order_leave_what_is_kept_of_the_others() {
+        let streams = Streams::new(&StoreConfig::memory());
+        (0..3).for_each(|_| (1..=7).for_each(|step| streams.delta(step)));
+        streams.end([6, 2, 9, 4]);
+        assert_eq!(streams.kept(), [1, 3, 5, 7].repeat(3));
+        // Opened anew, as the last one.
+        streams.delta(2);
+        streams.end([7, 1, 3]);
+        assert_eq!(streams.kept(), [5, 5, 5, 2]);
+        streams.end([2, 5]);
+        assert_eq!(streams.kept(), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_cut_is_counted_for_its_own_stream() {
+        let five = usize::try_from(5 * (TRANSIENT_BYTES + 1)).unwrap();
+        let config = StoreConfig { session_kept_transients_bytes_max: five, ..StoreConfig::memory() };
+        let streams = Streams::new(&config);
+        (0..3).for_each(|_| (1..=4).for_each(|step| streams.delta(step)));
+        assert_eq!(streams.kept(), [4, 1, 2, 3, 4]);
+        let cut = |streams: &Streams| streams.open.after(0).cut;
+        assert_eq!(cut(&streams), 7);
+        streams.end([2]);
+        assert_eq!((streams.kept(), cut(&streams)), (vec![4, 1, 3, 4], 5));
+        streams.end([1]);
+        assert_eq!((streams.kept(), cut(&streams)), (vec![4, 3, 4], 3));
+        streams.end([4]);
+        assert_eq!((streams.kept(), cut(&streams)), (vec![3], 2));
+    }
+
+    #[test]
+    fn of_too_many_open_streams_the_oldest_are_forgotten() {
+        let streams = Streams::new(&StoreConfig::memory());
+        let last = OPEN_STREAMS_MAX as u64 + 1000;
+        for step in 1..=last {
+            streams.delta(step);
+            streams.delta(step);
+        }
+        let left: Vec<u64> = (1001..=last).flat_map(|step| [step, step]).collect();
+        assert_eq!(streams.kept(), left);
     }
 }
