@@ -20,7 +20,7 @@ use crate::store::{Session, text_of};
 const READS_MAX: usize = 8;
 
 impl Session<Agent> {
-    /// Gives [`AgentView::provider_messages`] of the current view with what is in blobs: every [`Content`] is inline text,
+    /// Gives [`AgentView::provider_messages`](crate::agent::AgentView::provider_messages) of the current view with what is in blobs: every [`Content`] is inline text,
     /// also in results and origins, and media whose bytes are in a blob are [`MediaSource::Base64`].
     ///
     /// Each blob is read once, at most 8 at a time. All of them are in memory at the end, media a third longer than their
@@ -40,7 +40,7 @@ impl Session<Agent> {
 impl RunningTurn {
     /// The messages to send to the language model in this turn: [`Session::provider_messages`], with the message that the
     /// turn answers and what the turn has added behind it at the end, and without what users have sent for later turns
-    /// ([`AgentView::provider_messages_of`]).
+    /// ([`AgentView::provider_messages_of`](crate::agent::AgentView::provider_messages_of)).
     ///
     /// # Errors
     /// Those of [`Session::provider_messages`].

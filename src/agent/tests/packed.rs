@@ -151,7 +151,7 @@ fn what_a_recovery_and_the_next_snapshot_ask_decodes_nothing() {
 }
 
 /// Of `script(1000)`, at view schema 3.
-const LONG_VIEW_3: &str = "730d3cb448303f6f4a9158c6164a42556805510dc24193fa51e1a9e80cfab708";
+const LONG_VIEW_3: &str = "39c2c267c02c2db85e640a76f58f7cc535b07360fc6286ae4a106509d9671844";
 
 #[test]
 fn the_bytes_of_a_long_view_are_those_of_its_schema() {
