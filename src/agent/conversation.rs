@@ -70,7 +70,8 @@ impl AgentView {
     }
 
     /// The same for a turn that runs: the message that it answers comes last, and behind that what this turn has added, and
-    /// turns for the same message before it, which were interrupted. What users have said since, and no turn has answered yet, is left out: it is for turns to come.
+    /// turns for the same message before it, which were interrupted. Earlier turns stand together in the same way. What users have
+    /// said since, and no turn has answered yet, is left out: it is for turns to come.
     ///
     /// Messages in the order of the log would end with what another user asked meanwhile, or with the answer to a message
     /// that was sent before this one.
@@ -95,8 +96,13 @@ impl AgentView {
             message.turn.is_none() && message.id > asked && message.role == Role::User && !begun.contains(&message.id)
         };
         let (of_turn, others): (Vec<_>, Vec<_>) = self.conversation().partition(|message| is_of_turn(message));
-        let before = others.into_iter().filter(|message| !is_queued(message));
-        self.in_provider_order(before.chain(of_turn))
+        let mut before: Vec<_> = others.into_iter().filter(|message| !is_queued(message)).collect();
+        // Each message stands with the one that its turn answers, as it did when that turn was run.
+        before.sort_by_key(|message| {
+            let asked = message.turn.and_then(|turn| self.turns.get(turn)?.user_message);
+            asked.map_or(message.id, |asked| asked.min(message.id))
+        });
+        self.in_provider_order(before.into_iter().chain(of_turn))
     }
 
     fn in_provider_order<'a>(&'a self, kept: impl Iterator<Item = &'a Arc<Message>>) -> Vec<Arc<Message>> {

@@ -22,7 +22,7 @@ const BLOB_MARK: [u8; 8] = *b"contract";
 #[non_exhaustive]
 pub enum Claim {
     /// Most of what the generator makes must pass the model's `check`, `stamp` and `REFUSE_BY_VIEW`.
-    #[error("the generator makes bodies that the model takes")]
+    #[error("the generator makes bodies that the model takes, at least every other one")]
     Plausible,
     /// No function of the model panics.
     #[error("no function of the model panics")]

@@ -260,8 +260,12 @@ fn a_turn_is_sent_what_it_answers_last_and_not_what_was_sent_for_later_turns() {
         script.append(body);
     }
     assert_eq!(order(&script, 2), "sys one c:1 r:1 first two c:2 r:2");
+    for body in [begun(9), of_turn(3, "a:third")] {
+        script.append(body);
+    }
+    assert_eq!(order(&script, 3), "sys one c:1 r:1 first two c:2 r:2 three third", "the turns before stand together");
     // The first message is answered anew, twice. What was added for it stays with it.
     (0..2).for_each(|_| script.append(begun(2)));
-    assert_eq!(order(&script, 4), "sys two c:2 r:2 one c:1 r:1 first");
+    assert_eq!(order(&script, 5), "sys two c:2 r:2 three third one c:1 r:1 first");
     assert_eq!(order(&script, 9), order_of_all(&script), "a turn that is not there has nothing of its own");
 }
