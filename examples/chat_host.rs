@@ -1,6 +1,6 @@
-//! A chat that goes on where it was killed. A scripted provider stands in for a language model: it streams its answers and calls
-//! two tools at once, and the user changes a question while it is answered. Kill the program wherever you like, or let it kill
-//! itself, and start it again: it ends what was left open, and no request is answered twice.
+//! A chat that goes on where it was killed. A scripted provider stands in for a language model: it streams its answers
+//! and calls two tools at once, and the user changes a question while it is answered. Kill the program wherever you
+//! like, or let it kill itself, and start it again: it ends what was left open, and no request is answered twice.
 //!
 //! ```sh
 //! cargo run --example chat_host -- /tmp/chat 7    # dies when it has shown 7 lines

@@ -1,7 +1,7 @@
-//! Sessions over HTTP, with server-sent events. A client asks with POST and follows with GET: events, and the words of an answer
-//! while it is written. After a lost connection it goes on from the last event that it has (browsers send `Last-Event-ID` by
-//! themselves). A request that comes twice is answered once; one whose answer a kill has cut off is answered by the next server.
-//! An echo stands in for a language model.
+//! Sessions over HTTP, with server-sent events. A client asks with POST and follows with GET: events, and the words of
+//! an answer while it is written. After a lost connection it goes on from the last event that it has (browsers send
+//! `Last-Event-ID` by themselves). A request that comes twice is answered once; one whose answer a kill has cut off is
+//! answered by the next server. An echo stands in for a language model.
 //!
 //! ```sh
 //! cargo run --example sse_server

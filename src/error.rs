@@ -185,7 +185,8 @@ pub enum ErrorKind {
     // --- turns ---
     /// Someone else has the session's turn.
     #[error(
-        "a turn of session {session} is in flight: begin another when it has ended; only if its guard was lost, Session::revoke_turn takes it back"
+        "a turn of session {session} is in flight: begin another when it has ended; only if its guard was lost, \
+         Session::revoke_turn takes it back"
     )]
     TurnInFlight {
         /// The session.

@@ -4,6 +4,7 @@
 //! default of their type parameter.
 
 mod appended;
+mod at_head;
 mod base64;
 mod batch_room;
 mod compaction;

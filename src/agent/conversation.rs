@@ -34,10 +34,14 @@ fn owed(message: &Message) -> impl Iterator<Item = OpenCall> {
     })
 }
 
+/// Whether the results of a message answer calls: not those that the provider gave itself, nor those of an instruction.
+fn may_answer(message: &Message) -> bool {
+    message.role != Role::Assistant && !message.role.is_instruction()
+}
+
 /// The results of a message that answer calls.
 fn results(message: &Message) -> impl Iterator<Item = &ToolResult> {
-    let of_host = message.role != Role::Assistant && !message.role.is_instruction();
-    message.parts.iter().filter_map(Part::as_tool_result).filter(move |_| of_host)
+    message.parts.iter().filter_map(Part::as_tool_result).filter(|_| may_answer(message))
 }
 
 /// Folds one message into the calls that have no result.
@@ -53,10 +57,10 @@ impl AgentView {
     /// The messages to send to the language model, in an order that providers accept: system and developer messages, the
     /// message of the last compaction, then the kept messages, each result right behind the message of its call.
     ///
-    /// Left out are: what a compaction covers, earlier summaries included; results of no kept call, and further results of
-    /// a call that has one; side chains; texts that are empty and have no origin, nor has their message; messages without a part. A message whose
-    /// results move leaves its other parts where it was, as a message of the same id. Those of a message of role
-    /// [`Role::Tool`] move with its results, and stand behind all results of that answer.
+    /// Left out are: what a compaction covers, earlier summaries included; results of no kept call, and further results
+    /// of a call that has one; side chains; texts that are empty and have no origin, nor has their message; messages
+    /// without a part. A message whose results move leaves its other parts where it was, as a message of the same id.
+    /// Those of a message of role [`Role::Tool`] move with its results, and stand behind all results of that answer.
     ///
     /// A call without a result has none here, which providers refuse:
     /// [`Session::interrupt`](crate::Session::interrupt) gives each one. Contents may be blobs:
@@ -69,9 +73,9 @@ impl AgentView {
         self.in_provider_order(self.conversation())
     }
 
-    /// The same for a turn that runs: the message that it answers comes last, and behind that what this turn has added, and
-    /// turns for the same message before it, which were interrupted. Earlier turns stand together in the same way. What users have
-    /// said since, and no turn has answered yet, is left out: it is for turns to come.
+    /// The same for a turn that runs: the message that it answers comes last, and behind that what this turn has added,
+    /// and turns for the same message before it, which were interrupted. Earlier turns stand together in the same way.
+    /// What users have said since, and no turn has answered yet, is left out: it is for turns to come.
     ///
     /// Messages in the order of the log would end with what another user asked meanwhile, or with the answer to a message
     /// that was sent before this one.
@@ -169,7 +173,7 @@ impl Ordered {
         let mut ahead = Vec::new();
         let is_of_tool = message.role == Role::Tool && results(message).next().is_some();
         for part in &message.parts {
-            let place = match part.as_tool_result().filter(|_| message.role != Role::Assistant) {
+            let place = match part.as_tool_result().filter(|_| may_answer(message)) {
                 Some(result) => {
                     is_split = true;
                     last = self.place_of_call(result);

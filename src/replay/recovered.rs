@@ -60,8 +60,7 @@ pub struct RecoveryReport {
     pub events: u64,
     /// How long it took to read and fold these events.
     pub elapsed: Duration,
-    /// What was begun and has no end: a host repairs it: [`Session::interrupt`](crate::Session::interrupt) does for the agent
-    /// model.
+    /// What was begun and has no end. Of the agent model, [`Session::interrupt`](crate::Session::interrupt) ends it.
     pub unfinished: Vec<Unfinished>,
     /// Whether the session can be appended to.
     pub condition: Condition,

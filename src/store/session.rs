@@ -91,8 +91,8 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).current_view().await
     }
 
-    /// Tells whether the session can be appended to as far as its log goes, and if not, why. It is `Ready` also while another
-    /// store writes the session.
+    /// Tells whether the session can be appended to as far as its log goes, and if not, why. It is `Ready` also while
+    /// another store writes the session.
     #[must_use]
     pub fn condition(&self) -> Condition {
         (*self.entry.condition()).clone()
@@ -147,8 +147,8 @@ impl<M: SessionModel> Session<M> {
     /// # Errors
     /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Undecodable`] or [`ErrorKind::NewerRecord`] if the page begins with
     /// such an event; [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::OtherHistory`] if the
-    /// event there is not the one of the position; [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] if the log cannot be read; [`ErrorKind::Busy`] if the queue of reads is full;
-    /// [`ErrorKind::StoreClosed`].
+    /// event there is not the one of the position; [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] if the log
+    /// cannot be read; [`ErrorKind::Busy`] if the queue of reads is full; [`ErrorKind::StoreClosed`].
     pub async fn events_after(&self, after: impl Into<LogPosition>, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
         Arc::clone(&self.entry).events_after(after.into(), events_max).await

@@ -15,6 +15,9 @@ on_both_media!(
     a_turn_that_has_ended_does_not_run_again,
     a_step_that_was_begun_ends_with_its_turn,
     a_request_whose_first_caller_has_left_is_run_by_another,
+    a_turn_that_was_begun_is_interrupted,
+    a_request_whose_answer_is_on_its_way_gets_no_other,
+    a_stop_that_is_repeated_appends_nothing_twice,
 );
 
 /// Polls a future so often, and drops it. Tells whether it was ready.
@@ -35,6 +38,8 @@ async fn at_every_poll(disk: TestDisk, case: impl AsyncFn(&Session, usize) -> bo
     for polls in 0..1000 {
         let session = store.open_session(format!("{polls}")).await.unwrap();
         let was_ready = soon(case(&session, polls)).await;
+        // What is on its way from the dropped call is in the view behind this.
+        session.append(noted(0)).unwrap().await.unwrap();
         assert!(session.unfinished().unwrap().is_empty(), "after {polls} polls");
         if was_ready {
             return store.close().await.unwrap();
@@ -127,4 +132,40 @@ async fn a_request_whose_first_caller_has_left_is_run_by_another(disk: TestDisk)
         assert_eq!(session.view().unwrap().messages.len(), 2);
     }
     panic!("it is never ready");
+}
+
+async fn a_turn_that_was_begun_is_interrupted(disk: TestDisk) {
+    at_every_poll(disk, async |session, polls| {
+        let was_ready = dropped_after(polls, session.begin_turn(Message::user("hi"))).await;
+        session.interrupt("its caller has left").await.unwrap();
+        was_ready
+    })
+    .await;
+}
+
+async fn a_request_whose_answer_is_on_its_way_gets_no_other(disk: TestDisk) {
+    at_every_poll(disk, async |session, polls| {
+        let request = || session.begin_turn_once(Message::user("hi"), foldlog::AppendKey::new("k").unwrap());
+        let TurnBegun::Now(mut turn) = request().await.unwrap() else { panic!("it is the first") };
+        let was_ready = dropped_after(polls, turn.answer(Message::assistant("ho"))).await;
+        drop(turn);
+        if let TurnBegun::Now(mut turn) = request().await.unwrap() {
+            turn.answer(Message::assistant("ho")).await.unwrap();
+        }
+        assert_eq!(session.view().unwrap().messages.len(), 2, "after {polls} polls");
+        was_ready
+    })
+    .await;
+}
+
+async fn a_stop_that_is_repeated_appends_nothing_twice(disk: TestDisk) {
+    at_every_poll(disk, async |session, polls| {
+        let was_ready = dropped_after(polls, session.stop()).await;
+        session.stop().await.unwrap();
+        let events = session.events_after(foldlog::EventId::ZERO, 9).await.unwrap().events;
+        let types: Vec<_> = events.iter().map(|event| event.event_type()).collect();
+        assert_eq!(types, ["stop_requested", "stopped"], "after {polls} polls");
+        was_ready
+    })
+    .await;
 }

@@ -130,8 +130,7 @@ async fn an_end_that_fails_between_its_batches_can_be_tried_again(disk: TestDisk
     let session = store.open_session("s").await.unwrap();
     let mut turn = session.begin_turn(Message::user("hi")).await.unwrap();
     turn.say(called(100)).await.unwrap();
-    // Each of the two batches comes behind a look at the log.
-    faults.fail_nth(Port::Commit, 4, Fault::DiskFull);
+    faults.fail_nth(Port::Commit, 2, Fault::DiskFull);
     assert!(turn.end(TurnEnd::Cancelled).await.is_err());
     assert_eq!(session.view().unwrap().open_calls.len(), 60, "the first batch is there, the second is not");
     turn.end(TurnEnd::Cancelled).await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::iter::Peekable;
 
+use crate::agent::calls::at_head::Batch;
 use crate::agent::{AgentBody, Role};
 use crate::codec;
 use crate::config::StoreConfig;
@@ -33,27 +34,17 @@ impl BatchRoom {
         batch
     }
 
-    /// Cuts what ends a turn: batches of results that go ahead, usually none, and the batch that ends the turn. Everything
+    /// The next batch of what ends a turn: all of it, if it fits, or else as many of the leading results as do. Everything
     /// behind the leading results stays together.
-    pub(super) fn cut(self, mut bodies: Vec<AgentBody>) -> (Vec<Vec<AgentBody>>, Vec<AgentBody>) {
+    pub(super) fn first(self, mut bodies: Vec<AgentBody>) -> Batch {
         let leading = bodies.iter().take_while(|body| is_result(body)).count();
-        let end = bodies.split_off(leading);
-        let mut results = bodies.into_iter().peekable();
-        let mut ahead = Vec::new();
-        while results.peek().is_some() {
-            ahead.push(self.fill(&mut results));
-        }
         let mut room = self;
-        match ahead.pop() {
-            Some(mut last) if last.iter().chain(&end).all(|body| room.take(body)) => {
-                last.extend(end);
-                (ahead, last)
-            }
-            last => {
-                ahead.extend(last);
-                (ahead, end)
-            }
+        // Usually there is no result, and nothing has to be measured.
+        if leading == 0 || bodies.iter().all(|body| room.take(body)) {
+            return (bodies, true);
         }
+        bodies.truncate(leading);
+        (self.fill(&mut bodies.into_iter().peekable()), false)
     }
 
     /// Takes the room of a body, if there is as much.
@@ -83,10 +74,18 @@ mod tests {
     }
 
     fn lengths(room: BatchRoom, results: usize) -> (Vec<usize>, usize) {
-        let (ahead, end) = room.cut(ending(results));
-        let together: Vec<_> = ahead.iter().flatten().chain(&end).cloned().collect();
-        assert_eq!(together, ending(results), "nothing is lost, and the order stays");
-        (ahead.iter().map(Vec::len).collect(), end.len())
+        let (mut left, mut ahead, mut together) = (ending(results), Vec::new(), Vec::new());
+        loop {
+            let (batch, is_last) = room.first(left.clone());
+            left.drain(..batch.len());
+            let length = batch.len();
+            together.extend(batch);
+            if is_last {
+                assert_eq!(together, ending(results), "nothing is lost, and the order stays");
+                return (ahead, length);
+            }
+            ahead.push(length);
+        }
     }
 
     #[test]

@@ -27,9 +27,9 @@ impl Session<Agent> {
     /// is:
     /// - A result is never kept without its call. If the result of a call would be kept, or the call has none yet, the
     ///   boundary moves back to the event of that call.
-    /// - It never goes back. Earlier summaries are covered, so the message has to say what they said. A compaction that covers
-    ///   less than an earlier one is refused; if the two were on their way at once, it stands for nothing, and the boundary in
-    ///   the answer is that of the other.
+    /// - It never goes back. Earlier summaries are covered, so the message has to say what they said. A compaction that
+    ///   covers less than an earlier one is refused; if the two were on their way at once, it stands for nothing, and
+    ///   the boundary in the answer is that of the other.
     ///
     /// The call takes no turn, so whoever has the turn may compact in the middle of it. A session that has stopped can be
     /// compacted, too. Takes time in the number of kept messages.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::agent::calls::at_head::append_at_head;
 use crate::agent::calls::batch_room::BatchRoom;
 use crate::agent::calls::references::{known_step, known_turn, step_to_put, turn_to_put};
 use crate::agent::{
@@ -11,11 +12,8 @@ use crate::agent::{
 use crate::error::{Error, ErrorKind};
 use crate::id::Timestamp;
 use crate::model::Unfinished;
-use crate::session::{Append, Entry, TurnGuard};
+use crate::session::{Entry, TurnGuard};
 use crate::store::Session;
-
-/// How often an interruption looks at the session anew, because something was appended meanwhile.
-const LOOKS_MAX: usize = 100;
 
 /// How much of the reason each result repeats: a backtrace, once for each of thousands of calls, would go to a provider.
 const REASON_CHARS_MAX: usize = 500;
@@ -66,6 +64,8 @@ impl Session<Agent> {
     pub async fn interrupt(&self, reason: impl Into<String>) -> Result<Vec<Unfinished>, Error> {
         let entry = self.entry();
         entry.claim_to_repair().await?;
+        // What was begun by a call whose future was dropped may be on its way.
+        entry.settle().await?;
         // The turn is taken only where there is something to do: a turn that begins at the same time would be refused.
         if self.current_view().await?.unfinished().is_empty() {
             return Ok(Vec::new());
@@ -93,33 +93,16 @@ impl TurnGuard<Agent> {
 async fn interrupt(entry: &Arc<Entry<Agent>>, reason: String) -> Result<Vec<Unfinished>, Error> {
     let config = &entry.services.config;
     let mut ended = Vec::new();
-    let mut looks = 0;
-    loop {
-        let view = Arc::clone(entry).current_view().await?;
+    append_at_head(entry, |view, batches| {
+        if batches == 0 {
+            ended = view.unfinished();
+        }
         // One batch, but for a session with more open calls than a batch takes: turns end with the last one.
-        let (batch, is_last) = {
-            let mut bodies = interruption(&view, &reason, config.clock.now()).peekable();
-            (BatchRoom::of(config).fill(&mut bodies), bodies.peek().is_none())
-        };
-        if batch.is_empty() {
-            return Ok(ended);
-        }
-        // What is put must be what is there, and a result must not meet a call that the view does not have.
-        let append = Append::batch(batch).expect_head(view.head());
-        match entry.append(append)?.await {
-            Ok(_) => {
-                ended = if ended.is_empty() { view.unfinished() } else { ended };
-                if is_last {
-                    return Ok(ended);
-                }
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) && looks < LOOKS_MAX => {
-                looks += 1;
-                entry.settle().await?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
+        let mut bodies = interruption(view, &reason, config.clock.now()).peekable();
+        Ok((BatchRoom::of(config).fill(&mut bodies), bodies.peek().is_none()))
+    })
+    .await?;
+    Ok(ended)
 }
 
 /// What ends everything that is open in a view: results, then steps, then turns. Each is made when it is asked for.

@@ -20,8 +20,9 @@ use crate::store::{Session, text_of};
 const READS_MAX: usize = 8;
 
 impl Session<Agent> {
-    /// Gives [`AgentView::provider_messages`](crate::agent::AgentView::provider_messages) of the current view with what is in blobs: every [`Content`] is inline text,
-    /// also in results and origins, and media whose bytes are in a blob are [`MediaSource::Base64`].
+    /// Gives [`AgentView::provider_messages`](crate::agent::AgentView::provider_messages) of the current view with what
+    /// is in blobs: every [`Content`] is inline text, also in results and origins, and media whose bytes are in a blob
+    /// are [`MediaSource::Base64`].
     ///
     /// Each blob is read once, at most 8 at a time. All of them are in memory at the end, media a third longer than their
     /// bytes, so the answer is as large as the request to the provider will be. Messages without a blob are shared with

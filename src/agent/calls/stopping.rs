@@ -33,6 +33,8 @@ impl Session<Agent> {
         let _stopping = stopping.0.lock().await;
         // The turn is held until the events are committed, so that no turn begins before they are.
         let turn = self.take_turn_unchecked();
+        // A stop whose future was dropped may have its events on their way still.
+        self.entry().settle().await?;
         let status = self.current_view().await?.session.as_ref().map(|session| session.status);
         let mut bodies = Vec::new();
         if !matches!(status, Some(SessionStatus::StopRequested | SessionStatus::Stopped)) {

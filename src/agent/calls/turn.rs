@@ -4,6 +4,7 @@
 mod beginning;
 mod ending;
 
+use crate::agent::calls::at_head::append_at_head;
 use crate::agent::calls::batch_room::BatchRoom;
 use crate::agent::calls::references::turn_to_put;
 use crate::agent::{
@@ -12,14 +13,11 @@ use crate::agent::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
-use crate::session::{Append, Appended, TurnGuard};
+use crate::session::{Appended, TurnGuard};
 use crate::store::Session;
 pub use beginning::TurnBegun;
 use ending::Ending;
 pub use ending::TurnEnd;
-
-/// How often a call looks at the session anew, because something was appended meanwhile.
-const LOOKS_MAX: usize = 100;
 
 /// A turn that runs, from [`Session::begin_turn`] to its [`end`](Self::end). It holds the right to run a turn, as
 /// [`TurnGuard`] does, and knows the ids: it writes them into everything that is appended through it.
@@ -28,13 +26,13 @@ const LOOKS_MAX: usize = 100;
 /// more than these calls appends bodies to the [`session`](Self::session), as without them: both go together.
 ///
 /// # Ending
-/// [`answer`](Self::answer) and [`end`](Self::end) end the turn, and give the right to run a turn back. A call that fails
-/// has not ended the turn, so ending can be tried again. After the end, each call fails with [`ErrorKind::TurnNotHeld`]. So it does
-/// when [`Session::revoke_turn`] took the turn away.
+/// [`answer`](Self::answer) and [`end`](Self::end) end the turn, and give the right to run a turn back. A call that
+/// fails has not ended the turn, so ending can be tried again. After the end, each call fails with
+/// [`ErrorKind::TurnNotHeld`]. So it does when [`Session::revoke_turn`] took the turn away.
 ///
 /// # Cancellation
-/// Dropping the future of a call does not take back what it has appended. Ending the turn goes by the view, so a step that such a
-/// call has begun is ended, too.
+/// Dropping the future of a call does not take back what it has appended. Ending the turn goes by the view, so a step
+/// that such a call has begun is ended, too.
 ///
 /// # Dropping
 /// A turn that is dropped without an end stays unfinished in the log: one warning is logged, and [`Session::interrupt`]
@@ -112,7 +110,7 @@ impl RunningTurn {
     /// Those of [`begin_step`](Self::begin_step).
     pub async fn begin_step_with(&mut self, step: Step) -> Result<Appended<Agent>, Error> {
         let appended = self
-            .append_to_view(|turn, view| {
+            .append_at_head(|turn, view| {
                 let mut bodies = Vec::from_iter(turn.ending(view).step(None, None).map(AgentBody::StepPut));
                 bodies.push(AgentBody::StepStarted(Step { turn: Some(turn.id), ..step.clone() }));
                 Some(bodies)
@@ -137,7 +135,7 @@ impl RunningTurn {
         let put = |turn: &Self, view: &AgentView| {
             Some(Vec::from_iter(turn.ending(view).step(failure.clone(), None).map(AgentBody::StepPut)))
         };
-        let appended = self.append_to_view(put).await?;
+        let appended = self.append_at_head(put).await?;
         self.step = None;
         Ok(appended)
     }
@@ -187,7 +185,7 @@ impl RunningTurn {
             change(&mut turn);
             Some(vec![AgentBody::TurnPut(Turn { id: this.id, ..turn })])
         };
-        self.append_to_view(put).await
+        self.append_at_head(put).await
     }
 
     /// Appends the answer of the language model and ends the turn as final, and the step that runs as done: one batch.
@@ -215,37 +213,32 @@ impl RunningTurn {
 
     async fn finish(&mut self, end: TurnEnd, last: Option<Message>) -> Result<Appended<Agent>, Error> {
         let bodies = |turn: &Self, view: &AgentView| turn.ending(view).turn(end.clone(), last.clone());
-        let appended = self.append_to_view(bodies).await?;
+        let appended = self.append_at_head(bodies).await?;
         self.guard = None;
         Ok(appended)
     }
 
-    /// Appends what is made of the view, where that is the view at the last event: also what was appended by a call whose
-    /// future was dropped, and what is in flight, is in it. `None` is for a turn that has ended: by such a call, or by a body
-    /// of the host's.
-    async fn append_to_view(
+    /// Appends what is made of the view at the last event. `None` is for a turn that has ended: by a call whose future was
+    /// dropped, or by a body of the host's. Results of more calls than a batch takes go ahead; those that are there are not
+    /// made again.
+    async fn append_at_head(
         &mut self,
         bodies: impl Fn(&Self, &AgentView) -> Option<Vec<AgentBody>>,
     ) -> Result<Appended<Agent>, Error> {
-        let mut looks = 0;
-        loop {
+        self.check_held()?;
+        let entry = self.session.entry();
+        let room = BatchRoom::of(&entry.services.config);
+        let appended = append_at_head(entry, |view, _| {
             self.check_held()?;
-            self.session.entry().settle().await?;
-            let view = self.session.current_view().await?;
-            let Some(bodies) = bodies(self, &view) else {
-                self.guard = None;
-                return Err(ErrorKind::TurnNotHeld { session: self.session.id().clone() }.into());
-            };
-            // Results of more calls than a batch takes go ahead of it; those that are there are not made again.
-            let (ahead, last) = BatchRoom::of(&self.session.entry().services.config).cut(bodies);
-            let is_last = ahead.is_empty();
-            let batch = ahead.into_iter().next().unwrap_or(last);
-            match self.session.append_with(Append::batch(batch).expect_head(view.head()))?.await {
-                Ok(_) if !is_last => {}
-                Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) && looks < LOOKS_MAX => looks += 1,
-                appended => return appended,
-            }
+            bodies(self, view).map(|bodies| room.first(bodies)).ok_or_else(|| self.not_held())
+        });
+        let appended = appended.await;
+        if let Err(error) = &appended
+            && matches!(error.kind(), ErrorKind::TurnNotHeld { .. })
+        {
+            self.guard = None;
         }
+        appended
     }
 
     fn ending<'a>(&self, view: &'a AgentView) -> Ending<'a> {
@@ -265,7 +258,11 @@ impl RunningTurn {
         if self.guard.as_ref().is_some_and(TurnGuard::is_held) {
             return Ok(());
         }
-        Err(ErrorKind::TurnNotHeld { session: self.session.id().clone() }.into())
+        Err(self.not_held())
+    }
+
+    fn not_held(&self) -> Error {
+        ErrorKind::TurnNotHeld { session: self.session.id().clone() }.into()
     }
 }
 

@@ -35,8 +35,8 @@ impl SubscribeFrom {
 
 /// One item of a subscription.
 ///
-/// Serialises as `{"event": ..}`, `{"transient": ..}`, `{"gap": ..}`, `{"failed": ..}` or `"ended"` where the session model's transients have
-/// serde: docs/json.md.
+/// Serialises as `{"event": ..}`, `{"transient": ..}`, `{"gap": ..}`, `{"failed": ..}` or `"ended"` where the session
+/// model's transients have serde: docs/json.md.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case", bound = "M::Transient: Serialize")]
 #[non_exhaustive]

@@ -43,7 +43,8 @@ impl<M: SessionModel> SessionState<M> {
         // for a commit that another process holds up.
         let commits_tell = task.claim == Claiming::Yes && self.in_flight.has_appends();
         // A question that claims nothing has its answer when everything that was sent before it is in the view, or refused.
-        let is_settled = task.claim == Claiming::No && task.is_asked;
+        let is_quiet = self.owned.is_some() && !self.in_flight.has_appends();
+        let is_settled = task.claim == Claiming::No && (task.is_asked || is_quiet);
         if is_settled || self.owned.is_some() && (task.is_asked || commits_tell) {
             // Whoever asked may have lost interest.
             return drop(task.reply.send(Ok(())));

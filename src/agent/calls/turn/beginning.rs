@@ -117,7 +117,9 @@ impl Session<Agent> {
         if !appended.repeated {
             return Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended)));
         }
-        // While this call has the guard, nobody runs a turn: one without an end is dead.
+        // While this call has the guard, nobody runs a turn: one without an end is dead, unless its end is on its way
+        // from a call whose future was dropped.
+        self.entry().settle().await?;
         let last = self.last_turn_of(&appended).await?;
         match last.status {
             TurnStatus::Running => drop(guard.interrupt("the turn had no end, and its request came again").await?),

@@ -89,8 +89,9 @@ impl Ending<'_> {
         })
     }
 
-    /// Ends the turn. `None` if the view says that it has ended already. The results of open calls lead, so that a batch
-    /// that would be too large can be cut: [`BatchRoom::cut`](crate::agent::calls::batch_room::BatchRoom::cut).
+    /// Ends the turn. `None` if the view says that it has ended already. The results of open calls lead, so that they
+    /// can go ahead of a batch that would be too large:
+    /// [`BatchRoom::first`](crate::agent::calls::batch_room::BatchRoom::first).
     pub(super) fn turn(&self, end: TurnEnd, last: Option<Message>) -> Option<Vec<AgentBody>> {
         let turn = self.view.turns.get(self.turn).filter(|turn| turn.is_running())?;
         let step = self.step(end.step_failure(), last.as_ref());
