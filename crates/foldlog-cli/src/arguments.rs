@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 pub(crate) struct Shared {
     /// The directory of the store
-    #[arg(long, short = 'C', global = true, env = "FOLDLOG_DIR", value_hint = ValueHint::DirPath, value_name = "DIR")]
+    #[arg(long, short = 'C', global = true, env = "FOLDLOG_DIR", hide_env_values = true, value_hint = ValueHint::DirPath, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// For programs: JSON, one object a line
     #[arg(long, global = true)]

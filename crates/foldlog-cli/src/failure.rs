@@ -41,7 +41,7 @@ pub(crate) enum Failure {
     Output(#[source] io::Error),
     #[error("{0}")]
     Usage(String),
-    #[error("{store}: {error}{}", advice(.error))]
+    #[error("{store}: {}", said(.error))]
     Store { store: PathBuf, error: Error },
     #[error("{0}")]
     OtherModel(String),
@@ -92,17 +92,23 @@ fn exit_of(error: &Error) -> Exit {
     }
 }
 
-/// What to do, where the text of the library speaks to somebody who writes Rust.
-fn advice(error: &Error) -> &'static str {
+/// What is wrong and what to do, where the text of the library speaks to somebody who writes Rust.
+fn said(error: &Error) -> String {
     use ErrorKind as Kind;
     match error.kind() {
-        Kind::NoStore { .. } => "\nname the directory of a store with --dir, or in FOLDLOG_DIR",
-        Kind::UnknownSession { .. } => "\n`foldlog ls` lists the sessions",
-        Kind::UnknownBlob { .. } => "\n`foldlog verify` tells which events reference a blob that is missing",
-        Kind::CorruptEvent { .. } | Kind::CorruptStore { .. } => {
-            "\n`foldlog verify` tells what else is damaged, `foldlog repair` makes a new directory of what is whole"
+        Kind::NoStore { .. } => format!("{error}\nname the directory of a store with --dir, or in FOLDLOG_DIR"),
+        Kind::UnknownSession { session } => format!("there is no session {session}\n`foldlog ls` lists the sessions"),
+        Kind::UnknownBlob { digest } => {
+            format!("there is no blob {digest}\n`foldlog verify` tells which events reference a blob that is missing")
         }
-        Kind::BeyondHead { .. } => "\n`foldlog ls` shows how many events each session has",
-        _ => "",
+        Kind::BeyondHead { session, event, head } => {
+            format!("session {session} ends with event {head}, and has no event {event} to begin after")
+        }
+        Kind::CorruptEvent { session, event, reason } => {
+            let what = format!("event {event} of session {session} is damaged: {reason}");
+            format!("{what}\n`foldlog verify` tells what else is damaged")
+        }
+        Kind::CorruptStore { .. } => format!("{error}\n`foldlog verify` tells what else is damaged"),
+        _ => error.to_string(),
     }
 }

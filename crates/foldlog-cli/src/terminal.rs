@@ -9,4 +9,4 @@ mod words;
 pub(crate) use escape::{escaped, escaped_lines};
 pub(crate) use output::{Output, Style, say_error};
 pub(crate) use progress::Progress;
-pub(crate) use words::{bytes, count, duration, shortened, time};
+pub(crate) use words::{bytes, count, counted, duration, shortened, time};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::commands::ls::sessions;
 use crate::directory::Directory;
 use crate::failure::{Exit, Failure};
-use crate::terminal::{Output, Progress, Style, bytes, count, escaped};
+use crate::terminal::{Output, Progress, Style, bytes, count, counted, escaped};
 
 /// A problem in JSON. One object each, before the one of the whole verification.
 #[derive(Serialize)]
@@ -90,17 +90,18 @@ fn say(verified: &Verification, output: &mut Output<'_>) -> Result<(), Failure> 
         output.line(format!("and {} more", count(verified.more_problems)))?;
     }
     let Verification { sessions, events, record_bytes, blobs, blob_bytes, snapshots, .. } = *verified;
-    let (events, record_bytes) = (count(events), bytes(record_bytes));
-    output.line(format!("{} sessions, {events} events in {record_bytes}", count(sessions)))?;
-    output.line(format!("{} blobs of {}, {} stored views", count(blobs), bytes(blob_bytes), count(snapshots)))?;
+    let (sessions, events) = (counted(sessions, "session"), counted(events, "event"));
+    output.line(format!("{sessions}, {events} in {}", bytes(record_bytes)))?;
+    let (blobs, views) = (counted(blobs, "blob"), counted(snapshots, "stored view"));
+    output.line(format!("{blobs} of {}, {views}", bytes(blob_bytes)))?;
     // No damage, but worth a look.
     let others = [
-        (verified.orphans, "blobs are referenced by no event: put, and perhaps used later"),
-        (verified.damaged_snapshots, "stored views have a damaged file: they are caches, and are made anew"),
-        (verified.strays, "things among the blobs are none: foldlog leaves them alone"),
+        (verified.orphans, "blob", "that no event references: put, and perhaps used later"),
+        (verified.damaged_snapshots, "stored view", "with a damaged file: a cache, which is made anew"),
+        (verified.strays, "thing", "among the blobs that is none: foldlog leaves it alone"),
     ];
-    for (number, what) in others.iter().filter(|(number, _)| *number > 0) {
-        output.line(format!("{} {what}", count(*number)))?;
+    for (number, what, why) in others.into_iter().filter(|(number, ..)| *number > 0) {
+        output.line(format!("{} {why}", counted(number, what)))?;
     }
     let line = match verified.is_sound() {
         true => output.styled(Style::Good, "nothing is damaged"),

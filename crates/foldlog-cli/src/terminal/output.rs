@@ -136,6 +136,9 @@ impl<'a> Output<'a> {
         for row in rows {
             table.add_row(row?.iter().map(|cell| Cell::new(escaped(cell))));
         }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         for (number, line) in table.lines().enumerate() {
             let style = if number == 0 { Style::Heading } else { Style::Plain };
             let line = self.styled(style, line.trim_end());

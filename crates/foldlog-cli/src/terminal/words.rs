@@ -24,6 +24,11 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
+/// A number of things, of which this is the word for one.
+pub(crate) fn counted(number: u64, one: &str) -> String {
+    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A number of bytes with its unit.
 pub(crate) fn bytes(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
@@ -64,6 +69,7 @@ mod tests {
     #[test]
     fn numbers_have_their_units() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1 000", "1 234 567"]);
+        assert_eq!((counted(1, "turn"), counted(1200, "turn")), ("1 turn".to_owned(), "1 200 turns".to_owned()));
         assert_eq!([0, 1023, 1024, 5 << 20].map(bytes), ["0 B", "1023 B", "1.0 KiB", "5.0 MiB"]);
         let spans = [7, 5_200, 1_250_000, 61_000_000, 7_260_000_000].map(duration);
         assert_eq!(spans, ["7 us", "5.2 ms", "1.2 s", "1 min 1 s", "2 h 1 min"]);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::directory::{Directory, PAGE};
 use crate::failure::{Exit, Failure};
-use crate::terminal::{Output, Style, bytes, count, escaped, time};
+use crate::terminal::{Output, Style, bytes, count, counted, escaped, time};
 
 #[derive(Debug, Default, Serialize)]
 struct OfType {
@@ -68,8 +68,8 @@ pub(super) fn run(id: &str, directory: &Directory, output: &mut Output<'_>) -> R
 fn say(outline: &Outline<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
     let heading = output.styled(Style::Heading, escaped(outline.session));
     output.line(format!("{heading}  of the session model {:?}", outline.model))?;
-    let (events, size) = (count(outline.head.get()), bytes(outline.record_bytes));
-    output.line(format!("{events} events in {size}, {} references to blobs", count(outline.references)))?;
+    let (events, size) = (counted(outline.head.get(), "event"), bytes(outline.record_bytes));
+    output.line(format!("{events} in {size}, {} to blobs", counted(outline.references, "reference")))?;
     if let (Some(first), Some(last)) = (outline.first, outline.last) {
         output.line(format!("from {} to {} UTC", time(first), time(last)))?;
     }

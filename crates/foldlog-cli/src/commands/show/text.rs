@@ -5,7 +5,7 @@ use foldlog::{BlobKind, BlobRef, Content, ReadOnlyStore};
 use futures::executor::block_on;
 
 use crate::agent::content_on_a_line;
-use crate::terminal::{bytes, count, escaped, escaped_lines, shortened};
+use crate::terminal::{bytes, counted, escaped, escaped_lines, shortened};
 
 const LINES_MAX: usize = 20;
 const CHARACTERS_MAX: usize = 500;
@@ -58,7 +58,7 @@ impl Texts<'_> {
         let left = text.lines().skip(LINES_MAX);
         let (lines_left, bytes_left) = left.fold((0, 0), |(lines, size), line| (lines + 1, size + line.len() as u64));
         if lines_left > 0 {
-            shown.push(format!("… {} more lines, {}: --full shows them", count(lines_left), bytes(bytes_left)));
+            shown.push(format!("… {} more, {}: --full shows all", counted(lines_left, "line"), bytes(bytes_left)));
         }
         shown
     }

@@ -12,7 +12,7 @@ use super::ends_early;
 use super::text::Texts;
 use crate::agent::{cost, media_on_a_line, name_of, tokens};
 use crate::failure::Failure;
-use crate::terminal::{Output, Style, count, duration, escaped, time};
+use crate::terminal::{Output, Style, counted, duration, escaped, time};
 
 /// What is shown, and what was shown already.
 pub(super) struct Transcript<'a> {
@@ -25,6 +25,8 @@ pub(super) struct Transcript<'a> {
     /// The evals that answer a call of a tool, by its id.
     answers: HashMap<&'a str, Vec<&'a Eval>>,
     shown_steps: HashSet<StepId>,
+    /// When a tool was called whose eval does not say how long it took.
+    called: HashMap<String, Timestamp>,
 }
 
 impl<'a> Transcript<'a> {
@@ -39,6 +41,7 @@ impl<'a> Transcript<'a> {
             evals_of_turns: HashMap::new(),
             answers: HashMap::new(),
             shown_steps: HashSet::new(),
+            called: HashMap::new(),
         };
         for turn in view.turns.iter() {
             this.by_user_message.extend(turn.user_message.map(|message| (message, turn.id)));
@@ -94,12 +97,11 @@ impl<'a> Transcript<'a> {
         let status = session.map_or_else(String::new, |session| format!("  {}", name_of(&session.status)));
         let heading = output.styled(Style::Heading, escaped(id));
         output.line(format!("{heading}{status}"))?;
-        let number = |number: usize, what: &str| format!("{} {what}", count(number as u64));
         let mut facts = vec![
-            format!("{} events", count(view.head().get())),
-            number(view.messages.len(), "messages"),
-            number(view.turns.len(), "turns"),
-            number(view.steps.len(), "steps"),
+            counted(view.head().get(), "event"),
+            counted(view.messages.len() as u64, "message"),
+            counted(view.turns.len() as u64, "turn"),
+            counted(view.steps.len() as u64, "step"),
         ];
         facts.extend(self.used());
         output.line(facts.join(", "))?;
@@ -232,8 +234,8 @@ impl<'a> Transcript<'a> {
                 PartBody::Thought(content) => self.block("thought", content, output)?,
                 PartBody::Refusal(content) => self.block("refusal", content, output)?,
                 PartBody::RedactedThought(_) => output.line("    (a thought that only the provider can read)")?,
-                PartBody::ToolCall(call) => self.call(call, output)?,
-                PartBody::ToolResult(result) => self.result(result, output)?,
+                PartBody::ToolCall(call) => self.call(call, message.at, output)?,
+                PartBody::ToolResult(result) => self.result(result, message.at, output)?,
                 PartBody::Media(media) => output.line(format!("    {}", media_on_a_line(media)))?,
                 PartBody::Other { kind, json } => self.block(&escaped(kind), json, output)?,
                 _ => output.line("    (a part of a newer build)")?,
@@ -262,7 +264,7 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    fn call(&mut self, call: &ToolCall, output: &mut Output<'_>) -> Result<(), Failure> {
+    fn call(&mut self, call: &ToolCall, at: Option<Timestamp>, output: &mut Output<'_>) -> Result<(), Failure> {
         let name = output.styled(Style::Name, escaped(&call.name));
         match &self.texts.lines(&call.arguments)[..] {
             [line] => output.line(format!("    → {name} {line}"))?,
@@ -272,13 +274,17 @@ impl<'a> Transcript<'a> {
             }
         }
         let answers = self.answers.remove(call.id.as_str()).unwrap_or_default();
+        if answers.iter().all(|eval| eval.elapsed_micros.is_none()) {
+            self.called.extend(at.map(|at| (call.id.clone(), at)));
+        }
         answers.into_iter().try_for_each(|eval| self.eval(eval, output))
     }
 
-    fn result(&self, result: &ToolResult, output: &mut Output<'_>) -> Result<(), Failure> {
+    fn result(&mut self, result: &ToolResult, at: Option<Timestamp>, output: &mut Output<'_>) -> Result<(), Failure> {
         let failed = if result.is_error == Some(true) { output.styled(Style::Bad, " failed") } else { String::new() };
         let name = result.name.as_deref().unwrap_or(&result.call_id);
-        output.line(format!("    ← {}{failed}", escaped(name)))?;
+        let took = span(self.called.remove(&result.call_id), at).map_or_else(String::new, |took| format!("  {took}"));
+        output.line(format!("    ← {}{failed}{took}", escaped(name)))?;
         for part in &result.parts {
             match part {
                 ResultPart::Text(content) | ResultPart::Json(content) => self.text(content, output)?,
