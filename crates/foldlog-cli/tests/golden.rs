@@ -149,3 +149,65 @@ fn help_is_that_of_the_documentation() {
     let nowhere = std::path::Path::new("/nowhere");
     assert_golden("help.txt", nowhere, &run(nowhere, &["--help"]).ok());
 }
+
+/// Text with one word in the place of each chain hash in a position.
+fn without_chains(text: &str) -> String {
+    let mut found = String::new();
+    let mut words = text.split("\"position\":\"");
+    found.push_str(words.next().unwrap());
+    for word in words {
+        let (position, rest) = word.split_once('"').unwrap();
+        found.push_str(&format!("\"position\":\"{}\"{rest}", position.split('-').next().unwrap()));
+    }
+    found
+}
+
+#[test]
+fn the_documentation_shows_what_the_command_says() {
+    let directory = tempfile::tempdir().unwrap();
+    sessions::everything(directory.path());
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/command.md");
+    let documentation = std::fs::read_to_string(&path).unwrap();
+    let mut shown = 0;
+    let mut blessed = String::new();
+    for (number, block) in documentation.split("```").enumerate() {
+        let is_block = number % 2 == 1;
+        let Some(example) = block.strip_prefix("text\n$ foldlog ").filter(|_| is_block) else {
+            blessed.push_str(&if number == 0 { block.to_owned() } else { format!("```{block}") });
+            continue;
+        };
+        shown += 1;
+        let (line, expected) = example.split_once('\n').unwrap();
+        let arguments: Vec<_> = line.split(' ').collect();
+        let found = run(directory.path(), &arguments).stdout;
+        if std::env::var_os("FOLDLOG_BLESS").is_some() {
+            blessed.push_str(&format!("```text\n$ foldlog {line}\n{found}"));
+        } else {
+            assert_eq!(without_chains(expected), without_chains(&found), "foldlog {line}");
+        }
+    }
+    assert!(shown >= 5, "the examples are found");
+    if std::env::var_os("FOLDLOG_BLESS").is_some() {
+        std::fs::write(path, blessed).unwrap();
+    }
+}
+
+#[test]
+fn every_member_of_json_is_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documentation = std::fs::read_to_string(root.join("../../docs/command.md")).unwrap();
+    let mut members = std::collections::BTreeSet::new();
+    for (path, bytes) in common::files(&root.join("tests/golden")) {
+        if path.extension().is_some_and(|extension| extension == "json") && !path.ends_with("show_raw.json") {
+            for line in String::from_utf8(bytes).unwrap().lines() {
+                let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+                assert_eq!(object["v"], 1, "{line}");
+                members.extend(object.into_iter().map(|(member, _)| member));
+            }
+        }
+    }
+    assert!(members.len() > 30, "{members:?}");
+    for member in members {
+        assert!(documentation.contains(&format!("`{member}`")), "docs/command.md says nothing of `{member}`");
+    }
+}
