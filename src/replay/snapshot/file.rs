@@ -26,7 +26,7 @@ const FORMAT_WITHOUT_CORE: u8 = 1;
 /// What a snapshot holds beside what says which view it is. `B` are bytes: of the filter of append keys, of the core (`None` in
 /// format 1), and of the view.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Parts<B> {
+pub(crate) struct SnapshotParts<B> {
     pub(crate) keys: B,
     pub(crate) core: Option<B>,
     pub(crate) view: B,
@@ -51,7 +51,7 @@ pub(crate) fn encode<M: SessionModel>(log: &LogMeta, head: &Head, keys: &[u8], c
 }
 
 /// Takes a snapshot apart: into the head that it is of, and its parts.
-pub(crate) fn decode<M: SessionModel>(log: &LogMeta, bytes: &Bytes) -> Result<(Head, Parts<Bytes>), String> {
+pub(crate) fn decode<M: SessionModel>(log: &LogMeta, bytes: &Bytes) -> Result<(Head, SnapshotParts<Bytes>), String> {
     let mut rest = &**bytes;
     let [format] = take(&mut rest)?;
     if !(FORMAT_WITHOUT_CORE..=FORMAT).contains(&format) {
@@ -69,7 +69,7 @@ pub(crate) fn decode<M: SessionModel>(log: &LogMeta, bytes: &Bytes) -> Result<(H
     let chain = Chain(take(&mut rest)?);
     let keys = take_counted(&mut rest)?;
     let core = if format == FORMAT_WITHOUT_CORE { None } else { Some(take_counted(&mut rest)?) };
-    let parts = Parts {
+    let parts = SnapshotParts {
         keys: bytes.slice_ref(keys),
         core: core.map(|core| bytes.slice_ref(core)),
         view: bytes.slice_ref(rest),
@@ -106,7 +106,7 @@ mod tests {
     fn a_header_comes_back_and_every_truncation_of_it_is_an_error() {
         let (log, head) = sample();
         let bytes = Bytes::from(encode::<Agent>(&log, &head, b"keys", b"core", b"view"));
-        let parts = Parts { keys: "keys".into(), core: Some("core".into()), view: "view".into() };
+        let parts = SnapshotParts { keys: "keys".into(), core: Some("core".into()), view: "view".into() };
         assert_eq!(decode::<Agent>(&log, &bytes), Ok((head, parts)));
         for len in 0..bytes.len() - 4 {
             assert!(decode::<Agent>(&log, &bytes.slice(..len)).is_err(), "{len}");
@@ -120,7 +120,7 @@ mod tests {
         let core = bytes.len() - 4 - b"view".len();
         bytes.drain(core..core + 4);
         bytes[0] = FORMAT_WITHOUT_CORE;
-        let parts = Parts { keys: "keys".into(), core: None, view: "view".into() };
+        let parts = SnapshotParts { keys: "keys".into(), core: None, view: "view".into() };
         assert_eq!(decode::<Agent>(&log, &bytes.into()), Ok((head, parts)));
     }
 

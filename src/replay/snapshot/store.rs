@@ -10,7 +10,7 @@ use crate::model::{DecodeError, SessionModel, View};
 use crate::port::{BlobError, BlobStore, Epoch, Head, LogMeta, LogReader, SnapshotRow};
 use crate::replay::fold::Origin;
 use crate::replay::key_index::KeyFilter;
-use crate::replay::snapshot::file::{self as snapshot, Parts};
+use crate::replay::snapshot::file::{self as snapshot, SnapshotParts};
 use crate::stats::{Metrics, Outage};
 use crate::threads::guarded;
 
@@ -156,7 +156,7 @@ impl SnapshotStore {
             return Err("it is of another build".to_owned());
         }
         let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
-        let (head, Parts { keys, core, view }) = snapshot::decode::<M>(log, &bytes)?;
+        let (head, SnapshotParts { keys, core, view }) = snapshot::decode::<M>(log, &bytes)?;
         let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| error.to_string())?;
         if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {
             return Err("its filter of keys is none".to_owned());
