@@ -3,5 +3,5 @@
 mod line;
 mod numbers;
 
-pub(crate) use line::{content_on_a_line, line_of, media_on_a_line};
+pub(crate) use line::{content_on_a_line, line_of, media_on_a_line, own_line_of};
 pub(crate) use numbers::{cost, name_of, tokens};

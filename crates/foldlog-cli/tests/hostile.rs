@@ -44,7 +44,7 @@ fn hostile_text_is_escaped_in_every_output() {
     // It is told what was there: escaped for people, and whole for programs.
     let shown = run(directory.path(), &["show", "hostile\u{202e}"]).ok();
     assert!(shown.contains("\\u{1b}[2J\\u{1b}]0;owned\\u{7}\\u{9b}31m\\u{202e}evil"), "{shown}");
-    let told = run(directory.path(), &["log", "hostile\u{202e}", "--json", "-n", "1"]).ok();
+    let told = run(directory.path(), &["log", "hostile\u{202e}", "--json", "--type", "session_errored"]).ok();
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["body"]["session_errored"]["kind"], sessions::HOSTILE);
 }

@@ -3,7 +3,7 @@
 use foldlog::agent::{
     AgentBody, Eval, Failure, Media, MediaSource, Message, PartBody, ResultPart, SessionInfo, Step, ToolResult, Turn,
 };
-use foldlog::{BlobRef, Content, Timestamp};
+use foldlog::{BlobRef, Content, Described, OwnBody, Redacted, Timestamp};
 
 use super::numbers::{cost, name_of, tokens};
 use crate::terminal::{bytes, duration, escaped, shortened};
@@ -25,6 +25,33 @@ pub(crate) fn line_of(body: &AgentBody) -> String {
         }
         AgentBody::SessionErrored(failure) => of_failure(failure),
         AgentBody::Custom { kind, json } => format!("{} {}", text(kind), text(json.as_str())),
+        _ => String::new(),
+    }
+}
+
+/// What an event of foldlog's own says, on one line.
+pub(crate) fn own_line_of(body: &OwnBody) -> String {
+    match body {
+        OwnBody::Described(Described { title, labels, .. }) => {
+            let title = title.as_deref().map(|title| match title {
+                "" => "no title".to_owned(),
+                title => format!("title {}", text(title)),
+            });
+            let labels = labels.iter().map(|(name, value)| match value {
+                Some(value) => format!("{}={}", text(name), text(value)),
+                None => format!("no {}", text(name)),
+            });
+            title.into_iter().chain(labels).collect::<Vec<_>>().join(", ")
+        }
+        OwnBody::Redacted(Redacted { events, reason, .. }) => {
+            let ids: Vec<_> = events.iter().take(10).map(|redacted| redacted.event.to_string()).collect();
+            let more = if events.len() > ids.len() {
+                format!(" and {} more", events.len() - ids.len())
+            } else {
+                String::new()
+            };
+            format!("events {}{more}: {}", ids.join(", "), text(reason))
+        }
         _ => String::new(),
     }
 }

@@ -8,7 +8,7 @@ use foldlog::agent::Agent;
 use foldlog::{Error, ErrorKind, EventHeader, EventId, LogEvent, LogPosition, Timestamp};
 use serde::Serialize;
 
-use crate::agent::line_of;
+use crate::agent::{line_of, own_line_of};
 use crate::directory::{Directory, PAGE};
 use crate::failure::{Exit, Failure};
 use crate::terminal::{Output, Style, bytes, escaped, shortened};
@@ -143,6 +143,7 @@ impl Logged {
             };
         }
         let said = match self {
+            Self::Whole(LogEvent::Own(event)) => own_line_of(event.body()),
             Self::Whole(event) => event.body().map(line_of).unwrap_or_default(),
             Self::Header(header, unreadable) => of_header(header, unreadable.as_ref()),
         };

@@ -1,5 +1,7 @@
 //! `foldlog ls`: the sessions of a store.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use foldlog::{EventId, SessionId, SessionSummary, Timestamp};
 use serde::Serialize;
@@ -10,8 +12,8 @@ use crate::terminal::{Output, count, time};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Elsewhere than on a terminal a session is a line of four columns with tabs between them: id, events, \
-time of creation, time of the last event."
+    after_help = "Elsewhere than on a terminal a session is a line of five columns with tabs between them: id, events, \
+time of creation, time of the last event, title."
 )]
 pub(crate) struct Ls {
     /// Begin after the session of this id; sessions are in the order of their ids
@@ -31,6 +33,8 @@ struct Listed<'a> {
     created: Timestamp,
     /// The time of the last event.
     last: Option<Timestamp>,
+    title: &'a str,
+    labels: &'a BTreeMap<String, String>,
 }
 
 impl Ls {
@@ -43,19 +47,20 @@ impl Ls {
         });
         if output.is_json {
             for found in sessions {
-                let (SessionSummary { id, created, head, .. }, last) = found?;
-                output.json(&Listed { v: 1, session: id.as_str(), events: head, created, last })?;
+                let (SessionSummary { id, created, head, title, labels, .. }, last) = found?;
+                let (session, title, labels) = (id.as_str(), title.as_str(), &labels);
+                output.json(&Listed { v: 1, session, events: head, created, last, title, labels })?;
             }
             return Ok(Exit::Done);
         }
         let is_terminal = output.is_terminal();
         let rows = sessions.map(|found| {
-            let (SessionSummary { id, created, head, .. }, last) = found?;
+            let (SessionSummary { id, created, head, title, .. }, last) = found?;
             let time = |at: Timestamp| if is_terminal { time(at) } else { at.to_string() };
             let events = if is_terminal { count(head.get()) } else { head.to_string() };
-            Ok(vec![id.to_string(), events, time(created), last.map(time).unwrap_or_default()])
+            Ok(vec![id.to_string(), events, time(created), last.map(time).unwrap_or_default(), title])
         });
-        output.rows(&["SESSION", "EVENTS", "CREATED (UTC)", "LAST EVENT"], rows)?;
+        output.rows(&["SESSION", "EVENTS", "CREATED (UTC)", "LAST EVENT", "TITLE"], rows)?;
         Ok(Exit::Done)
     }
 }

@@ -7,7 +7,8 @@ use foldlog::agent::{
     SessionInfo, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage,
 };
 use foldlog::{
-    Clock, DecodeError, Event, Json, ManualClock, Session, SessionModel, Store, StoreConfig, Timestamp, decode_body,
+    Clock, DecodeError, Describe, Event, Json, ManualClock, Session, SessionModel, Store, StoreConfig, Timestamp,
+    decode_body,
 };
 use futures::executor::block_on;
 use serde::{Deserialize, Serialize};
@@ -49,8 +50,9 @@ impl Written {
         Some(Timestamp::from_micros(self.now))
     }
 
-    pub fn store(&self) -> &Store {
-        &self.store
+    pub fn describe(&mut self, title: &str, label: &str, value: &str) -> &mut Self {
+        block_on(self.session.describe(Describe::new().title(title).label(label, value)).unwrap()).unwrap();
+        self
     }
 
     pub fn end(self) {
@@ -168,6 +170,7 @@ pub fn everything(directory: &Path) {
                 ..Turn::default()
             }),
         );
+    written.describe("Where is my order?", "priority", "2");
     written.end();
 }
 
@@ -215,6 +218,7 @@ pub fn hostile(directory: &Path) {
             }),
         )
         .after(1, AgentBody::SessionErrored(Failure::new(text(), text())));
+    written.describe(HOSTILE, HOSTILE, HOSTILE);
     written.end();
 }
 

@@ -1,6 +1,6 @@
 //! A session from its first message to its last, in turns and steps.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldlog::agent::{
     Agent, AgentView, Eval, Failure as AgentFailure, Message, MessageId, PartBody, ResultPart, Step, StepId, ToolCall,
@@ -93,10 +93,14 @@ impl<'a> Transcript<'a> {
 
     fn heading(&self, id: &str, output: &mut Output<'_>) -> Result<(), Failure> {
         let StoredState { view, report, .. } = self.state;
+        let core = view.core();
         let session = view.session.as_deref();
         let status = session.map_or_else(String::new, |session| format!("  {}", name_of(&session.status)));
         let heading = output.styled(Style::Heading, escaped(id));
         output.line(format!("{heading}{status}"))?;
+        if !core.title.is_empty() {
+            output.line(escaped(&core.title))?;
+        }
         let mut facts = vec![
             counted(view.head().get(), "event"),
             counted(view.messages.len() as u64, "message"),
@@ -105,21 +109,24 @@ impl<'a> Transcript<'a> {
         ];
         facts.extend(self.used());
         output.line(facts.join(", "))?;
+        let of = |labels: &BTreeMap<String, String>| -> Vec<String> {
+            labels.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect()
+        };
+        let mut facts = of(&core.labels);
         if let Some(session) = session {
             let named = |what: &str, value: &Option<String>| value.as_deref().map(|v| format!("{what} {}", escaped(v)));
             let created = session.created.map(|at| format!("created {} UTC", time(at)));
-            let facts = [
+            let more = [
                 created,
                 named("id", &session.id),
                 named("provider", &session.provider),
                 named("model", &session.model),
                 named("parent", &session.parent),
             ];
-            let labels = session.labels.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
-            let facts: Vec<_> = facts.into_iter().flatten().chain(labels).collect();
-            if !facts.is_empty() {
-                output.line(facts.join(", "))?;
-            }
+            facts.splice(0..0, more.into_iter().flatten().chain(of(&session.labels)));
+        }
+        if !facts.is_empty() {
+            output.line(facts.join(", "))?;
         }
         if let Some(error) = view.error.as_deref() {
             self.failure(error, "", output)?;
