@@ -33,7 +33,7 @@ fn copy_directory(from: &Path, to: &Path) {
 }
 
 /// Every row of the events, from another connection of a store that is closed.
-fn rows(directory: &Path) -> Vec<(i64, String, Vec<u8>, Vec<u8>)> {
+pub(crate) fn rows(directory: &Path) -> Vec<(i64, String, Vec<u8>, Vec<u8>)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = Connection::open_with_flags(directory.join("events.db"), flags).unwrap();
     let mut rows =
@@ -46,7 +46,7 @@ fn text(n: u64) -> String {
     format!("message {n} of a directory of format 1")
 }
 
-async fn texts(store: &Store, session: &Session) -> Vec<String> {
+pub(crate) async fn texts(store: &Store, session: &Session) -> Vec<String> {
     let mut texts = Vec::new();
     for message in session.view().unwrap().messages.iter() {
         let [part] = &message.parts[..] else { panic!("one part") };

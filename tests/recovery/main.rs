@@ -13,6 +13,7 @@ mod closing;
 mod formats;
 mod life;
 mod modes;
+mod older_format_2;
 mod panics;
 mod places;
 mod replaced_files;
