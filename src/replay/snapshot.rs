@@ -6,4 +6,4 @@ mod store;
 
 pub use policy::SnapshotPolicy;
 pub(crate) use policy::Tail;
-pub(crate) use store::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView};
+pub(crate) use store::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredOrigin, StoredView};

@@ -42,6 +42,16 @@ pub(crate) enum StoredView {
     Whole,
 }
 
+/// The stored view of a log, for a fold that is to begin with it.
+pub(crate) enum StoredOrigin<M: SessionModel> {
+    None,
+    /// Of another schema of views or bodies, so this build does not use it.
+    OtherSchema,
+    /// Why it cannot be used.
+    Unusable(String),
+    Usable(Origin<M>),
+}
+
 /// A view to be stored.
 pub(crate) struct NewSnapshot<M: SessionModel> {
     pub(crate) log: LogMeta,
@@ -104,22 +114,32 @@ impl SnapshotStore {
         log: &LogMeta,
         metrics: &Metrics,
     ) -> Option<Origin<M>> {
-        let row = match reader.snapshot(log.key) {
-            Ok(None) => return None,
-            Ok(Some(row)) => Ok(row),
-            Err(error) => Err(error.to_string()),
-        };
-        match row.and_then(|row| self.read(reader, log, &row)) {
-            Ok(origin) => {
+        let reason = match self.origin(reader, log) {
+            StoredOrigin::None => return None,
+            StoredOrigin::Usable(origin) => {
                 metrics.snapshot_hit();
-                Some(origin)
+                return Some(origin);
             }
-            Err(reason) => {
-                metrics.snapshot_fallback();
-                log::warn!("a stored view is not used, the log is folded from its first event: {reason}");
-                None
-            }
+            StoredOrigin::OtherSchema => "it is of another build".to_owned(),
+            StoredOrigin::Unusable(reason) => reason,
+        };
+        metrics.snapshot_fallback();
+        log::warn!("a stored view is not used, the log is folded from its first event: {reason}");
+        None
+    }
+
+    /// Gives the stored view of a log, or says why there is none to begin with.
+    pub(crate) fn origin<M: SessionModel>(&self, reader: &mut dyn LogReader, log: &LogMeta) -> StoredOrigin<M> {
+        let row = match reader.snapshot(log.key) {
+            Ok(None) => return StoredOrigin::None,
+            Ok(Some(row)) => row,
+            Err(error) => return StoredOrigin::Unusable(error.to_string()),
+        };
+        // Checked first, which spares reading the bytes.
+        if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
+            return StoredOrigin::OtherSchema;
         }
+        self.read(reader, log, &row).map_or_else(StoredOrigin::Unusable, StoredOrigin::Usable)
     }
 
     /// Checks the stored view of a log, for a verification. The error says what is wrong. A view that is gone or whose
@@ -151,10 +171,6 @@ impl SnapshotStore {
         log: &LogMeta,
         row: &SnapshotRow,
     ) -> Result<Origin<M>, String> {
-        // Checked first, which spares reading the bytes.
-        if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
-            return Err("it is of another build".to_owned());
-        }
         let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
         let (head, SnapshotParts { keys, core, view }) = snapshot::decode::<M>(log, &bytes)?;
         let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| error.to_string())?;

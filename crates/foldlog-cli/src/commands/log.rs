@@ -34,7 +34,7 @@ pub(crate) struct Log {
 }
 
 /// An event, with its body if this build can read it.
-enum Logged {
+pub(crate) enum Logged {
     Whole(LogEvent<Agent>),
     /// Of another model, or of a newer build.
     Header(EventHeader, Option<Error>),
@@ -132,7 +132,7 @@ impl Logged {
         }
     }
 
-    fn write(&self, session: &str, output: &mut Output<'_>) -> Result<(), Failure> {
+    pub(crate) fn write(&self, session: &str, output: &mut Output<'_>) -> Result<(), Failure> {
         if output.is_json {
             return match self {
                 Self::Whole(event) => output.json(&InJson { v: 1, session, event, unreadable: None }),
