@@ -90,14 +90,15 @@ impl Grep {
         let mut exit = None;
         if self.session.is_empty() {
             for summary in sessions(directory, None)? {
-                exit = exit.max(search.session(&summary?.id, directory, output)?);
+                let summary = summary?;
+                exit = exit.max(search.session(&summary.id, summary.head, directory, output)?);
             }
         }
         for id in &self.session {
             let id = SessionId::new(id).map_err(|error| directory.failed(error))?;
             // One that is not there is an error of the command line.
-            directory.read(directory.untyped.head(&id))?;
-            exit = exit.max(search.session(&id, directory, output)?);
+            let head = directory.read(directory.untyped.head(&id))?;
+            exit = exit.max(search.session(&id, head, directory, output)?);
         }
         Ok(exit.unwrap_or(if search.found > 0 { Exit::Done } else { Exit::Found }))
     }
@@ -119,15 +120,16 @@ impl Search<'_> {
         self.grep.max.is_some_and(|max| self.found >= max)
     }
 
-    /// Searches a session. Gives the exit code for a session that cannot be read to its end.
+    /// Searches a session up to its head, though a host may go on. Gives the exit code for a session that cannot be read to its end.
     fn session(
         &mut self,
         id: &SessionId,
+        head: EventId,
         directory: &Directory,
         output: &mut Output<'_>,
     ) -> Result<Option<Exit>, Failure> {
         let mut after = LogPosition::from(EventId::ZERO);
-        while !self.is_done() {
+        while !self.is_done() && after.event() < head {
             let page = match block_on(self.store.events_after(id, after, PAGE)) {
                 Ok(page) => page,
                 Err(error) => {

@@ -73,7 +73,9 @@ impl Log {
                     logged.write(&self.id, output)?;
                 }
             }
-            if more && !page.is_empty() {
+            // Who does not follow reads to where the log ended, though a host goes on.
+            let is_there = !self.follow && after.event() >= head;
+            if more && !page.is_empty() && !is_there {
                 pace.quicken();
                 // Somebody who follows sees each page at once, however many follow.
                 if self.follow {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use foldlog::agent::{Agent, Usage};
-use foldlog::{EventId, ReadOnlyStore};
+use foldlog::{EventId, ReadOnlyStore, SessionSummary};
 use serde::Serialize;
 
 use crate::agent::{cost, tokens, used};
@@ -69,7 +69,7 @@ pub(crate) fn run(directory: &Directory, output: &mut Output<'_>) -> Result<Exit
         used: directory.agent.as_ref().map(|_| Used::default()),
     };
     for summary in sessions(directory, None)? {
-        let id = summary?.id;
+        let SessionSummary { id, head, .. } = summary?;
         stats.sessions += 1;
         let mut after = EventId::ZERO;
         loop {
@@ -83,7 +83,8 @@ pub(crate) fn run(directory: &Directory, output: &mut Output<'_>) -> Result<Exit
                 of_type.record_bytes += header.record_bytes;
             }
             progress.set(stats.events);
-            if !page.more {
+            // As many as there were, though a host goes on.
+            if !page.more || after >= head {
                 break;
             }
         }
