@@ -83,7 +83,9 @@ fn read_repeated<M: SessionModel>(
         let again = codec::fingerprint(header.salt, bodies)
             .map_err(|error| Error::from(ErrorKind::BodyRefused { reason: error.to_string() }))?;
         if header.key.is_none_or(|(_, fingerprint)| fingerprint != again) {
-            return Err(ErrorKind::KeyReused { session: session.clone(), first }.into());
+            let written = header.last.get().saturating_sub(first.get()).saturating_add(1);
+            let (session, given) = (session.clone(), bodies.len() as u64);
+            return Err(ErrorKind::KeyReused { session, first, written, given }.into());
         }
     }
     let mut events = Vec::new();

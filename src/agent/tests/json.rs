@@ -142,6 +142,7 @@ fn examples() -> Vec<(&'static str, String)> {
         AgentBody::StopRequested,
         AgentBody::Stopped,
         AgentBody::SessionErrored(Failure::new("provider_timeout", "no answer within 60 s")),
+        AgentBody::TurnQueued { message: MessageId::new(1) },
     ];
     let mut counters = Counters::default();
     let mut view = AgentView::default();
@@ -343,6 +344,7 @@ fn body() -> BoxedStrategy<AgentBody> {
             AgentBody::SessionCompacted { vars, boundary: EventId::new(boundary), message }
         }),
         Just(AgentBody::Stopped),
+        any::<u64>().prop_map(|id| AgentBody::TurnQueued { message: MessageId::new(id) }),
         failure().prop_map(AgentBody::SessionErrored),
         (text(), value()).prop_map(|(kind, json)| AgentBody::Custom { kind, json }),
     ]
