@@ -283,7 +283,7 @@ fn sessions_are_listed_in_pages_and_errors_are_statuses() {
 
     server.post("k1", "hello");
     server.follow("0").events_until_turn("final");
-    refused(server.post("k1", "another text"), "422", "with another body");
+    refused(server.post("k1", "another text"), "422", "with other bodies");
     let listed: Value = serde_json::from_str(&server.get("/sessions").1).unwrap();
     assert_eq!((&listed[0]["id"], &listed[0]["head"]), (&json!("s"), &json!(6)));
     assert_eq!(listed.as_array().unwrap().len(), 1);
