@@ -24,7 +24,7 @@
 //!
 //! - Open: [`Store`], [`StoreConfig`]; to read only: [`ReadOnlyStore`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
 //!   [`StoredState`]. Follow: [`EventStream`], [`Delivery`], [`Gap`].
-//! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`],
+//! - Messages to a [`SessionActor`]: [`Append`], [`Describe`], [`CurrentView`], [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`],
 //!   [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
 //!   [`PersistActor`]: [`Restart`].
 //! - The built-in session model: [`agent`]. One of your own: [`SessionModel`], and [`Store::open_model`].
@@ -81,7 +81,7 @@ pub use commit::PersistActor;
 pub use config::{DEFAULT_INLINE_BYTES_MAX, LagPolicy, LiveConfig, ResidencyConfig, StoreConfig};
 pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, NextStep, OwnerInfo, WasWritten};
-pub use event::{Event, LogEvent, OwnBody, OwnEvent};
+pub use event::{Described, Event, LogEvent, OwnBody, OwnEvent, Redacted, RedactedEvent, SessionCore};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use log_position::LogPosition;
 pub use memory::MemoryDisk;
@@ -92,8 +92,8 @@ pub use model::{
 pub use port::{Create, Durability, Medium, Upkeep};
 pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};
 pub use session::{
-    Append, Appended, CurrentView, Delivery, EventStream, EventsAfter, Gap, Item, NextIds, Notify, Receipt, Recovery,
-    SessionActor, Subscribe, SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
+    Append, Appended, CurrentView, Delivery, Describe, EventStream, EventsAfter, Gap, Item, NextIds, Notify, Receipt,
+    Recovery, SessionActor, Subscribe, SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
 };
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};

@@ -22,7 +22,7 @@ mod page;
 mod write;
 
 pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
-pub(crate) use event::{Epoch, Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
+pub(crate) use event::{Epoch, Head, Listed, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub use log::Upkeep;
 pub(crate) use log::{
     AuditedEvent, AuditedSession, EventLog, LogAudit, LogMedium, LogReader, LogSource, UpkeepLeft, UpkeepMoment,

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::blobs::MemoryBlobMap;
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
+use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Liveness, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -30,11 +31,18 @@ impl fmt::Debug for MemoryDisk {
 #[derive(Default)]
 pub(super) struct DiskState {
     pub(super) model: Option<String>,
-    pub(super) sessions: BTreeMap<SessionId, (LogKey, Timestamp)>,
+    pub(super) sessions: BTreeMap<SessionId, NamedLog>,
     pub(super) logs: HashMap<LogKey, Log>,
     /// How many logs were ever made: a key is never used again.
     logs_made: i64,
     pub(super) alive: HashMap<String, OwnerInfo>,
+}
+
+/// What a session's name leads to.
+pub(super) struct NamedLog {
+    pub(super) log: LogKey,
+    pub(super) created: Timestamp,
+    pub(super) core: Arc<SessionCore>,
 }
 
 pub(super) struct Log {
@@ -84,7 +92,9 @@ impl DiskState {
         match write {
             Write::Register { session, at } => self.register(me, session, *at),
             Write::Fence { log, claim } => self.fence(me, *log, *claim),
-            Write::Append { log, epoch, after, events } => self.append(me, *log, *epoch, *after, events),
+            Write::Append { log, epoch, after, events, listed } => {
+                self.append(me, *log, *epoch, *after, events, listed.as_deref())
+            }
             Write::Snapshot { log, epoch, row } => self.snapshot(me, *log, *epoch, row),
             Write::Release { log, epoch } => {
                 if let Some(log) = self.logs.get_mut(log)
@@ -111,7 +121,7 @@ impl DiskState {
     }
 
     fn register(&mut self, me: &str, session: &SessionId, at: Timestamp) -> Result<Written, Refusal> {
-        if let Some(log) = self.sessions.get(session).and_then(|(key, _)| self.logs.get(key)) {
+        if let Some(log) = self.sessions.get(session).and_then(|named| self.logs.get(&named.log)) {
             return Ok(Written::Registered { meta: log.meta, owned: None });
         }
         let mut log_id = [0; 16];
@@ -128,7 +138,8 @@ impl DiskState {
             snapshot: None,
         };
         self.logs.insert(meta.key, log);
-        self.sessions.insert(session.clone(), (meta.key, at));
+        let named = NamedLog { log: meta.key, created: at, core: Arc::default() };
+        self.sessions.insert(session.clone(), named);
         Ok(Written::Registered { meta, owned: Some(owned) })
     }
 
@@ -155,6 +166,7 @@ impl DiskState {
         epoch: Epoch,
         after: Chain,
         events: &[StoredEvent],
+        listed: Option<&Listed>,
     ) -> Result<Written, Refusal> {
         let found = self.logs.get(&log).ok_or(Refusal::UnknownLog)?;
         if found.owner.as_deref() != Some(me) || found.epoch != epoch {
@@ -167,6 +179,10 @@ impl DiskState {
         }
         if events.iter().filter_map(|event| event.key.as_ref()).any(|key| log.keys.contains_key(key)) {
             return Err(Refusal::KeyTaken);
+        }
+        if let Some(listed) = listed {
+            let named = self.sessions.get_mut(&listed.session).filter(|named| named.log == log.meta.key);
+            named.ok_or(Refusal::UnknownLog)?.core = Arc::clone(&listed.core);
         }
         for event in events {
             if let Some(key) = &event.key {

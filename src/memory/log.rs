@@ -2,9 +2,9 @@
 
 use std::ops::Bound;
 
-use super::disk::MemoryDisk;
+use super::disk::{MemoryDisk, NamedLog};
 use crate::codec::Chain;
-use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Refusal,
     SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft, UpkeepMoment, Write, Written,
@@ -43,14 +43,20 @@ pub(super) struct MemoryReader {
 impl LogReader for MemoryReader {
     fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {
         let disk = self.disk.lock();
-        Ok(disk.sessions.get(session).and_then(|(key, _)| disk.logs.get(key)).map(|log| log.meta))
+        Ok(disk.sessions.get(session).and_then(|named| disk.logs.get(&named.log)).map(|log| log.meta))
     }
 
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
         let disk = self.disk.lock();
-        let row = |(session, (key, created)): (&SessionId, &(LogKey, Timestamp))| {
-            let log = disk.logs.get(key)?;
-            Some(SessionRow { session: session.clone(), meta: log.meta, created: *created, head: log.head().id })
+        let row = |(session, named): (&SessionId, &NamedLog)| {
+            let log = disk.logs.get(&named.log)?;
+            Some(SessionRow {
+                session: session.clone(),
+                meta: log.meta,
+                created: named.created,
+                head: log.head().id,
+                core: Some((*named.core).clone()),
+            })
         };
         let later = disk.sessions.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
         Ok(later.filter_map(row).take(max).collect())

@@ -26,7 +26,7 @@ use crate::threads::{Courier, ReaderSlot, Restart, guarded, lock};
 /// The actor of one session, which handles one actor message after the other. It stamps appends, sends them to the
 /// persist actor, and folds, publishes and answers them only after the commit.
 ///
-/// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`],
+/// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`], [`Describe`](crate::Describe),
 /// [`CurrentView`](crate::CurrentView), [`EventsAfter`](crate::EventsAfter), [`NextIds`](crate::NextIds),
 /// [`Notify`](crate::Notify), [`Subscribe`](crate::Subscribe), [`TakeTurn`](crate::TakeTurn),
 /// [`TakeOver`](crate::TakeOver), [`Recovery`](crate::Recovery) and [`Restart`].

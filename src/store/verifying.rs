@@ -23,7 +23,7 @@ type Inspected = HashMap<Digest, Option<u64>>;
 
 impl<M: SessionModel> Store<M> {
     /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of each
-    /// session (ids, chain, record, type, time, append key), each reference, each blob file, each stored view. It repairs
+    /// session (ids, chain, record, type, time, append key), its title and labels, each reference, each blob file, each stored view. It repairs
     /// nothing. The search goes on after a problem, and in the same session too if more of its log can be read.
     ///
     /// The search runs on reader threads, a page or a blob at a time, beside everything else that the store does: no
@@ -108,11 +108,11 @@ impl Verifier<'_> {
         found: &mut Verification,
         inspected: &mut Inspected,
     ) -> Result<(), Error> {
-        let SessionRow { session, meta, head, .. } = row;
+        let SessionRow { session, meta, head, core: listed, .. } = row;
         let max = self.page_events_max;
         // Looked at together with the first page: most sessions have no second one.
         let mut snapshots = Some(self.snapshots.clone());
-        let mut check = LogCheck::<M>::new(session.clone(), meta);
+        let mut check = LogCheck::<M>::new(session.clone(), meta, head);
         loop {
             let after = check.head();
             let snapshots = snapshots.take();
@@ -173,7 +173,16 @@ impl Verifier<'_> {
         }
         if let Some((event, error)) = check.end(head) {
             found.report(Problem::of_session(session, Some(event), error));
+            return Ok(());
         }
+        let reason = match (listed, check.core()) {
+            (None, _) => format!("the title or labels of session {session} cannot be read in the list of sessions"),
+            (Some(listed), Some(core)) if listed != **core => {
+                format!("the title or labels of session {session} in the list of sessions are not those of its events")
+            }
+            _ => return Ok(()),
+        };
+        found.report(Problem::of_session(session, None, ErrorKind::CorruptStore { reason }.into()));
         Ok(())
     }
 

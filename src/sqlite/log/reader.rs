@@ -8,7 +8,7 @@ use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
-use super::{index, lookup, snapshots};
+use super::{index, listing, lookup, snapshots};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
@@ -73,17 +73,20 @@ impl LogReader for SqliteReader {
 
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
         self.read(|connection, recent| {
-            let mut statement = connection.prepare_cached(
-                "SELECT session_id, created, log_key FROM sessions WHERE session_id > ?1 ORDER BY session_id LIMIT ?2",
-            )?;
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT session_id, created, log_key, {} FROM sessions WHERE session_id > ?1
+                 ORDER BY session_id LIMIT ?2",
+                listing::CORE
+            ))?;
             let after = after.map_or("", SessionId::as_str);
             let rows = statement.query_map((after, max as i64), |row| {
                 let name: String = row.get(0)?;
                 let session = SessionId::new(name).map_err(|error| not_ours(0, error))?;
-                Ok((session, Timestamp::from_micros(row.get(1)?), LogKey(row.get(2)?)))
+                let core = listing::core_at(row, 3);
+                Ok((session, Timestamp::from_micros(row.get(1)?), LogKey(row.get(2)?), core))
             })?;
             rows.map(|row| {
-                let (session, created, key) = row?;
+                let (session, created, key, core) = row?;
                 let found = match lookup::meta(connection, key).map_err(SqlError::of_one_log) {
                     Ok(found) => found,
                     Err(SqlError::Damaged(_)) => None,
@@ -91,7 +94,7 @@ impl LogReader for SqliteReader {
                 };
                 // Whoever opens the session is told that its log is not there. Its index may have the head all the same.
                 let meta = found.unwrap_or_else(|| LogMeta::root(key, [0; 16]));
-                let row = SessionRow { session, meta, created, head: meta.base.id };
+                let row = SessionRow { session, meta, created, head: meta.base.id, core };
                 match index::last(connection, recent, key) {
                     Ok(last) => Ok(SessionRow { head: last.map_or(row.head, |last| last.id), ..row }),
                     // Damage of one session does not end the list; the recovery of that session reports it.

@@ -22,13 +22,13 @@ use super::row::{META, SqlEventId, log_meta};
 use super::runs::KeyHash;
 use super::schema;
 use super::transaction::Transaction;
-use super::{lookup, snapshots};
+use super::{listing, lookup, snapshots};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{SessionId, Timestamp};
 use crate::port::{
-    Claiming, CommitError, Epoch, EventLog, Head, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal, Settled,
-    SnapshotRow, StoredEvent, UpkeepLeft, UpkeepMoment, Write, Written,
+    Claiming, CommitError, Epoch, EventLog, Head, Listed, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal,
+    Settled, SnapshotRow, StoredEvent, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::OpenHere;
@@ -321,7 +321,9 @@ impl Scope<'_> {
         match write {
             Write::Register { session, at } => self.register(session, *at).map(Ok),
             Write::Fence { log, claim } => self.fence(*log, *claim),
-            Write::Append { log, epoch, after, events } => self.append(*log, *epoch, *after, events),
+            Write::Append { log, epoch, after, events, listed } => {
+                self.append(*log, *epoch, *after, events, listed.as_deref())
+            }
             Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
             Write::Release { log, epoch } => self.release(*log, *epoch),
         }
@@ -413,6 +415,7 @@ impl Scope<'_> {
         epoch: Epoch,
         after: Chain,
         events: &[StoredEvent],
+        listed: Option<&Listed>,
     ) -> SqlResult<Result<Written, Refusal>> {
         let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
         if !self.owns(&state, epoch) {
@@ -433,6 +436,9 @@ impl Scope<'_> {
             && (self.recent.has_key(log, key) || self.added.has_key(log, key))
         {
             return Ok(Err(Refusal::KeyTaken));
+        }
+        if let Some(listed) = listed {
+            listing::put(self.connection, log, listed)?;
         }
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
