@@ -173,7 +173,7 @@ async fn a_describe_in_flight_changes_nothing_of_what_is_judged(disk: TestDisk) 
     for (receipt, head) in [(titled, 2), (closing, 3), (labelled, 4), (opening, 6)] {
         assert_eq!(soon(receipt).await.unwrap().head, at(head));
     }
-    assert_refused!(soon(late).await, ErrorKind::BodyRefused { reason } if reason == "ticket 1 is not open");
+    assert_refused!(soon(late).await, ErrorKind::RefusedByView { reason } if reason == "ticket 1 is not open");
     assert_eq!(session.view().unwrap().core().title, "one");
     assert_head(&session, 6).await;
     store.close().await.unwrap();

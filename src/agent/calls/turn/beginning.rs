@@ -1,4 +1,4 @@
-//! Beginning a turn.
+//! BeginningTurn a turn.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub enum TurnBegun {
 /// The lock that is held while a turn of a request begins. A call that looks at the session has the right to run a turn for
 /// a moment. Without the lock a request that comes in that moment would be queued, with nobody to take it.
 #[derive(Default)]
-struct Beginning(Mutex<()>);
+struct BeginningTurn(Mutex<()>);
 
 impl Session<Agent> {
     /// Begins a turn: takes the right to run it, and appends the user's message and the start of the turn in one batch.
@@ -124,7 +124,7 @@ impl Session<Agent> {
     /// }
     /// ```
     pub async fn begin_turn_once(&self, message: Message, key: AppendKey) -> Result<TurnBegun, Error> {
-        let beginning = self.context_or_insert_with(Beginning::default);
+        let beginning = self.context_or_insert_with(BeginningTurn::default);
         let _beginning = beginning.0.lock().await;
         let guard = self.take_turn().await;
         let appended = self.append_once(message, key, guard.as_ref().err()).await?;
@@ -185,7 +185,7 @@ impl Session<Agent> {
     /// }
     /// ```
     pub async fn begin_next_turn(&self) -> Result<Option<RunningTurn>, Error> {
-        let beginning = self.context_or_insert_with(Beginning::default);
+        let beginning = self.context_or_insert_with(BeginningTurn::default);
         let _beginning = beginning.0.lock().await;
         // What was queued by a call whose future was dropped may be on its way.
         self.entry().settle().await?;
