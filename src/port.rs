@@ -19,6 +19,7 @@ mod log;
 mod medium;
 mod ownership;
 mod page;
+mod scan;
 mod write;
 
 pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
@@ -31,4 +32,5 @@ pub use medium::{Create, Durability, Medium};
 pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy};
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
+pub(crate) use scan::{Position, ScannedPage, ScannedRow};
 pub(crate) use write::{Claiming, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};

@@ -10,7 +10,8 @@ use crate::error::OwnerInfo;
 use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Position, Refusal, SnapshotRow, StoredEvent, Write,
+    Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -35,6 +36,10 @@ pub(super) struct DiskState {
     pub(super) logs: HashMap<LogKey, Log>,
     /// How many logs were ever made: a key is never used again.
     logs_made: i64,
+    /// The events of all logs, in the order of the commits.
+    pub(super) order: BTreeMap<Position, (LogKey, EventId)>,
+    /// How many events were ever appended: a position is never used again.
+    events_made: i64,
     pub(super) alive: HashMap<String, OwnerInfo>,
 }
 
@@ -168,6 +173,7 @@ impl DiskState {
         events: &[StoredEvent],
         listed: Option<&Listed>,
     ) -> Result<Written, Refusal> {
+        let key = log;
         let found = self.logs.get(&log).ok_or(Refusal::UnknownLog)?;
         if found.owner.as_deref() != Some(me) || found.epoch != epoch {
             return Err(self.living_owner(me, found.owner.as_deref()).map_or(Refusal::StaleEpoch, Refusal::Owned));
@@ -189,6 +195,8 @@ impl DiskState {
                 log.keys.insert(key.clone(), event.id);
             }
             log.events.push(event.clone());
+            self.events_made += 1;
+            self.order.insert(Position(self.events_made), (key, event.id));
         }
         Ok(Written::Appended { raised: None })
     }

@@ -6,8 +6,9 @@ use super::disk::{MemoryDisk, NamedLog};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Refusal,
-    SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft, UpkeepMoment, Write, Written,
+    AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
+    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft,
+    UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -109,6 +110,28 @@ impl LogReader for MemoryReader {
         found.sort_unstable_by_key(|(key, _)| *key);
         found.truncate(max);
         Ok(found)
+    }
+
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError> {
+        let disk = self.disk.lock();
+        page.clear();
+        let mut end = None;
+        for (position, (log, id)) in disk.order.range((Bound::Excluded(after), Bound::Unbounded)).take(events_max) {
+            if let Some(event) = disk.logs.get(log).and_then(|log| log.event(*id)) {
+                page.push(ScannedRow { position: *position, log: *log, event: event.row() });
+            }
+            end = Some(*position);
+            if page.record_bytes() >= bytes_max {
+                break;
+            }
+        }
+        Ok(end)
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

@@ -8,8 +8,8 @@ use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
-    LogReader, LogSource, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, UpkeepLeft,
-    UpkeepMoment, Write, Written,
+    LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, StoredEvent,
+    StoredPage, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
@@ -170,6 +170,16 @@ impl LogReader for WatchedReader {
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
         self.reader.snapshots(after, max)
+    }
+
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError> {
+        self.faults.call(Call::Scan, || self.reader.scan(page, after, events_max, bytes_max))
     }
 
     /// Calls of a verification are passed on unwatched: a verification looks for faults, and is given none here.

@@ -31,8 +31,8 @@ use crate::clock::Clock;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, SessionRow,
-    SnapshotRow, StoredEvent, StoredPage,
+    AuditedEvent, AuditedSession, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
+    ScannedPage, SessionRow, SnapshotRow, StoredEvent, StoredPage,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
@@ -315,6 +315,16 @@ impl LogReader for ReadOnlyReader {
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
         self.read(|reader| reader.snapshots(after, max))
+    }
+
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError> {
+        self.read(|reader| reader.scan(page, after, events_max, bytes_max))
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

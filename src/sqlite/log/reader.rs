@@ -8,11 +8,12 @@ use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
-use super::{index, listing, lookup, snapshots};
+use super::{all_events, index, listing, lookup, snapshots};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, SnapshotRow, StoredEvent, StoredPage,
+    Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow, StoredEvent,
+    StoredPage,
 };
 
 pub(crate) struct SqliteReader {
@@ -163,6 +164,17 @@ impl LogReader for SqliteReader {
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
         snapshots::list(&self.connection, after, max).map_err(|error| self.named(error))
+    }
+
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError> {
+        let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
+        all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

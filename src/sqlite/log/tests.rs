@@ -2,6 +2,7 @@
 
 mod index;
 mod positions;
+mod scan;
 
 use std::sync::Arc;
 
