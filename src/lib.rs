@@ -100,6 +100,7 @@ pub use stats::{Histogram, Stats};
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
 pub use store::salvage::{Salvage, Salvaged};
+pub use store::untyped::{EventHeader, HeaderPage, UntypedStore};
 pub use store::verification::{Problem, Verification};
 pub use store::{Session, SessionSummary, Store, StoredState};
 pub use threads::Restart;

@@ -75,7 +75,7 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
 
     /// Refuses a body because of what the session has become: a reply to a ticket that is closed. The function is given the
     /// view and the body, and answers a text that says what is wrong; the receipt of the append then fails with
-    /// [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused). Nothing of the append is written, and those behind it
+    /// [`ErrorKind::RefusedByView`](crate::ErrorKind::RefusedByView). Nothing of the append is written, and those behind it
     /// go on.
     ///
     /// The view holds every event ahead of the body: those that are still on their way to the disk, and the earlier ones of

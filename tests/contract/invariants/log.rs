@@ -92,6 +92,7 @@ fn body() -> impl Strategy<Value = AgentBody> {
         1 => Just(AgentBody::Stopped),
         1 => text().prop_map(|text| AgentBody::SessionErrored(Failure::new("kind", text))),
         2 => any::<u32>().prop_map(|n| noted(u64::from(n))),
+        2 => (0_u64..9).prop_map(|id| AgentBody::TurnQueued { message: MessageId::new(id) }),
     ]
 }
 
