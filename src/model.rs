@@ -136,7 +136,8 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     }
 
     /// Writes the ids that this body creates into the body, from the counters, and moves the counters to where
-    /// [`SessionModel::apply`] will put them. It must not depend on any other state than the counters.
+    /// [`SessionModel::apply`] will put them. It must not depend on any other state than the counters. The ids ascend and need
+    /// not be consecutive, since foldlog's own events take ids, too.
     ///
     /// # Errors
     /// A text that says why no id can be given, or which entity the body names that is not there. The receipt of the append

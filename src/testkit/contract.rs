@@ -46,7 +46,8 @@ pub enum Claim {
     /// `REFUSE_BY_VIEW` depends on the view and the body alone.
     #[error("REFUSE_BY_VIEW says the same of equal views and equal bodies, every time")]
     Refusals,
-    /// `stamp` leaves the counters equal to what `apply` makes of them.
+    /// `stamp` leaves the counters equal to what `apply` makes of them, also where foldlog's own events take the ids in
+    /// between.
     #[error("stamp leaves the counters equal to what apply and counters make of them")]
     Counters,
     /// The same events give the same view.
@@ -61,7 +62,8 @@ pub enum Claim {
     /// A reference to a blob that is not there is refused.
     #[error("a body that references a blob which is not stored is refused")]
     DanglingRefs,
-    /// The view does not depend on how events were batched, nor on who folded them when.
+    /// The view does not depend on how events were batched, nor on who folded them when, nor on foldlog's own events between
+    /// them but for the ids that these take.
     #[error("the view is the same live, in batches, after a restart, after a reopening and in another store")]
     OneView,
     /// A retry under the same append key writes nothing.
