@@ -139,10 +139,10 @@ impl Session<Agent> {
         let _beginning = self.lock_beginning().await;
         let guard = self.take_turn().await;
         let place = match &guard {
-            Ok(_) if self.current_view().await?.unanswered().next().is_none() => Place::First,
-            Ok(_) => Place::Behind,
-            Err(error) if matches!(error.kind(), ErrorKind::TurnInFlight { .. }) => Place::Behind,
-            Err(error) => Place::None(error.clone()),
+            Ok(_) if self.current_view().await?.unanswered().next().is_none() => RequestPlace::First,
+            Ok(_) => RequestPlace::Behind,
+            Err(error) if matches!(error.kind(), ErrorKind::TurnInFlight { .. }) => RequestPlace::Behind,
+            Err(error) => RequestPlace::None(error.clone()),
         };
         let appended = self.append_once(message, key, place).await?;
         let message = appended.message_id().unwrap_or_default();
@@ -237,16 +237,21 @@ impl Session<Agent> {
 
     /// Appends a request under its key, or finds what the key has written: the message, and behind it the beginning of its
     /// turn, or what queues it.
-    async fn append_once(&self, message: Message, key: AppendKey, place: Place) -> Result<Appended<Agent>, Error> {
+    async fn append_once(
+        &self,
+        message: Message,
+        key: AppendKey,
+        place: RequestPlace,
+    ) -> Result<Appended<Agent>, Error> {
         let queued =
             vec![AgentBody::MessageAppended(message.clone()), AgentBody::TurnQueued { message: MessageId::default() }];
         let [begun, queued] = [beginning(message), queued].map(|bodies| Append::batch(bodies).key(key.clone()));
         // The key is looked for before the head is compared: this finds what was written, and writes nothing.
         let found = |append: Append<Agent>| append.expect_head(EventId::MAX);
         let (append, other) = match place {
-            Place::First => (begun, found(queued)),
-            Place::Behind => (queued, found(begun)),
-            Place::None(_) => (found(begun), found(queued)),
+            RequestPlace::First => (begun, found(queued)),
+            RequestPlace::Behind => (queued, found(begun)),
+            RequestPlace::None(_) => (found(begun), found(queued)),
         };
         let appended = match self.append_with(append)?.await {
             // Its place may have been another when the request came first.
@@ -254,14 +259,16 @@ impl Session<Agent> {
             appended => appended,
         };
         match (appended, place) {
-            (Err(error), Place::None(reason)) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) => Err(reason),
+            (Err(error), RequestPlace::None(reason)) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) => {
+                Err(reason)
+            }
             (appended, _) => appended,
         }
     }
 }
 
 /// Where a request that comes now stands.
-enum Place {
+enum RequestPlace {
     /// No turn runs, and no message waits.
     First,
     /// A turn runs, or messages wait.
