@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::LogReader;
-use crate::replay::{Fold, Recovered, SnapshotStore, StoredOrigin};
+use crate::replay::{Fold, Recovered, SnapshotStore, UnusableSnapshot};
 use crate::store::read_only::{ReadOnlyStore, find};
 use crate::threads::guarded;
 
@@ -58,7 +58,7 @@ pub struct PreflightedSession {
 pub enum ViewComparison {
     /// The session has no stored view.
     NoView,
-    /// Its stored view has another [`SCHEMA`](SessionModel::SCHEMA) or [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA). This build
+    /// Its stored view has another format, [`SCHEMA`](SessionModel::SCHEMA) or [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA). This build
     /// does not use it: the first opening of the session folds all events.
     OtherSchema,
     /// They are equal.
@@ -219,12 +219,12 @@ fn compare_with_stored<M: SessionModel>(
     found.problem = report.condition.refusal(fold.session);
     (found.events, found.elapsed, found.head) = (report.events, report.elapsed, view.head());
     found.stored_view = match origin {
-        StoredOrigin::None => ViewComparison::NoView,
-        StoredOrigin::OtherSchema => ViewComparison::OtherSchema,
-        StoredOrigin::Unusable(reason) => ViewComparison::Unusable { reason },
+        Ok(None) => ViewComparison::NoView,
+        Err(UnusableSnapshot::OfOtherBuild(_)) => ViewComparison::OtherSchema,
+        Err(UnusableSnapshot::Wrong(reason)) => ViewComparison::Unusable { reason },
         // The fold ends before the stored view, which a build stored that folds more.
-        StoredOrigin::Usable(origin) if origin.head.id > view.head() => ViewComparison::Changed,
-        StoredOrigin::Usable(origin) => {
+        Ok(Some(origin)) if origin.head.id > view.head() => ViewComparison::Changed,
+        Ok(Some(origin)) => {
             // As a host does that opens the session, but only as far as the fold went.
             let again = Fold { until: Some(view.head()), ..*fold }.run::<M>(reader, Some(origin))?;
             let is_same = guarded("PartialEq of the view", || again.view == view).unwrap_or(false);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec;
+use crate::event::SessionCore;
 use crate::id::Digest;
-use crate::model::{DecodeError, SessionModel, View};
+use crate::model::{SessionModel, View};
 use crate::port::{BlobError, BlobStore, Epoch, Head, LogMeta, LogReader, SnapshotRow};
 use crate::replay::fold::Origin;
 use crate::replay::key_index::KeyFilter;
-use crate::replay::snapshot::file::{self as snapshot, SnapshotParts};
+use crate::replay::snapshot::file::{self as snapshot, SnapshotParts, UnusableSnapshot};
 use crate::stats::{Metrics, Outage};
 use crate::threads::guarded;
 
@@ -42,16 +43,6 @@ pub(crate) enum StoredView {
     Whole,
 }
 
-/// The stored view of a log, for a fold that is to begin with it.
-pub(crate) enum StoredOrigin<M: SessionModel> {
-    None,
-    /// Of another schema of views or bodies, so this build does not use it.
-    OtherSchema,
-    /// Why it cannot be used.
-    Unusable(String),
-    Usable(Origin<M>),
-}
-
 /// A view to be stored.
 pub(crate) struct NewSnapshot<M: SessionModel> {
     pub(crate) log: LogMeta,
@@ -76,8 +67,11 @@ impl SnapshotStore {
     ) -> Result<SnapshotRow, SnapshotOutcome> {
         let view = Bytes::from(M::encode_view(new.view.state()).ok_or(SnapshotOutcome::Never)?);
         let keys = codec::encode_view(&new.keys).map_err(|_| SnapshotOutcome::Never)?;
-        let core = codec::encode_view(&**new.view.core()).map_err(|_| SnapshotOutcome::Never)?;
-        let bytes = snapshot::encode::<M>(&new.log, &new.head, &keys, &core, &view);
+        let core = &**new.view.core();
+        let core = (*core != SessionCore::default()).then(|| codec::encode_view(core)).transpose();
+        let core = core.map_err(|_| SnapshotOutcome::Never)?;
+        let parts = SnapshotParts { keys: keys.as_slice(), core: core.as_deref(), view: &view };
+        let bytes = snapshot::encode::<M>(&new.log, &new.head, parts);
         if bytes.len() as u64 > bytes_max {
             log::warn!("a view of {} bytes is not stored, the limit is {bytes_max}", bytes.len());
             return Err(SnapshotOutcome::Never);
@@ -114,32 +108,28 @@ impl SnapshotStore {
         log: &LogMeta,
         metrics: &Metrics,
     ) -> Option<Origin<M>> {
-        let reason = match self.origin(reader, log) {
-            StoredOrigin::None => return None,
-            StoredOrigin::Usable(origin) => {
+        match self.origin(reader, log) {
+            Ok(None) => None,
+            Ok(Some(origin)) => {
                 metrics.snapshot_hit();
-                return Some(origin);
+                Some(origin)
             }
-            StoredOrigin::OtherSchema => "it is of another build".to_owned(),
-            StoredOrigin::Unusable(reason) => reason,
-        };
-        metrics.snapshot_fallback();
-        log::warn!("a stored view is not used, the log is folded from its first event: {reason}");
-        None
+            Err(reason) => {
+                metrics.snapshot_fallback();
+                log::warn!("a stored view is not used, the log is folded from its first event: {reason}");
+                None
+            }
+        }
     }
 
-    /// Gives the stored view of a log, or says why there is none to begin with.
-    pub(crate) fn origin<M: SessionModel>(&self, reader: &mut dyn LogReader, log: &LogMeta) -> StoredOrigin<M> {
-        let row = match reader.snapshot(log.key) {
-            Ok(None) => return StoredOrigin::None,
-            Ok(Some(row)) => row,
-            Err(error) => return StoredOrigin::Unusable(error.to_string()),
-        };
-        // Checked first, which spares reading the bytes.
-        if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
-            return StoredOrigin::OtherSchema;
-        }
-        self.read(reader, log, &row).map_or_else(StoredOrigin::Unusable, StoredOrigin::Usable)
+    /// Gives the stored view of a log, `None` if it has none, or says why it is not to be used.
+    pub(crate) fn origin<M: SessionModel>(
+        &self,
+        reader: &mut dyn LogReader,
+        log: &LogMeta,
+    ) -> Result<Option<Origin<M>>, UnusableSnapshot> {
+        let row = reader.snapshot(log.key).map_err(|error| UnusableSnapshot::Wrong(error.to_string()))?;
+        row.map(|row| self.read(reader, log, &row)).transpose()
     }
 
     /// Checks the stored view of a log, for a verification. The error says what is wrong. A view that is gone or whose
@@ -159,10 +149,10 @@ impl SnapshotStore {
             Ok(bytes) if bytes != row.bytes => return Err(format!("it is {bytes} bytes, and not {}", row.bytes)),
             Ok(_) => {}
         }
-        if (row.view_schema, row.schema) == (M::VIEW_SCHEMA, M::SCHEMA) {
-            self.read::<M>(reader, log, &row)?;
+        match self.read::<M>(reader, log, &row) {
+            Ok(_) | Err(UnusableSnapshot::OfOtherBuild(_)) => Ok(StoredView::Whole),
+            Err(UnusableSnapshot::Wrong(reason)) => Err(reason),
         }
-        Ok(StoredView::Whole)
     }
 
     fn read<M: SessionModel>(
@@ -170,21 +160,27 @@ impl SnapshotStore {
         reader: &mut dyn LogReader,
         log: &LogMeta,
         row: &SnapshotRow,
-    ) -> Result<Origin<M>, String> {
-        let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
-        let (head, SnapshotParts { keys, core, view }) = snapshot::decode::<M>(log, &bytes)?;
-        let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| error.to_string())?;
-        if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {
-            return Err("its filter of keys is none".to_owned());
+    ) -> Result<Origin<M>, UnusableSnapshot> {
+        // Checked first, which spares reading the bytes.
+        if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
+            let reason = format!("its schemas are {:?}", (row.view_schema, row.schema));
+            return Err(UnusableSnapshot::OfOtherBuild(reason));
         }
-        let core = core.map(|core| codec::decode_view(&core)).transpose().map_err(|error| error.to_string())?;
-        let stored = reader.chain_at(log.key, head.id).map_err(|error| error.to_string())?;
+        let wrong = |error: &dyn std::fmt::Display| UnusableSnapshot::Wrong(error.to_string());
+        let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error| wrong(&error))?);
+        let (head, SnapshotParts { keys, core, view }) = snapshot::decode::<M>(log, &bytes)?;
+        let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| wrong(&error))?;
+        if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {
+            return Err("its filter of keys is none".into());
+        }
+        let core = core.map(|core| codec::decode_view(&core)).transpose().map_err(|error| wrong(&error))?;
+        let stored = reader.chain_at(log.key, head.id).map_err(|error| wrong(&error))?;
         if (row.event, row.chain) != (head.id, head.chain) || stored != Some(head.chain) {
-            return Err("it is not of the events that the log holds".to_owned());
+            return Err("it is not of the events that the log holds".into());
         }
         let view = guarded("decode_view", || M::decode_view(view))
-            .map_err(|panicked| panicked.to_string())?
-            .map_err(|error: DecodeError| error.to_string())?;
+            .map_err(|panicked| wrong(&panicked))?
+            .map_err(|error| wrong(&error))?;
         Ok(Origin { head, keys, view, core: Arc::new(core.unwrap_or_default()), bytes: row.bytes })
     }
 }
