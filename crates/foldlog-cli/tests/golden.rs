@@ -50,7 +50,6 @@ fn a_session_is_shown() {
     let directory = directory.path();
     assert_golden("everything/show_full.txt", directory, &run(directory, &["show", "support-4711", "--full"]).ok());
     let raw = run(directory, &["show", "support-4711", "--raw"]).ok();
-    assert_golden("everything/show_raw.json", directory, &raw);
     let one_line = run(directory, &["show", "support-4711", "--json"]).ok();
     let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     assert_eq!(value(&raw), value(&one_line));
@@ -204,7 +203,7 @@ fn every_member_of_json_is_documented() {
     let documentation = std::fs::read_to_string(root.join("../../docs/command.md")).unwrap();
     let mut members = std::collections::BTreeSet::new();
     for (path, bytes) in common::files(&root.join("tests/golden")) {
-        if path.extension().is_some_and(|extension| extension == "json") && !path.ends_with("show_raw.json") {
+        if path.extension().is_some_and(|extension| extension == "json") {
             for line in String::from_utf8(bytes).unwrap().lines() {
                 let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
                 assert_eq!(object["v"], 1, "{line}");
@@ -268,7 +267,8 @@ fn without_times(text: &str) -> String {
 #[test]
 fn a_build_is_tried_on_what_others_wrote() {
     for (name, directory) in directories() {
-        if name != "other_model" {
+        // How a stored view compares depends on the build that stored it.
+        if name == "everything" {
             let directory = directory.path();
             let said = without_times(&run(directory, &["preflight"]).ok());
             // Which session is slowest differs from run to run.
