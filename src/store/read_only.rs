@@ -7,15 +7,17 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 
 use crate::agent::Agent;
+use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::content::Content;
 use crate::error::{Error, ErrorKind};
 use crate::id::{Digest, SessionId};
 use crate::log_position::LogPosition;
 use crate::model::SessionModel;
-use crate::port::{BlobStore, LogMeta, LogReader, OpenedToRead, OpeningToRead};
+use crate::port::{BlobStore, LogMeta, LogReader, Medium, OpenedToRead, OpeningToRead};
 use crate::replay::{EventPage, SnapshotStore, read_page};
 use crate::stats::{Metrics, Stats};
+use crate::store::backup::Source;
 use crate::store::verification::Verification;
 use crate::store::verifying::Verifier;
 use crate::store::{SessionSummary, Store, StoredState, text_of};
@@ -82,7 +84,7 @@ struct ReadOnlyInner {
     /// The process that opened the store.
     process: u32,
     page_events_max: usize,
-    medium: String,
+    medium: Medium,
     readers: Readers,
     recoveries: Arc<Recoveries>,
     blobs: Arc<dyn BlobStore>,
@@ -140,7 +142,7 @@ impl ReadOnlyInner {
         Ok(Self {
             process: std::process::id(),
             page_events_max: config.page_events_max,
-            medium: format!("{:?}", config.medium),
+            medium: config.medium.clone(),
             readers,
             recoveries: Arc::new(recoveries),
             blobs,
@@ -176,6 +178,17 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// Refuses in a process that was forked from the one that opened the store: it has none of the threads.
     fn open(&self) -> Result<&ReadOnlyInner, Error> {
         if self.inner.process == std::process::id() { Ok(&self.inner) } else { Err(ErrorKind::Forked.into()) }
+    }
+
+    /// What a copy of the store is made of.
+    pub(super) fn source(&self) -> Result<Source, Error> {
+        let ReadOnlyInner { readers, blobs, medium, .. } = self.open()?;
+        Ok(Source {
+            readers: readers.clone(),
+            blobs: Arc::clone(blobs),
+            medium: medium.clone(),
+            now: Clock::default().now(),
+        })
     }
 
     /// Lists sessions in the order of their ids, up to `max` after `after`.
@@ -289,7 +302,7 @@ fn find(reader: &mut dyn LogReader, session: &SessionId) -> Result<LogMeta, Erro
 }
 
 /// Runs something that blocks on a thread of its own, and waits for it.
-async fn on_a_thread<T: Send + 'static>(
+pub(super) async fn on_a_thread<T: Send + 'static>(
     name: &'static str,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {

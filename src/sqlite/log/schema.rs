@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::SqlResult;
+use super::error::{SqlError, SqlResult};
+use super::row::{STORE_ID, setting};
 use crate::error::{Error, ErrorKind};
-use crate::port::{Durability, LogError};
+use crate::port::{Durability, LogError, StoreId};
 use crate::sqlite::directory::DirectoryError;
 use crate::sqlite::files::may_not_be_written;
 
@@ -97,8 +98,8 @@ CREATE VIEW event_log AS
     FROM sessions JOIN events USING (log_key);
 ";
 
-/// Room for deletion, redaction and sweep. `meta` may have two more rows from now on: `wal_number`, see
-/// [`parts`](super::parts), and `highest_position`, see [`position_behind_deleted`](super::row::position_behind_deleted).
+/// Room for deletion, redaction and sweep. `meta` may have more rows from now on: `store_id`, see [`name_store`];
+/// those of a backup, see [`copy`](super::copy); `wal_number`, see [`parts`](super::parts); `highest_position`, see [`position_behind_deleted`](super::row::position_behind_deleted).
 const FORMAT_2: &str = "
 -- How often events of a log were redacted: what was read or folded before is of other bytes.
 CREATE TABLE redactions(
@@ -255,6 +256,8 @@ pub(crate) enum Found {
     Nothing,
     /// A complete database of this format, which is not newer than that of this build.
     Format(i64),
+    /// A complete database of this build's format that has no id yet: a backup, which becomes a store of its own.
+    Unnamed,
 }
 
 /// Looks for a database of a model. Reads only, so that one of a newer format is left untouched.
@@ -270,7 +273,11 @@ fn look_at(database: &Database, model: &str) -> Result<Found, OpenError> {
         return Ok(Found::Nothing);
     }
     let connection = database.open_to_look().map_err(LogError::from)?;
-    Ok(format_of(&connection, &database.path, model)?.map_or(Found::Nothing, Found::Format))
+    Ok(match format_of(&connection, &database.path, model)? {
+        None => Found::Nothing,
+        Some(FORMAT) if !is_named(&connection).map_err(LogError::from)? => Found::Unnamed,
+        Some(format) => Found::Format(format),
+    })
 }
 
 /// The format of a database that is complete and for this build; `None` where nothing was made yet. Reads only.
@@ -304,6 +311,17 @@ pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Re
 /// The format that a database says it is of.
 pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
     number(connection, "PRAGMA user_version")
+}
+
+fn is_named(connection: &Connection) -> SqlResult<bool> {
+    Ok(setting(connection, STORE_ID)?.is_some())
+}
+
+/// Gives the store its id, unless it has one.
+fn name_store(connection: &Connection) -> SqlResult<()> {
+    let id = StoreId::random().map_err(|error| SqlError::outside(&error))?;
+    connection.execute("INSERT OR IGNORE INTO meta(name, value) VALUES (?1, ?2)", (STORE_ID, id.to_string()))?;
+    Ok(())
 }
 
 /// Refuses a damaged database of a newer format, or of another model. One whose model cannot be read is let through.
@@ -340,6 +358,7 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(&FORMATS.concat())?;
     transaction.execute("INSERT INTO meta VALUES ('model', ?1)", [model])?;
+    name_store(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()?;
@@ -357,9 +376,21 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Brings a database of an older format to that of this build, in one transaction. No row is changed, and records stay in
-/// the format in which they were written. The caller holds the directory's exclusive lock.
+/// Brings a database of an older format to that of this build, in one transaction, and gives it an id if it has none. No row is
+/// changed, and records stay in the format in which they were written. The caller holds the directory's exclusive lock.
 pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
+    bring_to_format(database, |transaction| Ok(name_store(transaction)?))
+}
+
+/// The same for a backup, which stays one: it gets no id.
+pub(super) fn migrate_copy(database: &Database) -> Result<(), LogError> {
+    bring_to_format(database, |_| Ok(()))
+}
+
+fn bring_to_format(
+    database: &Database,
+    and: impl FnOnce(&Connection) -> Result<(), LogError>,
+) -> Result<(), LogError> {
     let mut connection = database.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // As in `set_up`.
@@ -371,9 +402,12 @@ pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
     let added = usize::try_from(format).ok().and_then(|known| FORMATS.get(known..)).unwrap_or_default();
     transaction.execute_batch(&added.concat())?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
+    and(&transaction)?;
     transaction.commit()?;
     connection.close().map_err(|(_, error)| error)?;
-    log::info!("the database was brought from format {format} to format {FORMAT}");
+    if format != FORMAT {
+        log::info!("the database was brought from format {format} to format {FORMAT}");
+    }
     Ok(())
 }
 
