@@ -112,6 +112,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/json.md")]
     struct JsonForm;
+    #[doc = include_str!("../docs/lifecycle.md")]
+    struct Lifecycle;
     #[doc = include_str!("../docs/guide/errors.md")]
     struct Errors;
     #[doc = include_str!("../docs/guide/damage.md")]

@@ -7,8 +7,8 @@ use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
-    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, Standing, StoredEvent, StoredPage, UpkeepLeft,
-    UpkeepMoment, Write, Written,
+    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, Standing, StoredEvent, StoredPage,
+    UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {

@@ -24,7 +24,8 @@ use crate::id::{BlobRef, Digest, Timestamp};
 use crate::port::{BlobError, BlobStore, LogError, Medium, OpenedToRead, Position, ScannedPage, StoreId};
 
 /// What the file says that marks a directory as unfinished.
-const UNFINISHED_TEXT: &[u8] = b"A copy of a foldlog store that is not finished. Make it again into this directory, or remove \
+const UNFINISHED_TEXT: &[u8] =
+    b"A copy of a foldlog store that is not finished. Make it again into this directory, or remove \
 the directory.\n";
 
 /// What a copy is made of and for.
@@ -96,7 +97,8 @@ impl CopyDirectory {
         let log = if is_new {
             for suffix in ["", "-wal", "-shm"] {
                 let path = database.companion(suffix);
-                unless(std::io::ErrorKind::NotFound, files.remove_file(&path)).map_err(failed("cannot remove", &path))?;
+                unless(std::io::ErrorKind::NotFound, files.remove_file(&path))
+                    .map_err(failed("cannot remove", &path))?;
             }
             let aside = directory.tmp().join(DATABASE);
             directory.create_private_file(&aside)?;
@@ -105,8 +107,7 @@ impl CopyDirectory {
             CopiedLog::open(database, copying.model)?
         };
         let blobs = FileBlobs::new(files, directory.blobs(), directory.tmp(), u64::MAX);
-        let mut copy =
-            Self { log, blobs, role: copying.role, model: copying.model, vfs, root, is_new, directory };
+        let mut copy = Self { log, blobs, role: copying.role, model: copying.model, vfs, root, is_new, directory };
         if is_new && copy.has_blobs()? {
             // Of a copy that was cut off: some of them may be of sessions that were deleted since.
             copy.log.clean();

@@ -14,8 +14,8 @@ use crate::model::SessionModel;
 use crate::sqlite::CopyRole;
 use crate::store::Store;
 use crate::store::read_only::{ReadOnlyStore, on_a_thread};
-use copying::copy;
 pub(super) use copying::Source;
+use copying::copy;
 
 /// What a backup or a restore has copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::{SqlError, SqlResult};
 use super::new_database::{NewDatabase, close, empty_log, enter_end, enter_runs};
-use super::recent::Recent;
 use super::rebuild::TakenLog;
+use super::recent::Recent;
 use super::row::{STORE_ID, SqlEventId, append_key, put_setting, setting};
 use super::runs::{KeyHash, Run};
 use super::schema::{self, Database, Found, OpenError};
@@ -64,7 +64,7 @@ pub(crate) struct CopiedLog {
     waiting_runs: usize,
     /// The logs that have events here that were added, and that no session was seen to have.
     unlisted: HashSet<LogKey>,
-    /// As of the last [`CopiedLog::to_be_read`].
+    /// As of the last [`CopiedLog::complete_index`].
     recent: Recent,
     is_unclean: bool,
 }
@@ -91,18 +91,25 @@ impl CopiedLog {
     pub(crate) fn check(database: &Database, model: &str, source: Option<StoreId>) -> Result<(), Error> {
         let place = database.directory().display();
         let refused = |what: String| Err(ErrorKind::InvalidArgument { what }.into());
-        if schema::look(database, model)? == Found::Nothing {
-            return refused(format!("{place} is not a backup: its database is empty"));
+        let empty = || refused(format!("{place} is not a backup: its database is empty"));
+        if database.is_empty() {
+            return empty();
         }
-        let look = || -> SqlResult<_> {
-            let connection = database.open_to_look()?;
-            Ok((setting(&connection, BACKUP_OF)?, setting(&connection, STORE_ID)?))
-        };
+        // Without a write-ahead log the file is looked at by itself: otherwise SQLite would make files beside it.
+        let connection = if database.has_wal() { database.open_to_look() } else { database.open_immutable() };
+        let connection = connection.map_err(LogError::from)?;
+        if schema::format_of(&connection, &database.path, model)?.is_none() {
+            return empty();
+        }
+        let look = || -> SqlResult<_> { Ok((setting(&connection, BACKUP_OF)?, setting(&connection, STORE_ID)?)) };
         match look().map_err(LogError::from)? {
             (None, _) => refused(format!("{place} is a store and not a backup: back up into a directory of its own")),
             (Some(_), Some(_)) => refused(format!(
                 "{place} was a backup, and was opened as a store since: it may have events of its own, so back up into another \
                  directory (to look into a backup, open it read-only)"
+            )),
+            (Some(_), None) if source.is_none() => refused(format!(
+                "whether {place} is the backup of this store is not known, since the store has no id yet: open it to write once"
             )),
             (Some(of), None) if source.is_none_or(|source| of != source.to_string()) => {
                 refused(format!("{place} is the backup of another store: back up into another directory"))
@@ -299,9 +306,7 @@ impl CopiedLog {
             self.remove_events(log, &segment.decode()?)?;
         }
         for table in ["event_index", "snapshots", "redactions", "logs"] {
-            self.connection()
-                .prepare_cached(&format!("DELETE FROM {table} WHERE log_key = ?1"))?
-                .execute([log.0])?;
+            self.connection().prepare_cached(&format!("DELETE FROM {table} WHERE log_key = ?1"))?.execute([log.0])?;
         }
         self.is_unclean = true;
         Ok(())
@@ -318,12 +323,14 @@ impl CopiedLog {
     }
 
     /// Completes the index, so that what was added can be read back.
-    pub(crate) fn to_be_read(&mut self) -> Result<(), LogError> {
+    pub(crate) fn complete_index(&mut self) -> Result<(), LogError> {
         self.enter_waiting()?;
         self.connection().execute("DELETE FROM recent_index", [])?;
         let last = self
             .connection()
-            .prepare_cached("SELECT log_key, event_id, position, append_key FROM events ORDER BY position DESC LIMIT 1")?
+            .prepare_cached(
+                "SELECT log_key, event_id, position, append_key FROM events ORDER BY position DESC LIMIT 1",
+            )?
             .query_row([], |row| {
                 let key = append_key(row)?.map(|key| KeyHash::of(&key));
                 let run = Run { first: row.get::<_, SqlEventId>(1)?.0, count: 1, position: row.get(2)?, key };

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::error::{SqlError, SqlResult};
 use super::index;
 use super::recent::Recent;
-use super::row::{HIGHEST_POSITION, META, SqlEventId, STORE_ID, end_of_events, log_meta, setting};
+use super::row::{HIGHEST_POSITION, META, STORE_ID, SqlEventId, end_of_events, log_meta, setting};
 use crate::codec::Chain;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{Head, LogKey, LogMeta, Position, Standing, StoreId};

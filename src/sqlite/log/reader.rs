@@ -12,8 +12,8 @@ use super::{all_events, index, listing, lookup, snapshots};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent,
-    StoredPage,
+    Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow, Standing,
+    StoredEvent, StoredPage,
 };
 
 pub(crate) struct SqliteReader {

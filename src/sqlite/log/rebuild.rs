@@ -88,7 +88,8 @@ impl RebuiltLog {
         let lost = epoch.is_err().then_some("epoch");
         let fork = (log.base.id > EventId::ZERO).then_some((SqlEventId(log.base.id), log.base.chain.0));
         let (fork_id, fork_chain) = fork.unzip();
-        self.new.connection
+        self.new
+            .connection
             .prepare_cached(
                 "INSERT INTO logs(log_key, log_id, parent_log, fork_event_id, fork_chain, owner, epoch)
                  VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)",
@@ -108,7 +109,8 @@ impl RebuiltLog {
             .prepare_cached("SELECT created FROM sessions WHERE session_id = ?1")?
             .query_row([session.as_str()], |row| Ok(row.get::<_, i64>(0)))?;
         let lost = created.is_err().then_some("created");
-        self.new.connection
+        self.new
+            .connection
             .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
             .execute((session.as_str(), log.0, created.unwrap_or_default()))?;
         listing::put(&self.new.connection, log, &Listed { session: session.clone(), core: Arc::clone(core) })?;
@@ -145,7 +147,8 @@ impl RebuiltLog {
             *column = Value::Text(event_type);
         }
         let bytes = columns.iter().map(bytes_of).sum();
-        self.new.connection
+        self.new
+            .connection
             .prepare_cached(
                 "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

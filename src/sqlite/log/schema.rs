@@ -387,10 +387,7 @@ pub(super) fn migrate_copy(database: &Database) -> Result<(), LogError> {
     bring_to_format(database, |_| Ok(()))
 }
 
-fn bring_to_format(
-    database: &Database,
-    and: impl FnOnce(&Connection) -> Result<(), LogError>,
-) -> Result<(), LogError> {
+fn bring_to_format(database: &Database, and: impl FnOnce(&Connection) -> Result<(), LogError>) -> Result<(), LogError> {
     let mut connection = database.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // As in `set_up`.

@@ -62,8 +62,7 @@ pub(super) fn copy<M: SessionModel>(
     stop: &AtomicBool,
 ) -> Result<Backup, Error> {
     let standing = source.read(|reader| Ok(reader.standing()?))?;
-    let copying =
-        Copying { role, medium: &source.medium, source: standing.store, model: M::NAME, now: source.now };
+    let copying = Copying { role, medium: &source.medium, source: standing.store, model: M::NAME, now: source.now };
     let copy = CopyDirectory::open(to, &copying)?;
     let begun_at = copy.log.begun_at();
     let mut run = Run {
@@ -78,7 +77,7 @@ pub(super) fn copy<M: SessionModel>(
         made: Backup::default(),
     };
     run.check_history()?;
-    let end = run.to_one_moment()?;
+    let end = run.take_all()?;
     let Run { copy, mut made, .. } = run;
     made.sessions = copy.log.sessions()?;
     let finished = copy.finish(end)?;
@@ -130,7 +129,8 @@ impl Run<'_> {
     /// Refuses a store that was put back to an earlier state: the copy may have what is gone there.
     fn check_history(&self) -> Result<(), Error> {
         let other = |what: &str| {
-            let reason = format!("{what}: the store was put back to an earlier state, so back up into another directory");
+            let reason =
+                format!("{what}: the store was put back to an earlier state, so back up into another directory");
             Err(ErrorKind::InvalidArgument { what: reason }.into())
         };
         if self.copied_to > self.source.read(|reader| Ok(reader.standing()?.end))? {
@@ -151,7 +151,7 @@ impl Run<'_> {
     }
 
     /// Copies until the copy is what the source was at one position, and tells which.
-    fn to_one_moment(&mut self) -> Result<Position, Error> {
+    fn take_all(&mut self) -> Result<Position, Error> {
         let mut missing: Vec<Missing> = Vec::new();
         loop {
             let end = self.source.read(|reader| Ok(reader.standing()?.end))?;
@@ -224,10 +224,8 @@ impl Run<'_> {
     /// Reads back what is new, checks it, and copies its blobs. Gives those that the source does not have.
     fn check_rows(&mut self) -> Result<Vec<Missing>, Error> {
         let (mut page, mut missing) = (ScannedPage::default(), Vec::new());
-        self.copy.log.to_be_read()?;
-        while let Some(next) =
-            self.copy.log.read_back(&mut page, self.checked_to, PAGE_EVENTS_MAX, PAGE_BYTES_MAX)?
-        {
+        self.copy.log.complete_index()?;
+        while let Some(next) = self.copy.log.read_back(&mut page, self.checked_to, PAGE_EVENTS_MAX, PAGE_BYTES_MAX)? {
             self.check_stop()?;
             for row in page.rows() {
                 for blob in self.check_row(row)? {
@@ -253,8 +251,8 @@ impl Run<'_> {
             None => self.copy.log.before(log, event.id)?,
         };
         let checked = |session: &SessionId| {
-            let before = before
-                .ok_or_else(|| corrupt(session, event.id, "the event before it is not in the log".to_owned()))?;
+            let before =
+                before.ok_or_else(|| corrupt(session, event.id, "the event before it is not in the log".to_owned()))?;
             check(session, &before, event)?;
             open_record(session, event)
         };
@@ -321,7 +319,8 @@ fn verify<M: SessionModel>(finished: &FinishedCopy) -> Result<(), Error> {
     let found = found?;
     match found.problems.iter().find(|problem| problem.is_damage()) {
         Some(problem) => {
-            let reason = format!("the copy does not verify: {problem}; verify the store, and copy it into a new directory");
+            let reason =
+                format!("the copy does not verify: {problem}; verify the store, and copy it into a new directory");
             Err(ErrorKind::CorruptStore { reason }.into())
         }
         None => Ok(()),
