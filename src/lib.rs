@@ -101,6 +101,7 @@ pub use store::backup::{Backup, BackupOptions, BackupProgress};
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
 pub use store::salvage::{Salvage, Salvaged};
+pub use store::untyped::{EventHeader, HeaderPage, UntypedStore};
 pub use store::verification::{Problem, Verification};
 pub use store::{Session, SessionSummary, Store, StoredState};
 pub use threads::Restart;

@@ -16,6 +16,7 @@ mod around_damage;
 mod audit;
 mod checkpoint;
 mod copy;
+mod database;
 mod error;
 mod figures;
 mod identity;

@@ -62,7 +62,7 @@ impl<M: SessionModel> Store<M> {
             snapshots: &services.snapshots.store,
             page_events_max: services.config.page_events_max,
         };
-        verifier.run::<M>().await
+        verifier.run::<M>(&mut |_| ()).await
     }
 }
 
@@ -75,7 +75,11 @@ pub(super) struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    pub(super) async fn run<M: SessionModel>(&self) -> Result<Verification, Error> {
+    /// Tells `progress` what was found until now, after each page of events and each shelf of blobs.
+    pub(super) async fn run<M: SessionModel>(
+        &self,
+        progress: &mut (dyn FnMut(&Verification) + Send),
+    ) -> Result<Verification, Error> {
         let mut found = Verification::default();
         let mut inspected = Inspected::new();
         let structure = self.readers.read(|reader| Ok(reader.audit().structure(STRUCTURE_MAX)?)).await;
@@ -93,12 +97,12 @@ impl Verifier<'_> {
             for AuditedSession { name, row } in names {
                 found.sessions += 1;
                 match row {
-                    Ok(row) => self.verify_session::<M>(row, &mut found, &mut inspected).await?,
+                    Ok(row) => self.verify_session::<M>(row, &mut found, &mut inspected, progress).await?,
                     Err(error) => found.report(unreadable(&name, &error)),
                 }
             }
         }
-        self.verify_blobs(&mut found, &mut inspected).await?;
+        self.verify_blobs(&mut found, &mut inspected, progress).await?;
         Ok(found)
     }
 
@@ -107,6 +111,7 @@ impl Verifier<'_> {
         row: SessionRow,
         found: &mut Verification,
         inspected: &mut Inspected,
+        progress: &mut (dyn FnMut(&Verification) + Send),
     ) -> Result<(), Error> {
         let SessionRow { session, meta, head, core: listed, .. } = row;
         let max = self.page_events_max;
@@ -166,6 +171,7 @@ impl Verifier<'_> {
                     });
                 }
             }
+            progress(found);
             // A page that has room for more says that there is no more.
             if (events as usize) < max && bytes < PAGE_BYTES_MAX as u64 {
                 break;
@@ -211,12 +217,18 @@ impl Verifier<'_> {
     }
 
     /// Looks at the blobs that no event references. The others were looked at with the events that reference them.
-    async fn verify_blobs(&self, found: &mut Verification, inspected: &mut Inspected) -> Result<(), Error> {
+    async fn verify_blobs(
+        &self,
+        found: &mut Verification,
+        inspected: &mut Inspected,
+        progress: &mut (dyn FnMut(&Verification) + Send),
+    ) -> Result<(), Error> {
         let referenced = inspected.values().flatten();
         (found.blobs, found.blob_bytes) = referenced.fold((0, 0), |(blobs, bytes), length| (blobs + 1, bytes + length));
         for first in 0..=u8::MAX {
             let blobs = Arc::clone(self.blobs);
             let listed = self.readers.read(move |_| Ok(blobs.list(first)?)).await;
+            progress(found);
             let Some(shelf) = hear(found, listed)? else { continue };
             found.strays += shelf.strays;
             for digest in shelf.digests {

@@ -98,7 +98,7 @@ impl CopiedLog {
         // Without a write-ahead log the file is looked at by itself: otherwise SQLite would make files beside it.
         let connection = if database.has_wal() { database.open_to_look() } else { database.open_immutable() };
         let connection = connection.map_err(LogError::from)?;
-        if schema::format_of(&connection, &database.path, model)?.is_none() {
+        if schema::format_and_model(&connection, &database.path, Some(model))?.is_none() {
             return empty();
         }
         let look = || -> SqlResult<_> { Ok((setting(&connection, BACKUP_OF)?, setting(&connection, STORE_ID)?)) };

@@ -1,18 +1,17 @@
 //! The database's tables and settings: made once, checked at each open.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+pub(crate) use super::database::Database;
 use super::error::{SqlError, SqlResult};
 use super::row::{STORE_ID, setting};
 use crate::error::{Error, ErrorKind};
 use crate::port::{Durability, LogError, StoreId};
 use crate::sqlite::directory::DirectoryError;
-use crate::sqlite::files::may_not_be_written;
 
 /// "fold" in ASCII.
 const APPLICATION_ID: i64 = 0x666f_6c64;
@@ -180,75 +179,6 @@ impl From<OpenError> for Error {
     }
 }
 
-/// A database file, and which of SQLite's VFS leads to it; `None` for its own.
-#[derive(Debug, Clone)]
-pub(crate) struct Database {
-    pub(crate) path: PathBuf,
-    pub(crate) vfs: Option<&'static str>,
-}
-
-impl Database {
-    /// A file that SQLite keeps beside the database.
-    pub(crate) fn companion(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.as_os_str().to_owned();
-        name.push(suffix);
-        name.into()
-    }
-
-    /// The directory that it is in.
-    pub(crate) fn directory(&self) -> &Path {
-        self.path.parent().unwrap_or(&self.path)
-    }
-
-    pub(crate) fn has_wal(&self) -> bool {
-        std::fs::metadata(self.companion("-wal")).is_ok_and(|meta| meta.len() > 0)
-    }
-
-    /// Whether the file is empty. A file that does not exist counts as empty.
-    pub(crate) fn is_empty(&self) -> bool {
-        std::fs::metadata(&self.path).map_or(0, |meta| meta.len()) == 0
-    }
-
-    /// Opens it to read what it has together with its write-ahead log.
-    pub(crate) fn open_to_look(&self) -> rusqlite::Result<Connection> {
-        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        Ok(connection)
-    }
-
-    /// Opens the file alone, as one that nobody writes: without a lock, and without its write-ahead log.
-    pub(crate) fn open_immutable(&self) -> rusqlite::Result<Connection> {
-        let file = Self { path: as_uri(&self.path, IMMUTABLE), vfs: self.vfs };
-        file.open(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
-    }
-
-    /// The database or a file beside it, if this process may not write it, and why.
-    fn refused_file(&self) -> Option<(PathBuf, std::io::Error)> {
-        let mut files = ["", "-wal", "-shm"].into_iter().map(|suffix| self.companion(suffix));
-        files.find_map(|file| may_not_be_written(&file).map(|refused| (file, refused)))
-    }
-
-    /// An error with the path of the database, and with what the file system says where it refuses a file.
-    fn explained(&self, error: LogError) -> LogError {
-        let LogError::Io(text) = &error else { return error.of_database(&self.path) };
-        match self.refused_file() {
-            Some((file, refused)) => {
-                LogError::Unusable(format!("{} may not be written: {refused}: {text}", file.display()))
-            }
-            None => error.of_database(&self.path),
-        }
-    }
-
-    pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
-        // Never CREATE: a database that has gone is an error, not a new start.
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        match self.vfs {
-            Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs),
-            None => Connection::open_with_flags(&self.path, flags),
-        }
-    }
-}
-
 /// What is in the place of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -273,23 +203,25 @@ fn look_at(database: &Database, model: &str) -> Result<Found, OpenError> {
         return Ok(Found::Nothing);
     }
     let connection = database.open_to_look().map_err(LogError::from)?;
-    Ok(match format_of(&connection, &database.path, model)? {
+    Ok(match format_and_model(&connection, &database.path, Some(model))? {
         None => Found::Nothing,
-        Some(FORMAT) if !is_named(&connection).map_err(LogError::from)? => Found::Unnamed,
-        Some(format) => Found::Format(format),
+        Some((FORMAT, _)) if !is_named(&connection).map_err(LogError::from)? => Found::Unnamed,
+        Some((format, _)) => Found::Format(format),
     })
 }
 
-/// The format of a database that is complete and for this build; `None` where nothing was made yet. Reads only.
-pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Result<Option<i64>, OpenError> {
+/// The format and the session model of a database that is complete and for this build, and of this session model if one is
+/// given; `None` where nothing was made yet. Reads only.
+pub(super) fn format_and_model(
+    connection: &Connection,
+    path: &Path,
+    model: Option<&str>,
+) -> Result<Option<(i64, String)>, OpenError> {
     let not_a_store = || OpenError::NotAStore { path: path.to_owned() };
-    let application = match number(connection, "PRAGMA application_id") {
-        Ok(application) => application,
-        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::NotADatabase => {
-            return Err(not_a_store());
-        }
-        Err(error) => return Err(LogError::from(error).into()),
-    };
+    let application = number(connection, "PRAGMA application_id").map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => not_a_store(),
+        _ => LogError::from(error).into(),
+    })?;
     let format = format_number(connection).map_err(LogError::from)?;
     if application != APPLICATION_ID {
         let tables = number(connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
@@ -302,10 +234,10 @@ pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Re
     let found: String = connection
         .query_row("SELECT value FROM meta WHERE name = 'model'", [], |row| row.get(0))
         .map_err(LogError::from)?;
-    if found != model {
-        return Err(OpenError::WrongModel { path: path.to_owned(), found, expected: model.to_owned() });
+    match model.filter(|model| *model != found) {
+        Some(model) => Err(OpenError::WrongModel { path: path.to_owned(), found, expected: model.to_owned() }),
+        None => Ok(Some((format, found))),
     }
-    Ok(Some(format))
 }
 
 /// The format that a database says it is of.
@@ -501,24 +433,6 @@ fn require_wal(database: &Database, mode: String) -> Result<(), LogError> {
         "{path}: its journal mode is {mode}, it must be wal: somebody has changed it. Close whatever has the database open, and \
          run: sqlite3 {path} 'PRAGMA journal_mode=WAL'"
     )))
-}
-
-/// For a file that nobody writes: SQLite takes no lock on it, looks for no companions, and never looks again at what it has
-/// read once.
-pub(super) const IMMUTABLE: &str = "immutable=1";
-
-/// The name of a file as a URI with a parameter: every byte but those of plain names is escaped.
-pub(super) fn as_uri(path: &Path, parameter: &str) -> PathBuf {
-    let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(char::from(*byte)),
-            byte => uri.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    uri.push('?');
-    uri.push_str(parameter);
-    uri.into()
 }
 
 fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {

@@ -309,12 +309,12 @@ fn verify<M: SessionModel>(finished: &FinishedCopy) -> Result<(), Error> {
     let io = |error: std::io::Error| {
         Error::from(ErrorKind::Unavailable { reason: format!("no thread to verify the copy with: {error}") })
     };
-    let OpenedToRead { log, blobs, snapshots } = finished.open_to_read()?;
+    let OpenedToRead { log, blobs, snapshots, .. } = finished.open_to_read()?;
     let readers = Readers::start("foldlog-verify", log, 1, usize::MAX, &Gauge::default()).map_err(io)?;
     let snapshots = SnapshotStore::new(snapshots);
     let verifier =
         Verifier { readers: &readers, blobs: &blobs, snapshots: &snapshots, page_events_max: PAGE_EVENTS_MAX };
-    let found = block_on(verifier.run::<M>());
+    let found = block_on(verifier.run::<M>(&mut |_| ()));
     readers.close();
     let found = found?;
     match found.problems.iter().find(|problem| problem.is_damage()) {
