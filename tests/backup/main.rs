@@ -7,6 +7,8 @@
 mod common;
 
 mod copies;
+mod cut_off;
+mod kills;
 mod refusals;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,16 @@ use std::path::{Path, PathBuf};
 
 use crate::common::*;
 use foldlog::{Digest, EventId, LogPosition, ReadOnlyStore, SessionSummary, Store, StoreConfig, Timestamp, View};
+
+/// Not a test of its own: does nothing unless another test runs it as a child.
+#[actix::test]
+async fn as_a_child() {
+    let Some(child::Task { task, name, directory }) = child::task() else { return };
+    match task.as_str() {
+        "backups" => kills::back_up_until_killed(&directory, &name).await,
+        other => panic!("no task {other}"),
+    }
+}
 
 /// All that a copy must have of a session: its row in the list, its view, each event's id, time, type and chain.
 #[derive(Debug, PartialEq)]

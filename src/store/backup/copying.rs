@@ -65,7 +65,7 @@ pub(super) fn copy<M: SessionModel>(
     let copying = Copying { role, medium: &source.medium, source: standing.store, model: M::NAME, now: source.now };
     let copy = CopyDirectory::open(to, &copying)?;
     let begun_at = copy.log.begun_at();
-    let mut run = Run {
+    let mut copier = Copier {
         source,
         copy,
         options,
@@ -76,9 +76,9 @@ pub(super) fn copy<M: SessionModel>(
         heads: HashMap::new(),
         made: Backup::default(),
     };
-    run.check_history()?;
-    let end = run.take_all()?;
-    let Run { copy, mut made, .. } = run;
+    copier.check_history()?;
+    let end = copier.take_all()?;
+    let Copier { copy, mut made, .. } = copier;
     made.sessions = copy.log.sessions()?;
     let finished = copy.finish(end)?;
     if options.verification == Verifying::Everything {
@@ -89,7 +89,7 @@ pub(super) fn copy<M: SessionModel>(
 }
 
 /// A copy that is being made.
-struct Run<'a> {
+struct Copier<'a> {
     source: &'a Source,
     copy: CopyDirectory,
     options: &'a BackupOptions,
@@ -112,7 +112,7 @@ struct Missing {
     error: Error,
 }
 
-impl Run<'_> {
+impl Copier<'_> {
     fn check_stop(&self) -> Result<(), Error> {
         if self.stop.load(Ordering::SeqCst) {
             return Err(ErrorKind::Unavailable { reason: "nobody waits for the copy any more".to_owned() }.into());
