@@ -181,7 +181,8 @@ async fn two_backups(cuts: PowerCuts<Tally>) -> foldlog::testkit::PowerCutReport
         beside.backup(disk.path()).await?;
         done();
         fill(&store, 2).await;
-        noted.lock().unwrap().push(whole_of(&store_path).await);
+        let second = whole_of(&store_path).await;
+        noted.lock().unwrap().push(second);
         beside.backup(disk.path()).await?;
         done();
         beside.close().await
