@@ -150,8 +150,12 @@ fn a_body_of_foldlogs_own_of_any_bytes_is_decoded_or_refused() {
     for (event_type, bytes) in [("foldlog.described", described), ("foldlog.redacted", redacted)] {
         assert!(decode::own_body(event_type, &bytes), "{event_type}");
         assert!(!decode::own_body("foldlog.unheard_of", &bytes));
-        each("damaged own body", damaged_bytes(&bytes), |bytes| drop(decode::own_body(event_type, &bytes)));
-        each("any own body", any_bytes(200), |bytes| drop(decode::own_body(event_type, &bytes)));
+        each("damaged own body", damaged_bytes(&bytes), |bytes| {
+            decode::own_body(event_type, &bytes);
+        });
+        each("any own body", any_bytes(200), |bytes| {
+            decode::own_body(event_type, &bytes);
+        });
     }
 }
 
