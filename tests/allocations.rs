@@ -109,6 +109,19 @@ fn what_is_decoded_of_hostile_bytes_stays_below_twice_the_limit() {
     // The count is not always nothing.
     assert!(most >= 60 << 20, "{most}");
 
+    // Lengths of a title, a number of labels, a number of redacted events.
+    for length in lengths() {
+        for (event_type, before) in
+            [("foldlog.described", vec![1]), ("foldlog.described", vec![0]), ("foldlog.redacted", vec![])]
+        {
+            let hostile = [before, length.clone(), vec![0; 100]].concat();
+            let most = peak(|| {
+                decode::own_body(event_type, &hostile);
+            });
+            assert!(most < limit, "{most} bytes for {event_type}");
+        }
+    }
+
     // A write-ahead log whose header claims pages of a size that there is not.
     for page_bytes in [1 << 20, 1 << 31, u32::MAX] {
         let most = peak(|| assert!(!decode::write_ahead_log(page_bytes, [1, 2], &[])));

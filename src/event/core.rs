@@ -12,6 +12,8 @@ pub(super) const TITLE_BYTES_MAX: usize = 1024;
 /// The most labels of a session. All of them stand in the session's row of the list, which each describe writes anew and
 /// each listing reads: at most about 10 KiB with these three limits.
 const LABELS_MAX: usize = 32;
+/// The most labels that one describe names: all of a session's may be exchanged for as many others.
+pub(super) const DESCRIBED_LABELS_MAX: usize = 2 * LABELS_MAX;
 /// The most bytes of a label's name.
 pub(super) const LABEL_BYTES_MAX: usize = 64;
 /// The most bytes of a label's value.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::core::{LABEL_BYTES_MAX, LABEL_VALUE_BYTES_MAX, TITLE_BYTES_MAX, at_most};
+use super::core::{DESCRIBED_LABELS_MAX, LABEL_BYTES_MAX, LABEL_VALUE_BYTES_MAX, TITLE_BYTES_MAX, at_most};
 use super::serialize_event;
 use crate::codec::{self, Fingerprint, RecordError, Salt};
 use crate::error::{Error, ErrorKind};
@@ -125,6 +125,7 @@ impl OwnBody {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let Self::Described(Described { title, labels }) = self else { return Ok(()) };
         at_most("title", "bytes", title.as_ref().map_or(0, String::len), TITLE_BYTES_MAX)?;
+        at_most("describe", "labels", labels.len(), DESCRIBED_LABELS_MAX)?;
         for (label, value) in labels {
             if label.is_empty() {
                 return Err(ErrorKind::InvalidArgument { what: "a label has an empty name".to_owned() }.into());

@@ -21,7 +21,7 @@ use crate::model::SessionModel;
 ///
 /// # Limits
 /// A title has at most 1,024 bytes, the name of a label 1 to 64, the value of a label at most 256, and a session has at most 32
-/// labels: all of it is read by each list of sessions.
+/// labels: all of it is read by each list of sessions. One describe names at most 64 labels.
 ///
 /// # Errors
 /// As an actor message, those of [`Session::describe`](crate::Session::describe) and those of its

@@ -15,6 +15,20 @@ pub fn event<M: SessionModel>(event_type: &str, bytes: &[u8]) -> Option<M::Body>
     M::decode(event_type, header.schema, body).ok()
 }
 
+/// Decodes the body of an event of foldlog's own, and tells whether it is one.
+///
+/// # Panics
+/// When a body that was decoded does not come back from its own bytes.
+pub fn own_body(event_type: &str, bytes: &[u8]) -> bool {
+    use crate::event::{OwnBody, SessionCore};
+    let Ok(body) = OwnBody::decode(event_type, OwnBody::SCHEMA, bytes) else { return false };
+    let encoded = body.encode().ok();
+    let again = encoded.and_then(|bytes| OwnBody::decode(event_type, OwnBody::SCHEMA, &bytes).ok());
+    assert_eq!(again.as_ref(), Some(&body), "a body does not come back");
+    SessionCore::default().apply(&body);
+    true
+}
+
 /// Makes JSON text canonical, and checks that canonical text stays as it is.
 ///
 /// # Panics

@@ -177,6 +177,7 @@ async fn a_title_or_label_over_its_limit_is_refused_and_nothing_is_written(disk:
         (Describe::new().label(long(65), ""), "name of a label"),
         (Describe::new().remove_label(long(65)), "name of a label"),
         (Describe::new().label("a", long(257)), "value of a label"),
+        ((0..65).fold(Describe::new(), |describe, n| describe.remove_label(n.to_string())), "describe"),
     ] {
         let refused = session.describe(over);
         assert_refused!(refused, ErrorKind::TooLarge { what: found, .. } if *found == what);

@@ -143,6 +143,23 @@ fn a_body_of_any_bytes_is_decoded_or_refused_at_every_event_type() {
 }
 
 #[test]
+fn a_body_of_foldlogs_own_of_any_bytes_is_decoded_or_refused() {
+    // Two labels, one of them taken away; and one redacted event.
+    let described = [&[1, 1, b'T', 2, 1, b'a', 1, 1, b'b', 1, b'c', 0][..]].concat();
+    let redacted = [&[1, 3][..], &[7; 32], &[3], b"why"].concat();
+    for (event_type, bytes) in [("foldlog.described", described), ("foldlog.redacted", redacted)] {
+        assert!(decode::own_body(event_type, &bytes), "{event_type}");
+        assert!(!decode::own_body("foldlog.unheard_of", &bytes));
+        each("damaged own body", damaged_bytes(&bytes), |bytes| {
+            decode::own_body(event_type, &bytes);
+        });
+        each("any own body", any_bytes(200), |bytes| {
+            decode::own_body(event_type, &bytes);
+        });
+    }
+}
+
+#[test]
 fn a_view_of_any_bytes_is_decoded_or_refused() {
     each("view", any_bytes(300), |bytes| drop(Agent::decode_view(bytes.into())));
 }
