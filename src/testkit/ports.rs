@@ -8,7 +8,7 @@ use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
-    LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, StoredEvent,
+    LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, Standing, StoredEvent,
     StoredPage, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
@@ -180,6 +180,10 @@ impl LogReader for WatchedReader {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
         self.faults.call(Call::Scan, || self.reader.scan(page, after, events_max, bytes_max))
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        self.faults.call(Call::Scan, || self.reader.standing())
     }
 
     /// Calls of a verification are passed on unwatched: a verification looks for faults, and is given none here.

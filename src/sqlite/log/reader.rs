@@ -12,8 +12,8 @@ use super::{all_events, index, listing, lookup, snapshots};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow, StoredEvent,
-    StoredPage,
+    Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow, Standing,
+    StoredEvent, StoredPage,
 };
 
 pub(crate) struct SqliteReader {
@@ -175,6 +175,10 @@ impl LogReader for SqliteReader {
     ) -> Result<Option<Position>, LogError> {
         let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
         all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        lookup::standing(&self.connection).map_err(|error| self.named(error))
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {
