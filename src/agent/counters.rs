@@ -80,8 +80,9 @@ impl Counters {
         Ok(())
     }
 
-    /// Writes the id of the last message where a turn, a step or a queued turn names message 0. So a batch may append a message and what
-    /// refers to it, before anybody knows the id, and a retry under the same append key hands over the same bodies.
+    /// Writes the id of the last message where a turn, a step or a queued turn names message 0. So a batch may append a
+    /// message and what refers to it, before anybody knows the id, and a retry under the same append key hands over the same
+    /// bodies.
     fn name_last_message(&self, body: &mut AgentBody) {
         let named = match body {
             AgentBody::TurnStarted(turn) | AgentBody::TurnPut(turn) => &mut turn.user_message,

@@ -27,7 +27,8 @@ pub use ending::TurnEnd;
 /// # Ending
 /// [`answer`](Self::answer) and [`end`](Self::end) end the turn, and give the right to run a turn back. A call that
 /// fails has not ended the turn, so ending can be tried again. After the end, each call fails with
-/// [`ErrorKind::TurnNotHeld`]. So it does when [`Session::revoke_turn`] took the turn away.
+/// [`ErrorKind::TurnNotHeld`]. So it does when [`Session::revoke_turn`] took the turn away. What waits then begins with
+/// [`Session::begin_next_turn`].
 ///
 /// # Cancellation
 /// Dropping the future of a call does not take back what it has appended. Ending the turn goes by the view, so a step

@@ -23,7 +23,8 @@ use crate::testkit::contract::{Broken, Claim};
 ///
 /// # Errors
 /// [`Claim::GoldenBytes`] with the body, the line and what to do: a body has other bytes than its line, or a line does not
-/// decode. [`Claim::GoldenLines`] with the lines that were added, of which nothing is wrong. [`Claim::NoPanic`] if `decode` or `event_type` panics.
+/// decode. [`Claim::GoldenLines`] with the lines that were added, of which nothing is wrong. [`Claim::NoPanic`] if `decode`
+/// or `event_type` panics.
 ///
 /// # Examples
 /// ```

@@ -115,7 +115,8 @@ impl Session<Agent> {
     /// [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`]; nothing is queued then.
     ///
     /// # Cancellation
-    /// As that of [`Session::begin_turn`]. The next call with the same key tells what has become of the request.
+    /// As that of [`Session::begin_turn`]. The next call with the same key tells what has become of the request. A future that is
+    /// kept and not polled any more keeps other calls of this method and of [`Session::begin_next_turn`] waiting: drop it.
     ///
     /// # Examples
     /// ```
@@ -179,7 +180,7 @@ impl Session<Agent> {
     }
 
     /// Begins the turn of the first message that nobody has answered: the next that [`Session::begin_turn_once`] has
-    /// queued, or one whose turn was interrupted ([`AgentView::unanswered`](crate::agent::AgentView::unanswered)). `None` if no message waits, or if somebody
+    /// queued, or one whose turn was interrupted ([`AgentView::unanswered`]). `None` if no message waits, or if somebody
     /// has the turn, who makes this call in turn. A host makes it wherever a turn has ended or a request was queued, and once
     /// for each session after its process has started and [`Session::interrupt`] has ended what a dead process left open.
     ///
@@ -191,6 +192,8 @@ impl Session<Agent> {
     ///
     /// # Cancellation
     /// As that of [`Session::begin_turn`].
+    ///
+    /// [`AgentView::unanswered`]: crate::agent::AgentView::unanswered
     ///
     /// # Examples
     /// ```
