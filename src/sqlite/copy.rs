@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::blobs::FileBlobs;
 use super::blobs::list::names_in;
 use super::directory::{BLOBS, SNAPSHOTS, StoreDirectory, create_directory_and_parents};
-use super::files::{Files, OsFiles, failed, unless};
+use super::files::{Files, OsFiles, failed, give_way, unless};
 use super::log::{CopiedLog, CopyRole, Database, ReadOnlyDatabase};
 use super::medium::Directory;
 use super::place::{self, DATABASE, UNFINISHED};
@@ -62,7 +62,10 @@ enum Target {
 }
 
 impl CopyDirectory {
+    /// Opens a directory for a copy. Blocks, as all calls do, on a thread of the copy's own, which gives way to all others from
+    /// now on.
     pub(crate) fn open(to: &Path, copying: &Copying<'_>) -> Result<Self, Error> {
+        give_way();
         let engine = copying.medium.engine::<Directory>();
         let (files, vfs) = match engine {
             Some(directory) => (Arc::clone(&directory.files), directory.vfs),

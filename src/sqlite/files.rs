@@ -1,6 +1,7 @@
 //! The one place through which foldlog uses files: each operation can be recorded, and made to fail.
 
 mod group;
+mod priority;
 #[cfg(target_os = "linux")]
 mod uncached;
 
@@ -44,6 +45,7 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
 }
 
 pub(crate) use group::GroupFiles;
+pub(crate) use priority::give_way;
 
 /// A file that is read through its layer.
 pub(crate) struct Reading<'a> {

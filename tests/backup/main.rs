@@ -8,6 +8,7 @@ mod common;
 
 mod copies;
 mod cut_off;
+mod deletions;
 mod kills;
 mod refusals;
 

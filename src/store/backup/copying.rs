@@ -74,6 +74,7 @@ pub(super) fn copy<M: SessionModel>(
         checked_to: begun_at,
         own: HashMap::new(),
         heads: HashMap::new(),
+        unnamed: SessionId::new("unnamed")?,
         made: Backup::default(),
     };
     copier.check_history()?;
@@ -99,6 +100,8 @@ struct Copier<'a> {
     checked_to: Position,
     /// Foldlog's own events that were copied and are not in the list yet.
     own: HashMap<LogKey, OwnEvents>,
+    /// Stands for the session of an event until something is wrong with it.
+    unnamed: SessionId,
     /// Where logs end in the copy, of those that have events that are new there.
     heads: HashMap<LogKey, Head>,
     made: Backup,
@@ -257,7 +260,7 @@ impl Copier<'_> {
             open_record(session, event)
         };
         // The name is only looked up where it is needed.
-        let header = match checked(&SessionId::new("unnamed")?) {
+        let header = match checked(&self.unnamed) {
             Ok((header, _)) => header,
             Err(_) => checked(&self.session_of(log)?)?.0,
         };
