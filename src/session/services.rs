@@ -10,10 +10,11 @@ use super::live::KeptLimits;
 use super::residency::Residency;
 use super::snapshots::Snapshots;
 use crate::blobs::BlobActor;
-use crate::commit::{Persist, PersistActor, Reply};
+use crate::commit::{Persist, PersistActor, Reply, persist_one};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
-use crate::port::{BlobStore, Write};
+use crate::id::{EventId, SessionId};
+use crate::port::{BlobStore, LogKey, Write};
 use crate::stats::Metrics;
 use crate::threads::{Courier, Readers, Recoveries};
 
@@ -50,6 +51,14 @@ impl Services {
     pub(super) fn persist(&self, write: Write, incarnation: u64, reply: Reply) {
         self.metrics.write_sent();
         self.persist.do_send(Persist { write, incarnation, reply });
+    }
+
+    /// Has the name of a session taken away and its log marked; if `head` is given, only if the log ends there. Whoever has
+    /// the session open here is still to be told.
+    pub(crate) async fn delete(&self, session: &SessionId, log: LogKey, head: Option<EventId>) -> Result<(), Error> {
+        let write = Write::Delete { session: session.clone(), log, head, at: self.config.clock.now() };
+        let deleted = persist_one(&self.persist, write).await;
+        deleted.map(drop).map_err(|error| error.of_session(session))
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

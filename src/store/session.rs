@@ -322,7 +322,7 @@ impl<M: SessionModel> Session<M> {
             Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => Ok(()),
             Err(error) => return Err(error),
         };
-        self.store.forget(self);
+        self.store.forget(&self.entry);
         released
     }
 

@@ -7,7 +7,7 @@ use crate::codec::Chain;
 use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
+    BlobError, BlobListing, BlobStore, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
     LogReader, LogSource, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, UpkeepLeft,
     UpkeepMoment, Write, Written,
 };
@@ -120,6 +120,10 @@ impl EventLog for WatchedLog {
         self.faults.call(Call::Upkeep, || self.log.upkeep(moment))
     }
 
+    fn left(&self) -> UpkeepLeft {
+        self.log.left()
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         let Self { log, faults } = *self;
         faults.call(Call::CloseLog, || log.close())
@@ -170,6 +174,10 @@ impl LogReader for WatchedReader {
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
         self.reader.snapshots(after, max)
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        self.reader.erasing()
     }
 
     /// Calls of a verification are passed on unwatched: a verification looks for faults, and is given none here.

@@ -31,8 +31,8 @@ use crate::clock::Clock;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, SessionRow,
-    SnapshotRow, StoredEvent, StoredPage,
+    AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource,
+    SessionRow, SnapshotRow, StoredEvent, StoredPage,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
@@ -182,7 +182,7 @@ impl ReadOnlyDatabase {
             let (path, oldest) = (path.clone(), *READABLE.start());
             return Err(OpenError::OlderFormat { path, found: format, oldest });
         }
-        Ok(OpenReader { access, format, reader: SqliteReader::new(connection), is_kept: true })
+        Ok(OpenReader { access, format, reader: SqliteReader::new(connection, None), is_kept: true })
     }
 
     fn cannot_read(&self, access: Access, error: rusqlite::Error) -> LogError {
@@ -315,6 +315,10 @@ impl LogReader for ReadOnlyReader {
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
         self.read(|reader| reader.snapshots(after, max))
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        self.read(|reader| reader.erasing())
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

@@ -130,6 +130,10 @@ impl EventLog for NotedWriter {
         self.inner.upkeep(moment)
     }
 
+    fn left(&self) -> UpkeepLeft {
+        self.inner.left()
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         self.inner.close()
     }
