@@ -18,6 +18,8 @@ const RETRY: Duration = Duration::from_millis(10);
 /// A step of the upkeep takes the log's writer away from the groups. So, while groups come, a pause follows that is longer
 /// than the step by this factor; and one as long as the step while none comes.
 const PAUSE_FACTOR: u32 = 24;
+/// How often it is tried for those who wait, at intervals of [`RETRY`].
+const HELD_BACK_TRIES: u32 = 50;
 /// After how long what a reader has held back is tried again. Rare enough to cost nothing, and soon enough for whoever
 /// watches how full the disk is.
 const UPKEEP_RETRY: Duration = Duration::from_secs(1);
@@ -37,6 +39,8 @@ pub struct PersistActor {
     group_since_step: bool,
     /// Those who wait until the upkeep has no more steps.
     waiting_for_steps: Vec<oneshot::Sender<Result<(), LogError>>>,
+    /// How often what a reader has held back is tried again before they are told.
+    tries_left: u32,
     /// Since when another process has held the lock that the group waits for.
     locked_out: Option<Instant>,
 }
@@ -52,6 +56,7 @@ impl PersistActor {
             step_took: Duration::ZERO,
             group_since_step: false,
             waiting_for_steps: Vec::new(),
+            tries_left: 0,
             locked_out: None,
         }
     }
@@ -66,6 +71,12 @@ impl PersistActor {
 
     fn schedule_upkeep(&mut self, context: &mut Context<Self>) {
         let left = self.writer.upkeep_left();
+        // Most readers need the log for a moment.
+        let held_back_for_now = left == UpkeepLeft::HeldBack && self.tries_left > 0 && !self.waiting_for_steps.is_empty();
+        if held_back_for_now {
+            self.tries_left -= 1;
+            return self.schedule_upkeep_in(RETRY, context);
+        }
         if left != UpkeepLeft::Steps {
             self.answer_waiting_for_steps(&Ok(()));
         }
@@ -232,6 +243,7 @@ impl Handler<EraseDeleted> for PersistActor {
     fn handle(&mut self, _: EraseDeleted, context: &mut Context<Self>) -> Self::Result {
         let (sender, receiver) = oneshot::channel();
         self.waiting_for_steps.push(sender);
+        self.tries_left = HELD_BACK_TRIES;
         self.upkeep_scheduled = None;
         self.schedule_upkeep_in(Duration::ZERO, context);
         // The actor answers all of them, unless it ends.

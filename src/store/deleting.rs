@@ -76,13 +76,15 @@ impl<M: SessionModel> Store<M> {
         let services = &self.0.services;
         services.check_open()?;
         let log = self.find(id).await?.key;
-        services.delete(id, log, head).await?;
-        let opened = lock(&self.0.registry).get(id).filter(|entry| entry.log.key == log).cloned();
-        if let Some(entry) = opened {
-            entry.end_deleted();
-            self.forget(&entry);
-        }
-        Ok(())
+        let (store, session) = (self.clone(), id.clone());
+        let tell = move || {
+            let opened = lock(&store.0.registry).get(&session).filter(|entry| entry.log.key == log).cloned();
+            if let Some(entry) = opened {
+                entry.end_deleted();
+                store.forget(&entry);
+            }
+        };
+        services.delete(id, log, head, tell).await
     }
 
     /// Waits until nothing of the sessions that were deleted is left in any file of the store, and does that work without a

@@ -12,9 +12,8 @@ use crate::threads::{guarded, lock};
 impl<M: SessionModel> Entry<M> {
     pub(crate) async fn delete(self: Arc<Self>) -> Result<(), Error> {
         self.services.check_open()?;
-        self.services.delete(&self.id, self.log.key, None).await?;
-        self.end_deleted();
-        Ok(())
+        let entry = Arc::clone(&self);
+        self.services.delete(&self.id, self.log.key, None, move || entry.end_deleted()).await
     }
 
     /// Tells everyone who has to do with the session that its log was deleted.
