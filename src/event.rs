@@ -3,6 +3,9 @@
 //! The modules `event` and `model` use each other: an event belongs to a session model, and the model applies the
 //! event.
 
+mod core;
+mod own;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +14,10 @@ use serde::{Serialize, Serializer};
 
 use crate::id::{EventId, Timestamp};
 use crate::log_position::{ChainStart, LogPosition};
-use crate::model::{DecodeError, SessionModel};
+use crate::model::SessionModel;
+
+pub use self::core::SessionCore;
+pub use self::own::{Described, OwnBody, OwnEvent, Redacted, RedactedEvent};
 
 /// A stamped fact of a session: an id, a time, and the body that the host appended. Only foldlog makes one, by stamping a
 /// body or by decoding a record; a test makes one with `testkit::event` (feature `testkit`).
@@ -167,7 +173,7 @@ impl<M: SessionModel> LogEvent<M> {
     pub fn id(&self) -> EventId {
         match self {
             Self::Model(event) => event.id,
-            Self::Own(event) => event.id,
+            Self::Own(event) => event.id(),
         }
     }
 
@@ -176,7 +182,7 @@ impl<M: SessionModel> LogEvent<M> {
     pub fn position(&self) -> LogPosition {
         match self {
             Self::Model(event) => event.position(),
-            Self::Own(event) => LogPosition::new(event.id, event.chain),
+            Self::Own(event) => event.position(),
         }
     }
 
@@ -185,7 +191,7 @@ impl<M: SessionModel> LogEvent<M> {
     pub fn at(&self) -> Timestamp {
         match self {
             Self::Model(event) => event.at,
-            Self::Own(event) => event.at,
+            Self::Own(event) => event.at(),
         }
     }
 
@@ -194,7 +200,7 @@ impl<M: SessionModel> LogEvent<M> {
     pub fn event_type(&self) -> &'static str {
         match self {
             Self::Model(event) => event.event_type(),
-            Self::Own(event) => event.body.event_type(),
+            Self::Own(event) => event.body().event_type(),
         }
     }
 
@@ -210,6 +216,22 @@ impl<M: SessionModel> LogEvent<M> {
         match self {
             Self::Model(event) => Some(event),
             Self::Own(_) => None,
+        }
+    }
+
+    pub(crate) fn into_model(self) -> Option<Arc<Event<M>>> {
+        match self {
+            Self::Model(event) => Some(event),
+            Self::Own(_) => None,
+        }
+    }
+
+    /// The event of foldlog's own, if it is one.
+    #[must_use]
+    pub fn as_own(&self) -> Option<&Arc<OwnEvent>> {
+        match self {
+            Self::Model(_) => None,
+            Self::Own(event) => Some(event),
         }
     }
 }
@@ -237,82 +259,6 @@ impl<M: SessionModel> fmt::Debug for LogEvent<M> {
         match self {
             Self::Model(event) => event.fmt(f),
             Self::Own(event) => event.fmt(f),
-        }
-    }
-}
-
-/// An event of foldlog's own: the same for every session model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnEvent {
-    id: EventId,
-    at: Timestamp,
-    chain: ChainStart,
-    body: OwnBody,
-}
-
-impl OwnEvent {
-    pub(crate) fn new(id: EventId, at: Timestamp, chain: ChainStart, body: OwnBody) -> Self {
-        Self { id, at, chain, body }
-    }
-
-    /// Its number in the session's log.
-    #[must_use]
-    pub fn id(&self) -> EventId {
-        self.id
-    }
-
-    /// When it was stamped.
-    #[must_use]
-    pub fn at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// What foldlog has noted.
-    #[must_use]
-    pub fn body(&self) -> &OwnBody {
-        &self.body
-    }
-}
-
-impl Serialize for OwnEvent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let position = LogPosition::new(self.id, self.chain);
-        serialize_event(serializer, position, self.at, self.body.event_type(), &self.body)
-    }
-}
-
-/// What foldlog notes in a log. This build notes nothing. A log that holds a note of a newer build opens read-only, as
-/// a log with any other event type that this build does not know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub enum OwnBody {
-    /// For foldlog's own tests.
-    #[cfg(test)]
-    #[serde(rename = "foldlog.probe")]
-    Probe(u64),
-}
-
-impl OwnBody {
-    /// The prefix of the types of foldlog's own events. No session model may use it.
-    pub(crate) const TYPE_PREFIX: &'static str = "foldlog.";
-
-    pub(crate) fn is_type(event_type: &str) -> bool {
-        event_type.starts_with(Self::TYPE_PREFIX)
-    }
-
-    fn event_type(&self) -> &'static str {
-        match *self {
-            #[cfg(test)]
-            Self::Probe(_) => "foldlog.probe",
-        }
-    }
-
-    /// Decodes one of foldlog's own events; the session model is never asked to.
-    pub(crate) fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<Self, DecodeError> {
-        match (event_type, schema, bytes) {
-            #[cfg(test)]
-            ("foldlog.probe", 1, bytes) => crate::model::decode_body(bytes).map(Self::Probe),
-            _ => Err(DecodeError::Unknown),
         }
     }
 }

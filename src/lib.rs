@@ -24,8 +24,8 @@
 //!
 //! - Open: [`Store`], [`StoreConfig`]; to read only: [`ReadOnlyStore`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
 //!   [`StoredState`]. Follow: [`EventStream`], [`Delivery`], [`Gap`].
-//! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`DeleteSession`], [`EventsAfter`], [`NextIds`], [`Notify`],
-//!   [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
+//! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`DeleteSession`], [`Describe`], [`EventsAfter`], [`NextIds`],
+//!   [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
 //!   [`PersistActor`]: [`Restart`].
 //! - The built-in session model: [`agent`]. One of your own: [`SessionModel`], and [`Store::open_model`].
 //!
@@ -81,7 +81,7 @@ pub use commit::PersistActor;
 pub use config::{DEFAULT_INLINE_BYTES_MAX, LagPolicy, LiveConfig, ResidencyConfig, StoreConfig};
 pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, NextStep, OwnerInfo, WasWritten};
-pub use event::{Event, LogEvent, OwnBody, OwnEvent};
+pub use event::{Described, Event, LogEvent, OwnBody, OwnEvent, Redacted, RedactedEvent, SessionCore};
 pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 pub use log_position::LogPosition;
 pub use memory::MemoryDisk;
@@ -92,16 +92,17 @@ pub use model::{
 pub use port::{Create, Durability, Medium, Upkeep};
 pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};
 pub use session::{
-    Append, Appended, CurrentView, DeleteSession, Delivery, EventStream, EventsAfter, Gap, Item, NextIds, Notify,
-    Receipt, Recovery, SessionActor, Subscribe, SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
+    Append, Appended, CurrentView, DeleteSession, Delivery, Describe, EventStream, EventsAfter, Gap, Item, NextIds,
+    Notify, Receipt, Recovery, SessionActor, Subscribe, SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
 };
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
+pub use store::deleting::Erased;
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
 pub use store::salvage::{Salvage, Salvaged};
+pub use store::untyped::{EventHeader, HeaderPage, UntypedStore};
 pub use store::verification::{Problem, Verification};
-pub use store::deleting::Erased;
 pub use store::{Session, SessionSummary, Store, StoredState};
 pub use threads::Restart;
 

@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::id::{BlobRef, EventId};
 pub use unfinished::{Unfinished, UnfinishedId};
 pub use view::View;
+pub(crate) use view::apply_to;
 
 /// A host's kind of session: which events it has, and how they fold into a view.
 ///

@@ -19,16 +19,19 @@ mod log;
 mod medium;
 mod ownership;
 mod page;
+mod scan;
 mod write;
 
 pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
-pub(crate) use event::{Epoch, Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
+pub(crate) use event::{Epoch, Head, Listed, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub use log::Upkeep;
 pub(crate) use log::{
-    AuditedEvent, AuditedSession, Erasing, EventLog, LogAudit, LogMedium, LogReader, LogSource, UpkeepLeft, UpkeepMoment,
+    AuditedEvent, AuditedSession, Erasing, EventLog, LogAudit, LogMedium, LogReader, LogSource, UpkeepLeft,
+    UpkeepMoment,
 };
 pub use medium::{Create, Durability, Medium};
 pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy};
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
+pub(crate) use scan::{Position, ScannedPage, ScannedRow};
 pub(crate) use write::{Claiming, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};

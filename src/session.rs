@@ -3,7 +3,7 @@
 //!
 //! An append comes in by `entry`, as a [`Request`](in_flight::Request). The `actor` drives the `state`, which stamps it
 //! (`stamper`) and has it persisted; the answer comes back by `reply`, and `state/commit` folds, publishes (`published`),
-//! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `context` (the host's own
+//! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `describe` (a title and labels), `context` (the host's own
 //! objects), `retry`, `snapshots`, and `residency` (which sessions stay in memory).
 //!
 //! `entry`, `actor`, `reply` and `messages` use each other on purpose: an entry starts its actor, the actor acts on its
@@ -16,6 +16,7 @@
 mod actor;
 mod append;
 mod context;
+mod describe;
 mod entry;
 mod in_flight;
 mod live;
@@ -32,6 +33,7 @@ mod state;
 
 pub use actor::SessionActor;
 pub use append::{Append, Appended, Receipt};
+pub use describe::Describe;
 pub use entry::TurnGuard;
 pub(crate) use entry::{Entry, HeldTurns};
 pub(crate) use live::KeptLimits;

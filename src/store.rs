@@ -7,12 +7,13 @@ pub(crate) mod read_only;
 pub(crate) mod repair;
 pub(crate) mod salvage;
 mod session;
+pub(crate) mod untyped;
 pub(crate) mod verification;
 mod verifying;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +25,7 @@ use crate::commit::{PersistActor, persist_one};
 use crate::config::StoreConfig;
 use crate::content::{Content, Json};
 use crate::error::{Error, ErrorKind};
+use crate::event::SessionCore;
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
 use crate::port::{Epoch, LogMedium, LogMeta, LogReader, SessionRow, Write, Written};
@@ -470,11 +472,19 @@ pub struct SessionSummary {
     pub created: Timestamp,
     /// The session's last committed event.
     pub head: EventId,
+    /// The session's title, as of `head`; empty if it has none. [`Session::describe`] gives it.
+    pub title: String,
+    /// The session's labels, each with its value.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl From<SessionRow> for SessionSummary {
     fn from(row: SessionRow) -> Self {
-        Self { id: row.session, created: row.created, head: row.head }
+        let core = row.core.unwrap_or_else(|| {
+            log::error!("a session is listed without its title and labels, which cannot be read: verify names it");
+            SessionCore::default()
+        });
+        Self { id: row.session, created: row.created, head: row.head, title: core.title, labels: core.labels }
     }
 }
 

@@ -76,7 +76,7 @@ impl Script {
 
 /// Where a session stands whose view at an event is this.
 fn progress(view: &AgentView, head: EventId) -> crate::agent::Progress {
-    View::<Agent>::new(head, view.clone()).progress()
+    View::<Agent>::new(head, view.clone(), Default::default()).progress()
 }
 
 fn time(id: EventId) -> Timestamp {

@@ -72,7 +72,8 @@ impl PersistActor {
     fn schedule_upkeep(&mut self, context: &mut Context<Self>) {
         let left = self.writer.upkeep_left();
         // Most readers need the log for a moment.
-        let held_back_for_now = left == UpkeepLeft::HeldBack && self.tries_left > 0 && !self.waiting_for_steps.is_empty();
+        let held_back_for_now =
+            left == UpkeepLeft::HeldBack && self.tries_left > 0 && !self.waiting_for_steps.is_empty();
         if held_back_for_now {
             self.tries_left -= 1;
             return self.schedule_upkeep_in(RETRY, context);

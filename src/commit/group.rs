@@ -370,7 +370,9 @@ impl GroupWriter {
                     continue;
                 }
                 Write::Fence { log, .. } => written.insert(log.key),
-                Write::Append { log, .. } | Write::Release { log, .. } | Write::Delete { log, .. } => written.insert(*log),
+                Write::Append { log, .. } | Write::Release { log, .. } | Write::Delete { log, .. } => {
+                    written.insert(*log)
+                }
                 // No fence depends on what these write.
                 Write::Register { .. } | Write::Snapshot { .. } => false,
             };

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::blobs::MemoryBlobMap;
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
+use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Liveness, LogError, LogKey, LogMeta, Refusal, SnapshotRow, StoredEvent, Write, Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogError, LogKey, LogMeta, Position, Refusal, SnapshotRow, StoredEvent,
+    Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -30,11 +32,22 @@ impl fmt::Debug for MemoryDisk {
 #[derive(Default)]
 pub(super) struct DiskState {
     pub(super) model: Option<String>,
-    pub(super) sessions: BTreeMap<SessionId, (LogKey, Timestamp)>,
+    pub(super) sessions: BTreeMap<SessionId, NamedLog>,
     pub(super) logs: HashMap<LogKey, Log>,
     /// How many logs were ever made: a key is never used again.
     logs_made: i64,
+    /// The events of all logs, in the order of the commits.
+    pub(super) order: BTreeMap<Position, (LogKey, EventId)>,
+    /// How many events were ever appended: a position is never used again.
+    events_made: i64,
     pub(super) alive: HashMap<String, OwnerInfo>,
+}
+
+/// What a session's name leads to.
+pub(super) struct NamedLog {
+    pub(super) log: LogKey,
+    pub(super) created: Timestamp,
+    pub(super) core: Arc<SessionCore>,
 }
 
 pub(super) struct Log {
@@ -90,7 +103,9 @@ impl DiskState {
             Write::Delete { session, log, head, .. } => self.delete(me, session, *log, *head),
             Write::Register { session, at } => self.register(me, session, *at),
             Write::Fence { log, claim } => self.fence(me, *log, *claim),
-            Write::Append { log, epoch, after, events } => self.append(me, *log, *epoch, *after, events),
+            Write::Append { log, epoch, after, events, listed } => {
+                self.append(me, *log, *epoch, *after, events, listed.as_deref())
+            }
             Write::Snapshot { log, epoch, row } => self.snapshot(me, *log, *epoch, row),
             Write::Release { log, epoch } => {
                 let log = self.logs.get_mut(log).ok_or(Refusal::Deleted)?;
@@ -120,6 +135,7 @@ impl DiskState {
             return Err(Refusal::HeadMoved { head: found });
         }
         self.logs.remove(&key);
+        self.order.retain(|_, (log, _)| *log != key);
         self.sessions.remove(session);
         Ok(Written::Deleted)
     }
@@ -137,7 +153,7 @@ impl DiskState {
     }
 
     fn register(&mut self, me: &str, session: &SessionId, at: Timestamp) -> Result<Written, Refusal> {
-        if let Some(log) = self.sessions.get(session).and_then(|(key, _)| self.logs.get(key)) {
+        if let Some(log) = self.sessions.get(session).and_then(|named| self.logs.get(&named.log)) {
             return Ok(Written::Registered { meta: log.meta, owned: None });
         }
         let mut log_id = [0; 16];
@@ -154,7 +170,8 @@ impl DiskState {
             snapshot: None,
         };
         self.logs.insert(meta.key, log);
-        self.sessions.insert(session.clone(), (meta.key, at));
+        let named = NamedLog { log: meta.key, created: at, core: Arc::default() };
+        self.sessions.insert(session.clone(), named);
         Ok(Written::Registered { meta, owned: Some(owned) })
     }
 
@@ -181,7 +198,9 @@ impl DiskState {
         epoch: Epoch,
         after: Chain,
         events: &[StoredEvent],
+        listed: Option<&Listed>,
     ) -> Result<Written, Refusal> {
+        let key = log;
         let found = self.logs.get(&log).ok_or(Refusal::Deleted)?;
         if found.owner.as_deref() != Some(me) || found.epoch != epoch {
             return Err(self.living_owner(me, found.owner.as_deref()).map_or(Refusal::StaleEpoch, Refusal::Owned));
@@ -194,11 +213,17 @@ impl DiskState {
         if events.iter().filter_map(|event| event.key.as_ref()).any(|key| log.keys.contains_key(key)) {
             return Err(Refusal::KeyTaken);
         }
+        if let Some(listed) = listed {
+            let named = self.sessions.get_mut(&listed.session).filter(|named| named.log == log.meta.key);
+            named.ok_or(Refusal::Deleted)?.core = Arc::clone(&listed.core);
+        }
         for event in events {
             if let Some(key) = &event.key {
                 log.keys.insert(key.clone(), event.id);
             }
             log.events.push(event.clone());
+            self.events_made += 1;
+            self.order.insert(Position(self.events_made), (key, event.id));
         }
         Ok(Written::Appended { raised: None })
     }

@@ -3,12 +3,13 @@
 use std::ops::Bound;
 use std::sync::PoisonError;
 
-use super::disk::MemoryDisk;
+use super::disk::{MemoryDisk, NamedLog};
 use crate::codec::Chain;
-use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Refusal,
-    SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft, UpkeepMoment, Write, Written,
+    AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
+    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft,
+    UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -59,14 +60,20 @@ pub(super) struct MemoryReader {
 impl LogReader for MemoryReader {
     fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError> {
         let disk = self.disk.lock();
-        Ok(disk.sessions.get(session).and_then(|(key, _)| disk.logs.get(key)).map(|log| log.meta))
+        Ok(disk.sessions.get(session).and_then(|named| disk.logs.get(&named.log)).map(|log| log.meta))
     }
 
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
         let disk = self.disk.lock();
-        let row = |(session, (key, created)): (&SessionId, &(LogKey, Timestamp))| {
-            let log = disk.logs.get(key)?;
-            Some(SessionRow { session: session.clone(), meta: log.meta, created: *created, head: log.head().id })
+        let row = |(session, named): (&SessionId, &NamedLog)| {
+            let log = disk.logs.get(&named.log)?;
+            Some(SessionRow {
+                session: session.clone(),
+                meta: log.meta,
+                created: named.created,
+                head: log.head().id,
+                core: Some((*named.core).clone()),
+            })
         };
         let later = disk.sessions.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
         Ok(later.filter_map(row).take(max).collect())
@@ -121,6 +128,28 @@ impl LogReader for MemoryReader {
         found.sort_unstable_by_key(|(key, _)| *key);
         found.truncate(max);
         Ok(found)
+    }
+
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError> {
+        let disk = self.disk.lock();
+        page.clear();
+        let mut end = None;
+        for (position, (log, id)) in disk.order.range((Bound::Excluded(after), Bound::Unbounded)).take(events_max) {
+            if let Some(event) = disk.logs.get(log).and_then(|log| log.event(*id)) {
+                page.push(ScannedRow { position: *position, log: *log, event: event.row() });
+            }
+            end = Some(*position);
+            if page.record_bytes() >= bytes_max {
+                break;
+            }
+        }
+        Ok(end)
     }
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {

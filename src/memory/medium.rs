@@ -37,11 +37,10 @@ impl OpenMedium for MemoryDisk {
     }
 
     fn open_to_read(&self, opening: &OpeningToRead) -> Result<OpenedToRead, Error> {
-        match &self.lock().model {
-            None => return Err(no_store()),
-            Some(found) => check_model(found, opening.model)?,
-        }
+        let model = self.lock().model.clone().ok_or_else(no_store)?;
+        opening.model.map_or(Ok(()), |expected| check_model(&model, expected))?;
         Ok(OpenedToRead {
+            model,
             log: Arc::new(self.clone()),
             blobs: Arc::new(MemoryBlobs::new(Arc::clone(&self.blobs), opening.blob_bytes_max)),
             snapshots: Arc::new(MemoryBlobs::new(Arc::clone(&self.snapshots), opening.snapshot_bytes_max)),

@@ -1,8 +1,10 @@
 //! What a log is made of, as it is stored.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::codec::Chain;
+use crate::event::SessionCore;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 
 /// The key of a log inside one medium. Never reused.
@@ -58,6 +60,15 @@ pub(crate) struct SessionRow {
     pub(crate) meta: LogMeta,
     pub(crate) created: Timestamp,
     pub(crate) head: EventId,
+    /// The title and labels, as of `head`. `None` if they cannot be read.
+    pub(crate) core: Option<SessionCore>,
+}
+
+/// The title and labels that the list of sessions has for a session from an append on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) session: SessionId,
+    pub(crate) core: Arc<SessionCore>,
 }
 
 /// Which stored view a log has.

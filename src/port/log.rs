@@ -2,6 +2,7 @@
 
 use super::event::{Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 use super::page::StoredPage;
+use super::scan::{Position, ScannedPage};
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
@@ -114,6 +115,22 @@ pub(crate) trait LogReader: Send {
 
     /// The stored views that logs after `after` name, in the order of the logs.
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError>;
+
+    /// Replaces what is in the page by the events of all logs behind `after`, in the order of their positions, and tells
+    /// where the next page begins; `None` if there is nothing behind `after`. The call looks at up to `events_max`
+    /// events, and at least at one however large. Events of deleted logs are left out, so a page may be empty though
+    /// others follow.
+    ///
+    /// The events of later commits have greater positions, so a scan that goes on from where it ended misses none. An
+    /// event that cannot be read is a [`LogError::Corrupt`] that names it.
+    #[cfg_attr(not(test), allow(dead_code, reason = "sweep and backup will read by it"))]
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError>;
 
     /// What was deleted and is not erased yet.
     fn erasing(&mut self) -> Result<Erasing, LogError>;

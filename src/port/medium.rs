@@ -70,8 +70,8 @@ pub(crate) struct Opening {
 /// What a store that only reads tells the medium that it opens.
 #[derive(Debug, Clone)]
 pub(crate) struct OpeningToRead {
-    /// As in [`Opening`].
-    pub(crate) model: &'static str,
+    /// As in [`Opening`]; `None` to read a medium of whichever session model it is.
+    pub(crate) model: Option<&'static str>,
     pub(crate) blob_bytes_max: u64,
     pub(crate) snapshot_bytes_max: u64,
 }
@@ -117,6 +117,8 @@ pub(crate) struct OpenedMedium {
 
 /// What a store that only reads gets of a medium. Of the two blob stores it makes the calls that read, and no other.
 pub(crate) struct OpenedToRead {
+    /// The name of the session model that the medium keeps.
+    pub(crate) model: String,
     pub(crate) log: Arc<dyn LogSource>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) snapshots: Arc<dyn BlobStore>,

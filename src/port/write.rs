@@ -1,6 +1,6 @@
 //! What a store asks of the log's writing end, and what the writing end answers.
 
-use super::event::{Epoch, Head, LogKey, LogMeta, SnapshotRow, StoredEvent};
+use super::event::{Epoch, Head, Listed, LogKey, LogMeta, SnapshotRow, StoredEvent};
 use crate::codec::Chain;
 use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::{Digest, EventId, SessionId, Timestamp};
@@ -16,8 +16,9 @@ pub(crate) enum Write {
     /// Asks for the head, as it is after all writes ahead of this one in the queue. By `claim` this store may become
     /// the owner.
     Fence { log: LogMeta, claim: Claiming },
-    /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
-    Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent> },
+    /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from. `listed`
+    /// is there if they change how the session is listed.
+    Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent>, listed: Option<Box<Listed>> },
     /// Names the newest stored view of a log that this store owns. The view's bytes are stored already, and need not be
     /// durable.
     Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind};
+use crate::event::SessionCore;
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, View};
 use crate::port::StoredRow;
@@ -33,6 +34,7 @@ pub(crate) struct Origin<M: SessionModel> {
     /// The append keys of the events that are folded into the view; `None` if they are not known.
     pub(crate) keys: Option<KeyFilter>,
     pub(crate) view: M::View,
+    pub(crate) core: Arc<SessionCore>,
     /// The size of the snapshot that the view comes from, in bytes.
     pub(crate) bytes: u64,
 }
@@ -47,7 +49,7 @@ impl Fold<'_> {
         let begun = Instant::now();
         let mut recovered = Recovered::<M>::fresh(self.log, self.keys_max);
         let mut state = FoldState::<M>::default();
-        if let Some(Origin { head, keys, view, bytes }) = origin {
+        if let Some(Origin { head, keys, view, core, bytes }) = origin {
             recovered.head = head;
             recovered.tail.snapshot_bytes = bytes;
             // Stands for the records that were folded into the view, whose size is not known.
@@ -57,7 +59,7 @@ impl Fold<'_> {
                 let chain = reader.chain_at(self.log.key, *id).map_err(|error| error.of_session(self.session))?;
                 recovered.chains.extend(chain.map(|chain| (*id, chain)));
             }
-            state = FoldState { view, head: head.id };
+            state = FoldState { view, core, head: head.id };
         }
         // A stored view ends where an append does.
         let mut append_ends = recovered.head.id;
@@ -102,7 +104,7 @@ impl Fold<'_> {
             }
             Err(_) => {}
         }
-        recovered.view = Arc::new(View::new(state.head, state.view));
+        recovered.view = Arc::new(View::new(state.head, state.view, state.core));
         recovered.report.elapsed = begun.elapsed();
         Ok(recovered)
     }
@@ -134,13 +136,14 @@ impl Fold<'_> {
 /// A view in the making.
 struct FoldState<M: SessionModel> {
     view: M::View,
+    core: Arc<SessionCore>,
     /// The last event that is folded into it.
     head: EventId,
 }
 
 impl<M: SessionModel> Default for FoldState<M> {
     fn default() -> Self {
-        Self { view: M::View::default(), head: EventId::ZERO }
+        Self { view: M::View::default(), core: Arc::default(), head: EventId::ZERO }
     }
 }
 
@@ -150,8 +153,9 @@ impl<M: SessionModel> FoldState<M> {
         // Decoded and applied in one step, so that a body, which is large, goes straight to its place in the view.
         let folded = catch_unwind(AssertUnwindSafe(|| {
             if body.is_own(stored) {
-                // An event of foldlog's own changes no view.
-                return decode_own(session, stored, body).map(drop);
+                let event = decode_own(session, stored, body)?;
+                Arc::make_mut(&mut self.core).apply(event.body());
+                return Ok(());
             }
             let event = decode_model::<M>(session, stored, body)?;
             decoded = true;

@@ -7,8 +7,8 @@ use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
 use crate::log_position::LogPosition;
 use crate::model::SessionModel;
-use crate::port::StoredPage;
 use crate::port::{Head, LogMeta, LogReader};
+use crate::port::{StoredPage, StoredRow};
 use crate::replay::record::{check, corrupt, decode};
 
 /// The most record bytes in one page, whatever the number of its events.
@@ -75,8 +75,7 @@ impl<M: SessionModel> std::fmt::Debug for EventPage<M> {
     }
 }
 
-/// Reads one page and checks its chain. A page ends before an event that is damaged or cannot be decoded; if it begins
-/// with such an event, that is its error. A position beyond the end of the log, or of another history, is an error, too.
+/// Reads one page of decoded events, as [`read_page_by`] does.
 pub(crate) fn read_page<M: SessionModel>(
     reader: &mut dyn LogReader,
     session: &SessionId,
@@ -84,6 +83,21 @@ pub(crate) fn read_page<M: SessionModel>(
     position: LogPosition,
     events_max: usize,
 ) -> Result<EventPage<M>, Error> {
+    let (events, more) = read_page_by(reader, session, log, position, events_max, |stored| decode(session, stored))?;
+    Ok(EventPage { events, more })
+}
+
+/// Reads one page, checks its chain, and decodes each of its events as `decode` says. Also tells whether more events may
+/// follow. A page ends before an event that is damaged or cannot be decoded; if it begins
+/// with such an event, that is its error. A position beyond the end of the log, or of another history, is an error, too.
+pub(crate) fn read_page_by<T>(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    log: LogMeta,
+    position: LogPosition,
+    events_max: usize,
+    decode: impl Fn(StoredRow<'_>) -> Result<T, Error>,
+) -> Result<(Vec<T>, bool), Error> {
     let after = position.event();
     let mut stored = StoredPage::default();
     read(reader, &mut stored, session, log, after, events_max)?;
@@ -100,12 +114,12 @@ pub(crate) fn read_page<M: SessionModel>(
         head = Head { id: after, chain: chain.ok_or_else(lost)?, at: head.at };
     }
     for stored in stored.rows() {
-        match check(session, &head, stored).and_then(|_| decode(session, stored)) {
+        match check(session, &head, stored).and_then(|_| decode(stored)) {
             Ok(event) => events.push(event),
             Err(error) if events.is_empty() => return Err(error),
             Err(_) => break,
         }
         head = Head { id: stored.id, chain: stored.chain, at: stored.at };
     }
-    Ok(EventPage { events, more: !stored.is_empty() })
+    Ok((events, !stored.is_empty()))
 }

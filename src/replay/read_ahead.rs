@@ -196,7 +196,11 @@ mod tests {
             StoredEvent { id, event_type: "x".into(), at, key: None, chain, record }
         };
         let events = (1..=EVENTS).map(event).collect();
-        writer.commit(&[Write::Append { log: meta.key, epoch, after, events }]).unwrap().remove(0).unwrap();
+        writer
+            .commit(&[Write::Append { log: meta.key, epoch, after, events, listed: None }])
+            .unwrap()
+            .remove(0)
+            .unwrap();
         (medium.reader().unwrap(), session, meta)
     }
 

@@ -85,7 +85,7 @@ impl<M: SessionModel> Recovered<M> {
     /// What there is of a session that has no events yet.
     pub(crate) fn fresh(log: LogMeta, keys_max: usize) -> Self {
         Self {
-            view: Arc::new(View::new(EventId::ZERO, M::View::default())),
+            view: Arc::new(View::new(EventId::ZERO, M::View::default(), Arc::default())),
             head: log.base,
             report: RecoveryReport {
                 events: 0,

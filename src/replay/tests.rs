@@ -4,7 +4,7 @@
 use super::*;
 use crate::agent::{Agent, AgentBody, Message};
 use crate::codec::{self, RecordHeader};
-use crate::event::{LogEvent, OwnBody};
+use crate::event::{Described, LogEvent, OwnBody};
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
 use crate::model::SessionModel;
@@ -36,7 +36,7 @@ fn log_of(records: &[(&'static str, u16, Vec<u8>)]) -> (Box<dyn LogReader>, Sess
         StoredEvent { id, event_type: (*event_type).into(), at, key: None, chain, record }
     };
     let events = records.iter().zip(1..).map(stored).collect();
-    let append = Write::Append { log: meta.key, epoch, after: meta.base.chain, events };
+    let append = Write::Append { log: meta.key, epoch, after: meta.base.chain, events, listed: None };
     writer.commit(&[append]).unwrap().remove(0).unwrap();
     (medium.reader().unwrap(), session, meta)
 }
@@ -52,24 +52,26 @@ fn fold(reader: &mut dyn LogReader, session: &SessionId, log: LogMeta) -> Recove
 
 #[test]
 fn an_own_event_is_given_and_counted_and_the_session_model_never_sees_it() {
-    let own = ("foldlog.probe", 1, codec::encode_body(&7_u64).unwrap());
+    let described = OwnBody::Described(Described { title: Some("seven".to_owned()), ..Described::default() });
+    let own = (described.event_type(), OwnBody::SCHEMA, described.encode().unwrap());
     let (mut reader, session, log) = log_of(&[message("one"), own, message("two")]);
     let page = read_page::<Agent>(&mut *reader, &session, log, EventId::ZERO.into(), 10).unwrap();
     let types: Vec<_> = page.events.iter().map(LogEvent::event_type).collect();
-    assert_eq!(types, ["message_appended", "foldlog.probe", "message_appended"]);
+    assert_eq!(types, ["message_appended", "foldlog.described", "message_appended"]);
     let LogEvent::Own(event) = &page.events[1] else { panic!("it is foldlog's own") };
-    assert_eq!((event.id().get(), event.body()), (2, &OwnBody::Probe(7)));
+    assert_eq!((event.id().get(), event.body()), (2, &described));
     assert!(page.events[1].body().is_none() && page.events[2].body().is_some());
 
     let folded = fold(&mut *reader, &session, log);
     assert_eq!((folded.view.head(), folded.view.messages.len()), (EventId::new(3), 2));
+    assert_eq!(folded.view.core().title, "seven");
     assert_eq!(folded.report.condition, Condition::Ready);
     assert_eq!(folded.view.progress().last_event_id, EventId::new(3));
 }
 
 #[test]
 fn an_own_event_of_a_newer_build_makes_the_session_read_only_and_the_model_is_not_asked() {
-    for (event_type, schema) in [("foldlog.unheard_of", 1), ("foldlog.probe", 2)] {
+    for (event_type, schema) in [("foldlog.unheard_of", 1), ("foldlog.described", 2)] {
         let (mut reader, session, log) = log_of(&[message("one"), (event_type, schema, vec![1])]);
         let folded = fold(&mut *reader, &session, log);
         let event = EventId::new(2);

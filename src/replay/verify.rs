@@ -1,10 +1,12 @@
 //! Checks one log for a verification.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use crate::codec;
 use crate::codec::Chain;
 use crate::error::{Error, ErrorKind};
+use crate::event::{LogEvent, OwnBody, SessionCore};
 use crate::id::{BlobRef, EventId, SessionId, Timestamp};
 use crate::model::SessionModel;
 use crate::port::{AuditedEvent, LogMeta, StoredEvent};
@@ -20,15 +22,19 @@ pub(crate) struct LogCheck<M: SessionModel> {
     at: Timestamp,
     append_ends: EventId,
     newer: bool,
+    /// What foldlog's own events fold to, through an event. `None` once one of them may be missing.
+    core: Option<Arc<SessionCore>>,
+    core_through: EventId,
     model: PhantomData<fn() -> M>,
 }
 
 // Not derived: that would ask for a model that can be cloned.
 impl<M: SessionModel> Clone for LogCheck<M> {
     fn clone(&self) -> Self {
-        let Self { session, next, before, at, append_ends, newer, model } = self;
-        let (session, before) = (session.clone(), before.clone());
-        Self { session, next: *next, before, at: *at, append_ends: *append_ends, newer: *newer, model: *model }
+        let Self { session, next, before, at, append_ends, newer, core, core_through, model } = self;
+        let (session, before, core) = (session.clone(), before.clone(), core.clone());
+        let (next, at, append_ends, newer, core_through) = (*next, *at, *append_ends, *newer, *core_through);
+        Self { session, next, before, at, append_ends, newer, core, core_through, model: *model }
     }
 }
 
@@ -40,7 +46,8 @@ pub(crate) struct EventFindings {
 }
 
 impl<M: SessionModel> LogCheck<M> {
-    pub(crate) fn new(session: SessionId, log: LogMeta) -> Self {
+    /// `core_through` is the event whose [`core`](Self::core) is wanted.
+    pub(crate) fn new(session: SessionId, log: LogMeta, core_through: EventId) -> Self {
         Self {
             session,
             next: log.base.id.next(),
@@ -48,6 +55,8 @@ impl<M: SessionModel> LogCheck<M> {
             at: Timestamp::from_micros(i64::MIN),
             append_ends: log.base.id,
             newer: false,
+            core: Some(Arc::default()),
+            core_through,
             model: PhantomData,
         }
     }
@@ -62,7 +71,20 @@ impl<M: SessionModel> LogCheck<M> {
         self.append_ends
     }
 
+    /// What foldlog's own events fold to, of those that were looked at; `None` if that is not known, since something is wrong.
+    pub(crate) fn core(&self) -> Option<&Arc<SessionCore>> {
+        self.core.as_ref()
+    }
+
     pub(crate) fn event(&mut self, found: AuditedEvent) -> EventFindings {
+        let checked = self.look(found);
+        if checked.problems.iter().any(|(_, error)| may_hide_own_event(error)) {
+            self.core = None;
+        }
+        checked
+    }
+
+    fn look(&mut self, found: AuditedEvent) -> EventFindings {
         let mut checked = EventFindings::default();
         let mut wrong = |event: EventId, reason: String| {
             checked.problems.push((event, corrupt(&self.session, event, reason)));
@@ -99,6 +121,9 @@ impl<M: SessionModel> LogCheck<M> {
         match self.record(&stored) {
             Ok(refs) => checked.refs = refs,
             Err(error) if matches!(error.kind(), ErrorKind::NewerRecord { .. }) => {
+                if may_hide_own_event(&error) {
+                    self.core = None;
+                }
                 // Only the first event of a newer build is reported, since the session is read-only from there on.
                 if !std::mem::replace(&mut self.newer, true) {
                     checked.problems.push((stored.id, error));
@@ -134,7 +159,12 @@ impl<M: SessionModel> LogCheck<M> {
         if key != stored.key {
             return wrong("its append key is not the one in its record".to_owned());
         }
-        decode::<M>(&self.session, stored.row())?;
+        if let LogEvent::Own(event) = decode::<M>(&self.session, stored.row())?
+            && stored.id <= self.core_through
+            && let Some(core) = &mut self.core
+        {
+            Arc::make_mut(core).apply(event.body());
+        }
         Ok(header.refs)
     }
 
@@ -143,6 +173,16 @@ impl<M: SessionModel> LogCheck<M> {
         let wanted = head.max(self.append_ends);
         let reason = || format!("the log ends before it, at {}", self.head());
         (self.head() < wanted).then(|| (self.next, corrupt(&self.session, self.next, reason())))
+    }
+}
+
+/// Whether an event with this problem may be one of foldlog's own that cannot be read.
+fn may_hide_own_event(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::NewerRecord { event_type, .. } => OwnBody::is_type(event_type),
+        // Its type is under the chain hash, and the session model was asked.
+        ErrorKind::Undecodable { .. } => false,
+        _ => true,
     }
 }
 
@@ -163,7 +203,7 @@ mod tests {
     #[test]
     fn a_log_whose_every_chain_hash_is_wrong_keeps_no_more_for_each_event() {
         let log = LogMeta::root(crate::port::LogKey(1), [1; 16]);
-        let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log);
+        let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log, EventId::MAX);
         let (mut right, mut problems) = (Chain::start(&log.log_id), 0);
         for id in (1..=100).map(EventId::new) {
             let body = AgentBody::StopRequested;
@@ -183,7 +223,7 @@ mod tests {
     #[test]
     fn a_time_before_that_of_the_event_ahead_is_a_problem_though_the_chain_holds() {
         let log = LogMeta::root(crate::port::LogKey(1), [1; 16]);
-        let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log);
+        let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log, EventId::MAX);
         let mut chain = Chain::start(&log.log_id);
         let mut problems = Vec::new();
         let mut kept = Vec::new();

@@ -27,7 +27,8 @@ use crate::threads::{Courier, ReaderSlot, Restart, guarded, lock};
 /// persist actor, and folds, publishes and answers them only after the commit.
 ///
 /// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`],
-/// [`CurrentView`](crate::CurrentView), [`DeleteSession`](crate::DeleteSession), [`EventsAfter`](crate::EventsAfter), [`NextIds`](crate::NextIds),
+/// [`Describe`](crate::Describe), [`CurrentView`](crate::CurrentView), [`DeleteSession`](crate::DeleteSession),
+/// [`EventsAfter`](crate::EventsAfter), [`NextIds`](crate::NextIds),
 /// [`Notify`](crate::Notify), [`Subscribe`](crate::Subscribe), [`TakeTurn`](crate::TakeTurn),
 /// [`TakeOver`](crate::TakeOver), [`Recovery`](crate::Recovery) and [`Restart`].
 pub struct SessionActor<M: SessionModel> {

@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 use actix::prelude::{Message, MessageResponse};
 use futures::channel::oneshot;
 
+use crate::codec::{self, Fingerprint, RecordError, Salt};
 use crate::error::{Error, ErrorKind};
-use crate::event::Event;
+use crate::event::{Event, OwnBody};
 use crate::id::{AppendKey, EventId, SessionId};
 use crate::model::SessionModel;
 
@@ -28,7 +29,7 @@ use crate::model::SessionModel;
 #[derive(Message)]
 #[rtype(result = "Result<Appended<M>, Error>")]
 pub struct Append<M: SessionModel> {
-    pub(crate) bodies: Vec<M::Body>,
+    pub(crate) bodies: Bodies<M>,
     pub(crate) expected_head: Option<EventId>,
     pub(crate) key: Option<AppendKey>,
 }
@@ -43,7 +44,7 @@ impl<M: SessionModel> Append<M> {
     /// Appends bodies with consecutive ids, all or nothing. An empty batch writes nothing and succeeds.
     #[must_use]
     pub fn batch(bodies: Vec<M::Body>) -> Self {
-        Self { bodies, expected_head: None, key: None }
+        Self { bodies: Bodies::Model(bodies), expected_head: None, key: None }
     }
 
     /// Appends only if `head` is the last stamped event; otherwise the append is refused with [`ErrorKind::HeadMoved`].
@@ -76,13 +77,70 @@ impl<M: SessionModel> std::fmt::Debug for Append<M> {
     }
 }
 
+/// What is to be stamped: as an event is, of the session model or foldlog's own.
+pub(crate) enum Bodies<M: SessionModel> {
+    Model(Vec<M::Body>),
+    /// One body of foldlog's own. The session model is asked about none.
+    Own(OwnBody),
+}
+
+impl<M: SessionModel> Bodies<M> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Model(bodies) => bodies.len(),
+            Self::Own(_) => 1,
+        }
+    }
+
+    /// The schema version of their encoding.
+    pub(crate) fn schema(&self) -> u16 {
+        match self {
+            Self::Model(_) => M::SCHEMA,
+            Self::Own(_) => OwnBody::SCHEMA,
+        }
+    }
+
+    pub(crate) fn fingerprint(&self, salt: Salt) -> Result<Fingerprint, RecordError> {
+        match self {
+            Self::Model(bodies) => codec::fingerprint(salt, bodies),
+            Self::Own(body) => body.fingerprint(salt),
+        }
+    }
+
+    /// Whether they may be those of an append whose first event is foldlog's own, of this type, or else of the session model.
+    pub(crate) fn may_be_of(&self, own_type: Option<&str>) -> bool {
+        match self {
+            Self::Model(_) => own_type.is_none(),
+            Self::Own(body) => own_type == Some(body.event_type()),
+        }
+    }
+}
+
+impl<M: SessionModel> Clone for Bodies<M> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Model(bodies) => Self::Model(bodies.clone()),
+            Self::Own(body) => Self::Own(body.clone()),
+        }
+    }
+}
+
+impl<M: SessionModel> std::fmt::Debug for Bodies<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Model(bodies) => bodies.fmt(f),
+            Self::Own(body) => body.fmt(f),
+        }
+    }
+}
+
 /// What an append wrote.
 #[derive(MessageResponse)]
 #[non_exhaustive]
 pub struct Appended<M: SessionModel> {
-    /// The stamped events, in order.
+    /// The stamped events of the session model, in order. A [`Describe`](crate::Describe) has none.
     pub events: Vec<Arc<Event<M>>>,
-    /// The last event of the append; for an empty batch, the last event that was stamped before it.
+    /// The last event of the append; for an empty one, the last event that was stamped before it.
     pub head: EventId,
     /// Whether another append with the same key has written them. Of all that ask with one key, at most one is told
     /// `false`: of those that waited for the same commit the first whose receipt was still held.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use actix::prelude::*;
 
 use super::actor::{Accept, SessionActor};
-use super::append::{Append, Receipt};
+use super::append::{Append, Bodies, Receipt};
 use super::context::HostContext;
 use super::in_flight::Request;
 use super::permit::{EVENT_BYTES, InFlightCount, InFlightLimits, Permit};
@@ -103,22 +103,15 @@ impl<M: SessionModel> Entry<M> {
             let (size, limit) = (append.bodies.len() as u64, limit as u64);
             return Err(ErrorKind::TooLarge { what: "batch", unit: "events", size, limit }.into());
         }
-        let mut size = 0;
-        for body in &append.bodies {
-            let check = || {
-                let event_type = M::event_type(body);
-                if OwnBody::is_type(event_type) {
-                    return Err(format!("event type {event_type} is reserved"));
-                }
-                M::check(body)?;
-                // Measured, and encoded only when it is stamped: stamping may change it.
-                codec::body_bytes(body).map_err(|error| error.to_string())
-            };
-            let bytes = guarded("event_type, check or encoding", check)
-                .unwrap_or_else(|panicked| Err(panicked.to_string()))
-                .map_err(|reason| Error::from(ErrorKind::BodyRefused { reason }))?;
-            size += bytes + EVENT_BYTES;
+        if let Bodies::Own(body) = &append.bodies {
+            body.check()?;
         }
+        let size = match &append.bodies {
+            Bodies::Model(bodies) => bodies.iter().map(checked_bytes::<M>).sum::<Result<u64, _>>(),
+            Bodies::Own(body) => body.encode().map(|bytes| bytes.len() as u64).map_err(|error| error.to_string()),
+        };
+        let refused = |reason| Error::from(ErrorKind::BodyRefused { reason });
+        let size = size.map_err(refused)? + append.bodies.len() as u64 * EVENT_BYTES;
         let limits = InFlightLimits::of(config);
         let limit = limits.append_bytes_max().min(config.batch_bytes_max as u64);
         if size > limit {
@@ -254,6 +247,20 @@ impl<M: SessionModel> Entry<M> {
         let events_max = events_max.clamp(1, services.config.page_events_max);
         services.readers.read(move |reader| read_page(reader, &self.id, self.log, after, events_max)).await
     }
+}
+
+/// Checks a body of the session model, and tells its bytes.
+fn checked_bytes<M: SessionModel>(body: &M::Body) -> Result<u64, String> {
+    let check = || {
+        let event_type = M::event_type(body);
+        if OwnBody::is_type(event_type) {
+            return Err(format!("event type {event_type} is reserved"));
+        }
+        M::check(body)?;
+        // Measured, and encoded only when it is stamped: stamping may change it.
+        codec::body_bytes(body).map_err(|error| error.to_string())
+    };
+    guarded("event_type, check or encoding", check).unwrap_or_else(|panicked| Err(panicked.to_string()))
 }
 
 /// The entry of an actor that an arbiter was asked to start. An arbiter that is stopping may take the request and never

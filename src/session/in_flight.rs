@@ -2,17 +2,15 @@
 //! answered ([`AppendReply`]). Stamped appends that have no answer yet stand in a queue, in order ([`InFlight`]).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
 
 use futures::channel::oneshot;
 
-use super::append::{Append, Appended, Receipt};
+use super::append::{Append, Appended, Bodies, Receipt};
 use super::permit::Permit;
 use super::stamper::StampedKey;
-use crate::codec;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::LogEvent;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::Head;
@@ -20,7 +18,7 @@ use crate::stats::Metrics;
 
 /// An append that was accepted and is not stamped yet.
 pub(crate) struct Request<M: SessionModel> {
-    pub(crate) bodies: Vec<M::Body>,
+    pub(crate) bodies: Bodies<M>,
     pub(crate) expected_head: Option<EventId>,
     pub(crate) key: Option<AppendKey>,
     /// Whether the blobs that it references are known to be durable.
@@ -78,7 +76,8 @@ impl<M: SessionModel> Request<M> {
     /// The blobs that the bodies reference, each once for each length that a reference gives it.
     pub(crate) fn blobs(&self) -> Vec<(Digest, u64)> {
         let mut blobs = Vec::new();
-        for body in &self.bodies {
+        let Bodies::Model(bodies) = &self.bodies else { return blobs };
+        for body in bodies {
             M::blob_refs(body, &mut |blob| blobs.push((blob.digest, blob.bytes)));
         }
         blobs.sort_unstable();
@@ -89,7 +88,7 @@ impl<M: SessionModel> Request<M> {
 
 /// An append that was stamped and sent to be persisted.
 pub(crate) struct StampedAppend<M: SessionModel> {
-    pub(crate) events: Vec<Arc<Event<M>>>,
+    pub(crate) events: Vec<LogEvent<M>>,
     pub(crate) head: Head,
     pub(crate) key: Option<StampedKey>,
     /// The bytes of all its records.
@@ -110,7 +109,8 @@ impl<M: SessionModel> StampedAppend<M> {
         if let Some(first) = self.replies.first() {
             metrics.append_acknowledged(self.events.len(), first.asked.elapsed());
         }
-        let mut appended = Appended { events: self.events, head: self.head.id, repeated: false };
+        let events = self.events.into_iter().filter_map(LogEvent::into_model).collect();
+        let mut appended = Appended { events, head: self.head.id, repeated: false };
         for reply in self.replies {
             // Only one may take itself for the first, or two would go on from it.
             appended.repeated |= reply.answer(Ok(appended.clone()));
@@ -119,9 +119,9 @@ impl<M: SessionModel> StampedAppend<M> {
 
     /// Whether a retry under the same key has the same bodies.
     pub(crate) fn is_same(&self, retry: &Request<M>) -> bool {
-        self.key
-            .as_ref()
-            .is_some_and(|key| codec::fingerprint(key.salt, &retry.bodies).is_ok_and(|again| again == key.fingerprint))
+        let own = self.events.first().and_then(LogEvent::as_own).map(|event| event.body().event_type());
+        let is_same = |key: &StampedKey| retry.bodies.fingerprint(key.salt).is_ok_and(|again| again == key.fingerprint);
+        retry.bodies.may_be_of(own) && self.key.as_ref().is_some_and(is_same)
     }
 }
 
@@ -174,14 +174,14 @@ impl<M: SessionModel> InFlight<M> {
     }
 
     /// The events that were stamped after this one, which is the last of its append.
-    pub(crate) fn events_after(&self, head: EventId) -> impl Iterator<Item = &Arc<Event<M>>> {
+    pub(crate) fn events_after(&self, head: EventId) -> impl Iterator<Item = &LogEvent<M>> {
         // From the back, where few are new, while hundreds may wait for the disk.
         let newer: Vec<_> = self.appends().rev().take_while(|append| append.head.id > head).collect();
         newer.into_iter().rev().flat_map(|append| &append.events)
     }
 
     /// The events of the oldest appends.
-    pub(crate) fn events(&self, appends: usize) -> impl Iterator<Item = &Arc<Event<M>>> + Clone {
+    pub(crate) fn events(&self, appends: usize) -> impl Iterator<Item = &LogEvent<M>> + Clone {
         self.appends().take(appends).flat_map(|append| &append.events)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::error::Error;
+use crate::event::SessionCore;
 use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, View};
 use crate::replay::Condition;
@@ -37,6 +38,10 @@ impl<M: SessionModel> Published<M> {
 
     pub(crate) fn counters(&self) -> M::Counters {
         self.view.load().as_ref().map(|view| M::counters(view.state())).unwrap_or_default()
+    }
+
+    pub(crate) fn core(&self) -> Arc<SessionCore> {
+        self.view.load().as_ref().map(|view| Arc::clone(view.core())).unwrap_or_default()
     }
 
     /// The error that an append gets; `None` if the session can be appended to.

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::append::Appended;
+use super::append::{Appended, Bodies};
 use super::in_flight::Request;
 use crate::codec;
 use crate::error::{Error, ErrorKind};
-use crate::event::LogEvent;
+use crate::event::{LogEvent, OwnBody};
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{LogMeta, LogReader};
@@ -61,7 +61,7 @@ fn read_earlier<M: SessionModel>(
             found.ok_or(otherwise)?.id
         }
     };
-    read_repeated::<M>(reader, session, log, first, &request.bodies)
+    read_repeated(reader, session, log, first, &request.bodies)
 }
 
 /// Reads what the append whose first event is `first` wrote, if it wrote these bodies, as far as that can be known.
@@ -70,7 +70,7 @@ fn read_repeated<M: SessionModel>(
     session: &SessionId,
     log: LogMeta,
     first: EventId,
-    bodies: &[M::Body],
+    bodies: &Bodies<M>,
 ) -> Result<Appended<M>, Error> {
     let stored = reader.page(log.key, first.prev(), 1, 0).map_err(|error| error.of_session(session))?;
     let Some(stored) = stored.rows().next().filter(|stored| stored.id == first) else {
@@ -78,13 +78,16 @@ fn read_repeated<M: SessionModel>(
     };
     let (header, _) =
         codec::decode_record(stored.record).map_err(|error| corrupt(session, first, error.to_string()))?;
+    let mut may_be_same = bodies.may_be_of(Some(stored.event_type).filter(|event_type| OwnBody::is_type(event_type)));
     // Bodies of two schemas have different bytes, whatever they say: then the key alone decides.
-    if header.schema == M::SCHEMA {
-        let again = codec::fingerprint(header.salt, bodies)
+    if may_be_same && header.schema == bodies.schema() {
+        let again = bodies
+            .fingerprint(header.salt)
             .map_err(|error| Error::from(ErrorKind::BodyRefused { reason: error.to_string() }))?;
-        if header.key.is_none_or(|(_, fingerprint)| fingerprint != again) {
-            return Err(ErrorKind::KeyReused { session: session.clone(), first }.into());
-        }
+        may_be_same = header.key.is_some_and(|(_, fingerprint)| fingerprint == again);
+    }
+    if !may_be_same {
+        return Err(ErrorKind::KeyReused { session: session.clone(), first }.into());
     }
     let mut events = Vec::new();
     let mut head = first.prev();
@@ -97,7 +100,5 @@ fn read_repeated<M: SessionModel>(
         head = last.id();
         events.extend(page.events);
     }
-    // A host appends only events of its session model.
-    let of_model = |event: LogEvent<M>| event.as_model().map(Arc::clone);
-    Ok(Appended { events: events.into_iter().filter_map(of_model).collect(), head, repeated: true })
+    Ok(Appended { events: events.into_iter().filter_map(LogEvent::into_model).collect(), head, repeated: true })
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 
-use super::append::Appended;
+use super::append::{Appended, Bodies};
 use super::in_flight::{InFlight, Request, StampedAppend};
 use super::live::{Beginning, KeptLimits, OpenStreams, Subscriber};
 use super::permit::Permit;
@@ -30,7 +30,7 @@ use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
-use crate::port::{BlobStore, Claiming, Epoch, Head, LogKey, LogMeta, Write};
+use crate::port::{BlobStore, Claiming, Epoch, Head, Listed, LogKey, LogMeta, Write};
 use crate::replay::{KeyFilter, KeyIndex, Recovered, RecoveryReport};
 use crate::stats::{Metrics, ResidentCount};
 use crate::threads::{Panicked, guarded};
@@ -196,7 +196,7 @@ impl<M: SessionModel> SessionState<M> {
             owned,
             keys,
             snapshots: SnapshotState::default(),
-            stamper: Stamper::new(head, M::counters(&view)),
+            stamper: Stamper::new(head, M::counters(&view), Arc::clone(view.core())),
             committed: head,
             published: Arc::new(Published::new(view)),
             report,
@@ -357,7 +357,7 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Checks one append; stamps and sends it when nothing is left to ask.
     fn append(&mut self, mut request: Request<M>, env: &Env<'_>) {
-        if request.bodies.is_empty() {
+        if request.bodies.len() == 0 {
             let head = self.stamper.head.id;
             let nothing = Appended { events: Vec::new(), head, repeated: false };
             let answer = self.check_head(&request).map(|()| nothing);
@@ -399,7 +399,7 @@ impl<M: SessionModel> SessionState<M> {
                 return self.ask_first(Task::Append(request), Effect::CheckRefs { blobs });
             }
         }
-        let bodies = std::mem::take(&mut request.bodies);
+        let bodies = std::mem::replace(&mut request.bodies, Bodies::Model(Vec::new()));
         // The stamper's head and counters change only in `send`, so a panic leaves nothing behind.
         let called = match M::REFUSE_BY_VIEW {
             Some(_) => "stamp, REFUSE_BY_VIEW, apply, event_type, blob_refs or encoding",
@@ -439,8 +439,9 @@ impl<M: SessionModel> SessionState<M> {
         self.resident.grow(record_bytes);
         let after = self.stamper.head.chain;
         self.stamper.advance(&stamped);
-        let Stamped { stored, events, head, key, .. } = stamped;
-        let write = Write::Append { log: self.log, epoch, after, events: stored };
+        let Stamped { stored, events, head, key, core, .. } = stamped;
+        let listed = core.map(|core| Box::new(Listed { session: self.id.clone(), core }));
+        let write = Write::Append { log: self.log, epoch, after, events: stored, listed };
         self.effects.push(Effect::Persist { last: head.id, write });
         let replies = vec![request.into_reply()];
         self.in_flight.push_append(StampedAppend { events, head, key, record_bytes, replies });

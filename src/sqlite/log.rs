@@ -2,7 +2,8 @@
 //!
 //! `medium` opens the two ends, `writer` and `reader`; `read_only` opens reading ends where nothing may be made or changed.
 //! Where events are is in `index`, which is made of `recent` (what the last commits wrote) and `segments` (the rest), both
-//! packed as `runs`. Rows are read in `row`, and `error` says what can be wrong with them. `identity`, `checkpoint`, `wal`
+//! packed as `runs`; `all_events` reads the events of all logs in their order. Rows are read in `row`, `listing` has the
+//! titles and labels, and `error` says what can be wrong. `identity`, `checkpoint`, `wal`
 //! and `parts` keep the promise that what was acknowledged stays, whatever becomes of the files. `audit`, `index_audit`,
 //! `salvage` and `scan` read what is damaged, and `rebuild` writes what is left of it into a new database. `around_damage`
 //! says how commits go on.
@@ -10,6 +11,7 @@
 //! Invariant: the only user of rusqlite.
 
 mod added;
+mod all_events;
 mod around_damage;
 mod audit;
 mod checkpoint;
@@ -19,6 +21,7 @@ mod figures;
 mod identity;
 mod index;
 mod index_audit;
+mod listing;
 mod lookup;
 mod medium;
 mod parts;

@@ -78,12 +78,15 @@ pub struct ReadOnlyStore<M: SessionModel = Agent> {
     model: PhantomData<fn() -> M>,
 }
 
-struct ReadOnlyInner {
+/// What every store that is only read has, whether or not it knows the session model.
+pub(super) struct ReadOnlyInner {
     /// The process that opened the store.
     process: u32,
-    page_events_max: usize,
+    pub(super) page_events_max: usize,
     medium: String,
-    readers: Readers,
+    /// The name of the session model.
+    pub(super) model: String,
+    pub(super) readers: Readers,
     recoveries: Arc<Recoveries>,
     blobs: Arc<dyn BlobStore>,
     snapshots: SnapshotStore,
@@ -116,21 +119,22 @@ impl<M: SessionModel> Store<M> {
     /// read-only.
     pub async fn open_model_read_only(config: StoreConfig) -> Result<ReadOnlyStore<M>, Error> {
         config.check()?;
-        on_a_thread("foldlog-open", move || ReadOnlyInner::open(&config, M::NAME))
+        on_a_thread("foldlog-open", move || ReadOnlyInner::open(&config, Some(M::NAME)))
             .await?
             .map(|inner| ReadOnlyStore { inner: Arc::new(inner), model: PhantomData })
     }
 }
 
 impl ReadOnlyInner {
-    fn open(config: &StoreConfig, model: &'static str) -> Result<Self, Error> {
+    /// Opens a store of this session model, or of any if none is given.
+    pub(super) fn open(config: &StoreConfig, model: Option<&'static str>) -> Result<Self, Error> {
         let io = |error: std::io::Error| Error::from(ErrorKind::Unavailable { reason: error.to_string() });
         let opening = OpeningToRead {
             model,
             blob_bytes_max: config.blob_bytes_max as u64,
             snapshot_bytes_max: config.snapshots.bytes_max,
         };
-        let OpenedToRead { log, blobs, snapshots } = config.medium.open_to_read(&opening)?;
+        let OpenedToRead { model, log, blobs, snapshots } = config.medium.open_to_read(&opening)?;
         let metrics = Arc::new(Metrics::new());
         let (jobs_max, queued) = (config.queued_jobs_max, &metrics.reads_queued);
         let recoveries = Recoveries::start(&log, config.residency.recoveries_max, jobs_max, queued).map_err(io)?;
@@ -141,6 +145,7 @@ impl ReadOnlyInner {
             process: std::process::id(),
             page_events_max: config.page_events_max,
             medium: format!("{:?}", config.medium),
+            model,
             readers,
             recoveries: Arc::new(recoveries),
             blobs,
@@ -149,8 +154,27 @@ impl ReadOnlyInner {
         })
     }
 
+    /// Refuses in a process that was forked from the one that opened the store: it has none of the threads.
+    pub(super) fn open_here(&self) -> Result<&Self, Error> {
+        if self.process == std::process::id() { Ok(self) } else { Err(ErrorKind::Forked.into()) }
+    }
+
+    pub(super) async fn list_sessions(
+        &self,
+        after: Option<SessionId>,
+        max: usize,
+    ) -> Result<Vec<SessionSummary>, Error> {
+        let rows = self.open_here()?.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
+        Ok(rows.into_iter().map(SessionSummary::from).collect())
+    }
+
+    pub(super) async fn get_bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
+        let blobs = Arc::clone(&self.open_here()?.blobs);
+        self.readers.run(move |_| Ok(blobs.get(&digest)?)).await
+    }
+
     /// What ends the threads, and with them the connections: it waits for the reads that are queued.
-    fn closing(&self) -> impl FnOnce() + Send + 'static {
+    pub(super) fn closing(&self) -> impl FnOnce() + Send + 'static {
         let (readers, recoveries) = (self.readers.clone(), Arc::clone(&self.recoveries));
         move || {
             readers.close();
@@ -173,9 +197,8 @@ impl Drop for ReadOnlyInner {
 }
 
 impl<M: SessionModel> ReadOnlyStore<M> {
-    /// Refuses in a process that was forked from the one that opened the store: it has none of the threads.
     fn open(&self) -> Result<&ReadOnlyInner, Error> {
-        if self.inner.process == std::process::id() { Ok(&self.inner) } else { Err(ErrorKind::Forked.into()) }
+        self.inner.open_here()
     }
 
     /// Lists sessions in the order of their ids, up to `max` after `after`.
@@ -184,8 +207,7 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] when the log cannot be read; [`ErrorKind::Busy`] when the
     /// queue of reads is full; [`ErrorKind::StoreClosed`].
     pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
-        let rows = self.open()?.readers.read(move |reader| Ok(reader.sessions(after.as_ref(), max)?)).await?;
-        Ok(rows.into_iter().map(SessionSummary::from).collect())
+        self.inner.list_sessions(after, max).await
     }
 
     /// Folds a session's log, from its stored view if there is one, and gives its view and what the fold found.
@@ -234,8 +256,7 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// `blob_bytes_max`; [`ErrorKind::Io`] when the file cannot be read; [`ErrorKind::Busy`] when the queue of reads is full;
     /// [`ErrorKind::StoreClosed`].
     pub async fn get_bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
-        let blobs = Arc::clone(&self.open()?.blobs);
-        self.open()?.readers.run(move |_| Ok(blobs.get(&digest)?)).await
+        self.inner.get_bytes(digest).await
     }
 
     /// Gives the text of a content, inline or read from its blob.
@@ -259,8 +280,22 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// # Cancellation
     /// Dropping the future ends the search after the page that is being read.
     pub async fn verify(&self) -> Result<Verification, Error> {
+        self.verify_with(|_| ()).await
+    }
+
+    /// As [`verify`](Self::verify), and calls `progress` with what was found until now, after each page of events and each
+    /// of the 256 directories of blobs: for a program that shows how far it is. The sum of the heads of
+    /// [`list_sessions`](Self::list_sessions) is how many events there are.
+    ///
+    /// # Errors
+    /// Those of [`verify`](Self::verify).
+    ///
+    /// # Cancellation
+    /// As that of [`verify`](Self::verify).
+    pub async fn verify_with(&self, mut progress: impl FnMut(&Verification) + Send) -> Result<Verification, Error> {
         let ReadOnlyInner { readers, blobs, snapshots, page_events_max, .. } = self.open()?;
-        Verifier { readers, blobs, snapshots, page_events_max: *page_events_max }.run::<M>().await
+        let verifier = Verifier { readers, blobs, snapshots, page_events_max: *page_events_max };
+        verifier.run::<M>(&mut progress).await
     }
 
     /// What this store has done since it was opened. Only the numbers of reads can be other than 0: `reads_queued`,
@@ -283,13 +318,13 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     }
 }
 
-fn find(reader: &mut dyn LogReader, session: &SessionId) -> Result<LogMeta, Error> {
+pub(super) fn find(reader: &mut dyn LogReader, session: &SessionId) -> Result<LogMeta, Error> {
     let found = reader.find(session).map_err(|error| error.of_session(session))?;
     found.ok_or_else(|| ErrorKind::UnknownSession { session: session.clone() }.into())
 }
 
 /// Runs something that blocks on a thread of its own, and waits for it.
-async fn on_a_thread<T: Send + 'static>(
+pub(super) async fn on_a_thread<T: Send + 'static>(
     name: &'static str,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {

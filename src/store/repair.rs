@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use crate::agent::Agent;
 use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
-use crate::id::{AppendKey, BlobRef, Digest, SessionId};
+use crate::id::{AppendKey, BlobRef, Digest, EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{AuditedEvent, Create, LogKey, LogMeta};
 use crate::replay::{LogCheck, corrupt};
@@ -73,8 +74,8 @@ impl<M: SessionModel> Store<M> {
     /// Of each session whose name can be read it takes the longest valid beginning: the events in which [`Store::verify`]
     /// finds nothing wrong, whose blobs are all there undamaged, and up to the end of an append, since an append is all or
     /// nothing. A session with no such event is taken empty. Events keep their ids, times, append keys, chain hashes,
-    /// records, and their order among all sessions; a session keeps the time of its creation, its title and its labels
-    /// where they can be read. The index is made anew. Epochs are kept, and nobody owns a session; stored views and blobs
+    /// records, and their order among all sessions; a session keeps the time of its creation, where it can be read, and has
+    /// the title and labels that these events give it. The index is made anew. Epochs are kept, and nobody owns a session; stored views and blobs
     /// that no event references stay behind. An event of a newer build ends its session's beginning, and
     /// so does one whose body this build does not decode ([`ErrorKind::Undecodable`]): repair with a build that does.
     ///
@@ -220,10 +221,10 @@ impl Repairing {
     }
 
     fn take<M: SessionModel>(&mut self, session: SessionId, log: LogMeta) -> Result<(), Error> {
-        let mut check = LogCheck::<M>::new(session.clone(), log);
+        let mut check = LogCheck::<M>::new(session.clone(), log, EventId::MAX);
         let mut taken = TakenLog::default();
-        // Where the last append ends that is whole.
-        let mut whole = log.base.id;
+        // Where the last append ends that is whole, and what foldlog knows of the session there.
+        let (mut whole, mut core) = (log.base.id, Arc::default());
         let stopped_by = loop {
             match self.next(&session, log, &check)? {
                 Ok(Some(next)) => {
@@ -231,6 +232,7 @@ impl Repairing {
                     taken.push(check.head(), next.position, next.found_key.as_ref());
                     if check.head() == check.append_ends() {
                         whole = check.head();
+                        core = check.core().map(Arc::clone).unwrap_or_default();
                     }
                 }
                 Ok(None) if whole < check.head() => {
@@ -242,7 +244,7 @@ impl Repairing {
             }
         };
         taken.end_at(whole);
-        for what in self.new.log.add(&self.old, &session, log, &taken)? {
+        for what in self.new.log.add(&self.old, &session, log, &taken, &core)? {
             let reason = format!("the {what} of session {session} cannot be read");
             self.lose(Problem::of_session(session.clone(), None, ErrorKind::CorruptStore { reason }.into()));
         }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::event::LogEvent;
 use crate::id::{EventId, SessionId};
-use crate::model::{SessionModel, View};
+use crate::model::{SessionModel, View, apply_to};
 use crate::port::{AuditedEvent, Head, LogMeta};
 use crate::replay::{check, corrupt, decode, open_record};
 use crate::sqlite::{SalvageReader, is_forked};
@@ -184,19 +185,17 @@ fn fold<M: SessionModel>(session: &SessionId, events: &[LogEvent<M>]) -> (View<M
     let mut count = events.len();
     let mut stopped_by = None;
     loop {
-        let mut state = M::View::default();
+        let (mut state, mut core) = (M::View::default(), Arc::default());
         let mut head = EventId::ZERO;
         let taken = events.iter().take(count);
         let folded = catch_unwind(AssertUnwindSafe(|| {
             for event in taken {
-                if let Some(event) = event.as_model() {
-                    M::apply(&mut state, event);
-                }
+                apply_to(&mut state, &mut core, event);
                 head = event.id();
             }
         }));
         match folded {
-            Ok(()) => return (View::new(head, state), stopped_by),
+            Ok(()) => return (View::new(head, state, core), stopped_by),
             Err(_) => {
                 stopped_by = Some(ErrorKind::Unfoldable { session: session.clone(), event: head.next() }.into());
                 count = count.min(usize::try_from(head.get()).unwrap_or(usize::MAX)).min(count.saturating_sub(1));

@@ -15,7 +15,7 @@ use crate::replay::EventPage;
 use crate::replay::{Condition, RecoveryReport};
 use crate::session::SessionActor;
 use crate::session::Task;
-use crate::session::{Append, Receipt};
+use crate::session::{Append, Describe, Receipt};
 use crate::session::{Delivery, EventStream, SubscribeFrom, Subscription};
 use crate::session::{Entry, TurnGuard};
 use crate::session::{Recovery, Subscribe, SubscribeStream};
@@ -127,6 +127,33 @@ impl<M: SessionModel> Session<M> {
     /// Those of [`Session::append_batch`]; from the receipt also [`ErrorKind::HeadMoved`] and [`ErrorKind::KeyReused`].
     pub fn append_with(&self, append: Append<M>) -> Result<Receipt<M>, Error> {
         self.entry.append(append)
+    }
+
+    /// Gives the session a title and labels, by an event of foldlog's own: [`LogEvent::Own`](crate::LogEvent::Own). It takes
+    /// its place among the appends at this call, and is answered as they are: `head` is its event. From then on
+    /// [`View::core`] and [`Store::list_sessions`] have it.
+    ///
+    /// # Errors
+    /// From this call: [`ErrorKind::TooLarge`] or [`ErrorKind::InvalidArgument`] for a title or label beyond the
+    /// [limits](Describe#limits), and those of [`Session::append`]. From the receipt: see [`Receipt`]; and
+    /// [`ErrorKind::TooLarge`] if the session would have too many labels.
+    ///
+    /// # Examples
+    /// ```
+    /// # use foldlog::{Describe, Error, Store, StoreConfig};
+    /// # fn main() -> Result<(), Error> { futures::executor::block_on(async {
+    /// # let store = Store::open(StoreConfig::memory()).await?;
+    /// let session = store.open_session("support-4711").await?;
+    /// session.describe(Describe::new().title("Broken printer").label("team", "support"))?.await?;
+    /// session.describe(Describe::new().label("priority", "2"))?.await?;
+    /// assert_eq!(session.view()?.core().title, "Broken printer");
+    /// let listed = store.list_sessions(None, 10).await?;
+    /// assert_eq!((listed[0].title.as_str(), listed[0].labels.len()), ("Broken printer", 2));
+    /// # store.close().await
+    /// # }) }
+    /// ```
+    pub fn describe(&self, describe: Describe<M>) -> Result<Receipt<M>, Error> {
+        self.entry.append(describe.into_append())
     }
 
     /// Gives the last stamped event and the counters, from which the next append goes on. Waits until the appends that were

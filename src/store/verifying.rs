@@ -23,7 +23,7 @@ type Inspected = HashMap<Digest, Option<u64>>;
 
 impl<M: SessionModel> Store<M> {
     /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of each
-    /// session (ids, chain, record, type, time, append key), each reference, each blob file, each stored view. It repairs
+    /// session (ids, chain, record, type, time, append key), its title and labels, each reference, each blob file, each stored view. It repairs
     /// nothing. The search goes on after a problem, and in the same session too if more of its log can be read.
     ///
     /// The search runs on reader threads, a page or a blob at a time, beside everything else that the store does: no
@@ -62,7 +62,7 @@ impl<M: SessionModel> Store<M> {
             snapshots: &services.snapshots.store,
             page_events_max: services.config.page_events_max,
         };
-        verifier.run::<M>().await
+        verifier.run::<M>(&mut |_| ()).await
     }
 }
 
@@ -75,7 +75,11 @@ pub(super) struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    pub(super) async fn run<M: SessionModel>(&self) -> Result<Verification, Error> {
+    /// Tells `progress` what was found until now, after each page of events and each shelf of blobs.
+    pub(super) async fn run<M: SessionModel>(
+        &self,
+        progress: &mut (dyn FnMut(&Verification) + Send),
+    ) -> Result<Verification, Error> {
         let mut found = Verification::default();
         let mut inspected = Inspected::new();
         let structure = self.readers.read(|reader| Ok(reader.audit().structure(STRUCTURE_MAX)?)).await;
@@ -93,12 +97,12 @@ impl Verifier<'_> {
             for AuditedSession { name, row } in names {
                 found.sessions += 1;
                 match row {
-                    Ok(row) => self.verify_session::<M>(row, &mut found, &mut inspected).await?,
+                    Ok(row) => self.verify_session::<M>(row, &mut found, &mut inspected, progress).await?,
                     Err(error) => found.report(unreadable(&name, &error)),
                 }
             }
         }
-        self.verify_blobs(&mut found, &mut inspected).await?;
+        self.verify_blobs(&mut found, &mut inspected, progress).await?;
         Ok(found)
     }
 
@@ -107,12 +111,13 @@ impl Verifier<'_> {
         row: SessionRow,
         found: &mut Verification,
         inspected: &mut Inspected,
+        progress: &mut (dyn FnMut(&Verification) + Send),
     ) -> Result<(), Error> {
-        let SessionRow { session, meta, head, .. } = row;
+        let SessionRow { session, meta, head, core: listed, .. } = row;
         let max = self.page_events_max;
         // Looked at together with the first page: most sessions have no second one.
         let mut snapshots = Some(self.snapshots.clone());
-        let mut check = LogCheck::<M>::new(session.clone(), meta);
+        let mut check = LogCheck::<M>::new(session.clone(), meta, head);
         loop {
             let after = check.head();
             let snapshots = snapshots.take();
@@ -171,6 +176,7 @@ impl Verifier<'_> {
                     });
                 }
             }
+            progress(found);
             // A page that has room for more says that there is no more.
             if (events as usize) < max && bytes < PAGE_BYTES_MAX as u64 {
                 break;
@@ -178,7 +184,16 @@ impl Verifier<'_> {
         }
         if let Some((event, error)) = check.end(head) {
             found.report(Problem::of_session(session, Some(event), error));
+            return Ok(());
         }
+        let reason = match (listed, check.core()) {
+            (None, _) => format!("the title or labels of session {session} cannot be read in the list of sessions"),
+            (Some(listed), Some(core)) if listed != **core => {
+                format!("the title or labels of session {session} in the list of sessions are not those of its events")
+            }
+            _ => return Ok(()),
+        };
+        found.report(Problem::of_session(session, None, ErrorKind::CorruptStore { reason }.into()));
         Ok(())
     }
 
@@ -207,12 +222,18 @@ impl Verifier<'_> {
     }
 
     /// Looks at the blobs that no event references. The others were looked at with the events that reference them.
-    async fn verify_blobs(&self, found: &mut Verification, inspected: &mut Inspected) -> Result<(), Error> {
+    async fn verify_blobs(
+        &self,
+        found: &mut Verification,
+        inspected: &mut Inspected,
+        progress: &mut (dyn FnMut(&Verification) + Send),
+    ) -> Result<(), Error> {
         let referenced = inspected.values().flatten();
         (found.blobs, found.blob_bytes) = referenced.fold((0, 0), |(blobs, bytes), length| (blobs + 1, bytes + length));
         for first in 0..=u8::MAX {
             let blobs = Arc::clone(self.blobs);
             let listed = self.readers.read(move |_| Ok(blobs.list(first)?)).await;
+            progress(found);
             let Some(shelf) = hear(found, listed)? else { continue };
             found.strays += shelf.strays;
             for digest in shelf.digests {

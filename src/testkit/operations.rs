@@ -83,6 +83,8 @@ ports! {
     Page { log: i64, after: EventId },
     /// Finding an append key.
     FindKey { log: i64, key: AppendKey },
+    /// Reading a page of the events of all logs.
+    Scan,
     /// Storing a blob.
     PutBlob { bytes: u64 },
     /// Reading a blob.

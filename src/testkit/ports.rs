@@ -7,9 +7,9 @@ use crate::codec::Chain;
 use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
-    LogReader, LogSource, Put, Refusal, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, Upkeep, UpkeepLeft,
-    UpkeepMoment, Write, Written,
+    BlobError, BlobListing, BlobStore, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMedium,
+    LogMeta, LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, StoredEvent,
+    StoredPage, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
@@ -174,6 +174,16 @@ impl LogReader for WatchedReader {
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
         self.reader.snapshots(after, max)
+    }
+
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError> {
+        self.faults.call(Call::Scan, || self.reader.scan(page, after, events_max, bytes_max))
     }
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {

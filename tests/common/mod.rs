@@ -265,16 +265,21 @@ impl<M: SessionModel> HasId for LogEvent<M> {
 
 /// The events of a page, all of them of the session model.
 pub fn of_model<M: SessionModel>(events: Vec<LogEvent<M>>) -> impl Iterator<Item = Arc<Event<M>>> {
-    events.into_iter().map(|event| event.as_model().cloned().expect("no test has foldlog's own events"))
+    events.into_iter().map(|event| event.as_model().cloned().expect("this test has none of foldlog's own events"))
 }
 
-/// Every event of a session, read from the log in pages.
+/// Every event of a session, read from the log in pages: all of them of the session model.
 pub async fn whole_log<M: SessionModel>(session: &Session<M>) -> Vec<Arc<Event<M>>> {
-    let mut events: Vec<Arc<Event<M>>> = Vec::new();
+    of_model(all_events(session).await).collect()
+}
+
+/// Every event of a session, foldlog's own included.
+pub async fn all_events<M: SessionModel>(session: &Session<M>) -> Vec<LogEvent<M>> {
+    let mut events: Vec<LogEvent<M>> = Vec::new();
     loop {
         let after = events.last().map_or(EventId::ZERO, |event| event.id());
         let page = soon(session.events_after(after, usize::MAX)).await.unwrap();
-        events.extend(of_model(page.events));
+        events.extend(page.events);
         if !page.more {
             return events;
         }
@@ -283,7 +288,7 @@ pub async fn whole_log<M: SessionModel>(session: &Session<M>) -> Vec<Arc<Event<M
 
 /// The ids of a session's log.
 pub async fn log_ids<M: SessionModel>(session: &Session<M>) -> Vec<u64> {
-    ids(&whole_log(session).await)
+    ids(&all_events(session).await)
 }
 
 /// What the medium holds of a session: its folded state, and the head of its log.

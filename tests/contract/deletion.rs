@@ -122,9 +122,7 @@ async fn subscribers_end_with_the_reason(disk: TestDisk) {
     append(&session, TallyBody::Added(2)).await.unwrap();
     soon(store.delete_session("s")).await.unwrap();
     let items: Vec<_> = soon(live.collect::<Vec<_>>()).await;
-    let is_reason = |item: &Item<Tally>| {
-        matches!(item, Item::Failed(error) if matches!(error.kind(), ErrorKind::SessionDeleted { .. }))
-    };
+    let is_reason = |item: &Item<Tally>| matches!(item, Item::Failed(error) if matches!(error.kind(), ErrorKind::SessionDeleted { .. }));
     // What was queued may come first, or not be read any more; the reason is the last item, and comes once.
     assert!(is_reason(items.last().unwrap()), "{items:?}");
     assert_eq!(items.iter().filter(|item| is_reason(item)).count(), 1);
@@ -189,7 +187,9 @@ async fn another_store_learns_of_it_at_its_next_call(disk: TestDisk) {
         }
     }
     let items = soon(stream.collect::<Vec<_>>()).await;
-    assert!(matches!(items.last(), Some(Item::Failed(error)) if matches!(error.kind(), ErrorKind::SessionDeleted { .. })));
+    assert!(
+        matches!(items.last(), Some(Item::Failed(error)) if matches!(error.kind(), ErrorKind::SessionDeleted { .. }))
+    );
     let new = beside.open_session("s").await.unwrap();
     assert_eq!(new.view().unwrap().head(), EventId::ZERO);
     usable(&store, "s").await;

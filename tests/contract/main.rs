@@ -15,6 +15,7 @@ mod composed;
 mod conformance;
 mod conversations;
 mod deletion;
+mod describe;
 mod dropped_calls;
 mod golden;
 mod interruption;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldlog::testkit::{Dice, Fault, Faults, Port, contract};
 use foldlog::{
-    Append, DecodeError, Error, ErrorKind, Event, EventId, Receipt, RefuseByView, Restart, Session, SessionModel,
-    Store, decode_body,
+    Append, DecodeError, Describe, Error, ErrorKind, Event, EventId, Receipt, RefuseByView, Restart, Session,
+    SessionModel, Store, decode_body,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use crate::common::*;
 on_both_media!(
     a_body_that_the_view_refuses_is_told_why_and_nothing_of_its_append_is_written,
     what_is_in_flight_counts_and_a_refusal_is_told_when_that_is_durable,
+    a_describe_in_flight_changes_nothing_of_what_is_judged,
     a_refusal_that_rests_on_an_append_that_was_not_written_is_not_told,
     a_refusal_behind_an_append_whose_outcome_is_unknown_is_not_told,
     a_retry_gets_the_first_result_though_its_body_would_be_refused_now,
@@ -154,6 +155,26 @@ async fn what_is_in_flight_counts_and_a_refusal_is_told_when_that_is_durable(dis
     assert_eq!(soon(opening).await.unwrap().head, at(4));
     assert_eq!(soon(replying).await.unwrap().head, at(6));
     assert_refused!(soon(late_too).await, ErrorKind::BodyRefused { reason } if reason == "ticket 3 is not open");
+    assert_head(&session, 6).await;
+    store.close().await.unwrap();
+}
+
+async fn a_describe_in_flight_changes_nothing_of_what_is_judged(disk: TestDisk) {
+    let (faults, store, session) = open(&disk).await;
+    let mut held = faults.hold(Port::Commit);
+    let titled = session.describe(Describe::new().title("one")).unwrap();
+    soon(held.reached()).await;
+    let closing = send(&session, &[Closed(1)]);
+    let labelled = session.describe(Describe::new().label("a", "1")).unwrap();
+    let late = send(&session, &[Replied(1)]);
+    let opening = send(&session, &[Opened(0), Replied(2)]);
+    assert_eq!(session.counters().await.unwrap(), (at(6), 2));
+    held.release();
+    for (receipt, head) in [(titled, 2), (closing, 3), (labelled, 4), (opening, 6)] {
+        assert_eq!(soon(receipt).await.unwrap().head, at(head));
+    }
+    assert_refused!(soon(late).await, ErrorKind::BodyRefused { reason } if reason == "ticket 1 is not open");
+    assert_eq!(session.view().unwrap().core().title, "one");
     assert_head(&session, 6).await;
     store.close().await.unwrap();
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use foldlog::{Create, Error, ErrorKind, Repair, SnapshotPolicy, Store, StoreConfig};
+use foldlog::{Create, Describe, Error, ErrorKind, Repair, SessionSummary, SnapshotPolicy, Store, StoreConfig};
 
 use crate::common::child::{Child, tell};
 use crate::common::*;
@@ -112,7 +112,6 @@ fn rows(directory: &Path) -> Vec<String> {
 #[actix::test]
 async fn a_repair_of_a_sound_store_takes_every_row_as_it_is() {
     let prepared = Prepared::new(700).await;
-    prepared.sql("UPDATE sessions SET title = 'a title', labels = '{\"a\":1}' WHERE session_id = 'few'");
     prepared.sql("UPDATE logs SET epoch = 7 WHERE log_key % 2 = 0");
     let (repair, counts) = repaired(&prepared, "sound").await.unwrap();
     assert!(repair.is_whole(), "{:?}", repair.not_taken);
@@ -306,6 +305,43 @@ async fn an_event_whose_blob_is_damaged_ends_its_session_and_no_other() {
     }
 }
 
+/// Whatever the list of sessions says of it.
+#[actix::test]
+async fn a_repaired_session_has_the_title_and_labels_that_its_events_give() {
+    let labels = |store: &[SessionSummary]| store[0].labels.keys().cloned().collect::<Vec<_>>();
+    for (damage, title, kept) in [
+        ("SELECT 1", "two", vec!["a", "b"]),
+        ("UPDATE sessions SET title = 'other', labels = CAST(x'ff' AS TEXT)", "two", vec!["a", "b"]),
+        ("UPDATE events SET record = x'00' WHERE event_id = 4", "one", vec!["a"]),
+        ("UPDATE events SET record = x'00' WHERE event_id = 1", "", vec![]),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let from = directory.path().join("damaged");
+        let store = open(&StoreConfig::directory(&from)).await;
+        let session = soon(store.open_session("s")).await.unwrap();
+        append(&session, TallyBody::Added(1)).await.unwrap();
+        soon(session.describe(Describe::new().title("one").label("a", "1")).unwrap()).await.unwrap();
+        append(&session, TallyBody::Added(2)).await.unwrap();
+        soon(session.describe(Describe::new().title("two").label("b", "2")).unwrap()).await.unwrap();
+        soon(store.close()).await.unwrap();
+        let by_hand = rusqlite::Connection::open(from.join("events.db")).unwrap();
+        by_hand.execute_batch(damage).unwrap();
+        by_hand.close().unwrap();
+        let to = directory.path().join("repaired");
+        let repair = Store::<Tally>::repair_model(&from, &to).unwrap();
+        assert_eq!(repair.is_whole(), !damage.contains("record"), "{damage}: {:?}", repair.not_taken);
+        let store = open(&StoreConfig::directory(&to)).await;
+        let listed = soon(store.list_sessions(None, 10)).await.unwrap();
+        assert_eq!(
+            (listed[0].title.as_str(), labels(&listed)),
+            (title, kept.iter().map(|l| (*l).to_owned()).collect())
+        );
+        assert!(soon(store.verify()).await.unwrap().problems.is_empty());
+        usable(&store, "s").await;
+        soon(store.close()).await.unwrap();
+    }
+}
+
 #[actix::test]
 async fn what_leads_to_no_session_or_to_no_log_is_reported() {
     let prepared = Prepared::new(20).await;
@@ -319,11 +355,6 @@ async fn what_leads_to_no_session_or_to_no_log_is_reported() {
              WHERE session_id = 'many'",
             vec!["many"],
             "one of them is wrong",
-        ),
-        (
-            "UPDATE sessions SET title = CAST(x'ff' AS TEXT) WHERE session_id = 'few'",
-            vec![],
-            "the title of session few",
         ),
         ("UPDATE logs SET log_id = zeroblob(3) WHERE log_key = 3", vec![], "log_id"),
     ] {

@@ -11,6 +11,7 @@ mod beside;
 mod mounts;
 mod refusals;
 mod untouched;
+mod untyped;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::agent::{AgentTransient, MessageOrigin, OutputStream};
+use crate::event::{Described, OwnBody, OwnEvent, Redacted, RedactedEvent};
 use crate::model::View;
 
 const DOCUMENT: &str = include_str!("../../../docs/json.md");
@@ -154,6 +155,18 @@ fn examples() -> Vec<(&'static str, String)> {
             Agent::apply(&mut view, &event);
         }
     }
+    let described = Described {
+        title: Some("A listing".to_owned()),
+        labels: [("team".to_owned(), Some("support".to_owned())), ("todo".to_owned(), None)].into(),
+    };
+    let redacted = Redacted {
+        events: vec![RedactedEvent { event: EventId::new(6), record: blob(7).digest }],
+        reason: "ann: a key in the output".to_owned(),
+    };
+    for (body, id) in [OwnBody::Described(described), OwnBody::Redacted(redacted)].into_iter().zip(16_u8..) {
+        let own = OwnEvent::new(EventId::new(id.into()), at(id.into()).unwrap(), [0xa0 + id; 8], body);
+        shown.push((own.body().event_type(), json(&own)));
+    }
     let (turn, step, text) = (TurnId::new(1), StepId::new(1), "Two fi".to_owned());
     let transients = [
         AgentTransient::TokenDelta { turn, step, text: text.clone() },
@@ -161,7 +174,7 @@ fn examples() -> Vec<(&'static str, String)> {
         AgentTransient::Other { kind: "typing".to_owned(), json: json_of(r#"{"who":"ann"}"#) },
     ];
     shown.extend(transients.iter().map(|transient| ("transient", json(transient))));
-    shown.push(("view", json(&View::<Agent>::new(EventId::new(2), view))));
+    shown.push(("view", json(&View::<Agent>::new(EventId::new(2), view, Default::default()))));
     shown
 }
 

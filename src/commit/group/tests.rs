@@ -200,7 +200,7 @@ impl Log {
         let after = self.head.chain;
         self.head = Head { id, chain: self.head.chain.next(id, at, &record), at };
         let event = StoredEvent { id, event_type: "x".into(), at, key: None, chain: self.head.chain, record };
-        Write::Append { log: self.meta.key, epoch: self.epoch, after, events: vec![event] }
+        Write::Append { log: self.meta.key, epoch: self.epoch, after, events: vec![event], listed: None }
     }
 }
 
@@ -421,8 +421,8 @@ fn a_full_disk_refuses_the_group_and_the_next_one_goes_through() {
     let mut bench = Bench::plain([Fault::DiskFull]);
     let mut log = bench.session("s");
     let write = log.append();
-    let Write::Append { log: key, epoch, after, events } = &write else { unreachable!() };
-    let again = Write::Append { log: *key, epoch: *epoch, after: *after, events: events.clone() };
+    let Write::Append { log: key, epoch, after, events, listed: _ } = &write else { unreachable!() };
+    let again = Write::Append { log: *key, epoch: *epoch, after: *after, events: events.clone(), listed: None };
     let refused = bench.push(write, 1);
     bench.writer.flush();
     assert!(matches!(refused.try_recv().unwrap(), Err(PersistError::NotWritten { error: LogError::DiskFull, .. })));

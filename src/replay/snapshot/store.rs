@@ -10,7 +10,7 @@ use crate::model::{DecodeError, SessionModel, View};
 use crate::port::{BlobError, BlobStore, Epoch, Head, LogMeta, LogReader, SnapshotRow};
 use crate::replay::fold::Origin;
 use crate::replay::key_index::KeyFilter;
-use crate::replay::snapshot::file as snapshot;
+use crate::replay::snapshot::file::{self as snapshot, SnapshotParts};
 use crate::stats::{Metrics, Outage};
 use crate::threads::guarded;
 
@@ -66,7 +66,8 @@ impl SnapshotStore {
     ) -> Result<SnapshotRow, SnapshotOutcome> {
         let view = Bytes::from(M::encode_view(new.view.state()).ok_or(SnapshotOutcome::Never)?);
         let keys = codec::encode_view(&new.keys).map_err(|_| SnapshotOutcome::Never)?;
-        let bytes = snapshot::encode::<M>(&new.log, &new.head, &keys, &view);
+        let core = codec::encode_view(&**new.view.core()).map_err(|_| SnapshotOutcome::Never)?;
+        let bytes = snapshot::encode::<M>(&new.log, &new.head, &keys, &core, &view);
         if bytes.len() as u64 > bytes_max {
             log::warn!("a view of {} bytes is not stored, the limit is {bytes_max}", bytes.len());
             return Err(SnapshotOutcome::Never);
@@ -155,11 +156,12 @@ impl SnapshotStore {
             return Err("it is of another build".to_owned());
         }
         let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
-        let (head, keys, view) = snapshot::decode::<M>(log, &bytes)?;
+        let (head, SnapshotParts { keys, core, view }) = snapshot::decode::<M>(log, &bytes)?;
         let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| error.to_string())?;
         if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {
             return Err("its filter of keys is none".to_owned());
         }
+        let core = core.map(|core| codec::decode_view(&core)).transpose().map_err(|error| error.to_string())?;
         let stored = reader.chain_at(log.key, head.id).map_err(|error| error.to_string())?;
         if (row.event, row.chain) != (head.id, head.chain) || stored != Some(head.chain) {
             return Err("it is not of the events that the log holds".to_owned());
@@ -167,6 +169,6 @@ impl SnapshotStore {
         let view = guarded("decode_view", || M::decode_view(view))
             .map_err(|panicked| panicked.to_string())?
             .map_err(|error: DecodeError| error.to_string())?;
-        Ok(Origin { head, keys, view, bytes: row.bytes })
+        Ok(Origin { head, keys, view, core: Arc::new(core.unwrap_or_default()), bytes: row.bytes })
     }
 }

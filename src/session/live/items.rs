@@ -104,7 +104,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::event::{Event, OwnBody, OwnEvent};
+    use crate::event::{Described, Event, OwnBody, OwnEvent, SessionCore};
     use crate::id::Timestamp;
     use crate::model::{DecodeError, View, decode_body};
     use crate::replay::EventPage;
@@ -152,17 +152,20 @@ mod tests {
         let at = Timestamp::from_micros(1_700_000_000_000_001);
         let body = TallyBody::Added { by: 5, note: None };
         let event = LogEvent::<Tally>::Model(Arc::new(Event::new(EventId::new(1), at, [0x0a; 8], body)));
-        let own = OwnEvent::new(EventId::new(2), at, [0; 8], OwnBody::Probe(9));
+        let labels = [("team".to_owned(), Some("a".to_owned())), ("todo".to_owned(), None)].into();
+        let described = Described { title: Some("T".to_owned()), labels };
+        let own = OwnEvent::new(EventId::new(2), at, [0; 8], OwnBody::Described(described));
         let own = LogEvent::<Tally>::Own(Arc::new(own));
         let event_text = r#"{"id":1,"at":"2023-11-14T22:13:20.000001Z","type":"added","position":"1-0a0a0a0a0a0a0a0a","body":{"Added":{"by":5,"note":null}}}"#;
-        let own_text = r#"{"id":2,"at":"2023-11-14T22:13:20.000001Z","type":"foldlog.probe","position":"2-0000000000000000","body":{"foldlog.probe":9}}"#;
+        let own_text = r#"{"id":2,"at":"2023-11-14T22:13:20.000001Z","type":"foldlog.described","position":"2-0000000000000000","body":{"foldlog.described":{"title":"T","labels":{"team":"a","todo":null}}}}"#;
         assert_eq!(json(&event), event_text);
         assert_eq!(json(event.as_model().unwrap().as_ref()), event_text);
         assert_eq!(json(&own), own_text);
         let page = EventPage { events: vec![event.clone(), own], more: true };
         assert_eq!(json(&page), format!(r#"{{"events":[{event_text},{own_text}],"more":true}}"#));
-        let view = View::<Tally>::new(EventId::new(2), TallyView { sum: 5 });
-        assert_eq!(json(&view), r#"{"head":2,"state":{"sum":5}}"#);
+        let core = SessionCore { title: "T".to_owned(), labels: [("team".to_owned(), "a".to_owned())].into() };
+        let view = View::<Tally>::new(EventId::new(2), TallyView { sum: 5 }, Arc::new(core));
+        assert_eq!(json(&view), r#"{"head":2,"state":{"sum":5},"core":{"title":"T","labels":{"team":"a"}}}"#);
 
         let gap = Gap { after: EventId::new(2), through: EventId::new(4), transients: 3 };
         let items = [Item::Event(event), Item::Transient(0.5), Item::Gap(gap), Item::Ended];

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use crate::config::StoreConfig;
-use crate::event::Event;
+use crate::event::LogEvent;
 use crate::model::SessionModel;
 use crate::stats::Metrics;
 use crate::threads::{guarded, lock};
@@ -133,14 +133,14 @@ impl<M: SessionModel> OpenStreams<M> {
 
     /// Forgets the streams that committed events end. To be called before the events are delivered: otherwise a subscriber
     /// could be given the end of a stream after the event that replaces it.
-    pub(crate) fn end(&self, events: &[Arc<Event<M>>]) {
+    pub(crate) fn end(&self, events: &[LogEvent<M>]) {
         let mut open = lock(&self.open);
         let mut ended = Vec::new();
-        for event in events {
+        for body in events.iter().filter_map(LogEvent::body) {
             if open.streams.is_empty() {
                 break;
             }
-            let ends = |stream: &OpenStream| guarded("ends_stream", || M::ends_stream(event.body(), &stream.key));
+            let ends = |stream: &OpenStream| guarded("ends_stream", || M::ends_stream(body, &stream.key));
             // A stream that nobody can tell the end of is not kept for ever.
             open.streams.retain(|stream| {
                 let is_ended = ends(stream).unwrap_or(true);
@@ -227,6 +227,7 @@ impl<M: SessionModel> Drop for OpenStreams<M> {
 mod tests {
     use super::*;
     use crate::agent::{Agent, AgentBody, AgentTransient, Step, StepId, StepStatus, TurnId};
+    use crate::event::Event;
     use crate::id::{EventId, Timestamp};
 
     struct Streams {
@@ -250,7 +251,8 @@ mod tests {
         fn end(&self, steps: impl IntoIterator<Item = u64>) {
             let of_step = |step| {
                 let put = Step { id: StepId::new(step), status: StepStatus::Done, ..Step::default() };
-                Arc::new(Event::new(EventId::new(1), Timestamp::from_micros(0), [0; 8], AgentBody::StepPut(put)))
+                let event = Event::new(EventId::new(1), Timestamp::from_micros(0), [0; 8], AgentBody::StepPut(put));
+                LogEvent::Model(Arc::new(event))
             };
             self.open.end(&steps.into_iter().map(of_step).collect::<Vec<_>>());
         }

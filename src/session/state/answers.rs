@@ -1,5 +1,7 @@
 //! What a session does with the answers to its fences, of the threads that read its log, and of the blob threads.
 
+use std::sync::Arc;
+
 use super::{Effect, Env, Open, Phase, SessionState, Task};
 use crate::commit::PersistError;
 use crate::error::{Error, ErrorKind};
@@ -71,7 +73,7 @@ impl<M: SessionModel> SessionState<M> {
         }
         self.phase = Phase::Open(Open::default());
         self.committed = recovered.head;
-        self.stamper.reset(recovered.head, recovered.counters);
+        self.stamper.reset(recovered.head, recovered.counters, Arc::clone(recovered.view.core()));
         self.keys = recovered.keys;
         self.snapshots.restart(recovered.tail);
         self.resident.enter(recovered.bytes);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::{Env, Open, Phase, SessionState};
 use crate::commit::{Follows, PersistError};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, LogEvent};
+use crate::event::LogEvent;
 use crate::id::EventId;
-use crate::model::{SessionModel, View};
+use crate::model::{SessionModel, View, apply_to};
 use crate::port::{LogError, Refusal, Written};
 use crate::replay::Condition;
 use crate::session::in_flight::StampedAppend;
@@ -48,7 +48,7 @@ impl<M: SessionModel> SessionState<M> {
         }
         if self.is_unwinding() && !self.in_flight.has_appends() {
             self.set_unwinding(false);
-            self.stamper.reset(self.committed, self.published.counters());
+            self.stamper.reset(self.committed, self.published.counters(), self.published.core());
         }
         self.advance(env);
     }
@@ -82,9 +82,8 @@ impl<M: SessionModel> SessionState<M> {
             }
             let delivered = catch_unwind(AssertUnwindSafe(|| {
                 for event in &append.events {
-                    let event = LogEvent::Model(Arc::clone(event));
                     for subscriber in &self.subscribers {
-                        subscriber.event(&event);
+                        subscriber.event(event);
                     }
                 }
             }));
@@ -104,7 +103,7 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Folds committed events into the next view, and publishes it. If the session model panics on an event, the view
     /// ends at the event before.
-    fn fold<'a>(&self, events: impl Iterator<Item = &'a Arc<Event<M>>> + Clone)
+    fn fold<'a>(&self, events: impl Iterator<Item = &'a LogEvent<M>> + Clone)
     where
         M: 'a,
     {
@@ -113,23 +112,23 @@ impl<M: SessionModel> SessionState<M> {
         }
         // A session is not cold while it commits, so there is a view.
         let Some(view) = self.published.view() else { return };
-        let mut state = view.state().clone();
+        let (mut state, mut core) = (view.state().clone(), Arc::clone(view.core()));
         let mut head = view.head();
         let mut unfoldable = None;
         for (folded, event) in events.clone().enumerate() {
-            if catch_unwind(AssertUnwindSafe(|| M::apply(&mut state, event))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| apply_to(&mut state, &mut core, event))).is_err() {
                 log::error!("apply panicked on a committed event: its session is read-only until a build folds it");
                 unfoldable = Some(event.id());
                 // The panic may have left `state` half changed, so the events before are folded anew.
-                state = view.state().clone();
+                (state, core) = (view.state().clone(), Arc::clone(view.core()));
                 for event in events.take(folded) {
-                    M::apply(&mut state, event);
+                    apply_to(&mut state, &mut core, event);
                 }
                 break;
             }
             head = event.id();
         }
-        self.published.advance(Arc::new(View::new(head, state)), unfoldable);
+        self.published.advance(Arc::new(View::new(head, state, core)), unfoldable);
     }
 
     fn refuse(&mut self, append: StampedAppend<M>, error: &PersistError) {

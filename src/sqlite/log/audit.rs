@@ -7,7 +7,7 @@ use super::reader::SqliteReader;
 use super::recent::Recent;
 use super::row::{IndexEntry, event_at, not_ours};
 use super::salvage::names_around_damage;
-use super::{index, index_audit, lookup, schema};
+use super::{index, index_audit, listing, lookup, schema};
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{AuditedEvent, AuditedSession, LogAudit, LogError, LogKey, OwnerId, SessionRow};
 
@@ -42,7 +42,7 @@ impl LogAudit for SqliteReader {
                 found.push(error.to_string());
             }
         }
-        if let Err(error) = texts(&self.connection, max, &mut found) {
+        if let Err(error) = owners(&self.connection, max, &mut found) {
             found.push(error.to_string());
         }
         if let Err(error) = index_audit::look(&self.connection, max, &mut found) {
@@ -134,24 +134,17 @@ fn sentences(connection: &Connection, sql: &str, max: Option<usize>, found: &mut
     Ok(())
 }
 
-/// The texts that stand beside the events: a writer, or a later build, cannot read a row with one that is not UTF-8.
-fn texts(connection: &Connection, max: usize, found: &mut Vec<String>) -> SqlResult<()> {
+/// The owners: a writer cannot read a row with one that is not UTF-8.
+fn owners(connection: &Connection, max: usize, found: &mut Vec<String>) -> SqlResult<()> {
     let mut statement = connection.prepare(
-        "SELECT CAST(session_id AS BLOB), CAST(title AS BLOB), CAST(labels AS BLOB), CAST(owner AS BLOB)
-         FROM sessions LEFT JOIN logs USING (log_key)",
+        "SELECT CAST(session_id AS BLOB), CAST(owner AS BLOB) FROM sessions JOIN logs USING (log_key)
+         WHERE owner IS NOT NULL",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()?.filter(|_| found.len() < max) {
-        let name: Vec<u8> = row.get(0)?;
-        let name = String::from_utf8_lossy(&name);
-        for (column, what) in [(1, "title"), (2, "labels")] {
-            let text: Vec<u8> = row.get(column)?;
-            if str::from_utf8(&text).is_err() {
-                found.push(format!("the {what} of session {} is not UTF-8", name.escape_debug()));
-            }
-        }
-        let owner: Option<Vec<u8>> = row.get(3)?;
-        if owner.is_some_and(|owner| str::from_utf8(&owner).ok().and_then(OwnerId::parse).is_none()) {
+        let (name, owner): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if str::from_utf8(&owner).ok().and_then(OwnerId::parse).is_none() {
+            let name = String::from_utf8_lossy(&name);
             found.push(format!("the owner of session {} is no name of a store", name.escape_debug()));
         }
     }
@@ -161,13 +154,15 @@ fn texts(connection: &Connection, max: usize, found: &mut Vec<String>) -> SqlRes
 fn session_row(connection: &Connection, recent: &Recent, name: &[u8]) -> Result<SessionRow, LogError> {
     let text = str::from_utf8(name).map_err(|_| LogError::Corrupt("a session's name is not UTF-8".to_owned()))?;
     let session = SessionId::new(text).map_err(|error| not_ours(0, error))?;
-    let (key, created) = connection
-        .prepare_cached("SELECT log_key, created FROM sessions WHERE session_id = ?1")?
-        .query_row([text], |row| Ok((LogKey(row.get(0)?), Timestamp::from_micros(row.get(1)?))))?;
+    let (key, created, core) = connection
+        .prepare_cached(&format!("SELECT log_key, created, {} FROM sessions WHERE session_id = ?1", listing::CORE))?
+        .query_row([text], |row| {
+            Ok((LogKey(row.get(0)?), Timestamp::from_micros(row.get(1)?), listing::core_at(row, 2)))
+        })?;
     let meta = lookup::meta(connection, key)?
         .ok_or_else(|| LogError::Corrupt(format!("the session leads to log {}, which is not there", key.0)))?;
     let head = index::last(connection, recent, key)?.map_or(meta.base.id, |last| last.id);
-    Ok(SessionRow { session, meta, created, head })
+    Ok(SessionRow { session, meta, created, head, core })
 }
 
 /// Reads the row that an entry of the index leads to, and holds the one against the other.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{SqlError, SqlResult, unless_torn};
 use super::schema;
+use super::tombstone::TOMBSTONE;
 use crate::id::{SessionId, Timestamp};
 use crate::port::{LogError, LogKey};
 
@@ -81,17 +82,18 @@ pub(super) fn count_marked(connection: &Connection) -> SqlResult<u64> {
     if schema::format_number(connection)? < schema::FORMAT_WITH_DELETED {
         return Ok(0);
     }
-    let count: i64 =
-        connection.prepare_cached("SELECT count(*) FROM deleted_logs")?.query_row([], |row| row.get(0))?;
+    let count: i64 = connection.prepare_cached("SELECT count(*) FROM deleted_logs")?.query_row([], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
 
-/// The marked logs, for whoever goes through all rows; none where they cannot be read.
-pub(super) fn all_marked(connection: &Connection) -> HashSet<LogKey> {
-    let read = || -> rusqlite::Result<HashSet<LogKey>> {
-        let mut statement = connection.prepare("SELECT log_key FROM deleted_logs")?;
-        let logs = statement.query_map([], |row| row.get(0).map(LogKey))?;
-        logs.collect()
-    };
-    read().unwrap_or_default()
+/// The logs whose rows count for nothing, for whoever goes through all rows: the marked ones, and that of tombstones.
+pub(super) fn void_logs(connection: &Connection) -> SqlResult<HashSet<LogKey>> {
+    let mut void = HashSet::from([TOMBSTONE]);
+    if schema::format_number(connection)? >= schema::FORMAT_WITH_DELETED {
+        let mut statement = connection.prepare_cached("SELECT log_key FROM deleted_logs")?;
+        for log in statement.query_map([], |row| row.get(0).map(LogKey))? {
+            void.insert(log?);
+        }
+    }
+    Ok(void)
 }

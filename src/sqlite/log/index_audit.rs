@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::deleted;
 use super::error::SqlResult;
 use super::row::{bytes_at, end_of_events, has_events};
 use super::runs::{KeyHash, RecentRow, Run};
 use super::segments::{base_of, each_segment};
-use super::tombstone::TOMBSTONE;
-use super::deleted;
 use crate::id::{AppendKey, EventId};
 use crate::port::LogKey;
 
@@ -50,8 +49,7 @@ impl Index {
             .prepare("SELECT log_key FROM logs")?
             .query_map([], |row| row.get(0).map(LogKey))?
             .collect::<rusqlite::Result<_>>()?;
-        let mut void = deleted::all_marked(connection);
-        void.insert(TOMBSTONE);
+        let void = deleted::void_logs(connection)?;
         let (positions, keyed) = (Bits::default(), Bits::default());
         Ok(Self { max, found: Vec::new(), logs, void, last: HashMap::new(), positions, keyed, damaged: false })
     }

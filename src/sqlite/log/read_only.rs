@@ -31,8 +31,8 @@ use crate::clock::Clock;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource,
-    SessionRow, SnapshotRow, StoredEvent, StoredPage,
+    AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
+    ScannedPage, SessionRow, SnapshotRow, StoredEvent, StoredPage,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
@@ -52,7 +52,8 @@ const TICK: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(crate) struct ReadOnlyDatabase {
     database: Database,
-    model: &'static str,
+    /// The session model that the database must have, if one is wanted.
+    model: Option<Arc<str>>,
     #[expect(dead_code, reason = "it says by its drop that nothing is open any more")]
     here: Arc<OpenHere>,
 }
@@ -66,13 +67,14 @@ enum Access {
 }
 
 impl ReadOnlyDatabase {
-    /// Checks that there is a database, and that it is for this build.
+    /// Checks that there is a database, that it is for this build, and that it is of this session model, if one is given.
+    /// Gives the session model, too: the database is held to it from then on.
     pub(crate) fn open(
         path: PathBuf,
         vfs: Option<&'static str>,
-        model: &'static str,
+        model: Option<&str>,
         has_contents: bool,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, String), OpenError> {
         let database = Database { path, vfs };
         if database.is_empty() {
             let path = database.path.clone();
@@ -81,14 +83,14 @@ impl ReadOnlyDatabase {
             return Err(if is_lost { OpenError::Lost(path) } else { no_store() });
         }
         let here = Arc::new(OpenHere::note(database.directory()));
-        let this = Self { database, model, here };
+        let this = Self { database, model: model.map(Arc::from), here };
         for _ in 0..ATTEMPTS_MAX {
             let access = this.look_settled()?;
-            let opened = this.connect(access).map(drop);
+            let opened = this.connect(access).map(|open| open.model);
             if this.look()? == access {
                 return match opened {
                     Err(OpenError::NoStore(_)) if has_contents => Err(OpenError::Lost(this.database.path)),
-                    opened => opened.map(|()| this),
+                    opened => opened.map(|model| (Self { model: Some(model.as_str().into()), ..this }, model)),
                 };
             }
         }
@@ -171,18 +173,18 @@ impl ReadOnlyDatabase {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         let connection = database.open(flags).map_err(|error| self.cannot_read(access, error))?;
         match set_up(&connection, access) {
-            // `format_of` says so.
+            // `format_and_model` says so.
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {}
             set_up => set_up.map_err(|error| self.cannot_read(access, error))?,
         }
         let path = &self.database.path;
-        let format = schema::format_of(&connection, path, self.model)?
+        let (format, model) = schema::format_and_model(&connection, path, self.model.as_deref())?
             .ok_or_else(|| OpenError::NoStore(format!("{} has no tables", path.display())))?;
         if !READABLE.contains(&format) {
             let (path, oldest) = (path.clone(), *READABLE.start());
             return Err(OpenError::OlderFormat { path, found: format, oldest });
         }
-        Ok(OpenReader { access, format, reader: SqliteReader::new(connection, None), is_kept: true })
+        Ok(OpenReader { access, format, model, reader: SqliteReader::new(connection, None), is_kept: true })
     }
 
     fn cannot_read(&self, access: Access, error: rusqlite::Error) -> LogError {
@@ -228,6 +230,7 @@ struct ReadOnlyReader {
 struct OpenReader {
     access: Access,
     format: i64,
+    model: String,
     reader: SqliteReader,
     /// Whether the next call may use it, too.
     is_kept: bool,
@@ -315,6 +318,16 @@ impl LogReader for ReadOnlyReader {
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
         self.read(|reader| reader.snapshots(after, max))
+    }
+
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError> {
+        self.read(|reader| reader.scan(page, after, events_max, bytes_max))
     }
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {

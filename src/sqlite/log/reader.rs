@@ -9,11 +9,12 @@ use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
-use super::{deleted, index, lookup, snapshots};
+use super::{all_events, deleted, index, listing, lookup, snapshots};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, SessionRow, SnapshotRow, StoredEvent, StoredPage,
+    Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow,
+    StoredEvent, StoredPage,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -89,17 +90,20 @@ impl LogReader for SqliteReader {
 
     fn sessions(&mut self, after: Option<&SessionId>, max: usize) -> Result<Vec<SessionRow>, LogError> {
         self.read(|connection, recent| {
-            let mut statement = connection.prepare_cached(
-                "SELECT session_id, created, log_key FROM sessions WHERE session_id > ?1 ORDER BY session_id LIMIT ?2",
-            )?;
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT session_id, created, log_key, {} FROM sessions WHERE session_id > ?1
+                 ORDER BY session_id LIMIT ?2",
+                listing::CORE
+            ))?;
             let after = after.map_or("", SessionId::as_str);
             let rows = statement.query_map((after, max as i64), |row| {
                 let name: String = row.get(0)?;
                 let session = SessionId::new(name).map_err(|error| not_ours(0, error))?;
-                Ok((session, Timestamp::from_micros(row.get(1)?), LogKey(row.get(2)?)))
+                let core = listing::core_at(row, 3);
+                Ok((session, Timestamp::from_micros(row.get(1)?), LogKey(row.get(2)?), core))
             })?;
             rows.map(|row| {
-                let (session, created, key) = row?;
+                let (session, created, key, core) = row?;
                 let found = match lookup::meta(connection, key).map_err(SqlError::of_one_log) {
                     Ok(found) => found,
                     Err(SqlError::Damaged(_)) => None,
@@ -107,7 +111,7 @@ impl LogReader for SqliteReader {
                 };
                 // Whoever opens the session is told that its log is not there. Its index may have the head all the same.
                 let meta = found.unwrap_or_else(|| LogMeta::root(key, [0; 16]));
-                let row = SessionRow { session, meta, created, head: meta.base.id };
+                let row = SessionRow { session, meta, created, head: meta.base.id, core };
                 match index::last(connection, recent, key) {
                     Ok(last) => Ok(SessionRow { head: last.map_or(row.head, |last| last.id), ..row }),
                     // Damage of one session does not end the list; the recovery of that session reports it.
@@ -176,6 +180,17 @@ impl LogReader for SqliteReader {
 
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError> {
         snapshots::list(&self.connection, after, max).map_err(|error| self.named(error))
+    }
+
+    fn scan(
+        &mut self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Position>, LogError> {
+        let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
+        all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
     }
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {

@@ -1,19 +1,22 @@
 //! Writing the valid rows of a damaged database into a new one, as they are, with an index that is made anew.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{SqlError, SqlResult};
+use super::listing;
 use super::recent::SEGMENT_RUNS_MAX;
 use super::row::SqlEventId;
 use super::runs::{KeyHash, RecentRow, Run, encode_segment};
 use super::salvage::{SalvageReader, type_in};
 use super::schema::{self, Database};
+use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId};
-use crate::port::{Durability, LogError, LogKey, LogMeta};
+use crate::port::{Durability, Listed, LogError, LogKey, LogMeta};
 
 /// After how many bytes of rows a transaction is committed and moved to the database: what is held in memory of it.
 const COMMIT_BYTES: usize = 4 << 20;
@@ -77,9 +80,10 @@ impl RebuiltLog {
         session: &SessionId,
         log: LogMeta,
         taken: &TakenLog,
+        core: &Arc<SessionCore>,
     ) -> Result<Vec<&'static str>, LogError> {
         let mut lost = self.copy_log(&old.connection, log)?;
-        lost.extend(self.copy_session(&old.connection, session, log.key)?);
+        lost.extend(self.add_session(&old.connection, session, log.key, core)?);
         for runs in taken.runs.chunks(SEGMENT_RUNS_MAX) {
             let Some(first) = runs.first() else { break };
             self.connection
@@ -107,19 +111,22 @@ impl RebuiltLog {
         Ok(lost.into_iter().collect())
     }
 
-    fn copy_session(&self, old: &Connection, session: &SessionId, log: LogKey) -> SqlResult<Vec<&'static str>> {
-        let (created, title, labels) = old
-            .prepare_cached("SELECT created, title, labels FROM sessions WHERE session_id = ?1")?
-            .query_row([session.as_str()], |row| Ok((row.get(0), row.get(1), row.get(2))))?;
-        let lost = [("created", created.is_err()), ("title", title.is_err()), ("labels", labels.is_err())];
-        let values: (i64, String, String) =
-            (created.unwrap_or_default(), title.unwrap_or_default(), labels.unwrap_or_else(|_| "{}".to_owned()));
+    fn add_session(
+        &self,
+        old: &Connection,
+        session: &SessionId,
+        log: LogKey,
+        core: &Arc<SessionCore>,
+    ) -> SqlResult<Option<&'static str>> {
+        let created = old
+            .prepare_cached("SELECT created FROM sessions WHERE session_id = ?1")?
+            .query_row([session.as_str()], |row| Ok(row.get::<_, i64>(0)))?;
+        let lost = created.is_err().then_some("created");
         self.connection
-            .prepare_cached(
-                "INSERT INTO sessions(session_id, log_key, created, title, labels) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute((session.as_str(), log.0, values.0, values.1, values.2))?;
-        Ok(lost.into_iter().filter_map(|(what, is_lost)| is_lost.then_some(what)).collect())
+            .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
+            .execute((session.as_str(), log.0, created.unwrap_or_default()))?;
+        listing::put(&self.connection, log, &Listed { session: session.clone(), core: Arc::clone(core) })?;
+        Ok(lost)
     }
 
     /// Copies the events of all logs that were added, at their old positions, in order.

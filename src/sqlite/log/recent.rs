@@ -394,7 +394,9 @@ impl Recent {
         tombstone::entomb(connection, deleted, last)?;
         let (log, id, key) = connection
             .prepare_cached("SELECT log_key, event_id, append_key FROM events WHERE position = ?1")?
-            .query_row([last], |row| Ok((LogKey(row.get(0)?), row.get::<_, SqlEventId>(1)?.0, append_key_at(row, 2)?)))?;
+            .query_row([last], |row| {
+                Ok((LogKey(row.get(0)?), row.get::<_, SqlEventId>(1)?.0, append_key_at(row, 2)?))
+            })?;
         let mut row = RecentRow::default();
         row.push(log, id, last, key.as_ref().map(KeyHash::of));
         connection

@@ -272,19 +272,22 @@ fn look_at(database: &Database, model: &str) -> Result<Found, OpenError> {
         return Ok(Found::Nothing);
     }
     let connection = database.open_to_look().map_err(LogError::from)?;
-    Ok(format_of(&connection, &database.path, model)?.map_or(Found::Nothing, Found::Format))
+    let found = format_and_model(&connection, &database.path, Some(model))?;
+    Ok(found.map_or(Found::Nothing, |(format, _)| Found::Format(format)))
 }
 
-/// The format of a database that is complete and for this build; `None` where nothing was made yet. Reads only.
-pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Result<Option<i64>, OpenError> {
+/// The format and the session model of a database that is complete and for this build, and of this session model if one is
+/// given; `None` where nothing was made yet. Reads only.
+pub(super) fn format_and_model(
+    connection: &Connection,
+    path: &Path,
+    model: Option<&str>,
+) -> Result<Option<(i64, String)>, OpenError> {
     let not_a_store = || OpenError::NotAStore { path: path.to_owned() };
-    let application = match number(connection, "PRAGMA application_id") {
-        Ok(application) => application,
-        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::NotADatabase => {
-            return Err(not_a_store());
-        }
-        Err(error) => return Err(LogError::from(error).into()),
-    };
+    let application = number(connection, "PRAGMA application_id").map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => not_a_store(),
+        _ => LogError::from(error).into(),
+    })?;
     let format = format_number(connection).map_err(LogError::from)?;
     if application != APPLICATION_ID {
         let tables = number(connection, "SELECT count(*) FROM sqlite_schema").map_err(LogError::from)?;
@@ -297,10 +300,10 @@ pub(super) fn format_of(connection: &Connection, path: &Path, model: &str) -> Re
     let found: String = connection
         .query_row("SELECT value FROM meta WHERE name = 'model'", [], |row| row.get(0))
         .map_err(LogError::from)?;
-    if found != model {
-        return Err(OpenError::WrongModel { path: path.to_owned(), found, expected: model.to_owned() });
+    match model.filter(|model| *model != found) {
+        Some(model) => Err(OpenError::WrongModel { path: path.to_owned(), found, expected: model.to_owned() }),
+        None => Ok(Some((format, found))),
     }
-    Ok(Some(format))
 }
 
 /// The format that a database says it is of.

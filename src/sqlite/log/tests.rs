@@ -3,6 +3,7 @@
 mod deleted;
 mod index;
 mod positions;
+mod scan;
 
 use std::sync::Arc;
 
@@ -97,7 +98,7 @@ fn append(log: LogMeta, epoch: Epoch, events: Vec<StoredEvent>) -> Write {
         EventId::ZERO => Chain::start(&log.log_id),
         before => event(before.get(), None).chain,
     };
-    Write::Append { log: log.key, epoch, after, events }
+    Write::Append { log: log.key, epoch, after, events, listed: None }
 }
 
 #[test]
@@ -159,7 +160,8 @@ fn an_append_that_goes_on_from_another_chain_is_refused() {
         let (log, epoch) = end.register("s");
         let epoch = epoch.unwrap();
         end.write(append(log, epoch, vec![event(1, None)])).unwrap();
-        let foreign = Write::Append { log: log.key, epoch, after: Chain([9; 32]), events: vec![event(2, None)] };
+        let foreign =
+            Write::Append { log: log.key, epoch, after: Chain([9; 32]), events: vec![event(2, None)], listed: None };
         assert_eq!(end.write(foreign).unwrap_err(), Refusal::HeadMoved { head: EventId::new(1) });
         assert_eq!(end.ids(log), [1]);
     }

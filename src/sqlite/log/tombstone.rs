@@ -63,7 +63,10 @@ fn same_cell(payload: i64) -> i64 {
     let left = LOCAL_MIN + (payload - LOCAL_MIN) % OVERFLOW_BYTES;
     let local = if left > LOCAL_MAX { LOCAL_MIN } else { left };
     let cell = varint(payload) + local + OVERFLOW_PAGE_NUMBER;
-    (1..=3).map(|length| cell - length).find(|other| varint(*other) + other == cell).map_or(local, |it| it.min(LOCAL_MAX))
+    (1..=3)
+        .map(|length| cell - length)
+        .find(|other| varint(*other) + other == cell)
+        .map_or(local, |it| it.min(LOCAL_MAX))
 }
 
 /// The lengths of `chain` and `record` with which a tombstone has a payload of this size.
@@ -116,7 +119,9 @@ pub(super) struct Trimmed {
 /// Deletes up to `max` of the tombstones that stand around a position, in order.
 pub(super) fn trim(connection: &Connection, position: i64, max: usize) -> SqlResult<Trimmed> {
     let event_before: Option<i64> = connection
-        .prepare_cached("SELECT position FROM events WHERE position < ?1 AND log_key <> 0 ORDER BY position DESC LIMIT 1")?
+        .prepare_cached(
+            "SELECT position FROM events WHERE position < ?1 AND log_key <> 0 ORDER BY position DESC LIMIT 1",
+        )?
         .query_row([position], |row| row.get(0))
         .optional()?;
     let (after, kept) = event_before.map_or((i64::MIN, 0), |event| (event, KEPT_BESIDE));

@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::config::DbConfig;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::added::Added;
 use super::around_damage::{Indexing, met_damage, rolled_back};
@@ -17,15 +17,15 @@ use super::checkpoint;
 use super::error::{SqlError, SqlResult};
 use super::figures::UpkeepFigures;
 use super::identity::Identity;
+use super::lookup;
 use super::medium::WriterSetup;
 use super::parts;
 use super::recent::Recent;
 use super::schema;
 use super::transaction::Transaction;
-use super::lookup;
 use crate::port::{
-    Claiming, CommitError, Durability, Epoch, EventLog, Head, LogError, LogKey, Refusal, Settled, UpkeepLeft, UpkeepMoment, Write,
-    Written,
+    Claiming, CommitError, Durability, Epoch, EventLog, Head, LogError, LogKey, Refusal, Settled, UpkeepLeft,
+    UpkeepMoment, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::OpenHere;

@@ -236,7 +236,9 @@ fn no_byte_of_deleted(directory: &Path, promised: &Promised, copies: &[String]) 
                 continue;
             }
             let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
-            let is_found = bytes.windows(BYTES).any(|window| window.first().is_some_and(|byte| FORMATS.contains(byte)) && records.contains(window));
+            let is_found = bytes
+                .windows(BYTES)
+                .any(|window| window.first().is_some_and(|byte| FORMATS.contains(byte)) && records.contains(window));
             if is_found {
                 return Err(format!("{} has bytes of a deleted session", path.display()));
             }

@@ -25,7 +25,7 @@ fn write(directory: &Path, names: &[&str]) {
 }
 
 fn open(directory: &Path) -> ReadOnlyReader {
-    let database = ReadOnlyDatabase::open(directory.join("events.db"), None, "test", false).unwrap();
+    let database = ReadOnlyDatabase::open(directory.join("events.db"), None, Some("test"), false).unwrap().0;
     ReadOnlyReader { database, open: None }
 }
 

@@ -186,7 +186,8 @@ fn no_name_stays_in_the_pages_of_the_others() {
     let disk = Disk::Directory(tempfile::tempdir().unwrap());
     let Disk::Directory(directory) = &disk else { unreachable!() };
     let mut end = disk.open();
-    let name = |n: u64| format!("{:016x}-{}-{n:012}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15), "x".repeat(n as usize % 90));
+    let name =
+        |n: u64| format!("{:016x}-{}-{n:012}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15), "x".repeat(n as usize % 90));
     let mut left: Vec<_> = (0..400)
         .map(|n| {
             let (log, epoch) = end.register(&name(n));

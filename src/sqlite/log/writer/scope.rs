@@ -10,7 +10,8 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Liveness, LogKey, LogMeta, Ownership, Refusal, SnapshotRow, StoredEvent, Write, Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Ownership, Refusal, SnapshotRow, StoredEvent, Write,
+    Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::log::added::Added;
@@ -18,7 +19,7 @@ use crate::sqlite::log::error::{SqlError, SqlResult};
 use crate::sqlite::log::recent::Recent;
 use crate::sqlite::log::row::{META, SqlEventId, log_meta};
 use crate::sqlite::log::runs::KeyHash;
-use crate::sqlite::log::{deleted, lookup, snapshots};
+use crate::sqlite::log::{deleted, listing, lookup, snapshots};
 
 /// One group's work inside its transaction.
 pub(super) struct Scope<'a> {
@@ -38,7 +39,9 @@ impl Scope<'_> {
         match write {
             Write::Register { session, at } => self.register(session, *at).map(Ok),
             Write::Fence { log, claim } => self.fence(*log, *claim),
-            Write::Append { log, epoch, after, events } => self.append(*log, *epoch, *after, events),
+            Write::Append { log, epoch, after, events, listed } => {
+                self.append(*log, *epoch, *after, events, listed.as_deref())
+            }
             Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
             Write::Release { log, epoch } => self.release(*log, *epoch),
             Write::Delete { session, log, head, at } => self.delete(session, *log, *head, *at),
@@ -140,6 +143,7 @@ impl Scope<'_> {
         epoch: Epoch,
         after: Chain,
         events: &[StoredEvent],
+        listed: Option<&Listed>,
     ) -> SqlResult<Result<Written, Refusal>> {
         let mut state = match self.state(log)? {
             Ok(state) => state,
@@ -163,6 +167,9 @@ impl Scope<'_> {
             && (self.recent.has_key(log, key) || self.added.has_key(log, key))
         {
             return Ok(Err(Refusal::KeyTaken));
+        }
+        if let Some(listed) = listed {
+            listing::put(self.connection, log, listed)?;
         }
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)

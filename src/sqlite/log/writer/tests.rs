@@ -65,7 +65,7 @@ impl Bench {
         let id = EventId::new(n + 1);
         let (event_type, at, record) = ("x".into(), Timestamp::default(), vec![7; 16 << 10]);
         let event = StoredEvent { id, event_type, at, key: None, chain: chain(n + 1), record };
-        let append = Write::Append { log: log.key, epoch, after: chain(n), events: vec![event] };
+        let append = Write::Append { log: log.key, epoch, after: chain(n), events: vec![event], listed: None };
         assert!(matches!(self.log.commit(&[append]).unwrap()[..], [Ok(Written::Appended { .. })]));
     }
 

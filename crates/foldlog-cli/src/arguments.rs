@@ -1,0 +1,58 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use crate::commands::{cat, log, ls, show};
+
+/// Looks into the directory of a foldlog store, beside the host that writes it.
+///
+/// Every command opens the store to read it: it makes and changes nothing, and nobody waits for it.
+#[derive(Debug, Parser)]
+#[command(name = "foldlog", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 something wrong was found, or nothing was found; 2 wrong command line; 3 no \
+store that this build reads; 4 no such session or blob; 5 damaged; 6 cannot be read or written just now."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Shared {
+    /// The directory of the store
+    #[arg(long, short = 'C', global = true, env = "FOLDLOG_DIR", hide_env_values = true, value_hint = ValueHint::DirPath, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// For programs: JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Colours; `auto` means on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Lists the sessions
+    Ls(ls::Ls),
+    /// Shows a session as a person reads it: turns, steps, messages, tool calls
+    Show(show::Show),
+    /// Lists the events of a session, one a line, and follows a session that is being written
+    Log(log::Log),
+    /// Writes the bytes of a blob
+    Cat(cat::Cat),
+    /// Reads everything that is stored, and tells what is damaged
+    Verify,
+    /// Writes completions for a shell
+    #[command(after_help = "For bash: foldlog completions bash > ~/.local/share/bash-completion/completions/foldlog")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}

@@ -1,0 +1,54 @@
+//! How far a command is: a bar with rate and time left, on a terminal only, once a second has gone by.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A command that ends sooner shows no bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A bar on standard error.
+pub(crate) struct Progress {
+    what: &'static str,
+    total: u64,
+    begun: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Begins work of `total` things, such as `events`.
+    pub(crate) fn new(what: &'static str, total: u64) -> Self {
+        Self { what, total, begun: Instant::now(), bar: None }
+    }
+
+    /// So many of them are done.
+    pub(crate) fn set(&mut self, done: u64) {
+        if self.bar.is_none() && (self.begun.elapsed() < PATIENCE || !std::io::stderr().is_terminal()) {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(self.total), ProgressDrawTarget::stderr_with_hz(5));
+            let template = format!("{{bar:30}} {{pos}}/{{len}} {}  {{per_sec}}  {{eta}} left", self.what);
+            let bar = match ProgressStyle::with_template(&template) {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            };
+            bar.with_elapsed(self.begun.elapsed())
+        });
+        // More may have come since the total was counted.
+        if done > self.total {
+            self.total = done;
+            bar.set_length(done);
+        }
+        bar.set_position(done);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Goal: what each command says, to people and to programs, is what docs/command.md documents, and stays. Method: golden
+//! files, over directories of older formats and over sessions with everything in them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod common;
+
+use common::{assert_golden, data, run, sessions};
+
+/// The directories that commands are run on, and the names of their golden files' folders.
+fn directories() -> Vec<(&'static str, tempfile::TempDir)> {
+    let made = |make: fn(&std::path::Path)| {
+        let directory = tempfile::tempdir().unwrap();
+        make(directory.path());
+        directory
+    };
+    vec![
+        ("format_1", data("format-1/closed")),
+        ("format_2", data("format-2/closed")),
+        ("everything", made(sessions::everything)),
+        ("other_model", made(sessions::of_another_model)),
+    ]
+}
+
+fn name_of(directory: &str) -> &'static str {
+    match directory {
+        "everything" => "support-4711",
+        "other_model" => "tally",
+        "format_2" => "shared",
+        _ => "plain",
+    }
+}
+
+#[test]
+fn sessions_are_listed() {
+    for (name, directory) in directories() {
+        let directory = directory.path();
+        assert_golden(&format!("{name}/ls.txt"), directory, &run(directory, &["ls"]).ok());
+        assert_golden(&format!("{name}/ls.json"), directory, &run(directory, &["ls", "--json"]).ok());
+    }
+}
+
+#[test]
+fn a_session_is_shown() {
+    for (name, directory) in directories() {
+        let (directory, session) = (directory.path(), name_of(name));
+        assert_golden(&format!("{name}/show.txt"), directory, &run(directory, &["show", session]).ok());
+        assert_golden(&format!("{name}/show.json"), directory, &run(directory, &["show", session, "--json"]).ok());
+    }
+    let (_, directory) = directories().remove(2);
+    let directory = directory.path();
+    assert_golden("everything/show_full.txt", directory, &run(directory, &["show", "support-4711", "--full"]).ok());
+    let raw = run(directory, &["show", "support-4711", "--raw"]).ok();
+    assert_golden("everything/show_raw.json", directory, &raw);
+    let one_line = run(directory, &["show", "support-4711", "--json"]).ok();
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(value(&raw), value(&one_line));
+}
+
+#[test]
+fn the_events_of_a_session_are_listed() {
+    for (name, directory) in directories() {
+        let (directory, session) = (directory.path(), name_of(name));
+        assert_golden(&format!("{name}/log.txt"), directory, &run(directory, &["log", session]).ok());
+        assert_golden(&format!("{name}/log.json"), directory, &run(directory, &["log", session, "--json"]).ok());
+    }
+}
+
+#[test]
+fn a_part_of_the_events_is_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    sessions::everything(directory.path());
+    let ids = |more: &[&str]| {
+        let listed = run(directory.path(), &[&["log", "support-4711"], more].concat()).ok();
+        let ids = listed.lines().map(|line| line.split_whitespace().next().unwrap().parse().unwrap());
+        ids.collect::<Vec<u64>>()
+    };
+    let all = ids(&[]);
+    assert_eq!(all, (1..=all.len() as u64).collect::<Vec<_>>());
+    assert_eq!(ids(&["--since", "15"]), all[15..]);
+    assert_eq!(ids(&["-n", "3"]), all[all.len() - 3..]);
+    assert_eq!(ids(&["-n", "1000"]), all);
+    assert_eq!(ids(&["--type", "turn_started,turn_put"]), [4, 11, 13, 18]);
+    assert_eq!(ids(&["--type", "turn_started", "--type", "custom", "--since", "4"]), [13, 16]);
+    assert_eq!(ids(&["--since", "2023-11-14T22:13:25Z"]), all[11..]);
+    assert_eq!(ids(&["--since", "2023-11-14T23:13:25+01:00"]), all[11..]);
+    // All events are years old.
+    assert_eq!(ids(&["--since", "1d"]), [0; 0]);
+    // A position goes on from where it was told.
+    let told = run(directory.path(), &["log", "support-4711", "-n", "2", "--json"]).ok();
+    let position = told.lines().next().unwrap().split("\"position\":\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(ids(&["--since", position]), all[all.len() - 1..]);
+}
+
+#[test]
+fn a_list_of_sessions_is_cut_into_pages() {
+    let directory = data("format-2/closed");
+    let ids = |more: &[&str]| {
+        let listed = run(directory.path(), &[&["ls"], more].concat()).ok();
+        listed.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = ids(&[]);
+    assert!(all.len() > 2, "{all:?}");
+    assert_eq!(ids(&["-n", "1"]), all[..1]);
+    assert_eq!(ids(&["--after", &all[0], "--max", "1"]), all[1..2]);
+    assert_eq!(ids(&["--after", all.last().unwrap()]), [""; 0]);
+}
+
+#[test]
+fn a_blob_is_written_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    sessions::everything(directory.path());
+    let directory = directory.path();
+    let shown = run(directory, &["show", "support-4711"]).ok();
+    let digest = |before: &str| shown.split(before).nth(1).unwrap()[..64].to_owned();
+    let (text, image) = (digest("foldlog cat "), digest("[image/png, 6 B, blob "));
+    let expected: String = (1..=40).map(|n| format!("order {n}: delivered\n")).collect();
+    assert_eq!(run(directory, &["cat", &text]).ok(), expected);
+    let written = common::command(directory, &["cat", &image]).output().unwrap();
+    assert_eq!(written.stdout, [0x89, b'P', b'N', b'G', 0, 255]);
+    assert_golden("everything/cat_text.json", directory, &run(directory, &["cat", &text, "--json"]).ok());
+    assert_golden("everything/cat_bytes.json", directory, &run(directory, &["cat", &image, "--json"]).ok());
+}
+
+#[test]
+fn a_verification_tells_what_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    sessions::everything(directory.path());
+    let directory = directory.path();
+    assert_golden("everything/verify.txt", directory, &run(directory, &["verify"]).ok());
+    assert_golden("everything/verify.json", directory, &run(directory, &["verify", "--json"]).ok());
+    // The blob with the most bytes is the text.
+    let blobs = common::files(&directory.join("blobs"));
+    let (path, bytes) = blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    std::fs::write(path, &bytes[1..]).unwrap();
+    for (arguments, golden) in [(&["verify"][..], "damaged.txt"), (&["verify", "--json"][..], "damaged.json")] {
+        let found = run(directory, arguments);
+        assert_eq!((found.status.code(), found.stderr.as_str()), (Some(1), ""));
+        assert_golden(&format!("everything/verify_{golden}"), directory, &found.stdout);
+    }
+    // The rest can be read, and the damage is named where it is met.
+    let shown = run(directory, &["show", "support-4711"]).ok();
+    assert!(shown.contains("It comes on Friday.") && shown.contains("is damaged"), "{shown}");
+    let digest = path.file_name().unwrap().to_str().unwrap();
+    assert!(run(directory, &["cat", digest]).failed(5).contains("is damaged"));
+}
+
+#[test]
+fn help_is_that_of_the_documentation() {
+    let nowhere = std::path::Path::new("/nowhere");
+    assert_golden("help.txt", nowhere, &run(nowhere, &["--help"]).ok());
+}
+
+/// Text with one word in the place of each chain hash in a position.
+fn without_chains(text: &str) -> String {
+    let mut found = String::new();
+    let mut words = text.split("\"position\":\"");
+    found.push_str(words.next().unwrap());
+    for word in words {
+        let (position, rest) = word.split_once('"').unwrap();
+        found.push_str(&format!("\"position\":\"{}\"{rest}", position.split('-').next().unwrap()));
+    }
+    found
+}
+
+#[test]
+fn the_documentation_shows_what_the_command_says() {
+    let directory = tempfile::tempdir().unwrap();
+    sessions::everything(directory.path());
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/command.md");
+    let documentation = std::fs::read_to_string(&path).unwrap();
+    let mut shown = 0;
+    let mut blessed = String::new();
+    for (number, block) in documentation.split("```").enumerate() {
+        let is_block = number % 2 == 1;
+        let Some(example) = block.strip_prefix("text\n$ foldlog ").filter(|_| is_block) else {
+            blessed.push_str(&if number == 0 { block.to_owned() } else { format!("```{block}") });
+            continue;
+        };
+        shown += 1;
+        let (line, expected) = example.split_once('\n').unwrap();
+        let arguments: Vec<_> = line.split(' ').collect();
+        let found = run(directory.path(), &arguments).stdout;
+        if std::env::var_os("FOLDLOG_BLESS").is_some() {
+            blessed.push_str(&format!("```text\n$ foldlog {line}\n{found}"));
+        } else {
+            assert_eq!(without_chains(expected), without_chains(&found), "foldlog {line}");
+        }
+    }
+    assert!(shown >= 5, "the examples are found");
+    if std::env::var_os("FOLDLOG_BLESS").is_some() {
+        std::fs::write(path, blessed).unwrap();
+    }
+}
+
+#[test]
+fn every_member_of_json_is_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documentation = std::fs::read_to_string(root.join("../../docs/command.md")).unwrap();
+    let mut members = std::collections::BTreeSet::new();
+    for (path, bytes) in common::files(&root.join("tests/golden")) {
+        if path.extension().is_some_and(|extension| extension == "json") && !path.ends_with("show_raw.json") {
+            for line in String::from_utf8(bytes).unwrap().lines() {
+                let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+                assert_eq!(object["v"], 1, "{line}");
+                members.extend(object.into_iter().map(|(member, _)| member));
+            }
+        }
+    }
+    assert!(members.len() > 30, "{members:?}");
+    for member in members {
+        assert!(documentation.contains(&format!("`{member}`")), "docs/command.md says nothing of `{member}`");
+    }
+}
