@@ -3,6 +3,7 @@
 mod closing;
 pub(crate) mod deleting;
 mod opening;
+pub(crate) mod retaining;
 pub(crate) mod read_only;
 pub(crate) mod repair;
 pub(crate) mod salvage;

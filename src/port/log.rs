@@ -5,6 +5,7 @@ use super::page::StoredPage;
 use super::scan::{Position, ScannedPage};
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
+use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 
 /// Opens reading ends of a log. Each may be opened again after a failure.
@@ -107,6 +108,13 @@ pub(crate) trait LogReader: Send {
     /// The last event of a log, or its base.
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError>;
 
+    /// The bytes of the records of up to `events_max` events after `after`, and the last of these events; `after` where there
+    /// is none.
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError>;
+
+    /// The owner of a log, this store or another one, if it is alive.
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError>;
+
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
 
@@ -144,6 +152,8 @@ pub(crate) trait LogReader: Send {
 pub(crate) struct Erasing {
     /// How many logs are marked as deleted and not erased.
     pub(crate) logs: u64,
+    /// How many bytes the log takes.
+    pub(crate) bytes: u64,
     /// Copies of damaged data that the medium keeps for people, and that may hold anything.
     pub(crate) copies: Vec<String>,
 }

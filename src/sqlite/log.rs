@@ -18,6 +18,7 @@ mod checkpoint;
 mod deleted;
 mod error;
 mod figures;
+mod formats;
 mod identity;
 mod index;
 mod index_audit;

@@ -33,6 +33,7 @@ mod provider_messages;
 mod reads;
 mod refusals;
 mod residency;
+mod retention;
 mod running_turns;
 mod second_model;
 mod sessions;

@@ -29,6 +29,7 @@ use super::reader::SqliteReader;
 use super::schema::{self, Database, FORMAT, IMMUTABLE, OpenError, as_uri};
 use crate::clock::Clock;
 use crate::codec::Chain;
+use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
@@ -306,6 +307,14 @@ impl LogReader for ReadOnlyReader {
 
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError> {
         self.read(|reader| reader.head(log))
+    }
+
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError> {
+        self.read(|reader| reader.record_bytes(log, after, events_max))
+    }
+
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError> {
+        self.read(|reader| reader.living_owner(log))
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
