@@ -175,12 +175,7 @@ impl<M: SessionModel> Store<M> {
     }
 
     /// What is to be done with a session that the rules do not keep.
-    async fn decide(
-        &self,
-        retention: &Retention,
-        mode: RetainMode,
-        candidate: &Candidate,
-    ) -> Result<Verdict, Error> {
+    async fn decide(&self, retention: &Retention, mode: RetainMode, candidate: &Candidate) -> Result<Verdict, Error> {
         let id = &candidate.summary.id;
         let key = candidate.meta.key;
         if lock(&self.0.registry).get(id).is_some_and(|entry| entry.log.key == key) {
@@ -259,7 +254,9 @@ impl<M: SessionModel> Store<M> {
         let (readers, page_max) = (&self.0.services.readers, self.0.services.config.page_events_max);
         let (meta, head, created) = (row.meta, row.head, row.created);
         let session = row.session.clone();
-        let last = readers.read_in_turn(move |reader| unless_damaged(reader.head(meta)).map_err(|error| error.of_session(&session))).await;
+        let last = readers
+            .read_in_turn(move |reader| unless_damaged(reader.head(meta)).map_err(|error| error.of_session(&session)))
+            .await;
         let last = match last {
             Ok(Some(last)) if last.id > meta.base.id => last.at,
             Ok(Some(_)) => created,
@@ -273,7 +270,8 @@ impl<M: SessionModel> Store<M> {
         while after < head {
             let session = row.session.clone();
             let read = move |reader: &mut dyn LogReader| {
-                unless_damaged(reader.record_bytes(meta.key, after, page_max)).map_err(|error| error.of_session(&session))
+                unless_damaged(reader.record_bytes(meta.key, after, page_max))
+                    .map_err(|error| error.of_session(&session))
             };
             match readers.read_in_turn(read).await {
                 Ok(Some((end, bytes))) if end > after => {
@@ -305,6 +303,8 @@ fn is_older(last: Timestamp, now: Timestamp, time: Duration) -> bool {
 
 /// Whether no other session would fare better.
 fn is_of_the_store(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::StoreClosed | ErrorKind::Busy { .. } | ErrorKind::MustReopen { .. } | ErrorKind::DiskFull)
+    matches!(
+        error.kind(),
+        ErrorKind::StoreClosed | ErrorKind::Busy { .. } | ErrorKind::MustReopen { .. } | ErrorKind::DiskFull
+    )
 }
-

@@ -14,8 +14,8 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Erasing, Head, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, Ownership, SessionRow, SnapshotRow,
-    StoredEvent, StoredPage,
+    Erasing, Head, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, Ownership, Position, ScannedPage,
+    SessionRow, SnapshotRow, StoredEvent, StoredPage,
 };
 use crate::sqlite::directory::StoreDirectory;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
-use crate::model::SessionModel;
+use crate::model::{SessionModel, apply_to};
 use crate::port::Durability;
 use crate::port::{Head, LogKey, LogMedium, LogReader, StoredEvent};
 use crate::replay;
@@ -193,18 +193,16 @@ impl<M: SessionModel> Check<M> {
     }
 
     async fn view_and_append(&self, store: &Store<M>, id: &SessionId, events: &[StoredEvent]) -> Result<(), String> {
-        let mut state = M::View::default();
+        let (mut state, mut core) = (M::View::default(), Arc::default());
         for stored in events {
             let event = replay::decode::<M>(id, stored.row()).map_err(|error| error.to_string())?;
-            if let Some(event) = event.as_model() {
-                M::apply(&mut state, event);
-            }
+            apply_to(&mut state, &mut core, &event);
         }
         let text = |error: crate::Error| error.to_string();
         let session = store.resume_session(id.as_str()).await.map_err(|error| format!("it does not open: {error}"))?;
         let head = events.last().map_or(EventId::ZERO, |event| event.id);
         let view = session.view().map_err(|error| format!("its view cannot be read: {error}"))?;
-        if view.head() != head || *view.state() != state {
+        if view.head() != head || *view.state() != state || *view.core() != core {
             return Err(format!("its view is not the fold of its {head} events"));
         }
         let receipt = session.append(self.probe.clone()).map_err(text)?;
