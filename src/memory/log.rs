@@ -9,8 +9,8 @@ use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
-    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft,
-    UpkeepMoment, Write, Written,
+    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, Standing, StoredEvent, StoredPage,
+    UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -162,6 +162,11 @@ impl LogReader for MemoryReader {
             }
         }
         Ok(end)
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        let disk = self.disk.lock();
+        Ok(Standing { store: disk.id, end: disk.end() })
     }
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {

@@ -3,6 +3,7 @@
 use super::event::{Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 use super::page::StoredPage;
 use super::scan::{Position, ScannedPage};
+use super::standing::Standing;
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
@@ -131,7 +132,6 @@ pub(crate) trait LogReader: Send {
     ///
     /// The events of later commits have greater positions, so a scan that goes on from where it ended misses none. An
     /// event that cannot be read is a [`LogError::Corrupt`] that names it.
-    #[cfg_attr(not(test), allow(dead_code, reason = "sweep and backup will read by it"))]
     fn scan(
         &mut self,
         page: &mut ScannedPage,
@@ -139,6 +139,9 @@ pub(crate) trait LogReader: Send {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError>;
+
+    /// Which store this is, and where a [`scan`](Self::scan) of everything that is committed by now ends.
+    fn standing(&mut self) -> Result<Standing, LogError>;
 
     /// What was deleted and is not erased yet.
     fn erasing(&mut self) -> Result<Erasing, LogError>;

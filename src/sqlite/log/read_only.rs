@@ -25,15 +25,16 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::database::{Database, IMMUTABLE, as_uri};
 use super::reader::SqliteReader;
-use super::schema::{self, Database, FORMAT, IMMUTABLE, OpenError, as_uri};
+use super::schema::{self, FORMAT, OpenError};
 use crate::clock::Clock;
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
-    ScannedPage, SessionRow, SnapshotRow, StoredEvent, StoredPage,
+    ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
@@ -337,6 +338,10 @@ impl LogReader for ReadOnlyReader {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
         self.read(|reader| reader.scan(page, after, events_max, bytes_max))
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        self.read(|reader| reader.standing())
     }
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {

@@ -15,7 +15,7 @@ use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
     Erasing, Head, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, Ownership, Position, ScannedPage,
-    SessionRow, SnapshotRow, StoredEvent, StoredPage,
+    SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -213,6 +213,10 @@ impl LogReader for SqliteReader {
     ) -> Result<Option<Position>, LogError> {
         let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
         all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        lookup::standing(&self.connection).map_err(|error| self.named(error))
     }
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {

@@ -71,6 +71,7 @@ impl Promised {
                 self.deleted.insert(*log, true);
                 self.version += 1;
             }
+            Note::Done => self.version += 1,
             Note::Stored { digest } => {
                 self.blobs.insert(*digest);
                 self.version += 1;
@@ -86,6 +87,7 @@ pub(super) struct Check<M: SessionModel> {
 }
 
 /// What was found on a rebuilt disk on which nothing is wrong.
+#[derive(Default)]
 pub(super) struct ImageFindings {
     /// How many acknowledged events are gone, where that is allowed.
     pub(super) given_up: u64,
