@@ -6,6 +6,7 @@ use super::scan::{Position, ScannedPage};
 use super::standing::Standing;
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
+use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 
 /// Opens reading ends of a log. Each may be opened again after a failure.
@@ -36,8 +37,14 @@ pub(crate) trait EventLog: Send {
     /// written is durable.
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError>;
 
-    /// Moves committed events to their final place, when enough of them have gathered, and tells what is left to do.
+    /// Moves committed events to their final place, when enough of them have gathered. When it is idle, also takes one
+    /// step of a long work that may come between two groups: erasing what was deleted, and giving room back. A step is
+    /// bounded in rows and bytes; after a crash, or in the next store that opens the medium, the work goes on where it was.
+    /// Tells what is left to do.
     fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError>;
+
+    /// What is left to do: when the writing end was opened, and after the last upkeep.
+    fn left(&self) -> UpkeepLeft;
 
     /// Leaves the log in order, and closes.
     fn close(self: Box<Self>) -> Result<(), LogError>;
@@ -48,7 +55,7 @@ pub(crate) trait EventLog: Send {
 pub(crate) enum UpkeepMoment {
     /// After a group, and after its acknowledgements.
     AfterGroup,
-    /// No write waits, and an upkeep has left something. Waits for nobody, since a write may come.
+    /// An upkeep has left something. Waits for nobody, since a write may come.
     Idle,
 }
 
@@ -57,11 +64,14 @@ pub(crate) enum UpkeepMoment {
 pub(crate) enum UpkeepLeft {
     /// Nothing, until more was committed.
     Nothing,
+    /// More steps: as soon as no write is delayed by them.
+    Steps,
     /// What a reader still needs, or needed until now: to be tried again when no write waits.
     HeldBack,
 }
 
-/// A reading end. Each call is a read transaction of its own, so that no transaction stays open between calls.
+/// A reading end. Each call is a read transaction of its own, so that no transaction stays open between calls. A call for a
+/// log that was deleted gives [`LogError::Deleted`], however much of the log is still there.
 pub(crate) trait LogReader: Send {
     fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError>;
 
@@ -99,6 +109,13 @@ pub(crate) trait LogReader: Send {
     /// The last event of a log, or its base.
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError>;
 
+    /// The bytes of the records of up to `events_max` events after `after`, and the last of these events; `after` where there
+    /// is none.
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError>;
+
+    /// The owner of a log, this store or another one, if it is alive.
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError>;
+
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
 
@@ -126,8 +143,22 @@ pub(crate) trait LogReader: Send {
     /// Which store this is, and where a [`scan`](Self::scan) of everything that is committed by now ends.
     fn standing(&mut self) -> Result<Standing, LogError>;
 
+    /// What was deleted and is not erased yet.
+    fn erasing(&mut self) -> Result<Erasing, LogError>;
+
     /// The same log for a verification, which reads everything in it, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;
+}
+
+/// See [`LogReader::erasing`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Erasing {
+    /// How many logs are marked as deleted and not erased.
+    pub(crate) logs: u64,
+    /// How many bytes the log takes.
+    pub(crate) bytes: u64,
+    /// Copies of damaged data that the medium keeps for people, and that may hold anything.
+    pub(crate) copies: Vec<String>,
 }
 
 /// What a verification reads. Damage is an answer here, and does not end the call.

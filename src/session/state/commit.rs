@@ -24,6 +24,9 @@ impl<M: SessionModel> SessionState<M> {
         follows: Follows,
         env: &Env<'_>,
     ) {
+        if let Err(PersistError::Refused(Refusal::Deleted)) = result {
+            return self.was_deleted();
+        }
         self.follow_epoch(&result);
         self.persisted += usize::from(result.is_ok());
         if result.is_ok() && follows == Follows::More {

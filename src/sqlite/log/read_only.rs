@@ -30,9 +30,10 @@ use super::reader::SqliteReader;
 use super::schema::{self, FORMAT, OpenError};
 use crate::clock::Clock;
 use crate::codec::Chain;
+use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
+    AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
     ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
@@ -185,7 +186,7 @@ impl ReadOnlyDatabase {
             let (path, oldest) = (path.clone(), *READABLE.start());
             return Err(OpenError::OlderFormat { path, found: format, oldest });
         }
-        Ok(OpenReader { access, format, model, reader: SqliteReader::new(connection), is_kept: true })
+        Ok(OpenReader { access, format, model, reader: SqliteReader::new(connection, None), is_kept: true })
     }
 
     fn cannot_read(&self, access: Access, error: rusqlite::Error) -> LogError {
@@ -309,6 +310,14 @@ impl LogReader for ReadOnlyReader {
         self.read(|reader| reader.head(log))
     }
 
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError> {
+        self.read(|reader| reader.record_bytes(log, after, events_max))
+    }
+
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError> {
+        self.read(|reader| reader.living_owner(log))
+    }
+
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         self.read(|reader| reader.chain_at(log, id))
     }
@@ -333,6 +342,10 @@ impl LogReader for ReadOnlyReader {
 
     fn standing(&mut self) -> Result<Standing, LogError> {
         self.read(|reader| reader.standing())
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        self.read(|reader| reader.erasing())
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {
