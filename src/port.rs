@@ -33,4 +33,4 @@ pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, Opening
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use scan::{Position, ScannedPage, ScannedRow};
-pub(crate) use write::{Claiming, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};
+pub(crate) use write::{Claiming, CommitError, LogError, RedactedRecord, Redaction, Refusal, Settled, SettledAs, Write, Written};

@@ -101,6 +101,9 @@ pub(crate) trait LogReader: Send {
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
 
+    /// How often events of a log were redacted: what was read of it before the number rose may hold what is gone.
+    fn redactions(&mut self, log: LogKey) -> Result<u64, LogError>;
+
     /// The newest stored view of a log.
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError>;
 

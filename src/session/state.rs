@@ -3,7 +3,7 @@
 //! even if the actor dies.
 //!
 //! The state machine does no I/O. What it asks of others it leaves as [`Effect`]s, which the actor performs; the
-//! answers come back by the methods in `commit`, `answers`, `cold` and `snapshots`. These and `claims` are more methods of
+//! answers come back by the methods in `commit`, `answers`, `redacting`, `cold` and `snapshots`. These and `claims` are more methods of
 //! the one type, in files by what they are for; so they and this file name each other.
 
 mod answers;
@@ -11,6 +11,7 @@ mod claims;
 pub(super) mod cold;
 mod commit;
 mod due;
+mod redacting;
 mod snapshots;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use super::in_flight::{InFlight, Request, StampedAppend};
 use super::live::{Beginning, KeptLimits, OpenStreams, Subscriber};
 use super::permit::Permit;
 use super::published::Published;
+use super::redact::Redact;
 use super::retry::Earlier;
 use super::stamper::{Stamped, Stamper};
 use crate::config::StoreConfig;
@@ -46,7 +48,9 @@ pub(super) enum Effect<M: SessionModel> {
     /// To a recovery thread; answered by [`SessionState::recovered`].
     Recover { head: EventId, watch: Vec<EventId> },
     /// To the thread that stores views; answered by [`SessionState::snapshot_taken`].
-    TakeSnapshot { epoch: Epoch, head: Head, view: Arc<View<M>>, keys: Option<KeyFilter> },
+    TakeSnapshot { epoch: Epoch, head: Head, view: Arc<View<M>>, keys: Option<KeyFilter>, redactions: u64 },
+    /// To a recovery thread; answered by [`SessionState::redaction_prepared`].
+    PrepareRedaction { redact: Arc<Redact<M>> },
     /// To the blob threads; answered by [`SessionState::refs_checked`].
     CheckRefs { blobs: Vec<(Digest, u64)> },
     /// To a reader thread; answered by [`SessionState::key_found`].
@@ -150,6 +154,8 @@ pub(crate) struct SessionState<M: SessionModel> {
     stamper: Stamper<M>,
     /// The last persisted event.
     committed: Head,
+    /// How often events were redacted before the log was folded.
+    redactions: u64,
     published: Arc<Published<M>>,
     report: RecoveryReport,
     /// What waits until the session is open, and has read what another store may have written.
@@ -187,6 +193,7 @@ impl<M: SessionModel> SessionState<M> {
             snapshots: SnapshotState::default(),
             stamper: Stamper::new(head, M::counters(&view), Arc::clone(view.core())),
             committed: head,
+            redactions: 0,
             published: Arc::new(Published::new(view)),
             report,
             ready: Vec::new(),
@@ -307,6 +314,9 @@ impl<M: SessionModel> SessionState<M> {
             }
             match self.waiting.pop_front() {
                 None => return,
+                Some(Task::Append(request)) if request.redact().is_some() && !self.in_flight.is_empty() => {
+                    return self.waiting.push_front(Task::Append(request));
+                }
                 Some(Task::Append(request)) => self.append(request, env),
                 Some(Task::Transient(transient, permit)) => {
                     self.in_flight.push_transient(transient, permit);
@@ -368,6 +378,9 @@ impl<M: SessionModel> SessionState<M> {
         }
         if let Err(error) = self.check_head(&request) {
             return request.answer(Err(error));
+        }
+        if let Some(redact) = request.redact() {
+            return self.prepare_redaction(request, redact);
         }
         if !request.are_refs_checked {
             let mut blobs = match guarded("blob_refs", || request.blobs()) {
