@@ -30,7 +30,7 @@ struct ErrorInner {
 /// | [`next_step`](Error::next_step) | [`was_written`](Error::was_written) | kinds |
 /// |---|---|---|
 /// | [`CorrectTheCall`](NextStep::CorrectTheCall) | `No` | [`InvalidSessionId`](Self::InvalidSessionId), [`InvalidDigest`](Self::InvalidDigest), [`InvalidJson`](Self::InvalidJson), [`InvalidArgument`](Self::InvalidArgument), [`BodyRefused`](Self::BodyRefused), [`TooLarge`](Self::TooLarge), [`UnknownSession`](Self::UnknownSession), [`UnknownBlob`](Self::UnknownBlob), [`DanglingRef`](Self::DanglingRef), [`WrongBlobLength`](Self::WrongBlobLength), [`KeyReused`](Self::KeyReused) |
-/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit), [`TurnNotHeld`](Self::TurnNotHeld) |
+/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit), [`TurnNotHeld`](Self::TurnNotHeld), [`SessionDeleted`](Self::SessionDeleted) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `No` | [`NotWritten`](Self::NotWritten), [`TurnInFlight`](Self::TurnInFlight), [`Busy`](Self::Busy), [`DiskFull`](Self::DiskFull), [`Unavailable`](Self::Unavailable) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `Unknown` | [`OutcomeUnknown`](Self::OutcomeUnknown) |
 /// | [`AskTheOwner`](NextStep::AskTheOwner) | `No` | [`OwnedElsewhere`](Self::OwnedElsewhere) |
@@ -213,6 +213,13 @@ pub enum ErrorKind {
     /// [`Session::revoke_turn`](crate::Session::revoke_turn) took the turn away from it.
     #[error("this guard has no turn of session {session} any more: it has ended, or Session::revoke_turn took it away")]
     TurnNotHeld {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session was deleted, and this handle is of what was deleted. Nothing is appended to a session of the same name
+    /// that was made since: only [`Store::open_session`](crate::Store::open_session) opens that one, or makes it.
+    #[error("session {session} was deleted: Store::open_session makes a new one of that name")]
+    SessionDeleted {
         /// The session.
         session: SessionId,
     },

@@ -24,8 +24,8 @@
 //!
 //! - Open: [`Store`], [`StoreConfig`]; to read only: [`ReadOnlyStore`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
 //!   [`StoredState`]. Follow: [`EventStream`], [`Delivery`], [`Gap`].
-//! - Messages to a [`SessionActor`]: [`Append`], [`Describe`], [`CurrentView`], [`EventsAfter`], [`NextIds`], [`Notify`], [`Subscribe`],
-//!   [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
+//! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`DeleteSession`], [`Describe`], [`EventsAfter`], [`NextIds`],
+//!   [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
 //!   [`PersistActor`]: [`Restart`].
 //! - The built-in session model: [`agent`]. One of your own: [`SessionModel`], and [`Store::open_model`].
 //!
@@ -92,11 +92,13 @@ pub use model::{
 pub use port::{Create, Durability, Medium, Upkeep};
 pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};
 pub use session::{
-    Append, Appended, CurrentView, Delivery, Describe, Erasure, ErasurePending, EventStream, EventsAfter, Gap, Item,
-    NextIds, Notify, Receipt, Recovery, Redact, Redaction, SessionActor, Subscribe, SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
+    Append, Appended, CurrentView, DeleteSession, Delivery, Describe, Erasure, ErasurePending, EventStream, EventsAfter,
+    Gap, Item, NextIds, Notify, Receipt, Recovery, Redact, Redaction, SessionActor, Subscribe, SubscribeFrom,
+    Subscription, TakeOver, TakeTurn, TurnGuard,
 };
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
+pub use store::deleting::Erased;
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
 pub use store::salvage::{Salvage, Salvaged};

@@ -26,7 +26,8 @@ pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
 pub(crate) use event::{Epoch, Head, Listed, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub use log::Upkeep;
 pub(crate) use log::{
-    AuditedEvent, AuditedSession, EventLog, LogAudit, LogMedium, LogReader, LogSource, UpkeepLeft, UpkeepMoment,
+    AuditedEvent, AuditedSession, Erasing, EventLog, LogAudit, LogMedium, LogReader, LogSource, UpkeepLeft,
+    UpkeepMoment,
 };
 pub use medium::{Create, Durability, Medium};
 pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy};

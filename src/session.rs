@@ -40,7 +40,7 @@ pub(crate) use entry::{Entry, HeldTurns};
 pub(crate) use live::KeptLimits;
 pub use live::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
 pub(crate) use messages::SubscribeStream;
-pub use messages::{CurrentView, EventsAfter, NextIds, Notify, Recovery, Subscribe, TakeOver, TakeTurn};
+pub use messages::{CurrentView, DeleteSession, EventsAfter, NextIds, Notify, Recovery, Subscribe, TakeOver, TakeTurn};
 pub use redact::{Erasure, ErasurePending, Redact, Redaction};
 pub(crate) use residency::Residency;
 pub(crate) use services::{OpenFlag, Services, SessionArbiters};

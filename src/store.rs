@@ -1,6 +1,7 @@
 //! The handles that hosts hold: [`Store`] and [`Session`].
 
 mod closing;
+pub(crate) mod deleting;
 mod opening;
 pub(crate) mod read_only;
 pub(crate) mod repair;
@@ -176,8 +177,12 @@ impl<M: SessionModel> Store<M> {
             // Checked again, since the session may have been closed after the answer was sent and before this task ran.
             match session.recovery().await.and_then(|_| session.entry().check_open()) {
                 Ok(()) => return Ok(session),
-                // Someone closed the session while it was being opened: open it again, unless the store is closed too.
-                Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => self.forget(&session),
+                // Someone closed or deleted the session while it was being opened: open it again, unless the store is closed too.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::SessionClosed { .. } | ErrorKind::SessionDeleted { .. }) =>
+                {
+                    self.forget(session.entry());
+                }
                 // The entry stays in the registry, for others may hold it: the next call tries to recover the session
                 // again.
                 Err(error) => return Err(error),
@@ -226,10 +231,10 @@ impl<M: SessionModel> Store<M> {
         }
     }
 
-    fn forget(&self, session: &Session<M>) {
+    fn forget(&self, entry: &Arc<Entry<M>>) {
         let mut registry = lock(&self.0.registry);
-        if registry.get(session.id()).is_some_and(|entry| Arc::ptr_eq(entry, session.entry())) {
-            registry.remove(session.id());
+        if registry.get(&entry.id).is_some_and(|known| Arc::ptr_eq(known, entry)) {
+            registry.remove(&entry.id);
             self.0.forgotten.fetch_add(1, Ordering::SeqCst);
         }
     }

@@ -15,6 +15,11 @@ use crate::threads::Restart;
 /// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for the lock
 /// already, so this pause only lets the actor handle what is in its mailbox.
 const RETRY: Duration = Duration::from_millis(10);
+/// A step of the upkeep takes the log's writer away from the groups. So, while groups come, a pause follows that is longer
+/// than the step by this factor; and one as long as the step while none comes.
+const PAUSE_FACTOR: u32 = 24;
+/// How often it is tried for those who wait, at intervals of [`RETRY`].
+const HELD_BACK_TRIES: u32 = 50;
 /// After how long what a reader has held back is tried again. Rare enough to cost nothing, and soon enough for whoever
 /// watches how full the disk is.
 const UPKEEP_RETRY: Duration = Duration::from_secs(1);
@@ -26,14 +31,34 @@ pub struct PersistActor {
     writer: GroupWriter,
     metrics: Arc<Metrics>,
     flush_scheduled: bool,
-    upkeep_scheduled: bool,
+    upkeep_scheduled: Option<KeepUp>,
+    /// How many upkeeps were ever scheduled.
+    upkeeps: u64,
+    /// How long the last step of the upkeep took, and whether a group was committed since.
+    step_took: Duration,
+    group_since_step: bool,
+    /// Those who wait until the upkeep has no more steps.
+    waiting_for_steps: Vec<oneshot::Sender<Result<(), LogError>>>,
+    /// How often what a reader has held back is tried again before they are told.
+    tries_left: u32,
     /// Since when another process has held the lock that the group waits for.
     locked_out: Option<Instant>,
 }
 
 impl PersistActor {
     pub(crate) fn new(writer: GroupWriter, metrics: Arc<Metrics>) -> Self {
-        Self { writer, metrics, flush_scheduled: false, upkeep_scheduled: false, locked_out: None }
+        Self {
+            writer,
+            metrics,
+            flush_scheduled: false,
+            upkeep_scheduled: None,
+            upkeeps: 0,
+            step_took: Duration::ZERO,
+            group_since_step: false,
+            waiting_for_steps: Vec::new(),
+            tries_left: 0,
+            locked_out: None,
+        }
     }
 
     fn schedule(&mut self, context: &mut Context<Self>) {
@@ -45,13 +70,62 @@ impl PersistActor {
     }
 
     fn schedule_upkeep(&mut self, context: &mut Context<Self>) {
-        if !self.upkeep_scheduled && self.writer.upkeep_left() == UpkeepLeft::HeldBack {
-            self.upkeep_scheduled = true;
-            context.run_later(UPKEEP_RETRY, |actor, context| {
-                actor.upkeep_scheduled = false;
-                actor.writer.keep_up_when_idle();
-                actor.schedule_upkeep(context);
-            });
+        let left = self.writer.upkeep_left();
+        // Most readers need the log for a moment.
+        let held_back_for_now =
+            left == UpkeepLeft::HeldBack && self.tries_left > 0 && !self.waiting_for_steps.is_empty();
+        if held_back_for_now {
+            self.tries_left -= 1;
+            return self.schedule_upkeep_in(RETRY, context);
+        }
+        if left != UpkeepLeft::Steps {
+            self.answer_waiting_for_steps(&Ok(()));
+        }
+        let pause = match left {
+            UpkeepLeft::Nothing => return,
+            UpkeepLeft::HeldBack => UPKEEP_RETRY,
+            UpkeepLeft::Steps if !self.waiting_for_steps.is_empty() => Duration::ZERO,
+            UpkeepLeft::Steps if self.group_since_step => self.step_took.saturating_mul(PAUSE_FACTOR),
+            UpkeepLeft::Steps => self.step_took,
+        };
+        self.schedule_upkeep_in(pause, context);
+    }
+
+    fn schedule_upkeep_in(&mut self, pause: Duration, context: &mut Context<Self>) {
+        if self.upkeep_scheduled.is_some() {
+            return;
+        }
+        self.upkeeps += 1;
+        let this = KeepUp(self.upkeeps);
+        self.upkeep_scheduled = Some(this);
+        if pause.is_zero() {
+            // Handled behind what waits in the mailbox.
+            context.notify(this);
+        } else {
+            context.run_later(pause, move |actor, context| actor.keep_up(this, context));
+        }
+    }
+
+    fn keep_up(&mut self, this: KeepUp, context: &mut Context<Self>) {
+        if self.upkeep_scheduled != Some(this) {
+            return;
+        }
+        self.upkeep_scheduled = None;
+        let begun = Instant::now();
+        let done = self.writer.keep_up_when_idle();
+        (self.step_took, self.group_since_step) = (begun.elapsed(), false);
+        match done {
+            // Another process writes.
+            Err(LogError::Busy) => self.schedule_upkeep_in(RETRY, context),
+            Err(error) => self.answer_waiting_for_steps(&Err(error)),
+            Ok(()) => self.schedule_upkeep(context),
+        }
+    }
+
+    fn answer_waiting_for_steps(&mut self, answer: &Result<(), LogError>) {
+        for waiting in self.waiting_for_steps.drain(..) {
+            // Whoever asked may have lost interest.
+            let _ = waiting.send(answer.clone());
         }
     }
 }
@@ -63,6 +137,7 @@ impl Actor for PersistActor {
         if !self.writer.is_idle() {
             self.schedule(context);
         }
+        self.schedule_upkeep(context);
     }
 }
 
@@ -70,7 +145,7 @@ impl Supervised for PersistActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         // What was scheduled was lost with the old context.
         self.flush_scheduled = false;
-        self.upkeep_scheduled = false;
+        self.upkeep_scheduled = None;
         self.writer.reset();
     }
 }
@@ -114,6 +189,7 @@ impl Handler<Flush> for PersistActor {
         self.flush_scheduled = false;
         let begun = Instant::now();
         let next = self.writer.flush();
+        self.group_since_step = true;
         match (next, self.locked_out) {
             (Next::Retry, None) => {
                 log::warn!("another process holds the event log's lock: appends wait");
@@ -140,6 +216,40 @@ impl Handler<Flush> for PersistActor {
                 });
             }
         }
+    }
+}
+
+/// The upkeep of this number is due, unless it was put forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+struct KeepUp(u64);
+
+impl Handler<KeepUp> for PersistActor {
+    type Result = ();
+
+    fn handle(&mut self, this: KeepUp, context: &mut Context<Self>) {
+        self.keep_up(this, context);
+    }
+}
+
+/// Takes the steps of the upkeep without a pause, and is answered when there are no more, or none that can be taken now.
+#[derive(Message)]
+#[rtype(result = "Result<(), LogError>")]
+pub(crate) struct EraseDeleted;
+
+impl Handler<EraseDeleted> for PersistActor {
+    // Between two steps the actor handles other messages.
+    type Result = ResponseFuture<Result<(), LogError>>;
+
+    fn handle(&mut self, _: EraseDeleted, context: &mut Context<Self>) -> Self::Result {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting_for_steps.push(sender);
+        self.tries_left = HELD_BACK_TRIES;
+        self.upkeep_scheduled = None;
+        self.schedule_upkeep_in(Duration::ZERO, context);
+        // The actor answers all of them, unless it ends.
+        let lost = || LogError::Io("the writing end of the log was opened again".to_owned());
+        Box::pin(async move { receiver.await.unwrap_or_else(|_| Err(lost())) })
     }
 }
 

@@ -87,11 +87,12 @@ impl GroupWriter {
         limits: GroupLimits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, LogError> {
-        let log = Some(medium.writer()?);
+        let log = medium.writer()?;
+        let upkeep_left = log.left();
         Ok(Self {
             medium,
             ownership,
-            log,
+            log: Some(log),
             unsettled: None,
             pending: VecDeque::new(),
             reads: 0,
@@ -102,7 +103,7 @@ impl GroupWriter {
             closed: false,
             commits: Outage::of("writing to the event log"),
             upkeep: Outage::of("the upkeep of the event log"),
-            upkeep_left: UpkeepLeft::Nothing,
+            upkeep_left,
         })
     }
 
@@ -132,7 +133,7 @@ impl GroupWriter {
             }
             // Nothing is in flight when a log is given up.
             Write::Release { log, .. } => drop(self.incarnations.remove(log)),
-            Write::Register { .. } | Write::Snapshot { .. } => {}
+            Write::Register { .. } | Write::Snapshot { .. } | Write::Delete { .. } => {}
         }
         self.reads += usize::from(is_read(&pending.write));
         self.pending.push_back(pending);
@@ -209,7 +210,8 @@ impl GroupWriter {
                 }
                 // The sessions fold meanwhile what they hold of the same events.
                 drop(writes);
-                self.keep_up(log, UpkeepMoment::AfterGroup);
+                // A failure is logged, and waits for nobody.
+                let _ = self.keep_up(log, UpkeepMoment::AfterGroup);
             }
             Err(CommitError::NotWritten(LogError::Busy)) => {
                 self.log = Some(log);
@@ -239,14 +241,20 @@ impl GroupWriter {
         self.next()
     }
 
-    /// Tries again what an upkeep has left, if nothing waits.
-    pub(crate) fn keep_up_when_idle(&mut self) {
-        if self.is_idle()
-            && self.upkeep_left != UpkeepLeft::Nothing
-            && let Some(log) = self.log.take()
-        {
-            self.keep_up(log, UpkeepMoment::Idle);
+    /// Goes on with what an upkeep has left: with a step whenever it is asked for, with the rest if nothing waits.
+    /// [`LogError::Busy`] means that asking again later helps.
+    pub(crate) fn keep_up_when_idle(&mut self) -> Result<(), LogError> {
+        let is_due = match self.upkeep_left {
+            _ if self.closed => false,
+            UpkeepLeft::Nothing => false,
+            UpkeepLeft::Steps => self.unsettled.is_none(),
+            UpkeepLeft::HeldBack => self.is_idle(),
+        };
+        if !is_due {
+            return Ok(());
         }
+        let log = self.reopened()?;
+        self.keep_up(log, UpkeepMoment::Idle)
     }
 
     pub(crate) fn upkeep_left(&self) -> UpkeepLeft {
@@ -254,16 +262,21 @@ impl GroupWriter {
     }
 
     /// After an upkeep that failed, the writing end is opened again by the next flush.
-    fn keep_up(&mut self, mut log: Box<dyn EventLog>, moment: UpkeepMoment) {
+    fn keep_up(&mut self, mut log: Box<dyn EventLog>, moment: UpkeepMoment) -> Result<(), LogError> {
         match guarded(|| log.upkeep(moment)) {
             Ok(left) => {
                 self.upkeep.worked();
                 (self.log, self.upkeep_left) = (Some(log), left);
+                Ok(())
             }
-            Err(LogError::Busy) => self.log = Some(log),
+            Err(LogError::Busy) => {
+                self.log = Some(log);
+                Err(LogError::Busy)
+            }
             Err(error) => {
-                self.upkeep.failed(error);
+                self.upkeep.failed(&error);
                 self.upkeep_left = UpkeepLeft::Nothing;
+                Err(error)
             }
         }
     }
@@ -357,7 +370,9 @@ impl GroupWriter {
                     continue;
                 }
                 Write::Fence { log, .. } => written.insert(log.key),
-                Write::Append { log, .. } | Write::Release { log, .. } => written.insert(*log),
+                Write::Append { log, .. } | Write::Release { log, .. } | Write::Delete { log, .. } => {
+                    written.insert(*log)
+                }
                 // No fence depends on what these write.
                 Write::Register { .. } | Write::Snapshot { .. } => false,
             };

@@ -10,8 +10,8 @@ use crate::error::OwnerInfo;
 use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Position, Refusal, SnapshotRow, StoredEvent, Write,
-    Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogError, LogKey, LogMeta, Position, Refusal, SnapshotRow, StoredEvent,
+    Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -84,6 +84,11 @@ impl DiskState {
         self.alive.get(id).map_or(Liveness::Dead, |info| Liveness::Alive(info.clone()))
     }
 
+    /// A log that was not deleted.
+    pub(super) fn log(&self, log: LogKey) -> Result<&Log, LogError> {
+        self.logs.get(&log).ok_or(LogError::Deleted)
+    }
+
     pub(super) fn chain_at(&self, log: LogKey, id: EventId) -> Option<Chain> {
         self.logs.get(&log)?.event(id).map(|event| event.chain)
     }
@@ -95,6 +100,7 @@ impl DiskState {
 
     pub(super) fn write(&mut self, me: &str, write: &Write) -> Result<Written, Refusal> {
         match write {
+            Write::Delete { session, log, head, .. } => self.delete(me, session, *log, *head),
             Write::Register { session, at } => self.register(me, session, *at),
             Write::Fence { log, claim } => self.fence(me, *log, *claim),
             Write::Append { log, epoch, after, events, listed } => {
@@ -102,10 +108,8 @@ impl DiskState {
             }
             Write::Snapshot { log, epoch, row } => self.snapshot(me, *log, *epoch, row),
             Write::Release { log, epoch } => {
-                if let Some(log) = self.logs.get_mut(log)
-                    && log.owner.as_deref() == Some(me)
-                    && log.epoch == *epoch
-                {
+                let log = self.logs.get_mut(log).ok_or(Refusal::Deleted)?;
+                if log.owner.as_deref() == Some(me) && log.epoch == *epoch {
                     log.owner = None;
                 }
                 Ok(Written::Released)
@@ -113,8 +117,31 @@ impl DiskState {
         }
     }
 
+    /// Takes a session away, at once and as a whole. Its log is not there any more: that is how a log tells that it was
+    /// deleted.
+    fn delete(
+        &mut self,
+        me: &str,
+        session: &SessionId,
+        key: LogKey,
+        head: Option<EventId>,
+    ) -> Result<Written, Refusal> {
+        let Some(log) = self.logs.get(&key) else { return Ok(Written::Deleted) };
+        if let Some(owner) = self.living_owner(me, log.owner.as_deref()) {
+            return Err(Refusal::Owned(owner));
+        }
+        let found = log.head().id;
+        if head.is_some_and(|head| head != found) {
+            return Err(Refusal::HeadMoved { head: found });
+        }
+        self.logs.remove(&key);
+        self.order.retain(|_, (log, _)| *log != key);
+        self.sessions.remove(session);
+        Ok(Written::Deleted)
+    }
+
     fn snapshot(&mut self, me: &str, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> Result<Written, Refusal> {
-        let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
+        let log = self.logs.get_mut(&log).ok_or(Refusal::Deleted)?;
         if log.owner.as_deref() != Some(me) || log.epoch != epoch {
             return Err(Refusal::StaleEpoch);
         }
@@ -149,14 +176,14 @@ impl DiskState {
     }
 
     fn fence(&mut self, me: &str, log: LogMeta, claim: Claiming) -> Result<Written, Refusal> {
-        let owner = self.logs.get(&log.key).ok_or(Refusal::UnknownLog)?.owner.clone();
+        let owner = self.logs.get(&log.key).ok_or(Refusal::Deleted)?.owner.clone();
         let mine = owner.as_deref() == Some(me);
         if claim == Claiming::Yes
             && let Some(owner) = self.living_owner(me, owner.as_deref())
         {
             return Err(Refusal::Owned(owner));
         }
-        let log = self.logs.get_mut(&log.key).ok_or(Refusal::UnknownLog)?;
+        let log = self.logs.get_mut(&log.key).ok_or(Refusal::Deleted)?;
         if claim != Claiming::No && !mine {
             log.owner = Some(me.to_owned());
             log.epoch = Epoch(log.epoch.0 + 1);
@@ -174,11 +201,11 @@ impl DiskState {
         listed: Option<&Listed>,
     ) -> Result<Written, Refusal> {
         let key = log;
-        let found = self.logs.get(&log).ok_or(Refusal::UnknownLog)?;
+        let found = self.logs.get(&log).ok_or(Refusal::Deleted)?;
         if found.owner.as_deref() != Some(me) || found.epoch != epoch {
             return Err(self.living_owner(me, found.owner.as_deref()).map_or(Refusal::StaleEpoch, Refusal::Owned));
         }
-        let log = self.logs.get_mut(&log).ok_or(Refusal::UnknownLog)?;
+        let log = self.logs.get_mut(&log).ok_or(Refusal::Deleted)?;
         let head = log.head();
         if events.first().is_some_and(|event| event.id != head.id.next()) || after != head.chain {
             return Err(Refusal::HeadMoved { head: head.id });
@@ -188,7 +215,7 @@ impl DiskState {
         }
         if let Some(listed) = listed {
             let named = self.sessions.get_mut(&listed.session).filter(|named| named.log == log.meta.key);
-            named.ok_or(Refusal::UnknownLog)?.core = Arc::clone(&listed.core);
+            named.ok_or(Refusal::Deleted)?.core = Arc::clone(&listed.core);
         }
         for event in events {
             if let Some(key) = &event.key {

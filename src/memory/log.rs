@@ -1,12 +1,13 @@
 //! The ends of a log in memory.
 
 use std::ops::Bound;
+use std::sync::PoisonError;
 
 use super::disk::{MemoryDisk, NamedLog};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
+    AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
     Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft,
     UpkeepMoment, Write, Written,
 };
@@ -19,7 +20,18 @@ pub(super) struct MemoryLog {
 impl EventLog for MemoryLog {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let mut disk = self.disk.lock();
-        Ok(group.iter().map(|write| disk.write(&self.me, write)).collect())
+        let write = |write: &Write| {
+            let view = match write {
+                Write::Delete { log, .. } => disk.logs.get(log).and_then(|log| log.snapshot),
+                _ => None,
+            };
+            let answer = disk.write(&self.me, write);
+            if let (Some(view), Ok(_)) = (view, &answer) {
+                self.disk.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(&view.digest);
+            }
+            answer
+        };
+        Ok(group.iter().map(write).collect())
     }
 
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
@@ -30,6 +42,10 @@ impl EventLog for MemoryLog {
 
     fn upkeep(&mut self, _: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
         Ok(UpkeepLeft::Nothing)
+    }
+
+    fn left(&self) -> UpkeepLeft {
+        UpkeepLeft::Nothing
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {
@@ -73,9 +89,10 @@ impl LogReader for MemoryReader {
     ) -> Result<(), LogError> {
         let disk = self.disk.lock();
         page.clear();
+        let log = disk.log(log)?;
         let mut id = after.next();
         while page.len() < events_max
-            && let Some(event) = disk.logs.get(&log).and_then(|log| log.event(id))
+            && let Some(event) = log.event(id)
         {
             page.push(event.row());
             if page.record_bytes() >= bytes_max {
@@ -88,15 +105,16 @@ impl LogReader for MemoryReader {
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
         let disk = self.disk.lock();
-        Ok(disk.logs.get(&log).and_then(|log| log.event(*log.keys.get(key)?)).cloned())
+        let log = disk.log(log)?;
+        Ok(log.keys.get(key).and_then(|id| log.event(*id)).cloned())
     }
 
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError> {
-        Ok(self.disk.lock().logs.get(&log.key).map_or(log.base, |log| log.head()))
+        Ok(self.disk.lock().log(log.key)?.head())
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        Ok(self.disk.lock().chain_at(log, id))
+        Ok(self.disk.lock().log(log)?.event(id).map(|event| event.chain))
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
@@ -132,6 +150,10 @@ impl LogReader for MemoryReader {
             }
         }
         Ok(end)
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        Ok(Erasing::default())
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

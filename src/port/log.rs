@@ -35,8 +35,14 @@ pub(crate) trait EventLog: Send {
     /// written is durable.
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError>;
 
-    /// Moves committed events to their final place, when enough of them have gathered, and tells what is left to do.
+    /// Moves committed events to their final place, when enough of them have gathered. When it is idle, also takes one
+    /// step of a long work that may come between two groups: erasing what was deleted, and giving room back. A step is
+    /// bounded in rows and bytes; after a crash, or in the next store that opens the medium, the work goes on where it was.
+    /// Tells what is left to do.
     fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError>;
+
+    /// What is left to do: when the writing end was opened, and after the last upkeep.
+    fn left(&self) -> UpkeepLeft;
 
     /// Leaves the log in order, and closes.
     fn close(self: Box<Self>) -> Result<(), LogError>;
@@ -47,7 +53,7 @@ pub(crate) trait EventLog: Send {
 pub(crate) enum UpkeepMoment {
     /// After a group, and after its acknowledgements.
     AfterGroup,
-    /// No write waits, and an upkeep has left something. Waits for nobody, since a write may come.
+    /// An upkeep has left something. Waits for nobody, since a write may come.
     Idle,
 }
 
@@ -56,11 +62,14 @@ pub(crate) enum UpkeepMoment {
 pub(crate) enum UpkeepLeft {
     /// Nothing, until more was committed.
     Nothing,
+    /// More steps: as soon as no write is delayed by them.
+    Steps,
     /// What a reader still needs, or needed until now: to be tried again when no write waits.
     HeldBack,
 }
 
-/// A reading end. Each call is a read transaction of its own, so that no transaction stays open between calls.
+/// A reading end. Each call is a read transaction of its own, so that no transaction stays open between calls. A call for a
+/// log that was deleted gives [`LogError::Deleted`], however much of the log is still there.
 pub(crate) trait LogReader: Send {
     fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError>;
 
@@ -126,8 +135,20 @@ pub(crate) trait LogReader: Send {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError>;
 
+    /// What was deleted and is not erased yet.
+    fn erasing(&mut self) -> Result<Erasing, LogError>;
+
     /// The same log for a verification, which reads everything in it, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;
+}
+
+/// See [`LogReader::erasing`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Erasing {
+    /// How many logs are marked as deleted and not erased.
+    pub(crate) logs: u64,
+    /// Copies of damaged data that the medium keeps for people, and that may hold anything.
+    pub(crate) copies: Vec<String>,
 }
 
 /// What a verification reads. Damage is an answer here, and does not end the call.

@@ -27,6 +27,10 @@ pub(crate) enum Write {
     Release { log: LogKey, epoch: Epoch },
     /// Redacts events of a log that this store owns.
     Redact(Box<Redaction>),
+    /// Takes a session's name away and marks its log as deleted, unless another store that is alive owns the log. What the
+    /// log holds is void from then on, and is erased by the upkeep. Of `head`, only if the log ends there. A log that is
+    /// deleted already is an answer, and no refusal.
+    Delete { session: SessionId, log: LogKey, head: Option<EventId>, at: Timestamp },
 }
 
 /// Redacted records, and the event that says so, all or nothing. When it is written, the log names no stored view any more,
@@ -90,6 +94,8 @@ pub(crate) enum Written {
     SnapshotIndexed { replaced: Option<Digest> },
     /// The log has no owner now, or has another one.
     Released,
+    /// No name leads to the log, and none ever will.
+    Deleted,
 }
 
 /// Why one write of a group was left out, while the others went on.
@@ -108,6 +114,8 @@ pub(crate) enum Refusal {
     KeyTaken,
     /// The log is not there.
     UnknownLog,
+    /// The session was deleted, and its log with it.
+    Deleted,
     /// The log's own rows cannot be read, from this event on if it is known.
     Damaged { event: Option<EventId>, reason: String },
     /// Something beside the log has to be asked for this write, and cannot be: whether another owner is alive.
@@ -124,6 +132,7 @@ impl Refusal {
         match self {
             Self::HeadMoved { .. } | Self::StaleEpoch | Self::KeyTaken | Self::Redacted => None,
             Self::Owned(owner) => Some(ErrorKind::OwnedElsewhere { session, owner: owner.clone() }),
+            Self::Deleted => Some(ErrorKind::SessionDeleted { session }),
             Self::UnknownLog => {
                 Some(ErrorKind::CorruptStore { reason: format!("the log of session {session} is gone; {ADVICE}") })
             }
@@ -182,6 +191,9 @@ pub(crate) enum LogError {
     /// Asking again later helps.
     #[error("the database is locked by another process")]
     Busy,
+    /// What was asked for is of a session that was deleted.
+    #[error("the session was deleted")]
+    Deleted,
     #[error("the disk is full")]
     DiskFull,
     #[error("the database is damaged: {0}")]
@@ -218,6 +230,7 @@ impl LogError {
                 reason: format!("the log of session {session} cannot be read: {reason}; {ADVICE}"),
             }
             .into(),
+            Self::Deleted => ErrorKind::SessionDeleted { session: session.clone() }.into(),
             Self::DiskFull => Error::with_source(ErrorKind::DiskFull, format!("in a call for session {session}")),
             error @ (Self::Busy | Self::Io(_)) => {
                 ErrorKind::Unavailable { reason: format!("session {session}: {error}") }.into()
@@ -234,7 +247,9 @@ impl From<LogError> for Error {
             LogError::DiskFull => ErrorKind::DiskFull,
             LogError::Corrupt(reason) => ErrorKind::CorruptStore { reason },
             LogError::CorruptEvent { .. } => ErrorKind::CorruptStore { reason: error.to_string() },
-            LogError::Busy | LogError::Io(_) => ErrorKind::Unavailable { reason: error.to_string() },
+            LogError::Busy | LogError::Deleted | LogError::Io(_) => {
+                ErrorKind::Unavailable { reason: error.to_string() }
+            }
             LogError::Unusable(reason) => ErrorKind::UnsuitablePlace { reason },
             LogError::Lost(reason) => ErrorKind::MustReopen { reason },
         }

@@ -12,7 +12,7 @@ use super::entry::{fold_log, prepare_redaction};
 use super::live::Source;
 use super::reply::{Answer, Answered, ReplyTo};
 use super::retry::repeat;
-use super::state::{CloseReply, Effect, Env, SessionState, Task};
+use super::state::{CloseReply, Effect, Ended, Env, SessionState, Task};
 use crate::blobs::EnsureDurable;
 use crate::commit::PersistError;
 use crate::error::Error;
@@ -26,8 +26,9 @@ use crate::threads::{Courier, ReaderSlot, Restart, guarded, lock};
 /// The actor of one session, which handles one actor message after the other. It stamps appends, sends them to the
 /// persist actor, and folds, publishes and answers them only after the commit.
 ///
-/// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`], [`Describe`](crate::Describe),
-/// [`CurrentView`](crate::CurrentView), [`EventsAfter`](crate::EventsAfter), [`NextIds`](crate::NextIds),
+/// Its address comes from [`Session::address`](crate::Session::address). A host may send it [`Append`],
+/// [`Describe`](crate::Describe), [`CurrentView`](crate::CurrentView), [`DeleteSession`](crate::DeleteSession),
+/// [`EventsAfter`](crate::EventsAfter), [`NextIds`](crate::NextIds),
 /// [`Notify`](crate::Notify), [`Subscribe`](crate::Subscribe), [`TakeTurn`](crate::TakeTurn),
 /// [`Redact`](crate::Redact), [`TakeOver`](crate::TakeOver), [`Recovery`](crate::Recovery) and [`Restart`].
 pub struct SessionActor<M: SessionModel> {
@@ -114,6 +115,7 @@ impl<M: SessionModel> SessionActor<M> {
             Effect::Repeat { written, request } => {
                 repeat(&services.readers, self.entry.id.clone(), self.entry.log, written, request);
             }
+            Effect::Deleted { subscribers } => self.entry.tell_deleted(&subscribers),
             Effect::Close { release, subscribers, done } => self.close(release, subscribers, done, incarnation),
         }
     }
@@ -149,7 +151,7 @@ impl<M: SessionModel> SessionActor<M> {
         // A store that is closing releases no single log: it gives all of them up at once, with its ownership.
         match release.filter(|_| !services.is_closed()) {
             None => {
-                self.entry.mark_closed();
+                self.entry.mark_closed(Ended::Closed);
                 done(subscribers, Ok(()));
             }
             Some(epoch) => {
@@ -158,13 +160,14 @@ impl<M: SessionModel> SessionActor<M> {
                 let entry = Arc::clone(&self.entry);
                 let reply = Box::new(move |released: Result<Written, PersistError>, _| {
                     // This may run before the call below does, and nobody may be told before the entry is marked.
-                    entry.mark_closed();
+                    entry.mark_closed(Ended::Closed);
                     let released = match released {
                         Ok(_) => Ok(()),
                         // Another store has taken the log over, or this one closes and gives up all of its logs.
-                        Err(PersistError::Refused(Refusal::Owned(_) | Refusal::StaleEpoch) | PersistError::Closed) => {
-                            Ok(())
-                        }
+                        Err(
+                            PersistError::Refused(Refusal::Owned(_) | Refusal::StaleEpoch | Refusal::Deleted)
+                            | PersistError::Closed,
+                        ) => Ok(()),
                         Err(error) => Err(error.of_session(&entry.id)),
                     };
                     done(subscribers, released);
@@ -172,7 +175,7 @@ impl<M: SessionModel> SessionActor<M> {
                 // Sent before the entry is marked, so that it is ahead of the writes of a caller who finds the session
                 // closed and opens it again.
                 services.persist(write, incarnation, reply);
-                self.entry.mark_closed();
+                self.entry.mark_closed(Ended::Closed);
             }
         }
     }

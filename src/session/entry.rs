@@ -1,7 +1,8 @@
 //! A session's entry in the registry of its store. The entry outlives the session's actor, and handles find the actor
-//! through it. Its folder has more of it: `turn` (the right to run a turn), `emptying` (out of memory) and `waking`
-//! (back into memory).
+//! through it. Its folder has more of it: `turn` (the right to run a turn), `emptying` (out of memory), `waking`
+//! (back into memory) and `deleting`.
 
+mod deleting;
 mod emptying;
 mod turn;
 mod waking;
@@ -18,7 +19,7 @@ use super::in_flight::Request;
 use super::permit::{EVENT_BYTES, InFlightCount, InFlightLimits, Permit};
 use super::published::Published;
 use super::services::Services;
-use super::state::{SessionState, Task};
+use super::state::{Ended, SessionState, Task};
 use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event::OwnBody;
@@ -51,7 +52,7 @@ enum Address<M: SessionModel> {
     Live(Addr<SessionActor<M>>),
     /// No actor was started yet.
     None,
-    Closed,
+    Closed(Ended),
 }
 
 impl<M: SessionModel> Entry<M> {
@@ -164,7 +165,7 @@ impl<M: SessionModel> Entry<M> {
         }
         let mut slot = self.address.write().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
-            Address::Closed => return Err(self.closed()),
+            Address::Closed(ended) => return Err(self.ended(*ended)),
             Address::Live(address) if address.connected() => return Ok(address.clone()),
             Address::Live(_) | Address::None => {}
         }
@@ -193,7 +194,7 @@ impl<M: SessionModel> Entry<M> {
         let is_served = match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
             Address::Live(address) => address.connected(),
             Address::None => false,
-            Address::Closed => true,
+            Address::Closed(_) => true,
         };
         if !is_served {
             lock(&self.state).abandon();
@@ -203,22 +204,32 @@ impl<M: SessionModel> Entry<M> {
     /// Refuses if the session or the store is closed.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
-            Address::Closed => Err(self.closed()),
+            Address::Closed(ended) => Err(self.ended(*ended)),
             Address::Live(_) | Address::None => self.services.check_open(),
         }
     }
 
     /// The error for a call that finds the session closed: `StoreClosed` if the whole store is.
     pub(crate) fn closed(&self) -> Error {
-        match self.services.check_open() {
-            Err(error) => error,
-            Ok(()) => ErrorKind::SessionClosed { session: self.id.clone() }.into(),
+        let ended = match &*self.address.read().unwrap_or_else(PoisonError::into_inner) {
+            Address::Closed(ended) => *ended,
+            Address::Live(_) | Address::None => Ended::Closed,
+        };
+        self.ended(ended)
+    }
+
+    fn ended(&self, ended: Ended) -> Error {
+        let session = self.id.clone();
+        match (self.services.check_open(), ended) {
+            (Err(error), _) => error,
+            (Ok(()), Ended::Closed) => ErrorKind::SessionClosed { session }.into(),
+            (Ok(()), Ended::Deleted) => ErrorKind::SessionDeleted { session }.into(),
         }
     }
 
     /// Drops the actor's address and the host's own objects. The actor ends once nobody else holds its address.
-    pub(super) fn mark_closed(&self) {
-        *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed;
+    pub(super) fn mark_closed(&self, ended: Ended) {
+        *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed(ended);
         self.context.clear();
     }
 

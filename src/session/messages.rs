@@ -93,8 +93,8 @@ impl<M: SessionModel> Handler<NextIds<M>> for SessionActor<M> {
     fn handle(&mut self, _: NextIds<M>, context: &mut Context<Self>) -> Self::Result {
         let (sender, receiver) = oneshot::channel();
         self.step(context, |state, env| state.accept(Task::NextIds(sender), env));
-        let session = self.entry.id.clone();
-        Box::pin(async { receiver.await.unwrap_or_else(|_| Err(ErrorKind::SessionClosed { session }.into())) })
+        let entry = Arc::clone(&self.entry);
+        Box::pin(async move { receiver.await.unwrap_or_else(|_| Err(entry.closed())) })
     }
 }
 
@@ -231,6 +231,24 @@ impl<M: SessionModel> Handler<TakeOver> for SessionActor<M> {
 
     fn handle(&mut self, _: TakeOver, _: &mut Context<Self>) -> Self::Result {
         Box::pin(Arc::clone(&self.entry).take_over())
+    }
+}
+
+/// Deletes the session: see [`Store::delete_session`](crate::Store::delete_session).
+///
+/// # Errors
+/// Those of [`Store::delete_session`](crate::Store::delete_session), but for `UnknownSession`: a session that was deleted
+/// before counts as deleted by this message.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), Error>")]
+pub struct DeleteSession;
+
+impl<M: SessionModel> Handler<DeleteSession> for SessionActor<M> {
+    // Answered when the name is gone for good.
+    type Result = ResponseFuture<Result<(), Error>>;
+
+    fn handle(&mut self, _: DeleteSession, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(Arc::clone(&self.entry).delete())
     }
 }
 

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix::prelude::*;
+use futures::channel::oneshot;
 
 use super::entry::HeldTurns;
 use super::live::KeptLimits;
 use super::residency::Residency;
 use super::snapshots::Snapshots;
 use crate::blobs::BlobActor;
-use crate::commit::{Persist, PersistActor, Reply};
+use crate::commit::{Persist, PersistActor, PersistError, Reply};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
-use crate::port::{BlobStore, Write};
+use crate::id::{EventId, SessionId};
+use crate::port::{BlobStore, LogKey, Write};
 use crate::stats::Metrics;
 use crate::threads::{Courier, Readers, Recoveries};
 
@@ -50,6 +52,36 @@ impl Services {
     pub(super) fn persist(&self, write: Write, incarnation: u64, reply: Reply) {
         self.metrics.write_sent();
         self.persist.do_send(Persist { write, incarnation, reply });
+    }
+
+    /// Has the name of a session taken away and its log marked; if `head` is given, only if the log ends there. Then `tell`
+    /// tells whoever has the session open here, also if nobody waits for the answer any more.
+    pub(crate) async fn delete(
+        &self,
+        session: &SessionId,
+        log: LogKey,
+        head: Option<EventId>,
+        tell: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
+        let write = Write::Delete { session: session.clone(), log, head, at: self.config.clock.now() };
+        let (sender, receiver) = oneshot::channel();
+        let readers = self.readers.clone();
+        let reply: Reply = Box::new(move |answer, _| {
+            // On another thread, since subscribers may run the host's code. In a store that is closed nobody is to be told.
+            let told = readers.submit(move |_| {
+                if answer.is_ok() {
+                    tell();
+                }
+                // The caller may have lost interest.
+                let _ = sender.send(answer);
+            });
+            if told.is_err() {
+                log::debug!("a session was deleted in a store that is closed");
+            }
+        });
+        self.persist(write, 0, reply);
+        let deleted = receiver.await.unwrap_or(Err(PersistError::Closed));
+        deleted.map(drop).map_err(|error| error.of_session(session))
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -3,13 +3,15 @@
 //! even if the actor dies.
 //!
 //! The state machine does no I/O. What it asks of others it leaves as [`Effect`]s, which the actor performs; the
-//! answers come back by the methods in `commit`, `answers`, `redacting`, `cold` and `snapshots`. These and `claims` are more methods of
+//! answers come back by the methods in `commit`, `answers`, `redacting`, `cold` and `snapshots`. These, `claims` and
+//! `deleted` are more methods of
 //! the one type, in files by what they are for; so they and this file name each other.
 
 mod answers;
 mod claims;
 pub(super) mod cold;
 mod commit;
+mod deleted;
 mod due;
 mod redacting;
 mod snapshots;
@@ -59,6 +61,8 @@ pub(super) enum Effect<M: SessionModel> {
     Repeat { written: Earlier, request: Request<M> },
     /// The session is in memory from now on, and may be emptied.
     Resident,
+    /// The session was deleted: its subscribers end, and are told why.
+    Deleted { subscribers: Vec<Arc<Subscriber<M>>> },
     /// The session is closed: its subscribers end, and another store may write it.
     Close { release: Option<Epoch>, subscribers: Vec<Arc<Subscriber<M>>>, done: CloseReply<M> },
 }
@@ -119,7 +123,15 @@ enum Phase<M: SessionModel> {
     Waking(Viewers<M>),
     /// The session could not be recovered. The next task makes it try again.
     Failed,
+    Closed(Ended),
+}
+
+/// Why a session takes nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
     Closed,
+    /// Its log is void. Nothing is appended to another log of its name.
+    Deleted,
 }
 
 /// What keeps a session that is open from handling its next task.
@@ -223,7 +235,7 @@ impl<M: SessionModel> SessionState<M> {
         &mut self,
         make: impl FnOnce(Beginning<M>) -> Arc<Subscriber<M>>,
     ) -> Result<Arc<Subscriber<M>>, Error> {
-        if matches!(self.phase, Phase::Closed) {
+        if matches!(self.phase, Phase::Closed(_)) {
             return Err(self.closed());
         }
         self.subscribers.retain(|subscriber| !subscriber.is_gone());
@@ -248,7 +260,7 @@ impl<M: SessionModel> SessionState<M> {
             Phase::Cold if self.waiting.is_empty() => {}
             // The answer may have been lost with the actor before.
             Phase::Cold | Phase::Waking(_) => self.wake(),
-            Phase::Closed => {}
+            Phase::Closed(_) => {}
             Phase::Recovering | Phase::Open(_) | Phase::Failed => self.recover(),
         }
         self.incarnation = self.incarnation.max(1);
@@ -265,8 +277,11 @@ impl<M: SessionModel> SessionState<M> {
     /// Forgets what an earlier incarnation has asked, since the answers will be dropped.
     fn forget_effects(&mut self) {
         self.snapshots.forget();
-        // A step that panicked may have left effects. Only these two kinds do not depend on what is forgotten now.
-        self.effects.retain(|effect| matches!(effect, Effect::Repeat { .. } | Effect::Close { .. }));
+        // A step that panicked may have left effects. Only these kinds do not depend on what is forgotten now.
+        let stays = |effect: &Effect<M>| {
+            matches!(effect, Effect::Repeat { .. } | Effect::Close { .. } | Effect::Deleted { .. })
+        };
+        self.effects.retain(stays);
     }
 
     /// Whether the session is open and not unwinding. A question may be on its way.
@@ -286,7 +301,10 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     fn closed(&self) -> Error {
-        ErrorKind::SessionClosed { session: self.id.clone() }.into()
+        match self.phase {
+            Phase::Closed(Ended::Deleted) => ErrorKind::SessionDeleted { session: self.id.clone() }.into(),
+            _ => ErrorKind::SessionClosed { session: self.id.clone() }.into(),
+        }
     }
 
     /// Takes a task, which takes its place in the session's order at this call.
@@ -309,7 +327,7 @@ impl<M: SessionModel> SessionState<M> {
                     Some(Task::Transient(..) | Task::Close(_)) => {}
                     Some(_) => return self.wake(),
                 },
-                Phase::Closed => return self.refuse_waiting(&self.closed()),
+                Phase::Closed(_) => return self.refuse_waiting(&self.closed()),
                 Phase::Open(_) | Phase::Recovering | Phase::Waking(_) | Phase::Failed => return,
             }
             match self.waiting.pop_front() {
@@ -338,7 +356,10 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     fn close(&mut self, done: CloseReply<M>) {
-        self.phase = Phase::Closed;
+        if let Phase::Closed(_) = self.phase {
+            return done(Vec::new(), Ok(()));
+        }
+        self.phase = Phase::Closed(Ended::Closed);
         self.streams = None;
         self.resident.leave();
         let subscribers = std::mem::take(&mut self.subscribers);

@@ -45,6 +45,14 @@ const CONCURRENCY: usize = 8;
 /// from the disk. Blobs smaller than this gain little.
 pub(crate) const UNCACHED_BYTES_MIN: usize = 256 << 10;
 
+/// The only way to a blob's path. It takes a digest, so that no text can name a file elsewhere.
+pub(crate) fn shard_and_path(blobs: &Path, digest: &Digest) -> (PathBuf, PathBuf) {
+    let [first, ..] = *digest.as_bytes();
+    let shard = blobs.join(format!("{first:02x}"));
+    let path = shard.join(digest.to_string());
+    (shard, path)
+}
+
 /// A blob store in a directory that other store objects, in this process and in others, use at the same time.
 #[derive(Debug)]
 pub(crate) struct FileBlobs {
@@ -171,12 +179,8 @@ impl FileBlobs {
         Ok(cleared)
     }
 
-    /// The only way to a blob's path. It takes a digest, so that no text can name a file elsewhere.
     fn shard_and_path(&self, digest: &Digest) -> (PathBuf, PathBuf) {
-        let [first, ..] = *digest.as_bytes();
-        let shard = self.blobs.join(format!("{first:02x}"));
-        let path = shard.join(digest.to_string());
-        (shard, path)
+        shard_and_path(&self.blobs, digest)
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<Option<(PathBuf, File)>, FileError> {

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use super::owner_file::{left, parse_owner_file};
 use crate::error::{Error, ErrorKind, OwnerInfo};
-use crate::id::Timestamp;
+use crate::id::{Digest, Timestamp};
 use crate::port::{Liveness, OwnerId, Ownership};
+use crate::sqlite::blobs::shard_and_path;
 use crate::sqlite::files::{FileError, Files, Reading, create_temporary, failed, unless};
 use crate::sqlite::place::{DATABASE, MADE, check_file_systems, was_made};
 use claim::{claim, has_name};
@@ -127,6 +128,22 @@ impl StoreDirectory {
     /// Where stored views are, as files like those of blobs.
     pub(crate) fn snapshots(&self) -> PathBuf {
         self.root.join(SNAPSHOTS)
+    }
+
+    /// Removes the file of a stored view, durably.
+    pub(crate) fn remove_view(&self, digest: &Digest) -> Result<(), DirectoryError> {
+        let (shard, path) = shard_and_path(&self.snapshots(), digest);
+        unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))?;
+        if shard.exists() { self.sync_directory(&shard) } else { Ok(()) }
+    }
+
+    /// The copies of damaged write-ahead logs, by name.
+    pub(crate) fn kept_copies(&self) -> Result<Vec<String>, DirectoryError> {
+        let names = self.files.list_directory(&self.root).map_err(failed("cannot read directory", &self.root))?;
+        let mut copies: Vec<_> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
+        copies.retain(|name| name.starts_with(&format!("{DATABASE}-wal.damaged-")));
+        copies.sort_unstable();
+        Ok(copies)
     }
 
     /// When this store opened the directory, by the clock of the file system.
@@ -304,7 +321,7 @@ impl StoreDirectory {
     /// between leaves such a directory to the next store that opens. Several stores may do this at once.
     ///
     /// Somebody else's leavings that cannot be removed are no reason not to open.
-    fn clear_dead_owners(&self) -> Result<(), DirectoryError> {
+    pub(crate) fn clear_dead_owners(&self) -> Result<(), DirectoryError> {
         for owner in self.owners_in(OWNERS)? {
             if let Err(error) = self.remove_owner_file_if_dead(&owner) {
                 log::warn!("cannot clear what a dead store left: {error}");

@@ -331,7 +331,7 @@ impl<M: SessionModel> Session<M> {
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`]; [`ErrorKind::DiskFull`] or
-    /// [`ErrorKind::CorruptStore`] if the log could not be given up. Closing a closed session is not an error; such a call
+    /// [`ErrorKind::CorruptStore`] if the log could not be given up. Closing a session that is closed or deleted is not an error; such a call
     /// may return before the call that has closed it.
     ///
     /// # Cancellation
@@ -346,10 +346,14 @@ impl<M: SessionModel> Session<M> {
         let released = match self.entry.tell(Task::Close(done)) {
             // The sender is dropped when the session was closed by someone else.
             Ok(()) => receiver.await.unwrap_or(Ok(())),
-            Err(error) if matches!(error.kind(), ErrorKind::SessionClosed { .. }) => Ok(()),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::SessionClosed { .. } | ErrorKind::SessionDeleted { .. }) =>
+            {
+                Ok(())
+            }
             Err(error) => return Err(error),
         };
-        self.store.forget(self);
+        self.store.forget(&self.entry);
         released
     }
 

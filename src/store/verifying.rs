@@ -140,6 +140,11 @@ impl Verifier<'_> {
                     return Ok(());
                 }
             };
+            if let Err(LogError::Deleted) = page {
+                // Just now.
+                found.sessions -= 1;
+                return Ok(());
+            }
             if let Some(stored_view) = stored_view {
                 note_stored_view(found, &session, stored_view);
             }

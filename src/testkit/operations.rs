@@ -131,6 +131,13 @@ pub enum Group {
         /// The log.
         log: i64,
     },
+    /// A session was deleted.
+    Delete {
+        /// Its id.
+        session: SessionId,
+        /// The log.
+        log: i64,
+    },
 }
 
 impl Group {
@@ -145,6 +152,7 @@ impl Group {
             },
             Write::Snapshot { log, row, .. } => Self::Snapshot { log: log.0, event: row.event },
             Write::Release { log, .. } => Self::Release { log: log.0 },
+            Write::Delete { session, log, .. } => Self::Delete { session: session.clone(), log: log.0 },
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::codec::Chain;
 use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMedium, LogMeta,
-    LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, StoredEvent,
+    BlobError, BlobListing, BlobStore, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMedium,
+    LogMeta, LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, StoredEvent,
     StoredPage, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
@@ -120,6 +120,10 @@ impl EventLog for WatchedLog {
         self.faults.call(Call::Upkeep, || self.log.upkeep(moment))
     }
 
+    fn left(&self) -> UpkeepLeft {
+        self.log.left()
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         let Self { log, faults } = *self;
         faults.call(Call::CloseLog, || log.close())
@@ -180,6 +184,10 @@ impl LogReader for WatchedReader {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
         self.faults.call(Call::Scan, || self.reader.scan(page, after, events_max, bytes_max))
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        self.reader.erasing()
     }
 
     /// Calls of a verification are passed on unwatched: a verification looks for faults, and is given none here.

@@ -33,7 +33,7 @@ const WORKERS: usize = 2;
 /// Each rebuilt disk must open; every event of it must be one that was stamped, with its bytes, and ids and chain must
 /// be dense from the first; each acknowledged event, session and blob must be there (at [`Durability::ProcessCrash`] a tail
 /// of events may be gone); the view must equal the fold of these events; every reference must resolve; and the store must
-/// accept an append to each session.
+/// accept an append to each session. A session that was deleted is not there, and no file has a record of it.
 ///
 /// # Examples
 /// ```

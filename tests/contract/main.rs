@@ -14,6 +14,7 @@ mod compaction;
 mod composed;
 mod conformance;
 mod conversations;
+mod deletion;
 mod describe;
 mod dropped_calls;
 mod golden;

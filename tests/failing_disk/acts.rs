@@ -3,7 +3,7 @@
 use super::common::{Tally, TallyBody, number_of, soon};
 use super::{ERRORS, Fixture, Ledger, MISSED_MAX, assert_typed, bodies, each_fault, sweep};
 use foldlog::testkit::{Lasting, TestDisk};
-use foldlog::{Append, AppendKey, EventId, Restart, Store};
+use foldlog::{Append, AppendKey, ErrorKind, EventId, Restart, Store};
 
 async fn goes_on(fixture: Fixture, what: &str) {
     fixture.goes_on(what).await;
@@ -181,6 +181,28 @@ async fn a_fault_in_reads_loses_nothing_and_is_named() {
         }
     };
     sweep("reads", act, goes_on).await;
+}
+
+#[actix::test]
+async fn a_fault_while_a_session_is_deleted_loses_nothing_of_another_and_brings_nothing_back() {
+    let act = async |fixture: &mut Fixture| {
+        let Ok(gone) = fixture.store.open_session("gone").await else { return };
+        if let Ok(receipt) = gone.append(TallyBody::named(&"gone".repeat(2000))) {
+            drop(receipt.await);
+        }
+        match fixture.store.delete_session("gone").await {
+            Ok(()) => {
+                let error = async { gone.append(TallyBody::Added(1))?.await }.await.unwrap_err();
+                assert!(matches!(error.kind(), ErrorKind::SessionDeleted { .. }), "{error:?}");
+                fixture.deleted = Some("gone");
+            }
+            Err(error) => assert_typed(&error),
+        }
+        if let Err(error) = fixture.store.erase_deleted().await {
+            assert_typed(&error);
+        }
+    };
+    sweep("deletion", act, goes_on).await;
 }
 
 #[actix::test]

@@ -73,6 +73,8 @@ struct Fixture {
     store: Store<Tally>,
     session: Session<Tally>,
     ledger: Ledger,
+    /// A session that was deleted.
+    deleted: Option<&'static str>,
 }
 
 impl Fixture {
@@ -89,7 +91,7 @@ impl Fixture {
         }
         // As the body comes back from the log, with its id.
         ledger.0[1].0 = TallyBody::Named { id: 1, name: "first".to_owned() };
-        Self { disk, config, store, session, ledger }
+        Self { disk, config, store, session, ledger, deleted: None }
     }
 
     /// The disk works again: the store goes on, and so does the next one.
@@ -117,7 +119,13 @@ impl Fixture {
         let session = store.resume_session("one").await.unwrap_or_else(|error| panic!("{what}: {error}"));
         self.ledger.must_be(&bodies(&session).await);
         assert_folded(&session).await;
-        assert!(store.verify().await.unwrap().is_sound(), "{what}");
+        let verified = store.verify().await.unwrap();
+        assert!(verified.is_sound(), "{what}: {:?}", verified.problems);
+        if let Some(deleted) = self.deleted {
+            let error = store.resume_session(deleted).await.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::UnknownSession { .. }), "{what}: {error:?}");
+        }
+        assert!(store.erase_deleted().await.unwrap_or_else(|e| panic!("{what}: {e}")).is_complete(), "{what}");
         session.append(TallyBody::Added(1)).unwrap().await.unwrap();
         soon(store.close()).await.unwrap();
     }

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod deletions;
 mod levels;
 mod lives;
 mod readme;
@@ -16,6 +17,7 @@ use common::child;
 async fn as_a_child() {
     let Some(child::Task { task, name, directory }) = child::task() else { return };
     match task.as_str() {
+        "delete" => deletions::delete_until_killed(&directory, &name).await,
         "live" => lives::live_until_killed(&directory, &name).await,
         "append" => levels::append_until_killed(&directory, levels::named(&name)).await,
         "readme" => readme::host(&directory).await.unwrap(),

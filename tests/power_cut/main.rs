@@ -80,6 +80,22 @@ async fn a_power_cut_at_any_moment_of_a_migration_loses_nothing_acknowledged() {
     nothing_lost("migration", &cuts_of(120).run(scenarios::a_migration).await.unwrap());
 }
 
+#[actix::test]
+async fn a_power_cut_at_any_moment_of_deletions_loses_nothing_of_others_and_brings_nothing_back() {
+    nothing_lost("deletions", &cuts_of(80).run(scenarios::deletions).await.unwrap());
+}
+
+#[actix::test]
+async fn a_sync_that_fails_while_sessions_are_deleted_and_a_power_cut_after_it_bring_nothing_back() {
+    let failed = each_sync_fails(syncs_apart(9), 10, async |config| {
+        // It goes as far as it comes.
+        drop(scenarios::deletions(config).await);
+        Ok(())
+    })
+    .await;
+    assert!(failed > 3);
+}
+
 /// Nothing of a view is synced but the row that names its file: one that is gone, empty, or half there is not used, and
 /// its log is folded.
 #[actix::test]

@@ -199,6 +199,36 @@ pub(super) async fn stored_views(config: StoreConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// Sessions among others are deleted, with their stored views, and erased; the last of them had the newest events. One is made
+/// anew.
+pub(super) async fn deletions(config: StoreConfig) -> Result<(), Error> {
+    let snapshots = SnapshotPolicy { every_events: 1, closing_events: 1, ..SnapshotPolicy::default() };
+    let config = StoreConfig { snapshots, ..config };
+    let store = Store::<Tally>::open_model(config.clone()).await?;
+    let names = ["kept", "one", "two", "three"];
+    for round in 1..=6_u64 {
+        for name in names {
+            let session = store.open_session(name).await?;
+            let keyed = Append::new(TallyBody::named(&name.repeat(round as usize * 40)));
+            session.append_with(keyed.key(AppendKey::new(format!("{name}-{round}"))?))?.await?;
+        }
+    }
+    store.resume_session("one").await?.close().await?;
+    store.delete_session("one").await?;
+    store.erase_deleted().await?;
+    store.delete_session("three").await?;
+    store.open_session("three").await?.append(TallyBody::Added(1))?.await?;
+    store.delete_session("two").await?;
+    store.resume_session("kept").await?.append(TallyBody::Added(1))?.await?;
+    store.close().await?;
+    // Another one goes on with it.
+    let store = Store::<Tally>::open_model(config).await?;
+    store.resume_session("kept").await?.append(TallyBody::Added(1))?.await?;
+    store.erase_deleted().await?;
+    store.delete_session("three").await?;
+    store.close().await
+}
+
 /// A directory is made one of format 1, as far as its tables say, and is brought to the format of this build again.
 pub(super) async fn a_migration(config: StoreConfig) -> Result<(), Error> {
     let database = config.medium.as_directory().expect("a scenario is given a directory").join("events.db");

@@ -109,6 +109,10 @@ impl EventLog for FaultyLog {
         Ok(UpkeepLeft::Nothing)
     }
 
+    fn left(&self) -> UpkeepLeft {
+        UpkeepLeft::Nothing
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         self.0.close()
     }

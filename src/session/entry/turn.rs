@@ -10,7 +10,7 @@ use super::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 use crate::model::{SessionModel, Turns};
-use crate::port::Claiming;
+use crate::port::{Claiming, LogKey};
 use crate::session::messages::Recovery;
 use crate::session::state::{ClaimTask, Task};
 use crate::threads::{guarded, lock};
@@ -73,15 +73,18 @@ pub(crate) struct HeldTurns {
 
 /// Which taking of a turn a guard is of, so that one whose turn was taken away gives nothing back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct HeldTurn(u64);
+struct HeldTurn {
+    number: u64,
+    log: LogKey,
+}
 
 impl HeldTurns {
-    fn take(&self, session: &SessionId) -> Option<HeldTurn> {
+    fn take(&self, session: &SessionId, log: LogKey) -> Option<HeldTurn> {
         let mut held = lock(&self.held);
         if held.contains_key(session) {
             return None;
         }
-        let turn = HeldTurn(self.next.fetch_add(1, Ordering::Relaxed));
+        let turn = HeldTurn { number: self.next.fetch_add(1, Ordering::Relaxed), log };
         held.insert(session.clone(), turn);
         Some(turn)
     }
@@ -100,6 +103,14 @@ impl HeldTurns {
     /// Takes the turn away from whoever has it, and tells whether somebody had.
     fn revoke(&self, session: &SessionId) -> bool {
         lock(&self.held).remove(session).is_some()
+    }
+
+    /// Takes the turn of a session away that was deleted. That of another session which has its name by now stays.
+    pub(super) fn end_with(&self, session: &SessionId, log: LogKey) {
+        let mut held = lock(&self.held);
+        if held.get(session).is_some_and(|turn| turn.log == log) {
+            held.remove(session);
+        }
     }
 }
 
@@ -129,7 +140,7 @@ impl<M: SessionModel> Entry<M> {
 
     /// Takes the turn whatever the session model says about the session: to stop it, for example.
     pub(crate) fn take_turn_unchecked(self: &Arc<Self>) -> Option<TurnGuard<M>> {
-        let turn = self.services.turns.take(&self.id)?;
+        let turn = self.services.turns.take(&self.id, self.log.key)?;
         Some(TurnGuard { entry: Arc::clone(self), turn })
     }
 

@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::items::{Gap, Item};
 use super::open_streams::OpenStreams;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::LogEvent;
 use crate::id::EventId;
 use crate::model::SessionModel;
@@ -286,9 +286,16 @@ impl<M: SessionModel> SubscriberQueue<M> {
 
     /// Ends the subscription, since its log cannot be read, and has the subscriber told why.
     pub(super) fn unreadable(&mut self, error: Error) {
-        log::error!("a subscription ends, since its log cannot be read");
+        if !matches!(error.kind(), ErrorKind::SessionDeleted { .. }) {
+            log::error!("a subscription ends, since its log cannot be read");
+        }
         log::debug!("a subscription ends after event {}: {error}", self.queued);
-        self.failed = Some(error);
+        self.fail(error);
+    }
+
+    /// Ends the subscription, and has the subscriber told why.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
         self.mode = Mode::Live;
         self.end_now(End::Ending);
     }

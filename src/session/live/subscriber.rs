@@ -195,6 +195,12 @@ impl<M: SessionModel> Subscriber<M> {
         Self::pump(self);
     }
 
+    /// Ends the subscription with an item that says why. What is queued still goes out.
+    pub(crate) fn fail(self: &Arc<Self>, error: Error) {
+        lock(&self.queue).fail(error);
+        Self::pump(self);
+    }
+
     /// Whether nobody receives any more.
     pub(crate) fn is_gone(&self) -> bool {
         lock(&self.queue).end == End::Ended || matches!(&self.sink, Sink::Actor(recipient) if !recipient.connected())

@@ -7,13 +7,16 @@ use crate::commit::PersistError;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
-use crate::port::{Claiming, Written};
+use crate::port::{Claiming, Refusal, Written};
 use crate::replay::Recovered;
 use crate::session::retry::Earlier;
 
 impl<M: SessionModel> SessionState<M> {
     /// The persist actor has answered a fence, which may have made this store the log's owner.
     pub(in crate::session) fn fenced(&mut self, claim: Claiming, result: Result<Written, PersistError>, env: &Env<'_>) {
+        if let Err(PersistError::Refused(Refusal::Deleted)) = result {
+            return self.was_deleted();
+        }
         self.set_asking(false);
         match (result, claim) {
             (Ok(Written::Fenced { head, owned }), _) => {
@@ -58,6 +61,7 @@ impl<M: SessionModel> SessionState<M> {
     pub(in crate::session) fn recovered(&mut self, result: Result<Recovered<M>, Error>, env: &Env<'_>) {
         let recovered = match result {
             Ok(recovered) => recovered,
+            Err(error) if matches!(error.kind(), ErrorKind::SessionDeleted { .. }) => return self.was_deleted(),
             Err(error) => {
                 self.failed(error, "the log cannot be read");
                 return self.advance(env);
@@ -115,7 +119,7 @@ impl<M: SessionModel> SessionState<M> {
 
     /// A question was not answered, since the store has closed while it was on its way.
     pub(in crate::session) fn lost(&mut self) {
-        if !matches!(self.phase, Phase::Closed) {
+        if !matches!(self.phase, Phase::Closed(_)) {
             self.failed(ErrorKind::StoreClosed.into(), "the store closed");
         }
     }

@@ -29,7 +29,7 @@ impl<M: SessionModel> SessionState<M> {
                 self.wake();
             }
             Phase::Open(_) | Phase::Cold => self.tell_ready(reply, Ok(())),
-            Phase::Closed => self.tell_ready(reply, Err(&self.closed())),
+            Phase::Closed(_) => self.tell_ready(reply, Err(&self.closed())),
             Phase::Recovering | Phase::Waking(_) => self.ready.push(reply),
             Phase::Failed => {
                 self.ready.push(reply);

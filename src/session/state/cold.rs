@@ -46,7 +46,7 @@ impl<M: SessionModel> SessionState<M> {
     /// Drops what the log can give back, if nothing is being done with the session.
     pub(in crate::session) fn empty(&mut self) -> Emptying<M> {
         match self.phase {
-            Phase::Cold | Phase::Closed => return Emptying::Gone,
+            Phase::Cold | Phase::Closed(_) => return Emptying::Gone,
             Phase::Open(Open { is_asking: false, is_unwinding: false }) => {}
             Phase::Open(_) | Phase::Recovering | Phase::Waking(_) | Phase::Failed => return Emptying::Busy,
         }
@@ -74,7 +74,7 @@ impl<M: SessionModel> SessionState<M> {
 
     /// Whether there is nothing to empty.
     pub(in crate::session) fn is_gone(&self) -> bool {
-        matches!(self.phase, Phase::Cold | Phase::Closed)
+        matches!(self.phase, Phase::Cold | Phase::Closed(_))
     }
 
     /// The last committed event that this store knows of.

@@ -24,6 +24,9 @@ impl<M: SessionModel> SessionState<M> {
         follows: Follows,
         env: &Env<'_>,
     ) {
+        if let Err(PersistError::Refused(Refusal::Deleted)) = result {
+            return self.was_deleted();
+        }
         self.follow_epoch(&result);
         if let Some(events) = self.in_flight.oldest().and_then(StampedAppend::redacted) {
             self.set_asking(false);

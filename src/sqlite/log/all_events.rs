@@ -4,9 +4,8 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, Row};
 
-use super::error::SqlResult;
+use super::deleted;
 use super::row::{EVENTS, append_key, stored_row};
-use super::schema;
 use crate::port::{LogError, LogKey, Position, ScannedPage, ScannedRow};
 
 /// See [`LogReader::scan`](crate::port::LogReader::scan).
@@ -18,12 +17,12 @@ pub(super) fn page_into(
     bytes_max: usize,
 ) -> Result<Option<Position>, LogError> {
     page.clear();
-    let deleted = deleted_logs(connection)?;
+    let void = deleted::void_logs(connection)?;
     let mut end = None;
     let mut statement = connection.prepare_cached(EVENTS)?;
     let mut rows = statement.query([after.0.saturating_add(1), i64::MAX])?;
     for _ in 0..events_max {
-        match next(&mut rows, end.unwrap_or(after), &deleted, page) {
+        match next(&mut rows, end.unwrap_or(after), &void, page) {
             Ok(Some(position)) => end = Some(position),
             Ok(None) => break,
             // The next page begins with it.
@@ -41,41 +40,25 @@ pub(super) fn page_into(
 fn next(
     rows: &mut rusqlite::Rows<'_>,
     after: Position,
-    deleted: &HashSet<LogKey>,
+    void: &HashSet<LogKey>,
     page: &mut ScannedPage,
 ) -> Result<Option<Position>, Unreadable> {
     let unreadable = |error| Unreadable { after, row: None, error };
     let Some(row) = rows.next().map_err(unreadable)? else { return Ok(None) };
-    let taken = take(row, after, deleted, page);
+    let taken = take(row, after, void, page);
     taken.map(Some).map_err(|error| Unreadable { after, row: Some(NamedRow::of(row)), error })
 }
 
-fn take(
-    row: &Row<'_>,
-    after: Position,
-    deleted: &HashSet<LogKey>,
-    page: &mut ScannedPage,
-) -> rusqlite::Result<Position> {
+fn take(row: &Row<'_>, after: Position, void: &HashSet<LogKey>, page: &mut ScannedPage) -> rusqlite::Result<Position> {
     let (log, position) = (LogKey(row.get(6)?), Position(row.get(7)?));
     if position <= after {
         return Err(rusqlite::Error::IntegralValueOutOfRange(7, position.0));
     }
-    if !deleted.contains(&log) {
+    if !void.contains(&log) {
         let key = append_key(row)?;
         page.push(ScannedRow { position, log, event: stored_row(row, key.as_ref())? });
     }
     Ok(position)
-}
-
-/// The logs whose events are not there any more for anybody who reads.
-fn deleted_logs(connection: &Connection) -> SqlResult<HashSet<LogKey>> {
-    // The table came with this format, and a store that only reads may read an older one.
-    if schema::format_number(connection)? < 2 {
-        return Ok(HashSet::new());
-    }
-    let mut statement = connection.prepare_cached("SELECT log_key FROM deleted_logs")?;
-    let logs = statement.query_map([], |row| row.get(0).map(LogKey))?;
-    Ok(logs.collect::<Result<_, _>>()?)
 }
 
 /// A row that cannot be read.

@@ -97,7 +97,7 @@ impl LogAudit for SqliteReader {
     ) -> Result<Vec<AuditedEvent>, LogError> {
         forget_pages(&self.connection)?;
         // The index of recent events is looked at as a whole by `structure`: here what is known of it is enough.
-        self.read(|connection, recent| {
+        self.read_log(log, |connection, recent| {
             let mut page = Vec::new();
             let mut bytes = 0;
             for run in index::after(connection, recent, log, after, events_max)?.runs {

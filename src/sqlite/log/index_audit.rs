@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::deleted;
 use super::error::SqlResult;
 use super::row::{bytes_at, end_of_events, has_events};
 use super::runs::{KeyHash, RecentRow, Run};
@@ -31,6 +32,8 @@ struct Index {
     max: usize,
     found: Vec<String>,
     logs: HashSet<LogKey>,
+    /// Deleted logs, whose entries are void. What is left of their rows need not be whole.
+    void: HashSet<LogKey>,
     /// The last event of each log that an entry is of.
     last: HashMap<LogKey, EventId>,
     /// The positions that entries lead to, and those of them with an append key.
@@ -46,8 +49,9 @@ impl Index {
             .prepare("SELECT log_key FROM logs")?
             .query_map([], |row| row.get(0).map(LogKey))?
             .collect::<rusqlite::Result<_>>()?;
+        let void = deleted::void_logs(connection)?;
         let (positions, keyed) = (Bits::default(), Bits::default());
-        Ok(Self { max, found: Vec::new(), logs, last: HashMap::new(), positions, keyed, damaged: false })
+        Ok(Self { max, found: Vec::new(), logs, void, last: HashMap::new(), positions, keyed, damaged: false })
     }
 
     fn say(&mut self, sentence: String) {
@@ -105,6 +109,9 @@ impl Index {
 
     /// What is in `event_index` too is said again.
     fn recent_entry(&mut self, connection: &Connection, log: LogKey, run: &Run) {
+        if self.void.contains(&log) {
+            return;
+        }
         let last = self.last.get(&log).copied().unwrap_or_default();
         if run.last() <= last {
             if !self.positions.has(run.position) {
@@ -116,6 +123,9 @@ impl Index {
     }
 
     fn entry(&mut self, connection: &Connection, log: LogKey, run: &Run) {
+        if self.void.contains(&log) {
+            return;
+        }
         let known = self.last.get(&log).copied();
         let expected = known.or_else(|| base_of(connection, log).ok()).unwrap_or_default().next();
         if !self.logs.contains(&log) && known.is_none() {
@@ -143,6 +153,9 @@ impl Index {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let position = row.get(0)?;
+            if row.get(1).is_ok_and(|log| self.void.contains(&LogKey(log))) {
+                continue;
+            }
             let event = || -> SqlResult<_> { Ok((row.get::<_, i64>(2)?, row.get::<_, i64>(1)?)) };
             if !self.positions.has(position) {
                 let (id, log) = event()?;

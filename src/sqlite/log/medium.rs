@@ -124,7 +124,7 @@ impl LogSource for SqliteMedium {
         self.writer.identity.check()?;
         let connection = schema::open_reader(&self.writer.database)?;
         self.writer.identity.check()?;
-        Ok(Box::new(SqliteReader::new(connection)))
+        Ok(Box::new(SqliteReader::new(connection, Some(Arc::clone(&self.writer.directory)))))
     }
 }
 

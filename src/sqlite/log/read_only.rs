@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
+    AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
     ScannedPage, SessionRow, SnapshotRow, StoredEvent, StoredPage,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
@@ -184,7 +184,7 @@ impl ReadOnlyDatabase {
             let (path, oldest) = (path.clone(), *READABLE.start());
             return Err(OpenError::OlderFormat { path, found: format, oldest });
         }
-        Ok(OpenReader { access, format, model, reader: SqliteReader::new(connection), is_kept: true })
+        Ok(OpenReader { access, format, model, reader: SqliteReader::new(connection, None), is_kept: true })
     }
 
     fn cannot_read(&self, access: Access, error: rusqlite::Error) -> LogError {
@@ -328,6 +328,10 @@ impl LogReader for ReadOnlyReader {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
         self.read(|reader| reader.scan(page, after, events_max, bytes_max))
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        self.read(|reader| reader.erasing())
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

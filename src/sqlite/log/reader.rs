@@ -1,6 +1,7 @@
 //! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction};
 
@@ -8,22 +9,25 @@ use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
-use super::{all_events, index, listing, lookup, snapshots};
+use super::{all_events, deleted, index, listing, lookup, snapshots};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow, StoredEvent,
-    StoredPage,
+    Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow,
+    StoredEvent, StoredPage,
 };
+use crate::sqlite::directory::StoreDirectory;
 
 pub(crate) struct SqliteReader {
     pub(crate) connection: Connection,
     recent: Recent,
+    /// `None` for a reader of a store that only reads.
+    directory: Option<Arc<StoreDirectory>>,
 }
 
 impl SqliteReader {
-    pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, recent: Recent::default() }
+    pub(crate) fn new(connection: Connection, directory: Option<Arc<StoreDirectory>>) -> Self {
+        Self { connection, recent: Recent::default(), directory }
     }
 
     /// An error of this connection, with the path of its database.
@@ -37,6 +41,18 @@ impl SqliteReader {
         read: impl FnMut(&Connection, &Recent) -> Result<T, LogError>,
     ) -> Result<T, LogError> {
         self.read_around_damage(read).map_err(|error| self.named(error))
+    }
+
+    /// Reads of a log that was not deleted, with the index as it is now.
+    pub(super) fn read_log<T>(
+        &mut self,
+        log: LogKey,
+        mut read: impl FnMut(&Connection, &Recent) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        self.read(|connection, recent| {
+            deleted::refuse_deleted(connection, log)?;
+            read(connection, recent)
+        })
     }
 
     /// Reads, and once more with the logs in memory that a page of the index has which cannot be read.
@@ -117,7 +133,7 @@ impl LogReader for SqliteReader {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<(), LogError> {
-        self.read(|connection, recent| {
+        self.read_log(log, |connection, recent| {
             page.clear();
             let mut page = Page { events: page, bytes_max };
             let found = index::after(connection, recent, log, after, events_max)?;
@@ -139,7 +155,7 @@ impl LogReader for SqliteReader {
     }
 
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
-        self.read(|connection, recent| {
+        self.read_log(log, |connection, recent| {
             for entry in index::find_key(connection, recent, log, KeyHash::of(key))? {
                 let event = event_at(connection, log, entry)?;
                 if event.key.as_ref() == Some(key) {
@@ -151,11 +167,11 @@ impl LogReader for SqliteReader {
     }
 
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError> {
-        self.read(|connection, recent| Ok(lookup::head(connection, recent, log)?))
+        self.read_log(log.key, |connection, recent| Ok(lookup::head(connection, recent, log)?))
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
-        self.read(|connection, recent| Ok(lookup::chain_at(connection, recent, log, id)?))
+        self.read_log(log, |connection, recent| Ok(lookup::chain_at(connection, recent, log, id)?))
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
@@ -175,6 +191,12 @@ impl LogReader for SqliteReader {
     ) -> Result<Option<Position>, LogError> {
         let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
         all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        let logs = deleted::count_marked(&self.connection).map_err(|error| self.named(error))?;
+        let copies = self.directory.as_ref().map_or_else(|| Ok(Vec::new()), |directory| directory.kept_copies());
+        Ok(Erasing { logs, copies: copies.map_err(|error| LogError::Io(error.to_string()))? })
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

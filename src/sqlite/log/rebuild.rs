@@ -137,6 +137,7 @@ impl RebuiltLog {
             let bytes = self.copy_event(&old.connection, position)?;
             self.written(bytes)?;
         }
+        self.keep_highest_position(old, taken.last().map_or(0, |(_, run)| run.end() - 1))?;
         if let Some((log, run)) = taken.last() {
             // One row says where the table ends. Its event is in event_index, too.
             let mut last = RecentRow::default();
@@ -145,6 +146,19 @@ impl RebuiltLog {
             self.connection
                 .prepare_cached("INSERT INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
                 .execute((run.end() - 1, last.encode(run.end() - 1)))?;
+        }
+        Ok(())
+    }
+
+    /// Notes the last position of the damaged table, so that none is given twice: the rows at its end may not be taken.
+    fn keep_highest_position(&self, old: &SalvageReader, taken: i64) -> SqlResult<()> {
+        let noted = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'highest_position'";
+        let number = |sql: &str| old.connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+        // What cannot be read is not known.
+        let highest = [noted, "SELECT max(position) FROM events"].map(|sql| number(sql).ok().flatten());
+        if let Some(highest) = highest.into_iter().flatten().max().filter(|highest| *highest > taken) {
+            let sql = "INSERT OR REPLACE INTO meta(name, value) VALUES ('highest_position', CAST(?1 AS TEXT))";
+            self.connection.prepare_cached(sql)?.execute([highest])?;
         }
         Ok(())
     }

@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use rusqlite::Connection;
 
 use super::error::{SqlError, SqlResult, unless_torn};
-use super::row::{IndexEntry, SqlEventId, bytes_at, end_of_events};
+use super::row::{IndexEntry, SqlEventId, append_key_at, bytes_at, end_of_events};
 use super::runs::{KeyHash, RecentRow, Run, encode_segment};
 use super::scan::scan;
 use super::segments::{last_in_readable_segments, last_in_segments};
+use super::{deleted, tombstone};
 use crate::id::{AppendKey, EventId};
 use crate::port::LogKey;
 
@@ -305,6 +306,9 @@ impl Recent {
             Some(last) => *last,
             None => self.last_indexed(connection, log)?,
         };
+        if !deleted::has_row(connection, log).unwrap_or(true) {
+            return Ok(self.forget(log));
+        }
         let Some(runs) = self.logs.get_mut(&log) else { return Ok(0) };
         let mut next = last.next();
         let mut segment = Vec::with_capacity(runs.len().min(SEGMENT_RUNS_MAX));
@@ -344,6 +348,61 @@ impl Recent {
             self.settle(log, run);
         }
         Ok(segment.iter().map(|run| run.count).sum())
+    }
+
+    /// Drops the runs of a log that was erased: an entry of the index would lead to nothing.
+    fn forget(&mut self, log: LogKey) -> u64 {
+        let runs = self.logs.remove(&log).unwrap_or_default();
+        runs.iter().for_each(|run| self.settle(log, run));
+        runs.iter().map(|run| run.count).sum()
+    }
+
+    /// Makes `recent_index` begin behind a position, so that it says nothing of a deleted log that ends there: with the
+    /// normal moves, up to `moves_max` of them. Tells whether it does. Where nothing is behind, one row stays, which says
+    /// where the table ends.
+    pub(crate) fn leave_behind(
+        &mut self,
+        connection: &Connection,
+        deleted: LogKey,
+        position: i64,
+        moves_max: usize,
+    ) -> SqlResult<bool> {
+        let older = self.groups.partition_point(|group| group.first <= position);
+        let mut moves = 0;
+        while self.groups.iter().take(older).any(|group| group.left > 0) {
+            let Some(log) = self.oldest_first.pop_front().filter(|_| moves < moves_max) else { return Ok(false) };
+            self.move_log(connection, log)?;
+            moves += 1;
+        }
+        let (Some(_), Some(end)) = (older.checked_sub(1), self.end) else { return Ok(true) };
+        let behind = self.groups.get(older).map(|group| group.first);
+        self.groups.drain(..older);
+        let first = match behind {
+            Some(behind) => behind,
+            None => {
+                self.stand_in(connection, deleted, end - 1)?;
+                self.groups.push_back(Span { first: end - 1, left: 0 });
+                end - 1
+            }
+        };
+        connection.prepare_cached("DELETE FROM recent_index WHERE first_position < ?1")?.execute([first])?;
+        Ok(true)
+    }
+
+    /// Writes a row of the last position alone. Its event is in `event_index`, too, or is a tombstone.
+    fn stand_in(&self, connection: &Connection, deleted: LogKey, last: i64) -> SqlResult<()> {
+        tombstone::entomb(connection, deleted, last)?;
+        let (log, id, key) = connection
+            .prepare_cached("SELECT log_key, event_id, append_key FROM events WHERE position = ?1")?
+            .query_row([last], |row| {
+                Ok((LogKey(row.get(0)?), row.get::<_, SqlEventId>(1)?.0, append_key_at(row, 2)?))
+            })?;
+        let mut row = RecentRow::default();
+        row.push(log, id, last, key.as_ref().map(KeyHash::of));
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
+            .execute((last, row.encode(last)))?;
+        Ok(())
     }
 
     /// The last event of a log that is in `event_index` for certain.

@@ -67,8 +67,12 @@ pub(super) fn is_at(row: &Row<'_>, position: i64, log: LogKey) -> bool {
 
 /// The key of a row of [`EVENTS`]. It is made anew: a [`StoredRow`] only refers to it.
 pub(super) fn append_key(row: &Row<'_>) -> rusqlite::Result<Option<AppendKey>> {
-    let key = row.get_ref(3)?.as_blob_or_null()?;
-    key.map(AppendKey::new).transpose().map_err(|error| not_ours(3, error))
+    append_key_at(row, 3)
+}
+
+pub(super) fn append_key_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<AppendKey>> {
+    let key = row.get_ref(column)?.as_blob_or_null()?;
+    key.map(AppendKey::new).transpose().map_err(|error| not_ours(column, error))
 }
 
 /// A row of [`EVENTS`], without a copy of its bytes.

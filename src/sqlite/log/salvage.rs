@@ -1,6 +1,6 @@
 //! Reading a damaged database: nothing is locked, made or changed, and each row is read on its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -12,7 +12,8 @@ use super::recent::Recent;
 use super::row::{IndexEntry, SqlEventId};
 use super::scan::{Hole, scan};
 use super::schema::{Database, OpenError};
-use super::{index, lookup, parts, schema, wal};
+use super::tombstone::TOMBSTONE;
+use super::{deleted, index, lookup, parts, schema, wal};
 use crate::codec;
 use crate::id::{EventId, SessionId};
 use crate::port::{AuditedEvent, LogError, LogKey, LogMeta};
@@ -166,8 +167,12 @@ impl SalvageReader {
         let Self { connection, places, .. } = self;
         places.get_or_insert_with(|| {
             let mut found = EventPlaces::default();
+            // Where they cannot be read, what they have is listed as of logs without a session.
+            let void = deleted::void_logs(connection).unwrap_or_else(|_| HashSet::from([TOMBSTONE]));
             let scanned = scan(connection, 0, i64::MAX, SqlError::is_unreadable, |position, row| {
-                if let (Ok(log), Ok(SqlEventId(id))) = (row.get(1), row.get(2)) {
+                if let (Ok(log), Ok(SqlEventId(id))) = (row.get(1), row.get(2))
+                    && !void.contains(&LogKey(log))
+                {
                     found.logs.entry(LogKey(log)).or_default().push((id, position));
                 }
             });

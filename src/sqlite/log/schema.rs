@@ -17,6 +17,8 @@ use crate::sqlite::files::may_not_be_written;
 const APPLICATION_ID: i64 = 0x666f_6c64;
 /// The format that this build writes, and the newest that it reads.
 pub(crate) const FORMAT: i64 = 2;
+/// The first format that has a table of deleted logs.
+pub(super) const FORMAT_WITH_DELETED: i64 = 2;
 /// How long SQLite itself waits for another process's lock, where nobody else would try again.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long SQLite waits on the writing connection, before the persist actor takes over the waiting: the actor can
@@ -412,16 +414,22 @@ fn open_to_write(database: &Database, durability: Durability) -> Result<Connecti
         return Err(LogError::Io("the database was opened for reading only".to_owned()));
     }
     wait_as_writer(&mut connection)?;
+    set_durability(&connection, durability)?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    // What is deleted is overwritten wherever it stood, in pages that are free by then, too.
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    // A checkpoint inside a commit would make its acknowledgements wait, and would hide its own errors.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(connection)
+}
+
+/// What a commit of the writing connection waits for.
+pub(super) fn set_durability(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
     let synchronous = match durability {
         Durability::PowerLoss => "FULL",
         Durability::ProcessCrash => "NORMAL",
     };
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.pragma_update(None, "fullfsync", true)?;
-    connection.pragma_update(None, "secure_delete", "FAST")?;
-    // A checkpoint inside a commit would make its acknowledgements wait, and would hide its own errors.
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    Ok(connection)
+    connection.pragma_update(None, "synchronous", synchronous)
 }
 
 /// Has a connection wait for locks for as long as the writing end does.

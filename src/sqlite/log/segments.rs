@@ -26,6 +26,13 @@ impl Segment {
         decode_segment(self.log, self.first, &self.runs).map_err(damaged)
     }
 
+    pub(super) fn delete(&self, connection: &Connection) -> SqlResult<()> {
+        connection
+            .prepare_cached("DELETE FROM event_index WHERE log_key = ?1 AND first_event = ?2")?
+            .execute((self.log.0, SqlEventId(self.first)))?;
+        Ok(())
+    }
+
     /// Whether its checksum holds under this log and event, whatever the row's own key columns say.
     pub(super) fn verifies_as(&self, log: LogKey, first: EventId) -> bool {
         decode_segment(log, first, &self.runs).is_ok()
@@ -42,6 +49,17 @@ pub(super) fn segment_of(connection: &Connection, log: LogKey, id: EventId) -> S
         .query_row((log.0, SqlEventId(id)), Segment::read)
         .optional()?;
     Ok(segment)
+}
+
+/// The first row of a log, and whether it is the only one.
+pub(super) fn first_segment(connection: &Connection, log: LogKey) -> SqlResult<Option<(Segment, bool)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 ORDER BY first_event LIMIT 2",
+    )?;
+    let mut rows = statement.query([log.0])?;
+    let Some(first) = rows.next()?.map(Segment::read).transpose()? else { return Ok(None) };
+    let is_last = rows.next()?.is_none();
+    Ok(Some((first, is_last)))
 }
 
 /// The last entry of a log in `event_index`.

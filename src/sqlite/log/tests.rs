@@ -1,5 +1,6 @@
 //! Goal: both logs keep the same promises. Method: one body a claim, run on a log in memory and on one under a directory.
 
+mod deleted;
 mod index;
 mod positions;
 mod scan;

@@ -1,13 +1,15 @@
 //! The durable log: one writing connection, one transaction a group.
 
+mod erasing;
+mod scope;
 mod upkeep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension};
 
 use super::added::Added;
 use super::around_damage::{Indexing, met_damage, rolled_back};
@@ -15,23 +17,20 @@ use super::checkpoint;
 use super::error::{SqlError, SqlResult};
 use super::figures::UpkeepFigures;
 use super::identity::Identity;
+use super::lookup;
 use super::medium::WriterSetup;
 use super::parts;
 use super::recent::Recent;
-use super::row::{META, SqlEventId, log_meta};
-use super::runs::KeyHash;
 use super::schema;
 use super::transaction::Transaction;
-use super::{listing, lookup, snapshots};
-use crate::codec::Chain;
-use crate::error::OwnerInfo;
-use crate::id::{SessionId, Timestamp};
 use crate::port::{
-    Claiming, CommitError, Epoch, EventLog, Head, Listed, Liveness, LogError, LogKey, LogMeta, Ownership, Refusal,
-    Settled, SnapshotRow, StoredEvent, UpkeepLeft, UpkeepMoment, Write, Written,
+    Claiming, CommitError, Durability, Epoch, EventLog, Head, LogError, LogKey, Refusal, Settled, UpkeepLeft,
+    UpkeepMoment, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::OpenHere;
+use erasing::Erasure;
+use scope::Scope;
 
 /// About how many bytes a row takes in the write-ahead log beside its record.
 const ROW_BYTES: usize = 256;
@@ -65,6 +64,8 @@ pub(super) struct SqliteLog {
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     pub(super) recent: Option<Recent>,
     pub(super) indexing: Indexing,
+    erasure: Erasure,
+    durability: Durability,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
     #[expect(dead_code, reason = "it says by its drop that nothing is open any more")]
@@ -97,10 +98,17 @@ impl EventLog for SqliteLog {
                 self.checkpoint()
             }
             UpkeepMoment::AfterGroup => Ok(()),
-            UpkeepMoment::Idle => self.checkpoint_when_idle(),
+            UpkeepMoment::Idle => self.checkpoint_when_idle().and_then(|()| self.erase()),
         };
         done.map_err(|error| error.of_database(self.path()))?;
-        Ok(if self.wal_held_back || self.wal_is_large { UpkeepLeft::HeldBack } else { UpkeepLeft::Nothing })
+        Ok(self.left())
+    }
+
+    fn left(&self) -> UpkeepLeft {
+        match self.erasure.left() {
+            UpkeepLeft::Nothing if self.wal_held_back || self.wal_is_large => UpkeepLeft::HeldBack,
+            left => left,
+        }
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {
@@ -130,6 +138,7 @@ impl SqliteLog {
         let wal_number = parts::wal_number(&connection)?;
         // With nothing in the log now, all that was read before is in the file.
         let wal_bytes = identity.check()?;
+        let erasure = Erasure::found(&connection)?;
         Ok(Self {
             connection,
             directory: setup.directory,
@@ -146,6 +155,8 @@ impl SqliteLog {
             wal_is_large: false,
             recent: None,
             indexing: Indexing::default(),
+            erasure,
+            durability: setup.durability,
             figures: setup.figures,
             checkpoint_bytes: setup.checkpoint_bytes,
             here: setup.here,
@@ -222,6 +233,7 @@ impl SqliteLog {
         if data_version != self.data_version {
             // Someone else committed: whatever we remember of heads and owners may be old.
             self.logs.clear();
+            self.erasure.look_for_marks(connection).map_err(not_written)?;
         }
         // Taken out until COMMIT has returned, so that a failure before that leaves `None`, and all rows are read
         // again.
@@ -238,6 +250,7 @@ impl SqliteLog {
             recent: &recent,
             known: &self.logs,
             changed: HashMap::new(),
+            deleted: HashSet::new(),
             added: Added::default(),
         };
         let mut answers = Vec::with_capacity(group.len());
@@ -259,7 +272,7 @@ impl SqliteLog {
             transaction.rollback().map_err(|error| CommitError::Unknown(error.into()))?;
             return self.commit_without(group, answers);
         }
-        let Scope { changed, added, .. } = scope;
+        let Scope { changed, deleted, added, .. } = scope;
         if let Err(error) = added.enter(connection, &mut recent, self.indexing) {
             return Err(rolled_back(transaction, error));
         }
@@ -289,6 +302,10 @@ impl SqliteLog {
             self.logs = HashMap::new();
         }
         self.logs.extend(changed);
+        for log in deleted {
+            self.logs.remove(&log);
+            self.erasure.look_again();
+        }
         self.recent = Some(recent);
         // A write that was refused has written nothing.
         let written: usize =
@@ -302,189 +319,6 @@ fn bytes_of(write: &Write) -> usize {
     match write {
         Write::Append { events, .. } => events.iter().map(|event| event.record.len() + ROW_BYTES).sum(),
         _ => ROW_BYTES,
-    }
-}
-
-/// One group's work inside its transaction.
-struct Scope<'a> {
-    connection: &'a Connection,
-    directory: &'a StoreDirectory,
-    recent: &'a Recent,
-    known: &'a HashMap<LogKey, LogState>,
-    /// The states of logs that this group has changed, kept apart until COMMIT has returned.
-    changed: HashMap<LogKey, LogState>,
-    added: Added,
-}
-
-impl Scope<'_> {
-    fn write(&mut self, write: &Write) -> SqlResult<Result<Written, Refusal>> {
-        match write {
-            Write::Register { session, at } => self.register(session, *at).map(Ok),
-            Write::Fence { log, claim } => self.fence(*log, *claim),
-            Write::Append { log, epoch, after, events, listed } => {
-                self.append(*log, *epoch, *after, events, listed.as_deref())
-            }
-            Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
-            Write::Release { log, epoch } => self.release(*log, *epoch),
-        }
-    }
-
-    fn me(&self) -> &str {
-        self.directory.me().as_str()
-    }
-
-    fn state(&self, log: LogKey) -> SqlResult<Option<LogState>> {
-        if let Some(state) = self.changed.get(&log).or_else(|| self.known.get(&log)) {
-            return Ok(Some(state.clone()));
-        }
-        self.read_state(log).map_err(|error| self.of_one_log(error))
-    }
-
-    /// Damage that the whole group needs to be read around is no damage of one log.
-    fn of_one_log(&self, error: SqlError) -> SqlError {
-        if self.recent.is_missing() { error } else { error.of_one_log() }
-    }
-
-    fn read_state(&self, log: LogKey) -> SqlResult<Option<LogState>> {
-        let mut statement =
-            self.connection.prepare_cached(&format!("SELECT owner, epoch, {META} FROM logs WHERE log_key = ?1"))?;
-        let row = statement.query_row([log.0], |row| Ok((row.get(0)?, Epoch(row.get(1)?), log_meta(row, 2)?)));
-        let Some((owner, epoch, meta)) = row.optional()? else { return Ok(None) };
-        let head = lookup::head(self.connection, self.recent, meta)?;
-        Ok(Some(LogState { owner, epoch, head }))
-    }
-
-    fn owns(&self, state: &LogState, epoch: Epoch) -> bool {
-        state.owner.as_deref() == Some(self.me()) && state.epoch == epoch
-    }
-
-    /// The owner of the log, if that is another store and alive.
-    fn living_owner(&self, state: &LogState) -> SqlResult<Option<OwnerInfo>> {
-        let Some(owner) = state.owner.as_deref().filter(|owner| *owner != self.me()) else { return Ok(None) };
-        match self.directory.liveness(owner).map_err(|error| SqlError::outside(&error))? {
-            Liveness::Alive(owner) => Ok(Some(owner)),
-            Liveness::Dead => Ok(None),
-        }
-    }
-
-    fn register(&mut self, session: &SessionId, at: Timestamp) -> SqlResult<Written> {
-        if let Some(meta) = lookup::find(self.connection, session).map_err(SqlError::of_one_log)? {
-            return Ok(Written::Registered { meta, owned: None });
-        }
-        let log_id = lookup::random_log_id()?;
-        let epoch = Epoch(1);
-        self.connection.prepare_cached("INSERT INTO logs(log_id, owner, epoch) VALUES (?1, ?2, ?3)")?.execute((
-            log_id,
-            self.me(),
-            epoch.0,
-        ))?;
-        let key = LogKey(self.connection.last_insert_rowid());
-        self.connection
-            .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
-            .execute((session.as_str(), key.0, at.as_micros()))?;
-        let (meta, owner) = (LogMeta::root(key, log_id), Some(Arc::from(self.me())));
-        self.changed.insert(key, LogState { head: meta.base, owner, epoch });
-        Ok(Written::Registered { meta, owned: Some(epoch) })
-    }
-
-    fn fence(&mut self, log: LogMeta, claim: Claiming) -> SqlResult<Result<Written, Refusal>> {
-        let Some(mut state) = self.state(log.key)? else { return Ok(Err(Refusal::UnknownLog)) };
-        let mine = state.owner.as_deref() == Some(self.me());
-        if claim != Claiming::No && !mine {
-            if claim == Claiming::Yes
-                && let Some(owner) = self.living_owner(&state)?
-            {
-                return Ok(Err(Refusal::Owned(owner)));
-            }
-            state.owner = Some(Arc::from(self.me()));
-            state.epoch = Epoch(state.epoch.0 + 1);
-            self.connection.prepare_cached("UPDATE logs SET owner = ?2, epoch = ?3 WHERE log_key = ?1")?.execute((
-                log.key.0,
-                self.me(),
-                state.epoch.0,
-            ))?;
-            self.changed.insert(log.key, state.clone());
-        }
-        let owned = (mine || claim != Claiming::No).then_some(state.epoch);
-        Ok(Ok(Written::Fenced { head: state.head, owned }))
-    }
-
-    fn append(
-        &mut self,
-        log: LogKey,
-        epoch: Epoch,
-        after: Chain,
-        events: &[StoredEvent],
-        listed: Option<&Listed>,
-    ) -> SqlResult<Result<Written, Refusal>> {
-        let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if !self.owns(&state, epoch) {
-            // An owner that cannot be looked at is no reason to refuse the whole group.
-            let owner = self.living_owner(&state).unwrap_or_default();
-            return Ok(Err(owner.map_or(Refusal::StaleEpoch, Refusal::Owned)));
-        }
-        // By the chain too: a foreign row may have taken the very id that was refused to the append ahead.
-        if events.first().is_some_and(|event| event.id != state.head.id.next()) || after != state.head.chain {
-            return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
-        }
-        if self.recent.is_cut() {
-            let reason = "the table of events ends before events that its index tells of, and takes no more";
-            return Err(SqlError::damaged(format!("{reason}: make a new directory with Store::repair")));
-        }
-        let key = events.iter().find_map(|event| event.key.as_ref()).map(KeyHash::of);
-        if let Some(key) = key
-            && (self.recent.has_key(log, key) || self.added.has_key(log, key))
-        {
-            return Ok(Err(Refusal::KeyTaken));
-        }
-        if let Some(listed) = listed {
-            listing::put(self.connection, log, listed)?;
-        }
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?;
-        for event in events {
-            let position = self.added.given_position(self.connection)?;
-            insert.execute((
-                position,
-                log.0,
-                SqlEventId(event.id),
-                &event.event_type,
-                event.at.as_micros(),
-                event.key.as_ref().map(|key| key.as_bytes()),
-                event.chain.0,
-                &event.record,
-            ))?;
-            self.added.push(log, event.id, key.filter(|_| event.key.is_some()), self.connection.last_insert_rowid())?;
-            state.head = Head { id: event.id, chain: event.chain, at: event.at };
-        }
-        self.changed.insert(log, state);
-        Ok(Ok(Written::Appended { raised: None }))
-    }
-
-    fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> SqlResult<Result<Written, Refusal>> {
-        let Some(state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if !self.owns(&state, epoch) {
-            return Ok(Err(Refusal::StaleEpoch));
-        }
-        // Only of what is in the log.
-        let chain =
-            lookup::chain_at(self.connection, self.recent, log, row.event).map_err(|error| self.of_one_log(error))?;
-        if chain != Some(row.chain) {
-            return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
-        }
-        snapshots::put(self.connection, log, row)
-    }
-
-    fn release(&mut self, log: LogKey, epoch: Epoch) -> SqlResult<Result<Written, Refusal>> {
-        let Some(mut state) = self.state(log)? else { return Ok(Err(Refusal::UnknownLog)) };
-        if self.owns(&state, epoch) {
-            self.connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
-            state.owner = None;
-            self.changed.insert(log, state);
-        }
-        Ok(Ok(Written::Released))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Whether a rebuilt disk keeps what was promised.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::Chain;
@@ -25,6 +26,8 @@ pub(super) struct Promised {
     logs: BTreeMap<LogKey, PromisedLog>,
     sessions: BTreeMap<SessionId, LogKey>,
     blobs: BTreeSet<Digest>,
+    /// The logs that may be gone, and whether they must be.
+    deleted: BTreeMap<LogKey, bool>,
     /// How many events are acknowledged.
     pub(super) events: u64,
     /// A number that rises with each promise.
@@ -60,6 +63,14 @@ impl Promised {
                 self.sessions.insert(session.clone(), *log);
                 self.version += 1;
             }
+            Note::Deleting { log } => {
+                self.deleted.entry(*log).or_default();
+                self.version += 1;
+            }
+            Note::Deleted { log } => {
+                self.deleted.insert(*log, true);
+                self.version += 1;
+            }
             Note::Stored { digest } => {
                 self.blobs.insert(*digest);
                 self.version += 1;
@@ -79,6 +90,8 @@ pub(super) struct ImageFindings {
     /// How many acknowledged events are gone, where that is allowed.
     pub(super) given_up: u64,
     pub(super) snapshot_fallbacks: u64,
+    /// The files that a person is told of, since they may hold anything.
+    copies: Vec<String>,
 }
 
 impl<M: SessionModel> Check<M> {
@@ -86,7 +99,9 @@ impl<M: SessionModel> Check<M> {
     pub(super) fn run(&self, image: &Image, promised: &Promised) -> Result<ImageFindings, String> {
         let disk = TestDisk::volatile().map_err(|error| error.to_string())?;
         image.write_to(disk.path()).map_err(|error| format!("the disk cannot be rebuilt: {error}"))?;
-        futures::executor::block_on(self.open_and_look(&disk, promised))
+        let found = futures::executor::block_on(self.open_and_look(&disk, promised))?;
+        no_byte_of_deleted(disk.path(), promised, &found.copies)?;
+        Ok(found)
     }
 
     async fn open_and_look(&self, disk: &TestDisk, promised: &Promised) -> Result<ImageFindings, String> {
@@ -106,10 +121,16 @@ impl<M: SessionModel> Check<M> {
         };
         let closed = store.close().await.map_err(|error| format!("the store does not close: {error}"));
         let snapshot_fallbacks = store.stats().snapshot_fallbacks;
-        looked.and_then(|given_up| closed.map(|()| ImageFindings { given_up, snapshot_fallbacks }))
+        let (given_up, copies) = looked?;
+        closed.map(|()| ImageFindings { given_up, snapshot_fallbacks, copies })
     }
 
-    async fn look(&self, store: &Store<M>, medium: &dyn LogMedium, promised: &Promised) -> Result<u64, String> {
+    async fn look(
+        &self,
+        store: &Store<M>,
+        medium: &dyn LogMedium,
+        promised: &Promised,
+    ) -> Result<(u64, Vec<String>), String> {
         let mut reader = medium.reader().map_err(|error| error.to_string())?;
         let rows = reader.sessions(None, usize::MAX >> 1).map_err(|error| format!("no list of sessions: {error}"))?;
         let mut given_up = 0;
@@ -117,7 +138,11 @@ impl<M: SessionModel> Check<M> {
         for row in rows {
             let name = row.session.clone();
             let of = |what: String| format!("session {name}: {what}");
-            if promised.sessions.get(&row.session).is_some_and(|log| *log != row.meta.key) {
+            if promised.deleted.get(&row.meta.key) == Some(&true) {
+                return Err(of("it was deleted, and is back".to_owned()));
+            }
+            let known = promised.sessions.get(&row.session).filter(|log| !promised.deleted.contains_key(log));
+            if known.is_some_and(|log| *log != row.meta.key) {
                 return Err(of("it has another log".to_owned()));
             }
             let none = PromisedLog::default();
@@ -142,7 +167,7 @@ impl<M: SessionModel> Check<M> {
             found.insert(row.meta.key);
         }
         for (session, log) in &promised.sessions {
-            if !found.contains(log) {
+            if !found.contains(log) && !promised.deleted.contains_key(log) {
                 let acknowledged = promised.logs.get(log).and_then(|log| log.acknowledged);
                 given_up += acknowledged.map_or(0, |(id, _)| id.get());
                 if self.durability == Durability::PowerLoss {
@@ -153,13 +178,17 @@ impl<M: SessionModel> Check<M> {
         if given_up > 0 && self.durability == Durability::PowerLoss {
             return Err(format!("{given_up} acknowledged events are gone"));
         }
+        let erased = store.erase_deleted().await.map_err(|error| format!("what was deleted stays: {error}"))?;
+        if erased.pending > 0 {
+            return Err(format!("{} deleted sessions stay", erased.pending));
+        }
         for digest in &promised.blobs {
             store.get_bytes(*digest).await.map_err(|error| format!("blob {digest}: {error}"))?;
         }
         let found = store.verify().await.map_err(|error| format!("it cannot be verified: {error}"))?;
         match found.problems.first() {
             Some(problem) => Err(problem.to_string()),
-            None => Ok(given_up),
+            None => Ok((given_up, erased.copies)),
         }
     }
 
@@ -185,6 +214,37 @@ impl<M: SessionModel> Check<M> {
         }
         Ok(())
     }
+}
+
+/// Searches every file for the records of logs that are gone. Each has random bytes near its beginning.
+fn no_byte_of_deleted(directory: &Path, promised: &Promised, copies: &[String]) -> Result<(), String> {
+    const BYTES: usize = 24;
+    // What a record begins with, to search quickly.
+    const FORMATS: [u8; 2] = [1, 2];
+    let gone = promised.deleted.iter().filter(|(_, must)| **must).filter_map(|(log, _)| promised.logs.get(log));
+    let records = gone.flat_map(|log| log.stamped.values().flatten()).filter_map(|event| event.record.first_chunk());
+    let records: HashSet<[u8; BYTES]> = records.copied().collect();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop().filter(|_| !records.is_empty()) {
+        for entry in std::fs::read_dir(&directory).map_err(|error| error.to_string())? {
+            let path = entry.map_err(|error| error.to_string())?.path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            if path.file_name().is_some_and(|name| copies.iter().any(|copy| name == copy.as_str())) {
+                continue;
+            }
+            let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
+            let is_found = bytes
+                .windows(BYTES)
+                .any(|window| window.first().is_some_and(|byte| FORMATS.contains(byte)) && records.contains(window));
+            if is_found {
+                return Err(format!("{} has bytes of a deleted session", path.display()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// All events of a log, each checked against the one before.

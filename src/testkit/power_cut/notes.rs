@@ -31,6 +31,14 @@ pub(super) enum Note {
     Stored {
         digest: Digest,
     },
+    /// The session may be gone from now on.
+    Deleting {
+        log: LogKey,
+    },
+    /// The session is gone from now on.
+    Deleted {
+        log: LogKey,
+    },
 }
 
 #[derive(Debug)]
@@ -94,8 +102,12 @@ struct NotedWriter {
 impl EventLog for NotedWriter {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         for write in group {
-            if let Write::Append { log, events, .. } = write {
-                self.notes.add(Note::Stamped { log: *log, events: events.clone() });
+            match write {
+                Write::Append { log, events, .. } => {
+                    self.notes.add(Note::Stamped { log: *log, events: events.clone() });
+                }
+                Write::Delete { log, .. } => self.notes.add(Note::Deleting { log: *log }),
+                _ => {}
             }
         }
         let answers = self.inner.commit(group)?;
@@ -110,6 +122,7 @@ impl EventLog for NotedWriter {
                 (Write::Register { session, .. }, Ok(Written::Registered { meta, .. })) => {
                     self.notes.add(Note::Registered { session: session.clone(), log: meta.key });
                 }
+                (Write::Delete { log, .. }, Ok(Written::Deleted)) => self.notes.add(Note::Deleted { log: *log }),
                 _ => {}
             }
         }
@@ -128,6 +141,10 @@ impl EventLog for NotedWriter {
 
     fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
         self.inner.upkeep(moment)
+    }
+
+    fn left(&self) -> UpkeepLeft {
+        self.inner.left()
     }
 
     fn close(self: Box<Self>) -> Result<(), LogError> {

@@ -2,8 +2,9 @@
 //! beside a reader that stays.
 
 use super::*;
-use crate::id::EventId;
-use crate::port::{Claiming, Durability, LogSource};
+use crate::codec::Chain;
+use crate::id::{EventId, SessionId, Timestamp};
+use crate::port::{LogMeta, LogSource, StoredEvent};
 use crate::sqlite::files::OsFiles;
 use crate::sqlite::log::medium::{LogSettings, SqliteMedium};
 use crate::sqlite::log::schema::Database;

@@ -44,7 +44,7 @@ impl SqliteLog {
     }
 
     /// Notes that a checkpoint has copied all of the write-ahead log with this number.
-    fn completed(&mut self, number: i64) -> Result<(), LogError> {
+    pub(super) fn completed(&mut self, number: i64) -> Result<(), LogError> {
         self.wal_number_in_file = checkpoint::is_settled(&self.connection).then_some(number);
         self.figures.checkpoint();
         self.look_at_wal(true)

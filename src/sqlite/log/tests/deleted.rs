@@ -1,0 +1,217 @@
+//! Goal: a deleted log is void at every step of its erasing, and in the end gone with every byte, while all others stay as
+//! they are. Method: steps one by one on both media, with an audit and a new reader after each.
+
+use super::*;
+
+/// Deletes a log as its session's store does.
+fn delete(end: &mut End, name: &str, log: LogMeta) -> Result<Written, Refusal> {
+    let session = SessionId::new(name).unwrap();
+    end.write(Write::Delete { session, log: log.key, head: None, at: Timestamp::default() })
+}
+
+/// Does all steps, and calls `look` after each of them.
+fn erase(disk: &Disk, end: &mut End, mut look: impl FnMut(&mut End)) -> usize {
+    let mut steps = 0;
+    while end.log.left() == UpkeepLeft::Steps {
+        end.log.upkeep(UpkeepMoment::Idle).unwrap();
+        steps += 1;
+        assert!(steps < 10_000, "no end in sight");
+        assert_eq!(end.wrong(), [""; 0], "after step {steps}");
+        if let Disk::Directory(_) = disk {
+            look(&mut disk.open());
+        }
+        look(end);
+    }
+    steps
+}
+
+fn random_event(dice: &mut u64, id: u64, secret: &str) -> StoredEvent {
+    *dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    let bytes = match *dice >> 60 {
+        0 => 27_000,
+        1..=3 => 2_000 + (*dice >> 40) as usize % 3_000,
+        _ => 60 + (*dice >> 40) as usize % 500,
+    };
+    let record = secret.bytes().cycle().take(bytes).collect();
+    let key = (*dice >> 33).is_multiple_of(3).then(|| format!("{secret}-{id}"));
+    StoredEvent { record, ..event(id, key.as_deref()) }
+}
+
+/// Sessions whose events stand among each other in random groups. Each has its own secret in records, keys and name.
+fn interleaved(end: &mut End, sessions: usize, rounds: u64, dice: &mut u64) -> Vec<(String, LogMeta, u64)> {
+    let mut made: Vec<_> = (0..sessions)
+        .map(|n| {
+            let secret = format!("secret-{:016x}", (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let (log, epoch) = end.register(&secret);
+            (secret, log, epoch.unwrap(), 0)
+        })
+        .collect();
+    for _ in 0..rounds {
+        let mut group = Vec::new();
+        for (secret, log, epoch, head) in &mut made {
+            *dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            if (*dice >> 60) < 6 {
+                let count = 1 + (*dice >> 30) % 3;
+                let mut events: Vec<_> = (1..=count).map(|n| random_event(dice, *head + n, secret)).collect();
+                events.iter_mut().skip(1).for_each(|event| event.key = None);
+                group.push(append(*log, *epoch, events));
+                *head += count;
+            }
+        }
+        for answer in end.log.commit(&group).unwrap() {
+            answer.unwrap();
+        }
+        end.log.upkeep(UpkeepMoment::AfterGroup).unwrap();
+    }
+    made.into_iter().map(|(secret, log, _, head)| (secret, log, head)).collect()
+}
+
+fn all_bytes(directory: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(all_bytes(&path));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            files.push((path, bytes));
+        }
+    }
+    files
+}
+
+fn places_of(directory: &std::path::Path, secret: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, bytes) in all_bytes(directory) {
+        // A part of it is a leak, too.
+        let part = &secret.as_bytes()[secret.len() - 12..];
+        let times = bytes.windows(part.len()).filter(|window| *window == part).count();
+        if times > 0 {
+            found.push(format!("{} times in {}", times, path.display()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_deleted_log_has_no_name_and_takes_nothing_and_its_name_is_free() {
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        let (log, epoch) = end.register("s");
+        let epoch = epoch.unwrap();
+        end.write(append(log, epoch, vec![event(1, Some("k"))])).unwrap();
+        assert!(matches!(delete(&mut end, "s", log), Ok(Written::Deleted)));
+        assert_eq!(end.reader.find(&SessionId::new("s").unwrap()).unwrap(), None);
+        assert_eq!(end.reader.sessions(None, 10).unwrap(), []);
+        let deleted = |answer: Result<_, Refusal>| matches!(answer, Err(Refusal::Deleted));
+        assert!(deleted(end.write(append(log, epoch, vec![event(2, None)]))));
+        for claim in [Claiming::No, Claiming::Yes, Claiming::Force] {
+            assert!(deleted(end.write(Write::Fence { log, claim })));
+        }
+        assert!(deleted(end.write(Write::Release { log: log.key, epoch })));
+        assert!(matches!(delete(&mut end, "s", log), Ok(Written::Deleted)), "once more");
+        let gone = |answer: Result<(), LogError>| assert!(matches!(answer, Err(LogError::Deleted)), "{answer:?}");
+        let look = |end: &mut End| {
+            gone(end.reader.page(log.key, EventId::ZERO, 10, 1000).map(drop));
+            gone(end.reader.head(log).map(drop));
+            gone(end.reader.chain_at(log.key, EventId::new(1)).map(drop));
+            gone(end.reader.find_key(log.key, &AppendKey::new("k").unwrap()).map(drop));
+        };
+        look(&mut end);
+        let (again, owned) = end.register("s");
+        assert_ne!(again.key, log.key);
+        end.write(append(again, owned.unwrap(), vec![event(1, Some("k"))])).unwrap();
+        // The handle of the deleted one that is asked to delete once more deletes nothing.
+        assert!(matches!(delete(&mut end, "s", log), Ok(Written::Deleted)));
+        erase(&disk, &mut end, |end| {
+            look(end);
+            assert_eq!(end.ids(again), [1]);
+        });
+        assert_eq!(end.reader.erasing().unwrap(), Erasing::default());
+        assert!(deleted(end.write(append(log, epoch, vec![event(2, None)]))));
+        assert_eq!(end.ids(again), [1]);
+    }
+}
+
+#[test]
+fn a_log_of_another_store_that_is_alive_or_that_has_moved_on_is_not_deleted() {
+    for disk in Disk::both() {
+        let (mut one, mut other) = (disk.open(), disk.open());
+        let (log, epoch) = one.register("s");
+        one.write(append(log, epoch.unwrap(), vec![event(1, None)])).unwrap();
+        assert!(matches!(delete(&mut other, "s", log), Err(Refusal::Owned(owner)) if owner.id == one.me));
+        let session = SessionId::new("s").unwrap();
+        let stale = Write::Delete { session, log: log.key, head: Some(EventId::ZERO), at: Timestamp::default() };
+        assert!(matches!(one.write(stale), Err(Refusal::HeadMoved { head }) if head == EventId::new(1)));
+        assert_eq!(other.ids(log), [1]);
+        one.ownership.release().unwrap();
+        assert!(matches!(delete(&mut other, "s", log), Ok(Written::Deleted)));
+        assert!(matches!(one.write(append(log, epoch.unwrap(), vec![event(2, None)])), Err(Refusal::Deleted)));
+    }
+}
+
+#[test]
+fn erasing_leaves_no_byte_and_no_other_log_is_touched() {
+    let mut dice = 7;
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(directory) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    let made = interleaved(&mut end, 12, 300, &mut dice);
+    // One after the other, each beside what the others have left.
+    let mut left: Vec<_> = made.iter().collect();
+    let mut gone = Vec::new();
+    for _ in 0..11 {
+        dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let (secret, log, _) = left.remove((dice >> 33) as usize % left.len());
+        assert!(!places_of(directory.path(), secret).is_empty());
+        delete(&mut end, secret, *log).unwrap();
+        erase(&disk, &mut end, |_| {});
+        gone.push(secret);
+        for secret in &gone {
+            assert_eq!(places_of(directory.path(), secret), [""; 0], "of {secret}");
+        }
+        for (_, log, head) in &left {
+            assert_eq!(end.ids(*log).len() as u64, (*head).min(1000));
+        }
+    }
+}
+
+#[test]
+fn no_name_stays_in_the_pages_of_the_others() {
+    let mut dice = 11_u64;
+    let mut next = move || {
+        dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        dice >> 33
+    };
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(directory) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    let name =
+        |n: u64| format!("{:016x}-{}-{n:012}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15), "x".repeat(n as usize % 90));
+    let mut left: Vec<_> = (0..400)
+        .map(|n| {
+            let (log, epoch) = end.register(&name(n));
+            end.write(append(log, epoch.unwrap(), vec![event(1, None)])).unwrap();
+            (n, log)
+        })
+        .collect();
+    let mut found = Vec::new();
+    for round in 0..300 {
+        let (n, log) = left.remove(next() as usize % left.len());
+        delete(&mut end, &name(n), log).unwrap();
+        if round % 3 == 0 {
+            let again = 1000 + round;
+            let (log, _) = end.register(&name(again));
+            left.push((again, log));
+        }
+        if round % 50 == 49 {
+            while end.log.left() == UpkeepLeft::Steps {
+                end.log.upkeep(UpkeepMoment::Idle).unwrap();
+            }
+            for gone in (0..400).chain(1000..1300).filter(|n| !left.iter().any(|(m, _)| m == n)) {
+                found.extend(places_of(directory.path(), &name(gone)).into_iter().map(|it| format!("{gone}: {it}")));
+            }
+        }
+    }
+    assert_eq!(found, [""; 0]);
+}

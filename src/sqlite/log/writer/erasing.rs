@@ -1,0 +1,321 @@
+//! Erasing what was deleted, and giving the room back: a long work in short steps, each a transaction of its own between
+//! two groups.
+//!
+//! Where it stands is in the tables, so that after a crash it goes on where it was, also in another store:
+//!
+//! 1. A marked log ([`deleted`]) leaves `recent_index` as any log does, with all that is older. Then `event_index` has all
+//!    of it, and no hash of its append keys is anywhere else.
+//! 2. Its events become tombstones, and tombstones go ([`tombstone`]), row by row of its index. Then that row of the index
+//!    goes; the last one only with the log's row of `logs`, so that nobody takes the log for one that is not indexed yet.
+//! 3. Its stored view goes, the file first.
+//! 4. When no marked log has a row of `logs` any more, the write-ahead log is emptied: what stood in it is in no file then.
+//!    Then the marks go.
+//! 5. Pages that are free go back to the file system.
+
+use rusqlite::Connection;
+
+use super::SqliteLog;
+use crate::port::{CommitError, LogError, LogKey, UpkeepLeft};
+use crate::sqlite::directory::StoreDirectory;
+use crate::sqlite::log::around_damage::{Indexing, rolled_back};
+use crate::sqlite::log::error::{SqlError, SqlResult, unless_torn};
+use crate::sqlite::log::recent::Recent;
+use crate::sqlite::log::segments::{Segment, first_segment};
+use crate::sqlite::log::tombstone::Trimmed;
+use crate::sqlite::log::transaction::Transaction;
+use crate::sqlite::log::{checkpoint, deleted, index, lookup, parts, schema, snapshots, tombstone};
+
+/// How much a step does: about two milliseconds, since the next group waits for it.
+const STEP_ROWS: usize = 256;
+const STEP_BYTES: usize = 128 << 10;
+/// How many logs are moved out of the index of recent events in a step. Each has a row of `event_index` somewhere.
+const STEP_MOVES: usize = 32;
+const STEP_PAGES: usize = 32;
+/// About how many bytes a row that goes takes in the write-ahead log.
+const ROW_BYTES: usize = 256;
+/// So many free pages stay: the next commits take them.
+const FREE_PAGES_KEPT: i64 = 256;
+
+/// How the erasing stands.
+#[derive(Debug)]
+pub(super) struct Erasure {
+    stage: Stage,
+    /// The last log that was erased since the writing end was opened.
+    after: LogKey,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Something may be marked, or free.
+    Steps,
+    /// Everything is erased, and a reader keeps the write-ahead log.
+    HeldBack,
+    /// Something is left that a damaged row keeps.
+    Stuck,
+    Done,
+}
+
+impl Erasure {
+    /// What an earlier store has left to do.
+    pub(super) fn found(connection: &Connection) -> Result<Self, LogError> {
+        let mut erasure = Self { stage: Stage::Done, after: LogKey::default() };
+        erasure.look_for_marks(connection)?;
+        if free_pages(connection)? > FREE_PAGES_KEPT {
+            erasure.stage = Stage::Steps;
+        }
+        Ok(erasure)
+    }
+
+    /// Another store may have deleted something.
+    pub(super) fn look_for_marks(&mut self, connection: &Connection) -> SqlResult<()> {
+        // Where the table cannot be read, nothing is erased.
+        if unless_torn(deleted::count_marked(connection))?.unwrap_or_default() > 0 {
+            self.look_again();
+        }
+        Ok(())
+    }
+
+    /// Something was deleted.
+    pub(super) fn look_again(&mut self) {
+        if self.stage != Stage::Stuck {
+            self.stage = Stage::Steps;
+        }
+    }
+
+    pub(super) fn left(&self) -> UpkeepLeft {
+        match self.stage {
+            Stage::Steps => UpkeepLeft::Steps,
+            Stage::HeldBack => UpkeepLeft::HeldBack,
+            Stage::Stuck | Stage::Done => UpkeepLeft::Nothing,
+        }
+    }
+}
+
+fn free_pages(connection: &Connection) -> SqlResult<i64> {
+    Ok(connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?)
+}
+
+/// What a step has left to do of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Erased {
+    Partly,
+    Whole,
+}
+
+/// How much a step may still do.
+struct Budget {
+    rows: usize,
+    bytes: usize,
+    /// What the step takes in the write-ahead log.
+    written: usize,
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    fn spend(&mut self, rows: usize, bytes: usize) {
+        self.rows = self.rows.saturating_sub(rows);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.written += rows * ROW_BYTES + bytes;
+    }
+}
+
+impl SqliteLog {
+    /// Does one step, if there is any to do.
+    pub(super) fn erase(&mut self) -> Result<(), LogError> {
+        if !matches!(self.erasure.stage, Stage::Steps | Stage::HeldBack) {
+            return Ok(());
+        }
+        if self.unchecked_bytes >= self.checkpoint_bytes {
+            self.unchecked_bytes = 0;
+            self.checkpoint()?;
+        }
+        if self.indexing != Indexing::Both {
+            self.stop_erasing("the index of events is damaged");
+            return Ok(());
+        }
+        self.connection.busy_timeout(std::time::Duration::ZERO)?;
+        // The next group makes its commit durable, and this one with it. A step that is lost is done again.
+        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let done = self.step();
+        schema::set_durability(&self.connection, self.durability)?;
+        schema::wait_as_writer(&mut self.connection)?;
+        done
+    }
+
+    fn stop_erasing(&mut self, reason: &str) {
+        log::error!("what was deleted stays until Store::repair makes a new directory: {reason}");
+        self.erasure.stage = Stage::Stuck;
+    }
+
+    fn step(&mut self) -> Result<(), LogError> {
+        let next = match deleted::next_to_erase(&self.connection, self.erasure.after)? {
+            None => deleted::next_to_erase(&self.connection, LogKey::default())?,
+            next => next,
+        };
+        match next {
+            Some(log) => self.erase_from(log),
+            None if deleted::count_marked(&self.connection)? > 0 => self.finish(),
+            None => self.give_room_back(),
+        }
+    }
+
+    /// Erases marked logs, this one first, until the step has done enough.
+    fn erase_from(&mut self, first: LogKey) -> Result<(), LogError> {
+        let mut erased = self.erasure.after;
+        let mut budget = Budget { rows: STEP_ROWS, bytes: STEP_BYTES, written: 0 };
+        let done = self.write_beside_groups(|connection, recent, directory| {
+            let mut next = Some(first);
+            while let Some(log) = next.filter(|_| !budget.is_spent()) {
+                if erase_some(connection, recent, directory, log, &mut budget)? == Erased::Partly {
+                    break;
+                }
+                erased = log;
+                next = deleted::next_to_erase(connection, log)?;
+            }
+            Ok(())
+        });
+        match done {
+            Ok(()) => {
+                self.unchecked_bytes += budget.written;
+                self.erasure.after = erased;
+                Ok(())
+            }
+            Err(LogError::Corrupt(reason) | LogError::CorruptEvent { reason, .. }) => {
+                self.stop_erasing(&reason);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Empties the write-ahead log, and takes the marks off. A reader may keep it for now.
+    fn finish(&mut self) -> Result<(), LogError> {
+        let number = parts::wal_number(&self.connection)?;
+        if !checkpoint::truncate(&self.connection, &self.identity)? {
+            self.erasure.stage = Stage::HeldBack;
+            return Ok(());
+        }
+        self.erasure.stage = Stage::Steps;
+        self.completed(number)?;
+        self.directory.clear_dead_owners().map_err(|error| LogError::Io(error.to_string()))?;
+        self.write_beside_groups(|connection, _, _| deleted::forget_erased(connection))
+    }
+
+    /// Gives free pages at the end of the file back to the file system.
+    fn give_room_back(&mut self) -> Result<(), LogError> {
+        if free_pages(&self.connection)? <= FREE_PAGES_KEPT {
+            self.erasure.stage = Stage::Done;
+            return Ok(());
+        }
+        self.write_beside_groups(|connection, _, _| {
+            let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({STEP_PAGES})"))?;
+            let mut pages = vacuum.query([])?;
+            while pages.next()?.is_some() {}
+            Ok(())
+        })?;
+        self.unchecked_bytes += STEP_PAGES * 2 * 4096;
+        Ok(())
+    }
+
+    /// Runs one transaction that is no group's.
+    fn write_beside_groups(
+        &mut self,
+        write: impl FnOnce(&Connection, &mut Recent, &StoreDirectory) -> SqlResult<()>,
+    ) -> Result<(), LogError> {
+        let connection = &self.connection;
+        let transaction = Transaction::writing(connection)?;
+        let data_version = lookup::data_version(connection)?;
+        let known = self.recent.take();
+        let is_current = known.is_some() && data_version == self.data_version;
+        let mut recent = known.unwrap_or_default();
+        if !is_current {
+            self.logs.clear();
+            recent.catch_up(connection)?;
+        }
+        self.data_version = data_version;
+        let in_file = self.wal_number_in_file;
+        let written = write(connection, &mut recent, &self.directory).and_then(|()| match in_file {
+            Some(in_file) => Ok(parts::raise_wal_number(connection, in_file)?),
+            None => Ok(()),
+        });
+        if let Err(error) = written {
+            return Err(match rolled_back(transaction, error) {
+                CommitError::NotWritten(error) | CommitError::Unknown(error) => error,
+            });
+        }
+        transaction.commit()?;
+        self.check_files().map_err(|error| match error {
+            CommitError::NotWritten(error) | CommitError::Unknown(error) => error,
+        })?;
+        self.wal_number_in_file = None;
+        self.recent = Some(recent);
+        Ok(())
+    }
+}
+
+fn erase_some(
+    connection: &Connection,
+    recent: &mut Recent,
+    directory: &StoreDirectory,
+    log: LogKey,
+    budget: &mut Budget,
+) -> SqlResult<Erased> {
+    let last = index::last(connection, recent, log)?;
+    if let Some(last) = last
+        && !recent.leave_behind(connection, log, last.position, STEP_MOVES)?
+    {
+        budget.spend(budget.rows, 0);
+        return Ok(Erased::Partly);
+    }
+    while let Some((segment, is_last)) = first_segment(connection, log)? {
+        if erase_segment(connection, log, &segment, budget)? == Erased::Partly {
+            return Ok(Erased::Partly);
+        }
+        if is_last {
+            break;
+        }
+        segment.delete(connection)?;
+    }
+    if let Some(view) = snapshots::find(connection, log)? {
+        directory.remove_view(&view.digest).map_err(|error| SqlError::outside(&error))?;
+        connection.prepare_cached("DELETE FROM snapshots WHERE log_key = ?1")?.execute([log.0])?;
+    }
+    connection.prepare_cached("DELETE FROM event_index WHERE log_key = ?1")?.execute([log.0])?;
+    connection.prepare_cached("DELETE FROM redactions WHERE log_key = ?1")?.execute([log.0])?;
+    connection.prepare_cached("DELETE FROM logs WHERE log_key = ?1")?.execute([log.0])?;
+    budget.spend(1, 0);
+    Ok(Erased::Whole)
+}
+
+/// Makes tombstones of the events of one row of the index, and then takes those away that may go.
+fn erase_segment(connection: &Connection, log: LogKey, segment: &Segment, budget: &mut Budget) -> SqlResult<Erased> {
+    let runs = segment.decode()?;
+    for run in &runs {
+        let mut left = connection.prepare_cached(
+            "SELECT position FROM events WHERE position >= ?1 AND position < ?2 AND log_key = ?3 LIMIT ?4",
+        )?;
+        let left = left.query_map([run.position, run.end(), log.0, STEP_ROWS as i64 + 1], |row| row.get(0))?;
+        for position in left.collect::<rusqlite::Result<Vec<i64>>>()? {
+            if budget.is_spent() {
+                return Ok(Erased::Partly);
+            }
+            let bytes = tombstone::entomb(connection, log, position)?.unwrap_or_default();
+            budget.spend(1, bytes);
+        }
+    }
+    let mut trimmed_to = i64::MIN;
+    for run in &runs {
+        while run.position >= trimmed_to {
+            if budget.is_spent() {
+                return Ok(Erased::Partly);
+            }
+            let Trimmed { rows, behind } = tombstone::trim(connection, run.position, budget.rows)?;
+            budget.spend(rows, 0);
+            trimmed_to = behind.unwrap_or(trimmed_to);
+        }
+    }
+    Ok(Erased::Whole)
+}
