@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::record::{EVENT_TYPE_BYTES_MAX, RecordHeader, decode_record, encode_record};
-pub(crate) use self::redacted::{has_redacted_key, is_redacted, redact_record, redacted_digest, was_key};
+pub(crate) use self::redacted::{chains_alike, has_redacted_key, is_redacted, redact_record, redacted_digest, was_key};
 pub(crate) use self::stable::check_shape;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::stable::check_stable;

@@ -16,7 +16,7 @@ mod rebuild;
 
 #[cfg(feature = "testkit")]
 pub(crate) use files::{Files, OsFiles};
-pub(crate) use log::{SalvageReader, TakenLog};
+pub(crate) use log::{KeyHash, SalvageReader, TakenLog, key_hash_of};
 pub use log::{WalDamage, WalLoss};
 #[cfg(feature = "testkit")]
 pub(crate) use log::{decode_under_checksum, scan_under_header};

@@ -135,7 +135,7 @@ pub(crate) trait LogReader: Send {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError>;
 
-    /// What was deleted and is not erased yet.
+    /// What was deleted or redacted, and is not erased yet.
     fn erasing(&mut self) -> Result<Erasing, LogError>;
 
     /// The same log for a verification, which reads everything in it, damaged or not.
@@ -147,6 +147,8 @@ pub(crate) trait LogReader: Send {
 pub(crate) struct Erasing {
     /// How many logs are marked as deleted and not erased.
     pub(crate) logs: u64,
+    /// Of how many logs events were redacted of which bytes may still be somewhere.
+    pub(crate) redacted: u64,
     /// Copies of damaged data that the medium keeps for people, and that may hold anything.
     pub(crate) copies: Vec<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix::prelude::*;
 
@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::id::{Digest, EventId};
 use crate::model::SessionModel;
+use crate::port::Erasing;
 use crate::replay::Replace;
 
 /// Which events of a session are to be redacted, why, and what is to be left of them: [`Session::redact`](crate::Session::redact).
@@ -34,13 +35,16 @@ pub struct Redact<M: SessionModel> {
     pub(crate) reason: String,
     pub(crate) replace: Option<Replace<M>>,
     expected_head: Option<EventId>,
+    /// Blobs that the events name, and do not name any more when they are redacted: found when the redaction is prepared.
+    pub(super) blobs: OnceLock<Vec<Digest>>,
 }
 
 impl<M: SessionModel> Redact<M> {
     /// Redacts these events, all or none.
     #[must_use]
     pub fn new(events: impl IntoIterator<Item = EventId>) -> Self {
-        Self { events: events.into_iter().collect(), reason: String::new(), replace: None, expected_head: None }
+        let events = events.into_iter().collect();
+        Self { events, reason: String::new(), replace: None, expected_head: None, blobs: OnceLock::new() }
     }
 
     /// Says why, and on whose behalf: a text of at most 1,024 bytes, which stays in the log.
@@ -65,9 +69,10 @@ impl<M: SessionModel> Redact<M> {
         self
     }
 
-    fn into_append(self) -> Append<M> {
-        let expected_head = self.expected_head;
-        Append { bodies: Bodies::Redact(Arc::new(self)), expected_head, key: None }
+    fn into_append(self) -> (Append<M>, Arc<Self>) {
+        let redact = Arc::new(self);
+        let bodies = Bodies::Redact(Arc::clone(&redact));
+        (Append { bodies, expected_head: redact.expected_head, key: None }, redact)
     }
 
     /// Refuses what no session can do.
@@ -85,15 +90,15 @@ impl<M: SessionModel> Redact<M> {
 
 impl<M: SessionModel> Clone for Redact<M> {
     fn clone(&self) -> Self {
-        let Self { events, reason, replace, expected_head } = self;
+        let Self { events, reason, replace, expected_head, blobs: _ } = self;
         let (events, reason, replace) = (events.clone(), reason.clone(), replace.clone());
-        Self { events, reason, replace, expected_head: *expected_head }
+        Self { events, reason, replace, expected_head: *expected_head, blobs: OnceLock::new() }
     }
 }
 
 impl<M: SessionModel> fmt::Debug for Redact<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events, reason, replace, expected_head } = self;
+        let Self { events, reason, replace, expected_head, blobs: _ } = self;
         let mut debug = f.debug_struct("Redact");
         debug.field("events", events).field("reason", reason).field("expected_head", expected_head);
         debug.field("replace", &replace.is_some()).finish()
@@ -138,9 +143,18 @@ impl<M: SessionModel> Entry<M> {
     /// Hands over a redaction, which takes its place in the session's order at this call; waits until it is written, and then
     /// for what can be erased at once.
     pub(crate) async fn redact(self: Arc<Self>, redact: Redact<M>) -> Result<Redaction, Error> {
-        let receipt = self.append(redact.into_append())?;
-        let event = receipt.await?.head;
-        Ok(Redaction { event, erasure: self.services.erase().await? })
+        let (append, redact) = redact.into_append();
+        let event = self.append(append)?.await?.head;
+        self.erased(event, &redact).await
+    }
+
+    async fn erased(&self, event: EventId, redact: &Redact<M>) -> Result<Redaction, Error> {
+        let Erasing { logs: _, redacted, copies } = self.services.erase().await?;
+        let blobs = redact.blobs.get().cloned().unwrap_or_default();
+        let pending = ErasurePending { log: redacted > 0, blobs, copies };
+        let is_complete = pending == ErasurePending::default();
+        let erasure = if is_complete { Erasure::Complete } else { Erasure::Pending(pending) };
+        Ok(Redaction { event, erasure })
     }
 }
 
@@ -150,10 +164,8 @@ impl<M: SessionModel> Handler<Redact<M>> for SessionActor<M> {
 
     fn handle(&mut self, redact: Redact<M>, context: &mut Context<Self>) -> Self::Result {
         let entry = Arc::clone(&self.entry);
-        let appended = self.handle(redact.into_append(), context);
-        Box::pin(async move {
-            let event = appended.await?.head;
-            Ok(Redaction { event, erasure: entry.services.erase().await? })
-        })
+        let (append, redact) = redact.into_append();
+        let appended = self.handle(append, context);
+        Box::pin(async move { entry.erased(appended.await?.head, &redact).await })
     }
 }

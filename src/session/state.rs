@@ -332,7 +332,7 @@ impl<M: SessionModel> SessionState<M> {
             }
             match self.waiting.pop_front() {
                 None => return,
-                Some(Task::Append(request)) if request.redact().is_some() && !self.in_flight.is_empty() => {
+                Some(Task::Append(request)) if request.redact().is_some() && !self.is_quiet() => {
                     return self.waiting.push_front(Task::Append(request));
                 }
                 Some(Task::Append(request)) => self.append(request, env),

@@ -17,6 +17,11 @@ use crate::session::in_flight::{Request, StampedAppend};
 use crate::session::redact::Redact;
 
 impl<M: SessionModel> SessionState<M> {
+    /// Whether nothing is on its way that holds what may be redacted: neither an append nor a view that is to be stored.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty() && !self.snapshots.is_underway()
+    }
+
     /// Has the records made, and keeps everything behind waiting.
     pub(super) fn prepare_redaction(&mut self, request: Request<M>, redact: Arc<Redact<M>>) {
         self.ask_first(Task::Append(request), Effect::PrepareRedaction { redact });
@@ -57,6 +62,8 @@ impl<M: SessionModel> SessionState<M> {
             let reason = "with the replacements, the session's counters are others than they are".to_owned();
             return request.answer(Err(ErrorKind::BodyRefused { reason }.into()));
         }
+        // Set by an earlier preparation, if the session lost its ownership then: of the same events.
+        redact.blobs.get_or_init(|| blobs.clone());
         let body = OwnBody::Redacted(Redacted { events: noted, reason: redact.reason.clone() });
         let mut stamped =
             match self.stamper.stamp(Bodies::Own(body), None, None, env.now, env.config.record_bytes_max) {
@@ -67,7 +74,7 @@ impl<M: SessionModel> SessionState<M> {
         let Some(event) = stamped.stored.pop() else { return };
         env.metrics.stamped(stamped.head.at, env.now);
         let after = self.stamper.head.chain;
-        let listed = (*core != *self.stamper.core()).then(|| Listed { session: self.id.clone(), core });
+        let listed = (core != *self.stamper.core()).then(|| Listed { session: self.id.clone(), core });
         let record_bytes = event.record.len() as u64;
         self.resident.grow(record_bytes);
         self.stamper.advance(&stamped);

@@ -31,6 +31,10 @@ impl SnapshotState {
         self.forget();
     }
 
+    pub(super) fn is_underway(&self) -> bool {
+        matches!(self.taking, Taking::Underway(_))
+    }
+
     /// Forgets a snapshot that is on its way: its answer goes to an earlier incarnation, and will be dropped.
     pub(super) fn forget(&mut self) {
         if let Taking::Underway(_) = self.taking {

@@ -15,7 +15,7 @@ use super::runs::{KeyHash, RecentRow, Run, encode_segment};
 use super::salvage::{SalvageReader, type_in};
 use super::schema::{self, Database};
 use crate::event::SessionCore;
-use crate::id::{AppendKey, EventId, SessionId};
+use crate::id::{EventId, SessionId};
 use crate::port::{Durability, Listed, LogError, LogKey, LogMeta};
 
 /// After how many bytes of rows a transaction is committed and moved to the database: what is held in memory of it.
@@ -29,8 +29,7 @@ pub(crate) struct TakenLog {
 
 impl TakenLog {
     /// Takes the next event.
-    pub(crate) fn push(&mut self, id: EventId, position: i64, key: Option<&AppendKey>) {
-        let key = key.map(KeyHash::of);
+    pub(crate) fn push(&mut self, id: EventId, position: i64, key: Option<KeyHash>) {
         match self.runs.last_mut() {
             Some(run) if key.is_none() && run.end() == position => run.count += 1,
             _ => self.runs.push(Run { first: id, count: 1, position, key }),

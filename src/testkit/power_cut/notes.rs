@@ -106,6 +106,9 @@ impl EventLog for NotedWriter {
                 Write::Append { log, events, .. } => {
                     self.notes.add(Note::Stamped { log: *log, events: events.clone() });
                 }
+                Write::Redact(redaction) => {
+                    self.notes.add(Note::Stamped { log: redaction.log, events: vec![redaction.event.clone()] });
+                }
                 Write::Delete { log, .. } => self.notes.add(Note::Deleting { log: *log }),
                 _ => {}
             }
@@ -118,6 +121,10 @@ impl EventLog for NotedWriter {
                     if let Some(last) = events.last() {
                         self.notes.add(Note::Acknowledged { log: *log, id: last.id, chain: last.chain });
                     }
+                }
+                (Write::Redact(redaction), Ok(Written::Appended { .. })) => {
+                    let (log, last) = (redaction.log, &redaction.event);
+                    self.notes.add(Note::Acknowledged { log, id: last.id, chain: last.chain });
                 }
                 (Write::Register { session, .. }, Ok(Written::Registered { meta, .. })) => {
                     self.notes.add(Note::Registered { session: session.clone(), log: meta.key });
