@@ -10,7 +10,7 @@ use super::actor::SessionActor;
 use super::append::{Append, Bodies};
 use super::entry::Entry;
 use crate::error::{Error, ErrorKind};
-use crate::event::Event;
+use crate::event::{Event, OwnBody, Redacted};
 use crate::id::{Digest, EventId};
 use crate::model::SessionModel;
 use crate::port::Erasing;
@@ -84,7 +84,7 @@ impl<M: SessionModel> Redact<M> {
             let (size, limit) = (self.events.len() as u64, events_max as u64);
             return Err(ErrorKind::TooLarge { what: "redaction", unit: "events", size, limit }.into());
         }
-        Ok(())
+        OwnBody::Redacted(Redacted { reason: self.reason.clone(), ..Redacted::default() }).check()
     }
 }
 

@@ -31,6 +31,7 @@ mod ports;
 mod positions;
 mod provider_messages;
 mod reads;
+mod redaction;
 mod refusals;
 mod residency;
 mod running_turns;

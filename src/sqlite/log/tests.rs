@@ -3,6 +3,7 @@
 mod deleted;
 mod index;
 mod positions;
+mod redaction;
 mod scan;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use super::*;
 
 /// Deletes a log as its session's store does.
-fn delete(end: &mut End, name: &str, log: LogMeta) -> Result<Written, Refusal> {
+pub(super) fn delete(end: &mut End, name: &str, log: LogMeta) -> Result<Written, Refusal> {
     let session = SessionId::new(name).unwrap();
     end.write(Write::Delete { session, log: log.key, head: None, at: Timestamp::default() })
 }
@@ -80,7 +80,7 @@ fn all_bytes(directory: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> 
     files
 }
 
-fn places_of(directory: &std::path::Path, secret: &str) -> Vec<String> {
+pub(super) fn places_of(directory: &std::path::Path, secret: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (path, bytes) in all_bytes(directory) {
         // A part of it is a leak, too.
