@@ -30,6 +30,7 @@ mod own_model;
 mod ports;
 mod positions;
 mod provider_messages;
+mod queued_turns;
 mod reads;
 mod redaction;
 mod refusals;

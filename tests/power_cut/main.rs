@@ -58,6 +58,11 @@ async fn a_power_cut_at_any_moment_of_appends_batches_and_blobs_loses_nothing_ac
 }
 
 #[actix::test]
+async fn a_power_cut_at_any_moment_of_describes_loses_nothing_acknowledged() {
+    nothing_lost("describes", &cuts_of(120).run(scenarios::describes).await.unwrap());
+}
+
+#[actix::test]
 async fn a_power_cut_at_any_moment_around_checkpoints_loses_nothing_acknowledged() {
     nothing_lost(
         "checkpoints",
@@ -83,6 +88,22 @@ async fn a_power_cut_at_any_moment_of_a_migration_loses_nothing_acknowledged() {
 #[actix::test]
 async fn a_power_cut_at_any_moment_of_deletions_loses_nothing_of_others_and_brings_nothing_back() {
     nothing_lost("deletions", &cuts_of(80).run(scenarios::deletions).await.unwrap());
+}
+
+#[actix::test]
+async fn a_power_cut_at_any_moment_of_redactions_loses_nothing_and_brings_no_byte_back() {
+    nothing_lost("redactions", &cuts_of(80).run(scenarios::redactions).await.unwrap());
+}
+
+#[actix::test]
+async fn a_sync_that_fails_while_events_are_redacted_and_a_power_cut_after_it_bring_nothing_back() {
+    let failed = each_sync_fails(syncs_apart(9), 10, async |config| {
+        // It goes as far as it comes.
+        drop(scenarios::redactions(config).await);
+        Ok(())
+    })
+    .await;
+    assert!(failed > 3);
 }
 
 #[actix::test]

@@ -81,16 +81,11 @@ fn all_bytes(directory: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> 
 }
 
 pub(super) fn places_of(directory: &std::path::Path, secret: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (path, bytes) in all_bytes(directory) {
-        // A part of it is a leak, too.
-        let part = &secret.as_bytes()[secret.len() - 12..];
-        let times = bytes.windows(part.len()).filter(|window| *window == part).count();
-        if times > 0 {
-            found.push(format!("{} times in {}", times, path.display()));
-        }
-    }
-    found
+    // A part of it is a leak, too.
+    let part = &secret[secret.len() - 12..];
+    let is_in = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(part);
+    let found = all_bytes(directory).into_iter().filter(|(_, bytes)| is_in(bytes));
+    found.map(|(path, _)| path.display().to_string()).collect()
 }
 
 #[test]

@@ -120,6 +120,8 @@ fn what_is_redacted_among_other_events_after_random_deletes_is_in_no_byte_of_the
     let Disk::Directory(directory) = &disk else { unreachable!() };
     let mut end = disk.open();
     let mut logs = interleaved(&mut end, 12, 120, &mut dice);
+    // Searches bytes quickly, also in a build for tests.
+    let engine = rusqlite::Connection::open_in_memory().unwrap();
     for round in 0..80 {
         if round % 12 == 7 {
             let gone = logs.remove(dice.below(logs.len() as u64) as usize);
@@ -147,7 +149,8 @@ fn what_is_redacted_among_other_events_after_random_deletes_is_in_no_byte_of_the
             let hash = codec::key_hash(&key);
             for path in ["events.db", "events.db-wal"] {
                 let bytes = std::fs::read(directory.path().join(path)).unwrap();
-                assert!(!bytes.windows(8).any(|window| window == &hash[..8]), "the hash of its key is in {path}");
+                let found: i64 = engine.query_row("SELECT instr(?1, ?2)", (bytes, &hash[..8]), |row| row.get(0)).unwrap();
+                assert_eq!(found, 0, "the hash of its key is in {path}");
             }
         }
     }
