@@ -35,6 +35,7 @@ impl AgentBody {
             Self::StopRequested => Self::StopRequested,
             Self::Stopped => Self::Stopped,
             Self::SessionErrored(failure) => Self::SessionErrored(of_failure(failure)),
+            Self::TurnQueued { message } => Self::TurnQueued { message: *message },
             Self::Custom { kind, json: _ } => Self::Custom { kind: kind.clone(), json: Json::default() },
         }
     }

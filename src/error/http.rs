@@ -51,7 +51,7 @@ impl ErrorKind {
             | Self::SessionStopped { .. }
             | Self::TurnLimit { .. }
             | Self::TurnNotHeld { .. } => 409,
-            Self::OtherHistory { .. } => 410,
+            Self::OtherHistory { .. } | Self::SessionDeleted { .. } => 410,
             Self::HeadMoved { .. } => 412,
             Self::TooLarge { .. } => 413,
             Self::BeyondHead { .. } => 416,
