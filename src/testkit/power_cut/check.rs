@@ -276,7 +276,9 @@ fn no_byte_of<'a>(
 ) -> Result<(), String> {
     const BYTES: usize = 24;
     // What a record begins with, to search quickly.
-    const FORMATS: [u8; 3] = [1, 2, 3];
+    const FORMATS: [u8; 2] = [1, 2];
+    // A record that was redacted once more begins as the one in its place does.
+    let gone = gone.filter(|event| !codec::is_redacted(&event.record));
     let records: HashSet<[u8; BYTES]> = gone.filter_map(|event| event.record.first_chunk()).copied().collect();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop().filter(|_| !records.is_empty()) {
