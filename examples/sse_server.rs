@@ -31,9 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for listed in store.list_sessions(None, usize::MAX).await? {
         let session = store.open_session(&listed.id).await?;
         session.interrupt("the server was killed").await?;
-        if let Some(turn) = session.begin_next_turn().await? {
-            rt::spawn(run(turn));
-        }
+        rt::spawn(run(session.begin_next_turn().await?));
     }
     let data = Data::new(store.clone());
     let server = HttpServer::new(move || App::new().app_data(data.clone()).service(list).service(ask).service(follow));
@@ -66,21 +64,19 @@ async fn ask(store: Data<Store>, id: Path<String>, request: HttpRequest, text: S
     let key = AppendKey::new(request.headers().get("Idempotency-Key").map(|key| key.as_bytes()).unwrap_or_default())?;
     let session = store.open_session(id.as_str()).await?;
     let message = Message::user(store.intern_text(text).await?);
-    let asked = match session.begin_turn_once(message, key).await? {
-        TurnBegun::Now(turn) => {
-            let asked = turn.user_message();
-            rt::spawn(run(turn));
-            asked
-        }
-        TurnBegun::Queued(asked) => asked, // until the turn that runs has ended
-        TurnBegun::Running(turn) | TurnBegun::Ended(turn) => turn.user_message.unwrap_or_default(),
+    let begun = session.begin_turn_once(message, key).await?;
+    let asked = begun.message();
+    let next = match begun {
+        TurnBegun::Now(turn) => Some(turn),
+        TurnBegun::Queued(_) => session.begin_next_turn().await?, // if nobody runs a turn
+        TurnBegun::Running(_) | TurnBegun::Ended(_) => None,
     };
+    rt::spawn(run(next));
     Ok(HttpResponse::Accepted().json(json!({ "message": asked })))
 }
 
 /// Runs a turn in the background, and then those that wait.
-async fn run(turn: RunningTurn) {
-    let mut next = Some(turn);
+async fn run(mut next: Option<RunningTurn>) {
     while let Some(mut turn) = next {
         if let Err(error) = answer(&mut turn).await {
             // When the store is closed, this fails as well: the turn stays open, and the next server goes on with it.
@@ -89,7 +85,10 @@ async fn run(turn: RunningTurn) {
         }
         let session = turn.session().clone();
         drop(turn); // also one that has no end gives the right to run a turn back
-        next = session.begin_next_turn().await.inspect_err(|error| eprintln!("sse_server: {error}")).unwrap_or(None);
+        next = session.begin_next_turn().await.unwrap_or_else(|error| {
+            eprintln!("sse_server: {error}; what waits is answered by the next server");
+            None
+        });
     }
 }
 

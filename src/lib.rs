@@ -92,12 +92,13 @@ pub use model::{
 pub use port::{Create, Durability, Medium, Upkeep};
 pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};
 pub use session::{
-    Append, Appended, CurrentView, DeleteSession, Delivery, Describe, Erasure, ErasurePending, EventStream, EventsAfter,
-    Gap, Item, NextIds, Notify, Receipt, Recovery, Redact, Redaction, SessionActor, Subscribe, SubscribeFrom,
-    Subscription, TakeOver, TakeTurn, TurnGuard,
+    Append, Appended, CurrentView, DeleteSession, Delivery, Describe, Erasure, ErasurePending, EventStream,
+    EventsAfter, Gap, Item, NextIds, Notify, Receipt, Recovery, Redact, Redaction, SessionActor, Subscribe,
+    SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
 };
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
+pub use store::backup::{Backup, BackupOptions, BackupProgress};
 pub use store::deleting::Erased;
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
@@ -114,6 +115,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/json.md")]
     struct JsonForm;
+    #[doc = include_str!("../docs/lifecycle.md")]
+    struct Lifecycle;
     #[doc = include_str!("../docs/guide/errors.md")]
     struct Errors;
     #[doc = include_str!("../docs/guide/damage.md")]

@@ -20,6 +20,7 @@ mod medium;
 mod ownership;
 mod page;
 mod scan;
+mod standing;
 mod write;
 
 pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
@@ -34,4 +35,7 @@ pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, Opening
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use scan::{Position, ScannedPage, ScannedRow};
-pub(crate) use write::{Claiming, CommitError, LogError, RedactedRecord, Redaction, Refusal, Settled, SettledAs, Write, Written};
+pub(crate) use standing::{Standing, StoreId};
+pub(crate) use write::{
+    Claiming, CommitError, LogError, RedactedRecord, Redaction, Refusal, Settled, SettledAs, Write, Written,
+};

@@ -1,5 +1,6 @@
 //! The handles that hosts hold: [`Store`] and [`Session`].
 
+pub(crate) mod backup;
 mod closing;
 pub(crate) mod deleting;
 mod opening;

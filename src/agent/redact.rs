@@ -51,7 +51,8 @@ fn of_failure(failure: &Failure) -> Failure {
 }
 
 fn of_session(session: &SessionInfo) -> SessionInfo {
-    let SessionInfo { id, status, created, labels: _, provider, model, instructions, tools, parent, extra: _ } = session;
+    let SessionInfo { id, status, created, labels: _, provider, model, instructions, tools, parent, extra: _ } =
+        session;
     SessionInfo {
         id: id.clone(),
         status: *status,
@@ -96,19 +97,8 @@ fn of_turn(turn: &Turn) -> Turn {
 }
 
 fn of_step(step: &Step) -> Step {
-    let Step {
-        id,
-        turn,
-        status,
-        started,
-        ended,
-        request,
-        response_summary,
-        assistant_message,
-        usage,
-        error,
-        extra: _,
-    } = step;
+    let Step { id, turn, status, started, ended, request, response_summary, assistant_message, usage, error, extra: _ } =
+        step;
     Step {
         id: *id,
         turn: *turn,
@@ -250,7 +240,12 @@ mod tests {
 
     #[test]
     fn a_redacted_call_still_has_its_result() {
-        let call = ToolCall { id: "c1".to_owned(), name: "search".to_owned(), arguments: "secret".into(), ..Default::default() };
+        let call = ToolCall {
+            id: "c1".to_owned(),
+            name: "search".to_owned(),
+            arguments: "secret".into(),
+            ..Default::default()
+        };
         let thought = Part { body: PartBody::Thought("secret".into()), origin: None };
         let asked = Part { body: PartBody::ToolCall(call), origin: None };
         let AgentBody::MessageAppended(message) =
@@ -258,7 +253,9 @@ mod tests {
         else {
             panic!("of the same type")
         };
-        let [Part { body: PartBody::ToolCall(call), origin: None }] = message.parts.as_slice() else { panic!("{message:?}") };
+        let [Part { body: PartBody::ToolCall(call), origin: None }] = message.parts.as_slice() else {
+            panic!("{message:?}")
+        };
         assert_eq!((call.id.as_str(), call.name.as_str(), call.arguments.as_inline()), ("c1", "search", Some("{}")));
         let result = of_message(&Message::tool_result("c1", "secret"));
         let PartBody::ToolResult(result) = &result.parts[0].body else { panic!("{result:?}") };

@@ -11,7 +11,7 @@ use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
     Claiming, Epoch, Head, Listed, Liveness, LogError, LogKey, LogMeta, Position, Redaction, Refusal, SnapshotRow,
-    StoredEvent, Write, Written,
+    StoreId, StoredEvent, Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -32,6 +32,8 @@ impl fmt::Debug for MemoryDisk {
 #[derive(Default)]
 pub(super) struct DiskState {
     pub(super) model: Option<String>,
+    /// Made with the first store that is opened on the disk.
+    pub(super) id: Option<StoreId>,
     pub(super) sessions: BTreeMap<SessionId, NamedLog>,
     pub(super) logs: HashMap<LogKey, Log>,
     /// How many logs were ever made: a key is never used again.
@@ -92,6 +94,11 @@ impl MemoryDisk {
 }
 
 impl DiskState {
+    /// The position of the last event that was appended.
+    pub(super) fn end(&self) -> Position {
+        if self.events_made == 0 { Position::START } else { Position(self.events_made) }
+    }
+
     pub(super) fn liveness(&self, id: &str) -> Liveness {
         self.alive.get(id).map_or(Liveness::Dead, |info| Liveness::Alive(info.clone()))
     }
@@ -253,7 +260,7 @@ impl DiskState {
     }
 
     fn redact(&mut self, me: &str, redaction: &Redaction) -> Result<Written, Refusal> {
-        let Redaction { log: key, epoch, after, event, records, listed, blobs: _ } = redaction;
+        let Redaction { log: key, epoch, after, event, records, listed } = redaction;
         let log = self.logs.get(key).ok_or(Refusal::Deleted)?;
         for record in records {
             let before = log.event(record.event);

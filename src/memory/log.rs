@@ -8,8 +8,8 @@ use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
-    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft,
-    UpkeepMoment, Write, Written,
+    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, Standing, StoredEvent, StoredPage,
+    UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -160,6 +160,11 @@ impl LogReader for MemoryReader {
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {
         Ok(Erasing::default())
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        let disk = self.disk.lock();
+        Ok(Standing { store: disk.id, end: disk.end() })
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

@@ -20,8 +20,7 @@ pub(crate) enum Write {
     /// is there if they change how the session is listed.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent>, listed: Option<Box<Listed>> },
     /// Names the newest stored view of a log that this store owns. The view's bytes are stored already, and need not be
-    /// durable.
-    /// `redactions` is how often the log was redacted when the view was folded: a view of before is refused.
+    /// durable. `redactions` is how often the log was redacted when the view was folded: a view of before is refused.
     Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow, redactions: u64 },
     /// Gives up the ownership of a log.
     Release { log: LogKey, epoch: Epoch },
@@ -47,8 +46,6 @@ pub(crate) struct Redaction {
     pub(crate) records: Vec<RedactedRecord>,
     /// There if the redaction changes how the session is listed.
     pub(crate) listed: Option<Listed>,
-    /// The blobs that the records before named, and these do not name any more.
-    pub(crate) blobs: Vec<Digest>,
 }
 
 /// The record that takes the place of an event's record. The event loses its append key with it.

@@ -74,7 +74,8 @@ impl<M: SessionModel> RedactionPlan<'_, M> {
         for first in firsts.difference(self.events) {
             self.take_key(reader, *first, &mut made)?;
         }
-        let counters = guarded("counters", || M::counters(&state.view)).map_err(|panicked| refused(head.id, panicked))?;
+        let counters =
+            guarded("counters", || M::counters(&state.view)).map_err(|panicked| refused(head.id, panicked))?;
         Ok(made.into_prepared(head, counters, state.core))
     }
 

@@ -15,6 +15,8 @@ mod all_events;
 mod around_damage;
 mod audit;
 mod checkpoint;
+mod copy;
+mod database;
 mod deleted;
 mod error;
 mod figures;
@@ -24,6 +26,7 @@ mod index_audit;
 mod listing;
 mod lookup;
 mod medium;
+mod new_database;
 mod parts;
 mod read_only;
 mod reader;
@@ -45,6 +48,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use copy::{CopiedLog, CopyRole, OwnEvents};
 pub(super) use medium::{LogSettings, SqliteMedium};
 pub(super) use read_only::ReadOnlyDatabase;
 pub(crate) use rebuild::{RebuiltLog, TakenLog};
@@ -53,6 +57,7 @@ pub(crate) use runs::KeyHash;
 #[cfg(feature = "testkit")]
 pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;
+pub(super) use schema::Database;
 #[cfg(feature = "testkit")]
 pub(crate) use wal::scan_under_header;
 pub use wal::{WalDamage, WalLoss};

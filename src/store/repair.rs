@@ -291,7 +291,7 @@ impl Repairing {
         (position, found): (i64, AuditedEvent),
     ) -> Result<Result<ValidEvent<M>, Stop>, Error> {
         let mut check = check.clone();
-        let found_key = found.row.as_ref().ok().and_then(key_hash_of);
+        let found_key = found.row.as_ref().ok().and_then(|row| key_hash_of(row.row()));
         let findings = check.event(found);
         if let Some((_, error)) = findings.problems.into_iter().next() {
             return Ok(Err(error.into()));

@@ -8,8 +8,8 @@ use crate::error::ErrorKind;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMedium,
-    LogMeta, LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, StoredEvent,
-    StoredPage, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
+    LogMeta, LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, Standing,
+    StoredEvent, StoredPage, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
@@ -192,6 +192,10 @@ impl LogReader for WatchedReader {
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {
         self.reader.erasing()
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        self.faults.call(Call::Scan, || self.reader.standing())
     }
 
     /// Calls of a verification are passed on unwatched: a verification looks for faults, and is given none here.

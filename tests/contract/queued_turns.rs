@@ -17,7 +17,7 @@ on_both_media!(
     a_queued_request_that_was_not_written_can_be_sent_again,
     without_a_message_that_waits_no_next_turn_is_taken,
     a_message_that_waited_is_sent_though_a_compaction_covers_it,
-    of_many_requests_at_once_each_is_answered_once,
+    of_many_requests_at_once_each_is_answered_once_in_their_order,
     a_request_that_comes_while_another_looks_is_not_left_behind,
 );
 
@@ -67,7 +67,9 @@ async fn a_request_behind_a_turn_is_queued_once_and_gets_its_turn_in_order(disk:
     for (name, message) in [("b", 2), ("c", 3)] {
         let mut turn = session.begin_next_turn().await.unwrap().expect("it waits");
         assert_eq!(turn.user_message(), MessageId::new(message));
-        assert!(matches!(ask(&session, name).await, Ok(TurnBegun::Running(found)) if found.id == turn.id()));
+        let running = ask(&session, name).await.unwrap();
+        assert_eq!(running.message(), turn.user_message());
+        assert!(matches!(running, TurnBegun::Running(found) if found.id == turn.id()));
         let asked = turn.provider_messages().await.unwrap().pop().unwrap();
         assert_eq!(asked.inline_text().as_deref(), Some(name));
         turn.answer(Message::assistant("so")).await.unwrap();
@@ -92,23 +94,17 @@ async fn a_queue_is_there_after_reopening_behind_the_turn_that_was_interrupted(d
     let session = store.open_session("s").await.unwrap();
     session.interrupt("the host was restarted").await.unwrap();
     assert_eq!(unanswered(&session), [1, 2, 3], "what came first goes first");
-    assert_eq!(queued_or_now(&session, "c").await, 3, "a request that comes again ahead of the queue");
+    // Whether it is new or comes again, none goes ahead of the queue.
+    assert_eq!((queued(ask(&session, "c").await), queued(ask(&session, "d").await)), (3, 4));
     let mut answered = Vec::new();
     while let Some(mut turn) = session.begin_next_turn().await.unwrap() {
         answered.push(turn.user_message().get());
         turn.answer(Message::assistant("so")).await.unwrap();
     }
-    assert_eq!(answered, [1, 2]);
+    assert_eq!(answered, [1, 2, 3, 4]);
     let users = session.view().unwrap().messages.iter().filter(|message| message.role == Role::User).count();
-    assert_eq!(users, 3, "each is there once");
+    assert_eq!(users, 4, "each is there once");
     store.close().await.unwrap();
-}
-
-/// Sends a request, and answers it if it begins.
-async fn queued_or_now(session: &Session, name: &str) -> u64 {
-    let mut turn = now(ask(session, name).await);
-    turn.answer(Message::assistant("so")).await.unwrap();
-    turn.user_message().get()
 }
 
 async fn a_queued_request_that_comes_again_when_no_turn_runs_begins(disk: TestDisk) {
@@ -131,14 +127,14 @@ async fn a_request_that_was_begun_and_comes_again_behind_another_turn_is_told_of
     now(ask(&session, "a").await).answer(Message::assistant("so")).await.unwrap();
     drop(now(ask(&session, "b").await));
     session.interrupt("the host was restarted").await.unwrap();
-    let mut turn = now(ask(&session, "c").await);
+    assert_eq!(queued(ask(&session, "c").await), 4, "b was interrupted, and waits");
     assert!(matches!(ask(&session, "a").await, Ok(TurnBegun::Ended(turn)) if turn.id == TurnId::new(1)));
-    assert_eq!(queued(ask(&session, "b").await), 3, "it was interrupted, and waits");
-    assert_eq!(unanswered(&session), [3]);
+    let mut turn = now(ask(&session, "b").await);
+    assert_eq!(queued(ask(&session, "c").await), 4);
+    assert!(matches!(ask(&session, "b").await, Ok(TurnBegun::Running(found)) if found.id == turn.id()));
     turn.answer(Message::assistant("so")).await.unwrap();
-    let mut turn = session.begin_next_turn().await.unwrap().expect("it waits");
-    turn.answer(Message::assistant("so")).await.unwrap();
-    assert!(matches!(ask(&session, "b").await, Ok(TurnBegun::Ended(turn)) if turn.id == TurnId::new(4)));
+    assert!(matches!(ask(&session, "b").await, Ok(TurnBegun::Ended(turn)) if turn.id == TurnId::new(3)));
+    assert_eq!(unanswered(&session), [4]);
     store.close().await.unwrap();
 }
 
@@ -236,6 +232,7 @@ async fn a_message_that_waited_is_sent_though_a_compaction_covers_it(disk: TestD
 async fn host(session: &Session, name: &str) {
     let mut next = match ask(session, name).await.unwrap() {
         TurnBegun::Now(turn) => Some(turn),
+        TurnBegun::Queued(_) => session.begin_next_turn().await.unwrap(),
         _ => None,
     };
     while let Some(mut turn) = next {
@@ -244,19 +241,18 @@ async fn host(session: &Session, name: &str) {
     }
 }
 
-async fn of_many_requests_at_once_each_is_answered_once(disk: TestDisk) {
+async fn of_many_requests_at_once_each_is_answered_once_in_their_order(disk: TestDisk) {
     let store = disk.open().await;
     for round in 0..20 {
         let session = store.open_session(format!("{round}")).await.unwrap();
         let names: Vec<_> = (0..16).map(|n| format!("{}", n / 2)).collect();
         soon(futures::future::join_all(names.iter().map(|name| host(&session, name)))).await;
         assert!(unanswered(&session).is_empty(), "round {round}: {:?}", turns(&session));
-        let mut answered = turns(&session);
-        answered.sort_unstable_by_key(|(message, _)| *message);
+        let answered = turns(&session);
         assert!(answered.iter().all(|(_, status)| *status == TurnStatus::Final), "round {round}: {answered:?}");
         let view = session.view().unwrap();
         let asked = view.messages.iter().filter(|message| message.role == Role::User).map(|message| message.id.get());
-        assert!(answered.iter().map(|(message, _)| *message).eq(asked), "round {round}: {answered:?}");
+        assert!(answered.iter().map(|(message, _)| *message).eq(asked), "in their order, round {round}: {answered:?}");
         assert_eq!(answered.len(), 8);
     }
     store.close().await.unwrap();

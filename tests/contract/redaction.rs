@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use foldlog::agent::{Agent, AgentBody, Message, PartBody, ToolCall, Turn};
 use foldlog::{
-    Append, AppendKey, Describe, Erasure, ErrorKind, Event, EventId, Item, OwnBody, Redact, Session, SnapshotPolicy, Store,
-    SubscribeFrom,
+    Append, AppendKey, Describe, Erasure, ErrorKind, Event, EventId, Item, OwnBody, Redact, Session, SnapshotPolicy,
+    Store, SubscribeFrom,
 };
 use futures::StreamExt;
 
@@ -42,7 +42,11 @@ async fn say(session: &Session, text: &str) -> EventId {
 /// Nothing that can be read has the secret, and everything verifies.
 async fn assert_gone(store: &Store, session: &Session, redacted: u64) {
     let events = all_events(session).await;
-    for seen in [format!("{:?}", session.view().unwrap()), format!("{events:?}"), format!("{:?}", look(store, session.id().as_str()).await)] {
+    for seen in [
+        format!("{:?}", session.view().unwrap()),
+        format!("{events:?}"),
+        format!("{:?}", look(store, session.id().as_str()).await),
+    ] {
         assert!(!seen.contains(SECRET), "{seen}");
     }
     let listed = format!("{:?}", store.list_sessions(None, 100).await.unwrap());
@@ -57,7 +61,12 @@ async fn a_redacted_event_is_gone_from_view_and_log_and_the_log_verifies(disk: T
     let session = store.open_session("s").await.unwrap();
     say(&session, "hello").await;
     let said = say(&session, &format!("my key is {SECRET}")).await;
-    let call = ToolCall { id: "c1".into(), name: "search".into(), arguments: format!("{{\"key\":\"{SECRET}\"}}").into(), ..ToolCall::default() };
+    let call = ToolCall {
+        id: "c1".into(),
+        name: "search".into(),
+        arguments: format!("{{\"key\":\"{SECRET}\"}}").into(),
+        ..ToolCall::default()
+    };
     let asked = foldlog::agent::Part { body: PartBody::ToolCall(call), origin: None };
     let asked = append(&session, AgentBody::MessageAppended(Message::answer([asked]))).await.unwrap().head;
     let result = append(&session, AgentBody::MessageAppended(Message::tool_result("c1", SECRET))).await.unwrap().head;

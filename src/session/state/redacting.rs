@@ -63,13 +63,13 @@ impl<M: SessionModel> SessionState<M> {
             return request.answer(Err(ErrorKind::BodyRefused { reason }.into()));
         }
         // Set by an earlier preparation, if the session lost its ownership then: of the same events.
-        redact.blobs.get_or_init(|| blobs.clone());
+        redact.blobs.get_or_init(|| blobs);
         let body = OwnBody::Redacted(Redacted { events: noted, reason: redact.reason.clone() });
-        let mut stamped =
-            match self.stamper.stamp(Bodies::Own(body), None, None, env.now, env.config.record_bytes_max) {
-                Ok(stamped) => stamped,
-                Err(error) => return request.answer(Err(error)),
-            };
+        let mut stamped = match self.stamper.stamp(Bodies::Own(body), None, None, env.now, env.config.record_bytes_max)
+        {
+            Ok(stamped) => stamped,
+            Err(error) => return request.answer(Err(error)),
+        };
         // One body makes one event.
         let Some(event) = stamped.stored.pop() else { return };
         env.metrics.stamped(stamped.head.at, env.now);
@@ -78,7 +78,7 @@ impl<M: SessionModel> SessionState<M> {
         let record_bytes = event.record.len() as u64;
         self.resident.grow(record_bytes);
         self.stamper.advance(&stamped);
-        let redaction = Redaction { log: self.log, epoch, after, event, records, listed, blobs };
+        let redaction = Redaction { log: self.log, epoch, after, event, records, listed };
         self.effects.push(Effect::Persist { last: stamped.head.id, write: Write::Redact(Box::new(redaction)) });
         let (events, head, replies) = (stamped.events, stamped.head, vec![request.into_reply()]);
         self.in_flight.push_append(StampedAppend { events, head, key: None, record_bytes, replies });

@@ -70,7 +70,13 @@ impl<M: SessionModel> SessionState<M> {
         self.snapshots.taking = Taking::Underway(self.snapshots.tail);
         // The filter may also have the keys of appends in flight. That is no harm: it must only never miss a used key.
         let keys = self.keys.filter().cloned();
-        self.effects.push(Effect::TakeSnapshot { epoch, head: self.committed, view, keys, redactions: self.redactions });
+        self.effects.push(Effect::TakeSnapshot {
+            epoch,
+            head: self.committed,
+            view,
+            keys,
+            redactions: self.redactions,
+        });
     }
 
     /// The snapshot was taken, or has failed.

@@ -14,7 +14,7 @@ use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
     Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow,
-    StoredEvent, StoredPage,
+    Standing, StoredEvent, StoredPage,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -202,6 +202,10 @@ impl LogReader for SqliteReader {
         let redacted = redaction::pending(&self.connection).map_err(|error| self.named(error))?.len() as u64;
         let copies = self.directory.as_ref().map_or_else(|| Ok(Vec::new()), |directory| directory.kept_copies());
         Ok(Erasing { logs, redacted, copies: copies.map_err(|error| LogError::Io(error.to_string()))? })
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        lookup::standing(&self.connection).map_err(|error| self.named(error))
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

@@ -290,7 +290,8 @@ impl Recent {
     /// The events of a log whose append key may be the one that is looked for.
     pub(crate) fn find_key(&self, log: LogKey, key: KeyHash) -> impl Iterator<Item = IndexEntry> {
         let runs = self.logs.get(&log).into_iter().flatten();
-        runs.filter(move |run| run.key.is_some_and(|found| found.may_be(key))).map(|run| IndexEntry { id: run.first, position: run.position })
+        runs.filter(move |run| run.key.is_some_and(|found| found.may_be(key)))
+            .map(|run| IndexEntry { id: run.first, position: run.position })
     }
 
     pub(crate) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {

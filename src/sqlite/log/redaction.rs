@@ -19,7 +19,7 @@ use super::schema;
 use super::segments::segment_of;
 use crate::codec;
 use crate::id::AppendKey;
-use crate::port::{LogError, LogKey, RedactedRecord, StoredEvent};
+use crate::port::{LogError, LogKey, RedactedRecord, StoredEvent, StoredRow};
 
 /// A row that is to be redacted, and what it holds now.
 pub(super) struct Found<'a> {
@@ -137,7 +137,9 @@ pub(super) fn count_up(connection: &Connection, log: LogKey) -> SqlResult<()> {
 
 /// How often a log was redacted.
 pub(super) fn count(connection: &Connection, log: LogKey) -> SqlResult<u64> {
-    let Some(mut select) = prepared(connection, "SELECT count FROM redactions WHERE log_key = ?1")? else { return Ok(0) };
+    let Some(mut select) = prepared(connection, "SELECT count FROM redactions WHERE log_key = ?1")? else {
+        return Ok(0);
+    };
     let count: Option<i64> = select.query_row([log.0], |row| row.get(0)).optional()?;
     Ok(count.unwrap_or_default().unsigned_abs())
 }
@@ -181,9 +183,15 @@ pub(super) fn has_key(event: &StoredEvent, key: &AppendKey) -> bool {
 }
 
 /// What the index has of the append key of an event.
-pub(crate) fn key_hash_of(event: &StoredEvent) -> Option<KeyHash> {
-    let is_gone = codec::has_redacted_key(&event.record);
-    event.key.as_ref().map(KeyHash::of).or_else(|| is_gone.then_some(KeyHash::REDACTED))
+pub(crate) fn key_hash_of(event: StoredRow<'_>) -> Option<KeyHash> {
+    let is_gone = codec::has_redacted_key(event.record);
+    event.key.map(KeyHash::of).or_else(|| is_gone.then_some(KeyHash::REDACTED))
+}
+
+/// What the column has of the append key of an event.
+pub(super) fn key_column(event: StoredRow<'_>) -> Option<&[u8]> {
+    let is_gone = codec::has_redacted_key(event.record);
+    event.key.map(AppendKey::as_bytes).or_else(|| is_gone.then_some(&[]))
 }
 
 #[cfg(test)]
@@ -199,7 +207,9 @@ mod tests {
             connection.execute("DELETE FROM t", []).unwrap();
             let key = key.map(|key| vec![1_u8; key]);
             connection.execute("INSERT INTO t VALUES (?1, ?2)", (key, vec![1_u8; record])).unwrap();
-            connection.query_row("SELECT payload FROM dbstat WHERE name = 't' AND ncell = 1", [], |row| row.get(0)).unwrap()
+            connection
+                .query_row("SELECT payload FROM dbstat WHERE name = 't' AND ncell = 1", [], |row| row.get(0))
+                .unwrap()
         };
         for record in (30..200).chain([8185, 8186, 8187, 30_000]) {
             assert_eq!(room_of(0, record), record);

@@ -101,6 +101,7 @@ impl Promised {
                 self.redacted.iter_mut().for_each(|(_, must)| *must = true);
                 self.version += 1;
             }
+            Note::Done => self.version += 1,
             Note::Stored { digest } => {
                 self.blobs.insert(*digest);
                 self.version += 1;
@@ -130,6 +131,7 @@ pub(super) struct Check<M: SessionModel> {
 }
 
 /// What was found on a rebuilt disk on which nothing is wrong.
+#[derive(Default)]
 pub(super) struct ImageFindings {
     /// How many acknowledged events are gone, where that is allowed.
     pub(super) given_up: u64,
@@ -262,8 +264,8 @@ impl<M: SessionModel> Check<M> {
 /// Whether an event that was found is one that was stamped. A redacted record may have zeros at its end.
 fn is_same(stamped: &StoredEvent, found: &StoredEvent) -> bool {
     let redacted = codec::redacted_digest(&found.record);
-    let is_record = stamped.record == found.record
-        || redacted.is_some() && redacted == codec::redacted_digest(&stamped.record);
+    let is_record =
+        stamped.record == found.record || redacted.is_some() && redacted == codec::redacted_digest(&stamped.record);
     let record = Vec::new();
     is_record && StoredEvent { record: record.clone(), ..stamped.clone() } == StoredEvent { record, ..found.clone() }
 }

@@ -6,7 +6,8 @@ use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, LogSource, Put,
-    RedactedRecord, Redaction, Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
+    RedactedRecord, Redaction, Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write,
+    Written,
 };
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::JournalEntry;
@@ -51,6 +52,8 @@ pub(super) enum Note {
     },
     /// No byte is left of what was redacted so far.
     Erased,
+    /// A step of the scenario is done.
+    Done,
 }
 
 #[derive(Debug)]
@@ -64,7 +67,7 @@ impl Notes {
         Self { disk, notes: Mutex::default() }
     }
 
-    fn add(&self, note: Note) {
+    pub(super) fn add(&self, note: Note) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(note);
         self.disk.note(JournalEntry::Note(notes.len() - 1));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::lock::Mutex;
+use futures::lock::{Mutex, OwnedMutexGuard};
 
 use super::RunningTurn;
 use crate::agent::{Agent, AgentBody, Message, MessageId, Turn};
@@ -18,8 +18,8 @@ pub enum TurnBegun {
     /// The turn of the request has begun with this call: run it. It is the first for its message, or the one before was
     /// interrupted.
     Now(RunningTurn),
-    /// Another turn runs, and the message waits behind it: it is in the log, and one of [`AgentView::unanswered`](crate::agent::AgentView::unanswered). Whoever
-    /// runs the turn takes it when that has ended, with [`Session::begin_next_turn`].
+    /// The message waits, behind a turn that runs or messages that came earlier: it is in the log, and one of
+    /// [`AgentView::unanswered`](crate::agent::AgentView::unanswered). [`Session::begin_next_turn`] begins the first.
     Queued(MessageId),
     /// Somebody runs the turn of the request still.
     Running(Arc<Turn>),
@@ -27,10 +27,22 @@ pub enum TurnBegun {
     Ended(Arc<Turn>),
 }
 
+impl TurnBegun {
+    /// The message of the request, whatever has become of it.
+    #[must_use]
+    pub fn message(&self) -> MessageId {
+        match self {
+            Self::Now(turn) => turn.user_message(),
+            Self::Queued(message) => *message,
+            Self::Running(turn) | Self::Ended(turn) => turn.user_message.unwrap_or_default(),
+        }
+    }
+}
+
 /// The lock that is held while a turn of a request begins. A call that looks at the session has the right to run a turn for
 /// a moment. Without the lock a request that comes in that moment would be queued, with nobody to take it.
 #[derive(Default)]
-struct BeginningTurn(Mutex<()>);
+struct BeginningTurn(Arc<Mutex<()>>);
 
 impl Session<Agent> {
     /// Begins a turn: takes the right to run it, and appends the user's message and the start of the turn in one batch.
@@ -80,13 +92,13 @@ impl Session<Agent> {
         self.begin_for(guard, message).await
     }
 
-    /// Begins the turn of a request, whose append key says which, or queues it behind the turn that runs. The message is
-    /// appended once, however often the request is sent, also after a crash; the answer says what has become of it.
+    /// Begins the turn of a request, whose append key says which, or queues it where a turn runs or messages wait. The
+    /// message is appended once, however often the request is sent, also after a crash; the answer says what has become of it.
     ///
     /// | answer | the request | what the caller does |
     /// |---|---|---|
     /// | [`Now`](TurnBegun::Now) | has begun, for the first time or since its last turn was interrupted | runs the turn, then [`begin_next_turn`](Session::begin_next_turn) |
-    /// | [`Queued`](TurnBegun::Queued) | waits until the turn that runs has ended | nothing: whoever runs that turn takes it |
+    /// | [`Queued`](TurnBegun::Queued) | waits for a turn that runs, or behind others | [`begin_next_turn`](Session::begin_next_turn): whoever runs a turn takes it later, and if nobody does, this caller |
     /// | [`Running`](TurnBegun::Running) | is being answered | nothing |
     /// | [`Ended`](TurnBegun::Ended) | was answered, has failed, or was cancelled | shows the answer |
     ///
@@ -94,8 +106,7 @@ impl Session<Agent> {
     /// a host that sends each request until it is told an end answers each exactly once, however often it dies. A turn that
     /// ended in an error or was cancelled is an end: begin another with [`Session::begin_turn_for`] if the user wants it.
     ///
-    /// Requests that wait are taken in the order in which they came. One that comes between the end of a turn and the call of
-    /// `begin_next_turn` begins at once, and goes ahead of them.
+    /// Requests are taken in the order in which they came, those first whose turn was interrupted.
     ///
     /// The message has to be the same in each try, its time included: leave [`Message::at`] out.
     ///
@@ -113,7 +124,8 @@ impl Session<Agent> {
     /// async fn request(session: Session, id: &str, text: &str) -> Result<(), Error> {
     ///     let mut next = match session.begin_turn_once(Message::user(text), AppendKey::new(id)?).await? {
     ///         TurnBegun::Now(turn) => Some(turn),
-    ///         TurnBegun::Queued(_) | TurnBegun::Running(_) => None, // whoever runs a turn goes on below
+    ///         TurnBegun::Queued(_) => session.begin_next_turn().await?,
+    ///         TurnBegun::Running(_) => None,
     ///         TurnBegun::Ended(turn) => return Ok(println!("it was answered before: {:?}", turn.status)),
     ///     };
     ///     while let Some(mut turn) = next {
@@ -124,10 +136,15 @@ impl Session<Agent> {
     /// }
     /// ```
     pub async fn begin_turn_once(&self, message: Message, key: AppendKey) -> Result<TurnBegun, Error> {
-        let beginning = self.context_or_insert_with(BeginningTurn::default);
-        let _beginning = beginning.0.lock().await;
+        let _beginning = self.lock_beginning().await;
         let guard = self.take_turn().await;
-        let appended = self.append_once(message, key, guard.as_ref().err()).await?;
+        let place = match &guard {
+            Ok(_) if self.current_view().await?.unanswered().next().is_none() => RequestPlace::First,
+            Ok(_) => RequestPlace::Behind,
+            Err(error) if matches!(error.kind(), ErrorKind::TurnInFlight { .. }) => RequestPlace::Behind,
+            Err(error) => RequestPlace::None(error.clone()),
+        };
+        let appended = self.append_once(message, key, place).await?;
         let message = appended.message_id().unwrap_or_default();
         let guard = match guard {
             Ok(guard) if !appended.repeated && appended.turn_id().is_some() => {
@@ -139,12 +156,16 @@ impl Session<Agent> {
         self.entry().settle().await?;
         let view = self.current_view().await?;
         // A message that waits has no turn, or an interrupted one: of all turns, none has to be looked at.
-        let is_waiting = view.unanswered.contains(&message);
-        let last = view.turns.iter().rev().filter(|_| !is_waiting).find(|turn| turn.user_message == Some(message));
-        match (last, guard) {
+        if view.unanswered.contains(&message) {
+            let is_next = view.unanswered().next().is_some_and(|next| next.id == message);
+            return match guard {
+                Ok(guard) if is_next => self.begin_for(guard, message).await.map(TurnBegun::Now),
+                _ => Ok(TurnBegun::Queued(message)),
+            };
+        }
+        match (view.turns.iter().rev().find(|turn| turn.user_message == Some(message)), guard) {
             (Some(turn), _) if !turn.is_running() => Ok(TurnBegun::Ended(Arc::clone(turn))),
             (Some(turn), Err(_)) => Ok(TurnBegun::Running(Arc::clone(turn))),
-            (None, Err(_)) if is_waiting => Ok(TurnBegun::Queued(message)),
             // Another store has written it since this one has read the log.
             (None, Err(error)) => Err(error),
             (last, Ok(guard)) => {
@@ -159,8 +180,8 @@ impl Session<Agent> {
 
     /// Begins the turn of the first message that nobody has answered: the next that [`Session::begin_turn_once`] has
     /// queued, or one whose turn was interrupted ([`AgentView::unanswered`](crate::agent::AgentView::unanswered)). `None` if no message waits, or if somebody
-    /// has the turn, who makes this call in turn. A host makes it wherever a turn has ended, and once for each session
-    /// after its process has started and [`Session::interrupt`] has ended what a dead process left open.
+    /// has the turn, who makes this call in turn. A host makes it wherever a turn has ended or a request was queued, and once
+    /// for each session after its process has started and [`Session::interrupt`] has ended what a dead process left open.
     ///
     /// A message that is not to be answered any more is taken off by ending its turn:
     /// `session.begin_turn_for(message).await?.end(TurnEnd::Cancelled).await?`.
@@ -185,8 +206,7 @@ impl Session<Agent> {
     /// }
     /// ```
     pub async fn begin_next_turn(&self) -> Result<Option<RunningTurn>, Error> {
-        let beginning = self.context_or_insert_with(BeginningTurn::default);
-        let _beginning = beginning.0.lock().await;
+        let _beginning = self.lock_beginning().await;
         // What was queued by a call whose future was dropped may be on its way.
         self.entry().settle().await?;
         if self.current_view().await?.unanswered().next().is_none() {
@@ -204,40 +224,57 @@ impl Session<Agent> {
         }
     }
 
+    /// The guard borrows nothing, so that the futures of the calls can be spawned on any thread.
+    async fn lock_beginning(&self) -> OwnedMutexGuard<()> {
+        let beginning = self.context_or_insert_with(BeginningTurn::default);
+        Arc::clone(&beginning.0).lock_owned().await
+    }
+
     async fn begin_for(&self, guard: TurnGuard<Agent>, message: MessageId) -> Result<RunningTurn, Error> {
         let appended = self.append(AgentBody::TurnStarted(Turn::for_message(message)))?.await?;
         Ok(RunningTurn::new(self.clone(), guard, &appended))
     }
 
-    /// Appends a request under its key, or finds what the key has written. The message is followed by the beginning of
-    /// its turn, or by what queues it where `refused` says that a turn is in flight. Where it says that no turn can begin at
-    /// all, nothing is written.
+    /// Appends a request under its key, or finds what the key has written: the message, and behind it the beginning of its
+    /// turn, or what queues it.
     async fn append_once(
         &self,
         message: Message,
         key: AppendKey,
-        refused: Option<&Error>,
+        place: RequestPlace,
     ) -> Result<Appended<Agent>, Error> {
         let queued =
             vec![AgentBody::MessageAppended(message.clone()), AgentBody::TurnQueued { message: MessageId::default() }];
         let [begun, queued] = [beginning(message), queued].map(|bodies| Append::batch(bodies).key(key.clone()));
         // The key is looked for before the head is compared: this finds what was written, and writes nothing.
         let found = |append: Append<Agent>| append.expect_head(EventId::MAX);
-        let (append, other) = match refused.map(Error::kind) {
-            None => (begun, found(queued)),
-            Some(ErrorKind::TurnInFlight { .. }) => (queued, found(begun)),
-            Some(_) => (found(begun), found(queued)),
+        let (append, other) = match place {
+            RequestPlace::First => (begun, found(queued)),
+            RequestPlace::Behind => (queued, found(begun)),
+            RequestPlace::None(_) => (found(begun), found(queued)),
         };
         let appended = match self.append_with(append)?.await {
-            // Whether a turn was in flight may have been otherwise when the request came first.
+            // Its place may have been another when the request came first.
             Err(error) if matches!(error.kind(), ErrorKind::KeyReused { .. }) => self.append_with(other)?.await,
             appended => appended,
         };
-        match appended {
-            Err(error) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) => Err(refused.cloned().unwrap_or(error)),
-            appended => appended,
+        match (appended, place) {
+            (Err(error), RequestPlace::None(reason)) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) => {
+                Err(reason)
+            }
+            (appended, _) => appended,
         }
     }
+}
+
+/// Where a request that comes now stands.
+enum RequestPlace {
+    /// No turn runs, and no message waits.
+    First,
+    /// A turn runs, or messages wait.
+    Behind,
+    /// No turn can begin, and none can be waited for.
+    None(Error),
 }
 
 fn beginning(message: Message) -> Vec<AgentBody> {

@@ -17,9 +17,9 @@ use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::log::added::Added;
 use crate::sqlite::log::error::{SqlError, SqlResult};
 use crate::sqlite::log::recent::Recent;
+use crate::sqlite::log::redaction::Found;
 use crate::sqlite::log::row::{META, SqlEventId, log_meta};
 use crate::sqlite::log::runs::KeyHash;
-use crate::sqlite::log::redaction::Found;
 use crate::sqlite::log::{deleted, listing, lookup, redaction, snapshots};
 
 /// One group's work inside its transaction.
@@ -226,7 +226,7 @@ impl Scope<'_> {
     }
 
     fn redact(&mut self, redaction: &Redaction) -> SqlResult<Result<Written, Refusal>> {
-        let Redaction { log, epoch, after, event, records, listed, blobs: _ } = redaction;
+        let Redaction { log, epoch, after, event, records, listed } = redaction;
         // Everything is found before anything is changed: damage of one log refuses this write alone.
         let found = records.iter().map(|record| Found::of(self.connection, self.recent, *log, record));
         let found = match found.collect::<SqlResult<Vec<_>>>() {
