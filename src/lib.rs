@@ -102,6 +102,7 @@ pub use store::backup::{Backup, BackupOptions, BackupProgress};
 pub use store::deleting::Erased;
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
+pub use store::retaining::{RetainMode, Retained, RetainedSession, Retention, Verdict, WhyKept};
 pub use store::salvage::{Salvage, Salvaged};
 pub use store::untyped::{EventHeader, HeaderPage, UntypedStore};
 pub use store::verification::{Problem, Verification};

@@ -6,6 +6,7 @@ pub(crate) mod deleting;
 mod opening;
 pub(crate) mod read_only;
 pub(crate) mod repair;
+pub(crate) mod retaining;
 pub(crate) mod salvage;
 mod session;
 pub(crate) mod untyped;

@@ -71,6 +71,14 @@ impl Log {
         }
     }
 
+    pub(super) fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    pub(super) fn record_bytes(&self) -> u64 {
+        self.events.iter().map(|event| event.record.len() as u64).sum()
+    }
+
     pub(super) fn event(&self, id: EventId) -> Option<&StoredEvent> {
         self.events.get(self.place(id)?)
     }

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use super::disk::{MemoryDisk, NamedLog};
 use crate::codec::Chain;
+use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
@@ -115,6 +116,17 @@ impl LogReader for MemoryReader {
         Ok(self.disk.lock().log(log.key)?.head())
     }
 
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError> {
+        let page = self.page(log, after, events_max, usize::MAX)?;
+        Ok((page.last_id().unwrap_or(after), page.record_bytes() as u64))
+    }
+
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError> {
+        let disk = self.disk.lock();
+        let owner = disk.log(log)?.owner();
+        Ok(owner.and_then(|owner| disk.alive.get(owner).cloned()))
+    }
+
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         Ok(self.disk.lock().log(log)?.event(id).map(|event| event.chain))
     }
@@ -158,13 +170,14 @@ impl LogReader for MemoryReader {
         Ok(end)
     }
 
-    fn erasing(&mut self) -> Result<Erasing, LogError> {
-        Ok(Erasing::default())
-    }
-
     fn standing(&mut self) -> Result<Standing, LogError> {
         let disk = self.disk.lock();
         Ok(Standing { store: disk.id, end: disk.end() })
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        let disk = self.disk.lock();
+        Ok(Erasing { bytes: disk.logs.values().map(|log| log.record_bytes()).sum(), ..Erasing::default() })
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

@@ -6,6 +6,7 @@ use super::scan::{Position, ScannedPage};
 use super::standing::Standing;
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
+use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 
 /// Opens reading ends of a log. Each may be opened again after a failure.
@@ -108,6 +109,13 @@ pub(crate) trait LogReader: Send {
     /// The last event of a log, or its base.
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError>;
 
+    /// The bytes of the records of up to `events_max` events after `after`, and the last of these events; `after` where there
+    /// is none.
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError>;
+
+    /// The owner of a log, this store or another one, if it is alive.
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError>;
+
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
 
@@ -135,11 +143,11 @@ pub(crate) trait LogReader: Send {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError>;
 
-    /// What was deleted or redacted, and is not erased yet.
-    fn erasing(&mut self) -> Result<Erasing, LogError>;
-
     /// Which store this is, and where a [`scan`](Self::scan) of everything that is committed by now ends.
     fn standing(&mut self) -> Result<Standing, LogError>;
+
+    /// What was deleted or redacted, and is not erased yet.
+    fn erasing(&mut self) -> Result<Erasing, LogError>;
 
     /// The same log for a verification, which reads everything in it, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;
@@ -152,6 +160,8 @@ pub(crate) struct Erasing {
     pub(crate) logs: u64,
     /// Of how many logs events were redacted of which bytes may still be somewhere.
     pub(crate) redacted: u64,
+    /// How many bytes the log takes.
+    pub(crate) bytes: u64,
     /// Copies of damaged data that the medium keeps for people, and that may hold anything.
     pub(crate) copies: Vec<String>,
 }

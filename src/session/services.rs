@@ -15,7 +15,7 @@ use crate::commit::{EraseDeleted, Persist, PersistActor, PersistError, Reply};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
-use crate::port::{BlobStore, Erasing, LogKey, Write};
+use crate::port::{BlobStore, Erasing, LogKey, OwnerId, Refusal, Write};
 use crate::stats::Metrics;
 use crate::threads::{Courier, Readers, Recoveries};
 
@@ -34,6 +34,8 @@ pub(crate) struct Services {
     pub(crate) kept_limits: Arc<KeptLimits>,
     pub(crate) turns: HeldTurns,
     pub(crate) open: OpenFlag,
+    /// Who this store is, as the owner of its sessions.
+    pub(crate) me: OwnerId,
     /// The process that opened the store.
     pub(crate) process: u32,
 }
@@ -81,7 +83,12 @@ impl Services {
         });
         self.persist(write, 0, reply);
         let deleted = receiver.await.unwrap_or(Err(PersistError::Closed));
-        deleted.map(drop).map_err(|error| error.of_session(session))
+        deleted.map(drop).map_err(|error| match (error, head) {
+            (PersistError::Refused(Refusal::HeadMoved { head: actual }), Some(expected)) => {
+                ErrorKind::HeadMoved { session: session.clone(), expected, actual }.into()
+            }
+            (error, _) => error.of_session(session),
+        })
     }
 
     /// Waits for what can be erased now of all that was deleted or redacted, and tells what is left.

@@ -4,8 +4,7 @@
 //!
 //! The state machine does no I/O. What it asks of others it leaves as [`Effect`]s, which the actor performs; the
 //! answers come back by the methods in `commit`, `answers`, `redacting`, `cold` and `snapshots`. These, `claims` and
-//! `deleted` are more methods of
-//! the one type, in files by what they are for; so they and this file name each other.
+//! `deleted` are more methods of the one type, in files by what they are for; so they and this file name each other.
 
 mod answers;
 mod claims;

@@ -109,7 +109,7 @@ impl FileBlobs {
     fn acknowledge(&self, digest: Digest, bytes: u64) -> Result<(), FileError> {
         // Perhaps it was put aside meanwhile.
         self.check_directory()?;
-        let (_, path) = self.shard_and_path(&digest);
+        let (_, path) = shard_and_path(&self.blobs, &digest);
         match FileId::look(&path) {
             Ok((_, found)) if found == bytes => {
                 self.known.insert(digest, bytes);
@@ -127,7 +127,7 @@ impl FileBlobs {
     /// forgotten.
     fn known_bytes(&self, digest: &Digest) -> Option<u64> {
         let bytes = self.known.get(digest)?;
-        let (_, path) = self.shard_and_path(digest);
+        let (_, path) = shard_and_path(&self.blobs, digest);
         if FileId::look(&path).is_ok_and(|(_, found)| found == bytes) && self.check_directory().is_ok() {
             return Some(bytes);
         }
@@ -169,7 +169,7 @@ impl FileBlobs {
             for digest in
                 list::list(&*self.files, &self.blobs, first)?.digests.iter().filter(|digest| !is_named(digest))
             {
-                let (_, path) = self.shard_and_path(digest);
+                let (_, path) = shard_and_path(&self.blobs, digest);
                 if path.metadata().and_then(|found| found.modified()).is_ok_and(|modified| modified <= until) {
                     self.remove(digest)?;
                     cleared += 1;
@@ -179,12 +179,8 @@ impl FileBlobs {
         Ok(cleared)
     }
 
-    fn shard_and_path(&self, digest: &Digest) -> (PathBuf, PathBuf) {
-        shard_and_path(&self.blobs, digest)
-    }
-
     fn open_blob(&self, digest: &Digest) -> Result<Option<(PathBuf, File)>, FileError> {
-        let (_, path) = self.shard_and_path(digest);
+        let (_, path) = shard_and_path(&self.blobs, digest);
         match self.files.open_file(&path) {
             Ok(file) => Ok(Some((path, file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -241,7 +237,7 @@ impl FileBlobs {
     /// Writes bytes to a new temporary and renames it to their name, over any file that has the name.
     fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FileError> {
         let _mine = self.temporaries.read().unwrap_or_else(PoisonError::into_inner);
-        let (shard, path) = self.shard_and_path(digest);
+        let (shard, path) = shard_and_path(&self.blobs, digest);
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = self.tmp.join(format!("{}{number}", self.temporaries_of));
         let written = self
@@ -277,7 +273,7 @@ impl FileBlobs {
         if !self.syncs {
             return Ok(());
         }
-        let (shard, _) = self.shard_and_path(digest);
+        let (shard, _) = shard_and_path(&self.blobs, digest);
         self.ensure_shard(digest, &shard)?;
         self.files.sync_file(path, file).map_err(|error| {
             self.sync_failed.store(true, Ordering::SeqCst);
@@ -400,7 +396,7 @@ impl BlobStore for FileBlobs {
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
-        let (_, path) = self.shard_and_path(digest);
+        let (_, path) = shard_and_path(&self.blobs, digest);
         self.known.remove(digest);
         // The removal is not synced: nothing names the file if it comes back after a power cut.
         Ok(unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))?)

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
+use crate::port::LogKey;
 use crate::threads::lock;
 
 /// What [`Store::erase_deleted`] leaves.
@@ -69,14 +70,16 @@ impl<M: SessionModel> Store<M> {
     /// # store.close().await }) }
     /// ```
     pub async fn delete_session(&self, id: impl AsRef<str>) -> Result<(), Error> {
-        self.delete(&SessionId::new(id)?, None).await
+        self.0.services.check_open()?;
+        let id = SessionId::new(id)?;
+        let log = self.find(&id).await?;
+        self.delete(&id, log.key, None).await
     }
 
-    /// Deletes a session; if `head` is given, only if its log ends there.
-    pub(super) async fn delete(&self, id: &SessionId, head: Option<EventId>) -> Result<(), Error> {
+    /// Deletes the session of a log; if `head` is given, only if the log ends there.
+    pub(super) async fn delete(&self, id: &SessionId, log: LogKey, head: Option<EventId>) -> Result<(), Error> {
         let services = &self.0.services;
         services.check_open()?;
-        let log = self.find(id).await?.key;
         let (store, session) = (self.clone(), id.clone());
         let tell = move || {
             let opened = lock(&store.0.registry).get(&session).filter(|entry| entry.log.key == log).cloned();

@@ -131,6 +131,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         kept_limits,
         turns: HeldTurns::default(),
         open: OpenFlag::default(),
+        me: ownership.me().clone(),
         process: std::process::id(),
     };
     Ok(Opened { services, found, log, parts: Parts { blob_threads, view_threads, threads, ownership } })

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::Chain;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, OwnerInfo};
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMedium,
@@ -164,6 +164,14 @@ impl LogReader for WatchedReader {
         self.faults.call(Call::Head { log: log.key.0 }, || self.reader.head(log))
     }
 
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError> {
+        self.reader.record_bytes(log, after, events_max)
+    }
+
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError> {
+        self.reader.living_owner(log)
+    }
+
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         self.faults.call(Call::ChainAt { log: log.0, event: id }, || self.reader.chain_at(log, id))
     }
@@ -190,12 +198,12 @@ impl LogReader for WatchedReader {
         self.faults.call(Call::Scan, || self.reader.scan(page, after, events_max, bytes_max))
     }
 
-    fn erasing(&mut self) -> Result<Erasing, LogError> {
-        self.reader.erasing()
-    }
-
     fn standing(&mut self) -> Result<Standing, LogError> {
         self.faults.call(Call::Scan, || self.reader.standing())
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        self.reader.erasing()
     }
 
     /// Calls of a verification are passed on unwatched: a verification looks for faults, and is given none here.

@@ -35,6 +35,7 @@ mod reads;
 mod redaction;
 mod refusals;
 mod residency;
+mod retention;
 mod running_turns;
 mod second_model;
 mod sessions;

@@ -6,6 +6,7 @@ use super::error::{SqlError, SqlResult};
 use super::index;
 use super::recent::Recent;
 use super::row::{HIGHEST_POSITION, META, STORE_ID, SqlEventId, end_of_events, log_meta, setting};
+use super::runs::Run;
 use crate::codec::Chain;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{Head, LogKey, LogMeta, Position, Standing, StoreId};
@@ -52,6 +53,31 @@ pub(super) fn chain_at(connection: &Connection, recent: &Recent, log: LogKey, id
         .query_row((position, log.0, SqlEventId(id)), |row| row.get(0).map(Chain))
         .optional()?;
     Ok(chain)
+}
+
+/// The bytes of the records of a run.
+pub(super) fn record_bytes(connection: &Connection, log: LogKey, run: &Run) -> SqlResult<u64> {
+    let bytes: i64 = connection
+        .prepare_cached(
+            "SELECT coalesce(sum(octet_length(record)), 0) FROM events WHERE position >= ?1 AND position < ?2 AND log_key = ?3",
+        )?
+        .query_row([run.position, run.end(), log.0], |row| row.get(0))?;
+    Ok(bytes.unsigned_abs())
+}
+
+/// The owner of a log, dead or alive.
+pub(super) fn owner(connection: &Connection, log: LogKey) -> SqlResult<Option<String>> {
+    let owner = connection
+        .prepare_cached("SELECT owner FROM logs WHERE log_key = ?1")?
+        .query_row([log.0], |row| row.get(0))
+        .optional()?;
+    Ok(owner.flatten())
+}
+
+/// How many bytes the database has, with what of it is in the write-ahead log.
+pub(super) fn database_bytes(connection: &Connection) -> SqlResult<u64> {
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+    Ok(number("PRAGMA page_count")? * number("PRAGMA page_size")?)
 }
 
 /// Which store the database is of, and the last position that was ever used.

@@ -30,6 +30,7 @@ use super::reader::SqliteReader;
 use super::schema::{self, FORMAT, OpenError};
 use crate::clock::Clock;
 use crate::codec::Chain;
+use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
@@ -309,6 +310,14 @@ impl LogReader for ReadOnlyReader {
         self.read(|reader| reader.head(log))
     }
 
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError> {
+        self.read(|reader| reader.record_bytes(log, after, events_max))
+    }
+
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError> {
+        self.read(|reader| reader.living_owner(log))
+    }
+
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         self.read(|reader| reader.chain_at(log, id))
     }
@@ -335,12 +344,12 @@ impl LogReader for ReadOnlyReader {
         self.read(|reader| reader.scan(page, after, events_max, bytes_max))
     }
 
-    fn erasing(&mut self) -> Result<Erasing, LogError> {
-        self.read(|reader| reader.erasing())
-    }
-
     fn standing(&mut self) -> Result<Standing, LogError> {
         self.read(|reader| reader.standing())
+    }
+
+    fn erasing(&mut self) -> Result<Erasing, LogError> {
+        self.read(|reader| reader.erasing())
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

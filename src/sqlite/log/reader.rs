@@ -11,10 +11,11 @@ use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stor
 use super::runs::{KeyHash, Run};
 use super::{all_events, deleted, index, listing, lookup, redaction, snapshots};
 use crate::codec::Chain;
+use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow,
-    Standing, StoredEvent, StoredPage,
+    Erasing, Head, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, Ownership, Position, ScannedPage,
+    SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -170,6 +171,27 @@ impl LogReader for SqliteReader {
         self.read_log(log.key, |connection, recent| Ok(lookup::head(connection, recent, log)?))
     }
 
+    fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError> {
+        self.read_log(log, |connection, recent| {
+            let (mut last, mut bytes) = (after, 0);
+            for run in index::after(connection, recent, log, after, events_max)?.runs {
+                bytes += lookup::record_bytes(connection, log, &run)?;
+                last = run.last();
+            }
+            Ok((last, bytes))
+        })
+    }
+
+    fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError> {
+        let owner = self.read_log(log, |connection, _| Ok(lookup::owner(connection, log)?))?;
+        let (Some(owner), Some(directory)) = (owner, &self.directory) else { return Ok(None) };
+        match directory.liveness(&owner) {
+            Ok(Liveness::Alive(owner)) => Ok(Some(owner)),
+            Ok(Liveness::Dead) => Ok(None),
+            Err(error) => Err(LogError::Io(error.to_string())),
+        }
+    }
+
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         self.read_log(log, |connection, recent| Ok(lookup::chain_at(connection, recent, log, id)?))
     }
@@ -197,15 +219,17 @@ impl LogReader for SqliteReader {
         all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
     }
 
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        lookup::standing(&self.connection).map_err(|error| self.named(error))
+    }
+
     fn erasing(&mut self) -> Result<Erasing, LogError> {
         let logs = deleted::count_marked(&self.connection).map_err(|error| self.named(error))?;
         let redacted = redaction::pending(&self.connection).map_err(|error| self.named(error))?.len() as u64;
         let copies = self.directory.as_ref().map_or_else(|| Ok(Vec::new()), |directory| directory.kept_copies());
-        Ok(Erasing { logs, redacted, copies: copies.map_err(|error| LogError::Io(error.to_string()))? })
-    }
-
-    fn standing(&mut self) -> Result<Standing, LogError> {
-        lookup::standing(&self.connection).map_err(|error| self.named(error))
+        let copies = copies.map_err(|error| LogError::Io(error.to_string()))?;
+        let bytes = lookup::database_bytes(&self.connection).map_err(|error| self.named(error))?;
+        Ok(Erasing { logs, redacted, bytes, copies })
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

@@ -83,14 +83,15 @@ fn zeros_of(payload: i64) -> (i64, i64) {
 /// The bytes of an integer in a row, with its type.
 fn integer(value: i64) -> i64 {
     let magnitude = if value < 0 { !value } else { value };
-    1 + match magnitude {
-        _ if value == 0 || value == 1 => 0,
-        0..=0x7f => 1,
-        0..=0x7fff => 2,
-        0..=0x7f_ffff => 3,
-        0..=0x7fff_ffff => 4,
-        0..=0x7fff_ffff_ffff => 6,
-        _ => 8,
+    match value {
+        0 | 1 => 1,
+        _ => {
+            1 + in_order(
+                [(0x7f, 1), (0x7fff, 2), (0x7f_ffff, 3), (0x7fff_ffff, 4), (0x7fff_ffff_ffff, 6)],
+                magnitude,
+                8,
+            )
+        }
     }
 }
 
@@ -100,13 +101,12 @@ fn text(bytes: i64) -> i64 {
 }
 
 fn varint(value: i64) -> i64 {
-    match value {
-        0..=0x7f => 1,
-        0..=0x3fff => 2,
-        0..=0x1f_ffff => 3,
-        0..=0xfff_ffff => 4,
-        _ => 5,
-    }
+    in_order([(0x7f, 1), (0x3fff, 2), (0x1f_ffff, 3), (0xfff_ffff, 4)], value, 5)
+}
+
+/// What stands beside the first limit that a value is not above.
+fn in_order<const N: usize>(limits: [(i64, i64); N], value: i64, otherwise: i64) -> i64 {
+    limits.into_iter().find(|(limit, _)| value <= *limit).map_or(otherwise, |(_, bytes)| bytes)
 }
 
 /// What [`trim`] has done.
