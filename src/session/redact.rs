@@ -149,7 +149,7 @@ impl<M: SessionModel> Entry<M> {
     }
 
     async fn erased(&self, event: EventId, redact: &Redact<M>) -> Result<Redaction, Error> {
-        let Erasing { logs: _, redacted, copies } = self.services.erase().await?;
+        let Erasing { redacted, copies, .. } = self.services.erase().await?;
         let blobs = redact.blobs.get().cloned().unwrap_or_default();
         let pending = ErasurePending { log: redacted > 0, blobs, copies };
         let is_complete = pending == ErasurePending::default();

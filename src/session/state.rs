@@ -299,13 +299,6 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    fn closed(&self) -> Error {
-        match self.phase {
-            Phase::Closed(Ended::Deleted) => ErrorKind::SessionDeleted { session: self.id.clone() }.into(),
-            _ => ErrorKind::SessionClosed { session: self.id.clone() }.into(),
-        }
-    }
-
     /// Takes a task, which takes its place in the session's order at this call.
     pub(super) fn accept(&mut self, task: Task<M>, env: &Env<'_>) {
         self.waiting.push_back(task);
@@ -458,14 +451,6 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(Effect::Persist { last: head.id, write });
         let replies = vec![request.into_reply()];
         self.in_flight.push_append(StampedAppend { events, head, key, record_bytes, replies });
-    }
-
-    /// Refuses an append, unless it is a retry of one that the log has: that one's result is told all the same.
-    fn refuse_append(&mut self, request: Request<M>, otherwise: Error) {
-        match &request.key {
-            Some(_) => self.effects.push(Effect::Repeat { written: Earlier::Perhaps { otherwise }, request }),
-            None => request.answer(Err(otherwise)),
-        }
     }
 
     fn check_head(&self, request: &Request<M>) -> Result<(), Error> {

@@ -110,6 +110,18 @@ fn places_of(directory: &std::path::Path, secret: &str) -> Vec<String> {
     found.map(|(path, _)| path.display().to_string()).collect()
 }
 
+/// By what the index has of the key.
+fn assert_no_hash(directory: &std::path::Path, key: &AppendKey) {
+    // Searches bytes quickly, also in a build for tests.
+    let engine = rusqlite::Connection::open_in_memory().unwrap();
+    let hash = codec::key_hash(key);
+    for path in ["events.db", "events.db-wal"] {
+        let bytes = std::fs::read(directory.join(path)).unwrap();
+        let found: i64 = engine.query_row("SELECT instr(?1, ?2)", (bytes, &hash[..8]), |row| row.get(0)).unwrap();
+        assert_eq!(found, 0, "the hash of its key is in {path}");
+    }
+}
+
 fn erase(end: &mut End) {
     for _ in 0..10_000 {
         if end.log.left() == UpkeepLeft::Nothing {
@@ -128,8 +140,6 @@ fn what_is_redacted_among_other_events_after_random_deletes_is_in_no_byte_of_the
     let Disk::Directory(directory) = &disk else { unreachable!() };
     let mut end = disk.open();
     let mut logs = interleaved(&mut end, 12, 120, &mut dice);
-    // Searches bytes quickly, also in a build for tests.
-    let engine = rusqlite::Connection::open_in_memory().unwrap();
     for round in 0..80 {
         if round % 12 == 7 {
             let gone = logs.remove(dice.below(logs.len() as u64) as usize);
@@ -157,13 +167,7 @@ fn what_is_redacted_among_other_events_after_random_deletes_is_in_no_byte_of_the
         );
         if let Some(key) = before.key {
             assert_eq!(end.reader.find_key(log.log.key, &key).unwrap().unwrap().id, before.id);
-            let hash = codec::key_hash(&key);
-            for path in ["events.db", "events.db-wal"] {
-                let bytes = std::fs::read(directory.path().join(path)).unwrap();
-                let found: i64 =
-                    engine.query_row("SELECT instr(?1, ?2)", (bytes, &hash[..8]), |row| row.get(0)).unwrap();
-                assert_eq!(found, 0, "the hash of its key is in {path}");
-            }
+            assert_no_hash(directory.path(), &key);
         }
     }
 }
@@ -190,6 +194,9 @@ fn a_redaction_counts_and_voids_the_views_of_before_and_its_key_is_still_found()
         end.write(of_before.clone()).unwrap();
         assert_eq!(end.reader.redactions(log.log.key).unwrap(), 0);
         let mut readers = [disk.open(), disk.open()];
+        // This one has the index of before in its writing end, too.
+        let (own, owned) = readers[0].register("of another store");
+        readers[0].write(append(own, owned.unwrap(), vec![event(1, None)])).unwrap();
         for other in &mut readers {
             assert_eq!(other.reader.find_key(log.log.key, &key.1).unwrap().unwrap().id, key.0);
         }
@@ -215,8 +222,14 @@ fn a_redaction_counts_and_voids_the_views_of_before_and_its_key_is_still_found()
             end.write(Write::Append { log: log.log.key, epoch: log.epoch, after, events: vec![next], listed: None })
                 .unwrap();
         }
+        for id in 2..200 {
+            readers[0].write(append(own, owned.unwrap(), vec![event(id, None)])).unwrap();
+        }
         assert_eq!(end.wrong(), [""; 0]);
         assert_eq!(end.reader.find_key(log.log.key, &key.1).unwrap().unwrap().id, key.0);
+        if let Disk::Directory(directory) = &disk {
+            assert_no_hash(directory.path(), &key.1);
+        }
     }
 }
 
