@@ -34,6 +34,7 @@ mod id;
 mod message;
 mod open_calls;
 mod part;
+mod redact;
 mod schema1;
 mod streams;
 #[cfg(test)]
@@ -97,6 +98,12 @@ impl SessionModel for Agent {
     #[inline]
     fn apply_owned(view: &mut AgentView, event: Event<Self>) {
         view.apply(event.at(), event.into_body());
+    }
+
+    /// Texts, thoughts, arguments, results, files, and what a provider sent beside them go. Ids, roles, times, numbers, tools'
+    /// names and the ids of calls stay, so that each call has its result and the conversation can go on.
+    fn redact(body: &AgentBody) -> Option<AgentBody> {
+        Some(body.redacted())
     }
 
     fn counters(view: &AgentView) -> Counters {

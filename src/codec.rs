@@ -1,6 +1,7 @@
 //! Event <-> record bytes, and the chain over them. The only user of bincode.
 
 mod record;
+mod redacted;
 mod shape;
 mod stable;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::record::{EVENT_TYPE_BYTES_MAX, RecordHeader, decode_record, encode_record};
+pub(crate) use self::redacted::{chains_alike, has_redacted_key, is_redacted, redact_record, redacted_digest, was_key};
 pub(crate) use self::stable::check_shape;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::stable::check_stable;
@@ -38,12 +40,12 @@ impl Chain {
         [a, b, c, d, e, f, g, h]
     }
 
-    /// The chain after the next event. Only the record's digest is hashed in, so that a redacted record can keep its
-    /// chain.
+    /// The chain after the next event. Only the record's digest is hashed in, so that a redacted record keeps its chain: it
+    /// brings the digest of the record that was written first.
     pub(crate) fn next(self, id: EventId, at: Timestamp, record: &[u8]) -> Self {
         const TAG: &[u8] = b"foldlog1 event";
         let mut link = [0; TAG.len() + 32 + 8 + 8 + 32];
-        let (id, at, record) = (id.get().to_le_bytes(), at.as_micros().to_le_bytes(), blake3::hash(record));
+        let (id, at, record) = (id.get().to_le_bytes(), at.as_micros().to_le_bytes(), redacted::chained_digest(record));
         let mut rest = &mut link[..];
         for part in [TAG, &self.0, &id, &at, record.as_bytes()] {
             let (place, after) = rest.split_at_mut(part.len());
@@ -118,6 +120,8 @@ pub(crate) enum RecordError {
     Format { found: u8, known: u8 },
     #[error("record has an unknown {field} {found}")]
     Field { field: &'static str, found: u64 },
+    #[error("redacted record is not the one that its checksum is of")]
+    Checksum,
     #[error("record has an event type that is not UTF-8")]
     EventType,
     #[error("event type is {bytes} bytes, limit is {EVENT_TYPE_BYTES_MAX}")]

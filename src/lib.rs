@@ -92,8 +92,9 @@ pub use model::{
 pub use port::{Create, Durability, Medium, Upkeep};
 pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};
 pub use session::{
-    Append, Appended, CurrentView, DeleteSession, Delivery, Describe, EventStream, EventsAfter, Gap, Item, NextIds,
-    Notify, Receipt, Recovery, SessionActor, Subscribe, SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
+    Append, Appended, CurrentView, DeleteSession, Delivery, Describe, Erasure, ErasurePending, EventStream,
+    EventsAfter, Gap, Item, NextIds, Notify, Receipt, Recovery, Redact, Redaction, SessionActor, Subscribe,
+    SubscribeFrom, Subscription, TakeOver, TakeTurn, TurnGuard,
 };
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};

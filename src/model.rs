@@ -156,6 +156,17 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
         Self::apply(view, &event);
     }
 
+    /// What is left of a body when its event is redacted and the host has not said it by
+    /// [`Redact::replace`](crate::Redact::replace), which wins over this function. Everything that says something should be
+    /// gone, and everything that the fold and later events rely on should stay: ids, and which entity belongs to which. The
+    /// replacement is of the same type, is checked and stamped as a new body is, with the counters that the original was
+    /// stamped with, and must leave the counters as the original does. The default is `None`: only a host that brings a
+    /// replacement can redact.
+    fn redact(body: &Self::Body) -> Option<Self::Body> {
+        let _ = body;
+        None
+    }
+
     /// The counters of a view, from which the next ids are minted.
     fn counters(view: &Self::View) -> Self::Counters {
         let _ = view;

@@ -36,4 +36,6 @@ pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use scan::{Position, ScannedPage, ScannedRow};
 pub(crate) use standing::{Standing, StoreId};
-pub(crate) use write::{Claiming, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};
+pub(crate) use write::{
+    Claiming, CommitError, LogError, RedactedRecord, Redaction, Refusal, Settled, SettledAs, Write, Written,
+};

@@ -3,7 +3,7 @@
 //!
 //! An append comes in by `entry`, as a [`Request`](in_flight::Request). The `actor` drives the `state`, which stamps it
 //! (`stamper`) and has it persisted; the answer comes back by `reply`, and `state/commit` folds, publishes (`published`),
-//! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `describe` (a title and labels), `context` (the host's own
+//! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `describe` (a title and labels), `redact`, `context` (the host's own
 //! objects), `retry`, `snapshots`, and `residency` (which sessions stay in memory).
 //!
 //! `entry`, `actor`, `reply` and `messages` use each other on purpose: an entry starts its actor, the actor acts on its
@@ -23,6 +23,7 @@ mod live;
 mod messages;
 mod permit;
 mod published;
+mod redact;
 mod reply;
 mod residency;
 mod retry;
@@ -40,6 +41,7 @@ pub(crate) use live::KeptLimits;
 pub use live::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
 pub(crate) use messages::SubscribeStream;
 pub use messages::{CurrentView, DeleteSession, EventsAfter, NextIds, Notify, Recovery, Subscribe, TakeOver, TakeTurn};
+pub use redact::{Erasure, ErasurePending, Redact, Redaction};
 pub(crate) use residency::Residency;
 pub(crate) use services::{OpenFlag, Services, SessionArbiters};
 pub(crate) use snapshots::Snapshots;

@@ -446,9 +446,8 @@ impl<M: SessionModel> StoredState<M> {
         metrics: &Metrics,
         page_events: usize,
     ) -> Result<Self, Error> {
-        let origin = snapshots.load::<M>(reader, &log, metrics);
         let fold = Fold { session, log, head: None, until: None, watch: &[], keys_max: 0, page_events };
-        let Recovered { view, report, .. } = fold.run::<M>(reader, origin)?;
+        let Recovered { view, report, .. } = fold.run::<M>(reader, |reader| snapshots.load(reader, &log, metrics))?;
         Ok(Self { view: Arc::unwrap_or_clone(view), report })
     }
 }

@@ -100,7 +100,7 @@ fn media(source: MediaSource) -> Media {
 
 /// One body of every variant, every field set, every content a blob of its own. No `..` here, so that a new field must
 /// be set.
-fn full_bodies() -> Vec<AgentBody> {
+pub(super) fn full_bodies() -> Vec<AgentBody> {
     let mut seed = 0;
     let mut next = move || {
         seed += 1;

@@ -11,8 +11,10 @@
 //! u32      number of references; then each: digest [u8; 32], bytes u64, kind u8, encoding u8
 //! ...      body: the model's enum in bincode (varint), to the end
 //! ```
-//! Format 1 is the same without the event type.
+//! Format 1 is the same without the event type. A record of format 3 stands in the place of one that was redacted: see
+//! [`redacted`](super::redacted).
 
+use super::redacted::{self, REDACTED};
 use super::{Fingerprint, RECORD_BYTES_LIMIT, RecordError, Salt};
 use crate::id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId};
 
@@ -61,8 +63,14 @@ pub(crate) fn encode_record(header: &RecordHeader<'_>, body: &[u8]) -> Vec<u8> {
         }
         None => bytes.push(0),
     }
-    bytes.extend((header.refs.len() as u32).to_le_bytes());
-    for blob in &header.refs {
+    push_refs(&mut bytes, &header.refs);
+    bytes.extend(body);
+    bytes
+}
+
+pub(super) fn push_refs(bytes: &mut Vec<u8>, refs: &[BlobRef]) {
+    bytes.extend((refs.len() as u32).to_le_bytes());
+    for blob in refs {
         bytes.extend(blob.digest.as_bytes());
         bytes.extend(blob.bytes.to_le_bytes());
         bytes.push(match blob.kind {
@@ -74,8 +82,6 @@ pub(crate) fn encode_record(header: &RecordHeader<'_>, body: &[u8]) -> Vec<u8> {
             BlobEncoding::Plain => 0,
         });
     }
-    bytes.extend(body);
-    bytes
 }
 
 /// Splits a record into its header and the body's bytes.
@@ -85,8 +91,11 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<(RecordHeader<'_>, &[u8]), R
     }
     let mut rest = Rest(bytes);
     let [format] = rest.array("format")?;
+    if format == REDACTED {
+        return redacted::decode(rest);
+    }
     if !(FORMAT_WITHOUT_TYPE..=FORMAT).contains(&format) {
-        return Err(RecordError::Format { found: format, known: FORMAT });
+        return Err(RecordError::Format { found: format, known: REDACTED });
     }
     let schema = u16::from_le_bytes(rest.array("schema")?);
     let event_type = if format == FORMAT_WITHOUT_TYPE { None } else { Some(rest.event_type()?) };
@@ -102,38 +111,43 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<(RecordHeader<'_>, &[u8]), R
             Some((key, rest.array("fingerprint")?))
         }
     };
-    let count = u32::from_le_bytes(rest.array("number of references")?) as usize;
-    // The count is checked before anything is allocated for the references.
-    if rest.0.len() / REF_BYTES < count {
-        return Err(RecordError::Short { field: "references" });
-    }
-    let refs = (0..count).map(|_| rest.blob_ref()).collect::<Result<_, _>>()?;
+    let refs = rest.blob_refs()?;
     Ok((RecordHeader { schema, event_type, salt, first, last, key, refs }, rest.0))
 }
 
-struct Rest<'a>(&'a [u8]);
+/// What is left of a record that is being read.
+pub(super) struct Rest<'a>(pub(super) &'a [u8]);
 
 impl<'a> Rest<'a> {
-    fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], RecordError> {
+    pub(super) fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], RecordError> {
         let (head, tail) = self.0.split_at_checked(len).ok_or(RecordError::Short { field })?;
         self.0 = tail;
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], RecordError> {
+    pub(super) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], RecordError> {
         let (head, tail) = self.0.split_first_chunk().ok_or(RecordError::Short { field })?;
         self.0 = tail;
         Ok(*head)
     }
 
-    fn event_type(&mut self) -> Result<&'a str, RecordError> {
+    pub(super) fn event_type(&mut self) -> Result<&'a str, RecordError> {
         let [len] = self.array("length of its event type")?;
         str::from_utf8(self.take(len.into(), "event type")?).map_err(|_| RecordError::EventType)
     }
 
-    fn event_id(&mut self, field: &'static str) -> Result<EventId, RecordError> {
+    pub(super) fn event_id(&mut self, field: &'static str) -> Result<EventId, RecordError> {
         let found = u64::from_le_bytes(self.array(field)?);
         if found > EventId::MAX.get() { Err(RecordError::Field { field, found }) } else { Ok(EventId::new(found)) }
+    }
+
+    pub(super) fn blob_refs(&mut self) -> Result<Vec<BlobRef>, RecordError> {
+        let count = u32::from_le_bytes(self.array("number of references")?) as usize;
+        // The count is checked before anything is allocated for the references.
+        if self.0.len() / REF_BYTES < count {
+            return Err(RecordError::Short { field: "references" });
+        }
+        (0..count).map(|_| self.blob_ref()).collect()
     }
 
     fn blob_ref(&mut self) -> Result<BlobRef, RecordError> {

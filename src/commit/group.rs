@@ -127,7 +127,12 @@ impl GroupWriter {
             Write::Fence { log, .. } if pending.incarnation <= 1 => drop(self.incarnations.remove(&log.key)),
             Write::Fence { log, .. } => drop(self.incarnations.insert(log.key, pending.incarnation)),
             Write::Append { log, .. } => {
-                if self.incarnations.get(log).is_some_and(|latest| pending.incarnation < *latest) {
+                if self.is_fenced(log, pending.incarnation) {
+                    return (pending.reply)(Err(PersistError::Fenced), Follows::Nothing);
+                }
+            }
+            Write::Redact(redaction) => {
+                if self.is_fenced(&redaction.log, pending.incarnation) {
                     return (pending.reply)(Err(PersistError::Fenced), Follows::Nothing);
                 }
             }
@@ -137,6 +142,11 @@ impl GroupWriter {
         }
         self.reads += usize::from(is_read(&pending.write));
         self.pending.push_back(pending);
+    }
+
+    /// Whether a later incarnation of the session has asked for its log.
+    fn is_fenced(&self, log: &LogKey, incarnation: u64) -> bool {
+        self.incarnations.get(log).is_some_and(|latest| incarnation < *latest)
     }
 
     /// Tells the metrics how many writes were answered: all that were pushed and do not wait any more.
@@ -374,6 +384,7 @@ impl GroupWriter {
                     written.insert(*log)
                 }
                 // No fence depends on what these write.
+                Write::Redact(redaction) => written.insert(redaction.log),
                 Write::Register { .. } | Write::Snapshot { .. } => false,
             };
             self.pending.push_back(pending);
@@ -388,6 +399,9 @@ impl GroupWriter {
             if let Write::Append { events: more, .. } = &pending.write {
                 events += more.len();
                 bytes += more.iter().map(|event| event.record.len()).sum::<usize>();
+            } else if let Write::Redact(redaction) = &pending.write {
+                events += redaction.records.len();
+                bytes += redaction.records.iter().map(|it| it.record.len()).sum::<usize>();
             } else {
                 // Any other write changes a row or two, as an event does.
                 events += 1;
@@ -441,6 +455,7 @@ fn is_read(write: &Write) -> bool {
 fn appended(writes: &[Write], answers: &[Result<Written, Refusal>]) -> (u64, u64) {
     writes.iter().zip(answers).fold((0, 0), |(appends, total), pair| match pair {
         (Write::Append { events, .. }, Ok(_)) => (appends + 1, total + events.len() as u64),
+        (Write::Redact(_), Ok(_)) => (appends + 1, total + 1),
         _ => (appends, total),
     })
 }

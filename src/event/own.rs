@@ -12,6 +12,9 @@ use crate::id::{Digest, EventId, Timestamp};
 use crate::log_position::{ChainStart, LogPosition};
 use crate::model::{DecodeError, decode_body};
 
+/// The most bytes of a redaction's reason.
+const REASON_BYTES_MAX: usize = 1024;
+
 /// An event of foldlog's own: the same for every session model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnEvent {
@@ -84,7 +87,8 @@ pub struct Described {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Redacted {
-    /// The events, in the order of their ids.
+    /// The events whose records were replaced, in the order of their ids: those that were to be redacted, and the first one of
+    /// an append with a key, which loses the key and its fingerprint.
     pub events: Vec<RedactedEvent>,
     /// Why, and by whom, as the host says it.
     pub reason: String,
@@ -96,7 +100,7 @@ pub struct Redacted {
 pub struct RedactedEvent {
     /// The event.
     pub event: EventId,
-    /// The BLAKE3 of the record that stands in its place.
+    /// The BLAKE3 of the record that stands in its place, without the zeros at its end.
     pub record: Digest,
 }
 
@@ -123,7 +127,10 @@ impl OwnBody {
 
     /// Refuses a body that must never be persisted. How many labels the session has then is checked when it is stamped.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let Self::Described(Described { title, labels }) = self else { return Ok(()) };
+        let Described { title, labels } = match self {
+            Self::Described(described) => described,
+            Self::Redacted(redacted) => return at_most("reason", "bytes", redacted.reason.len(), REASON_BYTES_MAX),
+        };
         at_most("title", "bytes", title.as_ref().map_or(0, String::len), TITLE_BYTES_MAX)?;
         at_most("describe", "labels", labels.len(), DESCRIBED_LABELS_MAX)?;
         for (label, value) in labels {
@@ -134,6 +141,17 @@ impl OwnBody {
             at_most("value of a label", "bytes", value.as_ref().map_or(0, String::len), LABEL_VALUE_BYTES_MAX)?;
         }
         Ok(())
+    }
+
+    /// What is left when it is redacted: texts go, and what was taken away stays taken away.
+    pub(crate) fn redacted(&self) -> Self {
+        match self {
+            Self::Described(described) => Self::Described(Described {
+                title: described.title.as_ref().map(|_| String::new()),
+                labels: BTreeMap::new(),
+            }),
+            Self::Redacted(redacted) => Self::Redacted(Redacted { reason: String::new(), ..redacted.clone() }),
+        }
     }
 
     /// The bytes of what the variant holds: the event type says which variant it is.

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blobs::MemoryBlobMap;
-use crate::codec::Chain;
+use crate::codec::{self, Chain};
 use crate::error::OwnerInfo;
 use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogError, LogKey, LogMeta, Position, Refusal, SnapshotRow, StoreId,
-    StoredEvent, Write, Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogError, LogKey, LogMeta, Position, Redaction, Refusal, SnapshotRow,
+    StoreId, StoredEvent, Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -59,6 +59,8 @@ pub(super) struct Log {
     events: Vec<StoredEvent>,
     pub(super) keys: HashMap<AppendKey, EventId>,
     pub(super) snapshot: Option<SnapshotRow>,
+    /// How often events were redacted.
+    pub(super) redactions: u64,
 }
 
 impl Log {
@@ -78,8 +80,18 @@ impl Log {
     }
 
     pub(super) fn event(&self, id: EventId) -> Option<&StoredEvent> {
+        self.events.get(self.place(id)?)
+    }
+
+    fn place(&self, id: EventId) -> Option<usize> {
         let place = id.get().checked_sub(self.meta.base.id.get())?.checked_sub(1)?;
-        self.events.get(usize::try_from(place).ok()?)
+        usize::try_from(place).ok()
+    }
+
+    /// The first event of the append with this key, which may be gone by a redaction.
+    pub(super) fn event_with(&self, key: &AppendKey) -> Option<&StoredEvent> {
+        let named = self.keys.get(key).and_then(|id| self.event(*id));
+        named.or_else(|| self.events.iter().find(|event| codec::was_key(&event.record, key)))
     }
 }
 
@@ -121,7 +133,8 @@ impl DiskState {
             Write::Append { log, epoch, after, events, listed } => {
                 self.append(me, *log, *epoch, *after, events, listed.as_deref())
             }
-            Write::Snapshot { log, epoch, row } => self.snapshot(me, *log, *epoch, row),
+            Write::Snapshot { log, epoch, row, redactions } => self.snapshot(me, *log, *epoch, row, *redactions),
+            Write::Redact(redaction) => self.redact(me, redaction),
             Write::Release { log, epoch } => {
                 let log = self.logs.get_mut(log).ok_or(Refusal::Deleted)?;
                 if log.owner.as_deref() == Some(me) && log.epoch == *epoch {
@@ -155,10 +168,20 @@ impl DiskState {
         Ok(Written::Deleted)
     }
 
-    fn snapshot(&mut self, me: &str, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> Result<Written, Refusal> {
+    fn snapshot(
+        &mut self,
+        me: &str,
+        log: LogKey,
+        epoch: Epoch,
+        row: &SnapshotRow,
+        redactions: u64,
+    ) -> Result<Written, Refusal> {
         let log = self.logs.get_mut(&log).ok_or(Refusal::Deleted)?;
         if log.owner.as_deref() != Some(me) || log.epoch != epoch {
             return Err(Refusal::StaleEpoch);
+        }
+        if log.redactions != redactions {
+            return Err(Refusal::Redacted);
         }
         if log.event(row.event).is_none_or(|event| event.chain != row.chain) {
             return Err(Refusal::HeadMoved { head: log.head().id });
@@ -183,6 +206,7 @@ impl DiskState {
             events: Vec::new(),
             keys: HashMap::new(),
             snapshot: None,
+            redactions: 0,
         };
         self.logs.insert(meta.key, log);
         let named = NamedLog { log: meta.key, created: at, core: Arc::default() };
@@ -241,5 +265,29 @@ impl DiskState {
             self.order.insert(Position(self.events_made), (key, event.id));
         }
         Ok(Written::Appended { raised: None })
+    }
+
+    fn redact(&mut self, me: &str, redaction: &Redaction) -> Result<Written, Refusal> {
+        let Redaction { log: key, epoch, after, event, records, listed } = redaction;
+        let log = self.logs.get(key).ok_or(Refusal::Deleted)?;
+        for record in records {
+            let before = log.event(record.event);
+            if !before.is_some_and(|before| codec::chains_alike(&before.record, &record.record)) {
+                let reason = "the record to be redacted is not the one that was read".to_owned();
+                return Err(Refusal::Damaged { event: Some(record.event), reason });
+            }
+        }
+        let written = self.append(me, *key, *epoch, *after, std::slice::from_ref(event), listed.as_ref())?;
+        let log = self.logs.get_mut(key).ok_or(Refusal::Deleted)?;
+        for record in records {
+            let before = log.place(record.event).and_then(|place| log.events.get_mut(place));
+            if let Some(before) = before {
+                before.record.clone_from(&record.record);
+                before.key.take().map(|key| log.keys.remove(&key));
+            }
+        }
+        log.redactions += 1;
+        log.snapshot = None;
+        Ok(written)
     }
 }

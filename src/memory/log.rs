@@ -22,10 +22,12 @@ impl EventLog for MemoryLog {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let mut disk = self.disk.lock();
         let write = |write: &Write| {
-            let view = match write {
-                Write::Delete { log, .. } => disk.logs.get(log).and_then(|log| log.snapshot),
+            let voids_view = match write {
+                Write::Delete { log, .. } => Some(*log),
+                Write::Redact(redaction) => Some(redaction.log),
                 _ => None,
             };
+            let view = voids_view.and_then(|log| disk.logs.get(&log)?.snapshot);
             let answer = disk.write(&self.me, write);
             if let (Some(view), Ok(_)) = (view, &answer) {
                 self.disk.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(&view.digest);
@@ -107,7 +109,7 @@ impl LogReader for MemoryReader {
     fn find_key(&mut self, log: LogKey, key: &AppendKey) -> Result<Option<StoredEvent>, LogError> {
         let disk = self.disk.lock();
         let log = disk.log(log)?;
-        Ok(log.keys.get(key).and_then(|id| log.event(*id)).cloned())
+        Ok(log.event_with(key).cloned())
     }
 
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError> {
@@ -127,6 +129,10 @@ impl LogReader for MemoryReader {
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {
         Ok(self.disk.lock().log(log)?.event(id).map(|event| event.chain))
+    }
+
+    fn redactions(&mut self, log: LogKey) -> Result<u64, LogError> {
+        Ok(self.disk.lock().log(log)?.redactions)
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {

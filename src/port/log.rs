@@ -119,6 +119,9 @@ pub(crate) trait LogReader: Send {
     /// The chain hash stored at an event id.
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError>;
 
+    /// How often events of a log were redacted: what was read of it before the number rose may hold what is gone.
+    fn redactions(&mut self, log: LogKey) -> Result<u64, LogError>;
+
     /// The newest stored view of a log.
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError>;
 
@@ -143,7 +146,7 @@ pub(crate) trait LogReader: Send {
     /// Which store this is, and where a [`scan`](Self::scan) of everything that is committed by now ends.
     fn standing(&mut self) -> Result<Standing, LogError>;
 
-    /// What was deleted and is not erased yet.
+    /// What was deleted or redacted, and is not erased yet.
     fn erasing(&mut self) -> Result<Erasing, LogError>;
 
     /// The same log for a verification, which reads everything in it, damaged or not.
@@ -155,6 +158,8 @@ pub(crate) trait LogReader: Send {
 pub(crate) struct Erasing {
     /// How many logs are marked as deleted and not erased.
     pub(crate) logs: u64,
+    /// Of how many logs events were redacted of which bytes may still be somewhere.
+    pub(crate) redacted: u64,
     /// How many bytes the log takes.
     pub(crate) bytes: u64,
     /// Copies of damaged data that the medium keeps for people, and that may hold anything.

@@ -8,7 +8,7 @@ use crate::id::{Digest, EventId, SessionId, Timestamp};
 /// One thing to write. A group of them becomes one transaction.
 ///
 /// Every kind is idempotent, or brings the proof by which [`EventLog::settle`](super::EventLog::settle) finds out whether
-/// it was written: an append brings the chain hash of its last event.
+/// it was written: an append and a redaction bring the chain hash of their last event.
 #[derive(Debug, Clone)]
 pub(crate) enum Write {
     /// Finds the session's log, or makes one that this store owns.
@@ -20,22 +20,48 @@ pub(crate) enum Write {
     /// is there if they change how the session is listed.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent>, listed: Option<Box<Listed>> },
     /// Names the newest stored view of a log that this store owns. The view's bytes are stored already, and need not be
-    /// durable.
-    Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow },
+    /// durable. `redactions` is how often the log was redacted when the view was folded: a view of before is refused.
+    Snapshot { log: LogKey, epoch: Epoch, row: SnapshotRow, redactions: u64 },
     /// Gives up the ownership of a log.
     Release { log: LogKey, epoch: Epoch },
+    /// Redacts events of a log that this store owns.
+    Redact(Box<Redaction>),
     /// Takes a session's name away and marks its log as deleted, unless another store that is alive owns the log. What the
     /// log holds is void from then on, and is erased by the upkeep. Of `head`, only if the log ends there. A log that is
     /// deleted already is an answer, and no refusal.
     Delete { session: SessionId, log: LogKey, head: Option<EventId>, at: Timestamp },
 }
 
+/// Redacted records, and the event that says so, all or nothing. When it is written, the log names no stored view any more,
+/// its counter of redactions has risen, and nobody reads what was replaced. What may still be in the medium's files is
+/// erased by the upkeep, and is told by [`LogReader::erasing`](super::LogReader::erasing) until then.
+#[derive(Debug, Clone)]
+pub(crate) struct Redaction {
+    pub(crate) log: LogKey,
+    pub(crate) epoch: Epoch,
+    /// The chain that the event goes on from.
+    pub(crate) after: Chain,
+    /// The event `foldlog.redacted`.
+    pub(crate) event: StoredEvent,
+    pub(crate) records: Vec<RedactedRecord>,
+    /// There if the redaction changes how the session is listed.
+    pub(crate) listed: Option<Listed>,
+}
+
+/// The record that takes the place of an event's record. The event loses its append key with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RedactedRecord {
+    pub(crate) event: EventId,
+    pub(crate) record: Vec<u8>,
+}
+
 impl Write {
-    /// What the log holds if the write was written: the chain hash of the last event of an append. `None` for a write
+    /// What the log holds if the write was written: the chain hash of the last event that it appends. `None` for a write
     /// that is safe to ask for again.
     pub(crate) fn proof(&self) -> Option<(LogKey, EventId, Chain)> {
         match self {
             Self::Append { log, events, .. } => events.last().map(|event| (*log, event.id, event.chain)),
+            Self::Redact(redaction) => Some((redaction.log, redaction.event.id, redaction.event.chain)),
             _ => None,
         }
     }
@@ -74,6 +100,8 @@ pub(crate) enum Written {
 pub(crate) enum Refusal {
     /// The first event does not follow the log's head, by its id or by its chain.
     HeadMoved { head: EventId },
+    /// Events of the log were redacted since the stored view was folded.
+    Redacted,
     /// Another store that is alive owns the log.
     Owned(OwnerInfo),
     /// The append was stamped under an older epoch than the log's, and no store that is alive owns the log.
@@ -99,7 +127,7 @@ impl Refusal {
     pub(crate) fn of_session(&self, session: &SessionId) -> Option<ErrorKind> {
         let session = session.clone();
         match self {
-            Self::HeadMoved { .. } | Self::StaleEpoch | Self::KeyTaken => None,
+            Self::HeadMoved { .. } | Self::StaleEpoch | Self::KeyTaken | Self::Redacted => None,
             Self::Owned(owner) => Some(ErrorKind::OwnedElsewhere { session, owner: owner.clone() }),
             Self::Deleted => Some(ErrorKind::SessionDeleted { session }),
             Self::UnknownLog => {

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event::SessionCore;
 use crate::id::{EventId, SessionId};
@@ -42,8 +43,29 @@ pub(crate) struct Origin<M: SessionModel> {
 }
 
 impl Fold<'_> {
-    /// Reads the log in pages, checks ids and chain, and folds it: the whole log, or the events after a stored view.
+    /// Reads the log in pages, checks ids and chain, and folds it: the whole log, or the events after the stored view that
+    /// `load` gives. If events are redacted meanwhile, it begins again, so that nothing of what is gone is in the view.
     pub(crate) fn run<M: SessionModel>(
+        &self,
+        reader: &mut dyn LogReader,
+        mut load: impl FnMut(&mut dyn LogReader) -> Option<Origin<M>>,
+    ) -> Result<Recovered<M>, Error> {
+        let count = |reader: &mut dyn LogReader| {
+            reader.redactions(self.log.key).map_err(|error| error.of_session(self.session))
+        };
+        let mut redactions = count(reader)?;
+        loop {
+            let origin = load(reader);
+            let recovered = self.run_once(reader, origin)?;
+            let now = count(reader)?;
+            if now == redactions {
+                return Ok(Recovered { redactions, ..recovered });
+            }
+            redactions = now;
+        }
+    }
+
+    fn run_once<M: SessionModel>(
         &self,
         reader: &mut dyn LogReader,
         origin: Option<Origin<M>>,
@@ -74,6 +96,9 @@ impl Fold<'_> {
                 append_ends = header.last;
                 if let Some((key, _)) = header.key {
                     recovered.keys.insert(key, header.first);
+                } else if codec::has_redacted_key(stored.record) {
+                    // Only the log can tell whether a key is the one that is gone.
+                    recovered.keys.distrust();
                 }
                 if self.watch.contains(&stored.id) {
                     recovered.chains.insert(stored.id, stored.chain);
@@ -137,9 +162,9 @@ impl Fold<'_> {
 }
 
 /// A view in the making.
-struct FoldState<M: SessionModel> {
-    view: M::View,
-    core: Arc<SessionCore>,
+pub(super) struct FoldState<M: SessionModel> {
+    pub(super) view: M::View,
+    pub(super) core: Arc<SessionCore>,
     /// The last event that is folded into it.
     head: EventId,
 }
@@ -151,7 +176,12 @@ impl<M: SessionModel> Default for FoldState<M> {
 }
 
 impl<M: SessionModel> FoldState<M> {
-    fn fold(&mut self, session: &SessionId, stored: StoredRow<'_>, body: StoredBody<'_>) -> Result<Condition, Error> {
+    pub(super) fn fold(
+        &mut self,
+        session: &SessionId,
+        stored: StoredRow<'_>,
+        body: StoredBody<'_>,
+    ) -> Result<Condition, Error> {
         let mut decoded = false;
         // Decoded and applied in one step, so that a body, which is large, goes straight to its place in the view.
         let folded = catch_unwind(AssertUnwindSafe(|| {

@@ -79,6 +79,8 @@ pub(crate) struct Recovered<M: SessionModel> {
     pub(crate) chains: HashMap<EventId, Chain>,
     /// How much of the log is in no snapshot yet.
     pub(crate) tail: Tail,
+    /// How often events of the log were redacted before it was read.
+    pub(crate) redactions: u64,
 }
 
 impl<M: SessionModel> Recovered<M> {
@@ -98,6 +100,7 @@ impl<M: SessionModel> Recovered<M> {
             bytes: 0,
             chains: HashMap::new(),
             tail: Tail::default(),
+            redactions: 0,
         }
     }
 }

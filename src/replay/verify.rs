@@ -11,6 +11,7 @@ use crate::id::{BlobRef, EventId, SessionId, Timestamp};
 use crate::model::SessionModel;
 use crate::port::{AuditedEvent, LogMeta, StoredEvent};
 use crate::replay::record::{corrupt, decode};
+use crate::replay::redacted::RedactedRecords;
 
 /// Checks the events of one log, in order. It goes on after an event that is wrong.
 pub(crate) struct LogCheck<M: SessionModel> {
@@ -25,16 +26,17 @@ pub(crate) struct LogCheck<M: SessionModel> {
     /// What foldlog's own events fold to, through an event. `None` once one of them may be missing.
     core: Option<Arc<SessionCore>>,
     core_through: EventId,
+    redacted: RedactedRecords,
     model: PhantomData<fn() -> M>,
 }
 
 // Not derived: that would ask for a model that can be cloned.
 impl<M: SessionModel> Clone for LogCheck<M> {
     fn clone(&self) -> Self {
-        let Self { session, next, before, at, append_ends, newer, core, core_through, model } = self;
-        let (session, before, core) = (session.clone(), before.clone(), core.clone());
+        let Self { session, next, before, at, append_ends, newer, core, core_through, redacted, model } = self;
+        let (session, before, core, redacted) = (session.clone(), before.clone(), core.clone(), redacted.clone());
         let (next, at, append_ends, newer, core_through) = (*next, *at, *append_ends, *newer, *core_through);
-        Self { session, next, before, at, append_ends, newer, core, core_through, model: *model }
+        Self { session, next, before, at, append_ends, newer, core, core_through, redacted, model: *model }
     }
 }
 
@@ -57,6 +59,7 @@ impl<M: SessionModel> LogCheck<M> {
             newer: false,
             core: Some(Arc::default()),
             core_through,
+            redacted: RedactedRecords::default(),
             model: PhantomData,
         }
     }
@@ -159,11 +162,14 @@ impl<M: SessionModel> LogCheck<M> {
         if key != stored.key {
             return wrong("its append key is not the one in its record".to_owned());
         }
-        if let LogEvent::Own(event) = decode::<M>(&self.session, stored.row())?
-            && stored.id <= self.core_through
-            && let Some(core) = &mut self.core
-        {
-            Arc::make_mut(core).apply(event.body());
+        self.redacted.record(stored);
+        if let LogEvent::Own(event) = decode::<M>(&self.session, stored.row())? {
+            self.redacted.event(&event);
+            if stored.id <= self.core_through
+                && let Some(core) = &mut self.core
+            {
+                Arc::make_mut(core).apply(event.body());
+            }
         }
         Ok(header.refs)
     }
@@ -173,6 +179,18 @@ impl<M: SessionModel> LogCheck<M> {
         let wanted = head.max(self.append_ends);
         let reason = || format!("the log ends before it, at {}", self.head());
         (self.head() < wanted).then(|| (self.next, corrupt(&self.session, self.next, reason())))
+    }
+
+    /// How many records were redacted.
+    pub(crate) fn redacted(&self) -> u64 {
+        self.redacted.count()
+    }
+
+    /// Checks that every redacted record is one that an event of the log says. To be called when the whole log was looked at.
+    pub(crate) fn redactions(&self, head: EventId) -> Vec<(EventId, Error)> {
+        // A build that does not know an event of foldlog's own does not know what the event says.
+        let problems = if self.newer { Vec::new() } else { self.redacted.problems(head) };
+        problems.into_iter().map(|(event, reason)| (event, corrupt(&self.session, event, reason))).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use actix::prelude::*;
 
 use super::append::{Append, Appended};
 use super::entry::Entry;
-use super::entry::fold_log;
+use super::entry::{fold_log, prepare_redaction};
 use super::live::Source;
 use super::reply::{Answer, Answered, ReplyTo};
 use super::retry::repeat;
@@ -30,7 +30,7 @@ use crate::threads::{Courier, ReaderSlot, Restart, guarded, lock};
 /// [`Describe`](crate::Describe), [`CurrentView`](crate::CurrentView), [`DeleteSession`](crate::DeleteSession),
 /// [`EventsAfter`](crate::EventsAfter), [`NextIds`](crate::NextIds),
 /// [`Notify`](crate::Notify), [`Subscribe`](crate::Subscribe), [`TakeTurn`](crate::TakeTurn),
-/// [`TakeOver`](crate::TakeOver), [`Recovery`](crate::Recovery) and [`Restart`].
+/// [`Redact`](crate::Redact), [`TakeOver`](crate::TakeOver), [`Recovery`](crate::Recovery) and [`Restart`].
 pub struct SessionActor<M: SessionModel> {
     pub(super) entry: Arc<Entry<M>>,
     courier: Courier,
@@ -97,9 +97,10 @@ impl<M: SessionModel> SessionActor<M> {
                 services.persist(write, incarnation, reply);
             }
             Effect::Recover { head, watch } => fold_log(reply_to(), head, watch),
+            Effect::PrepareRedaction { redact } => prepare_redaction(reply_to(), redact),
             Effect::Resident => self.entry.enter_ring(),
-            Effect::TakeSnapshot { epoch, head, view, keys } => {
-                let new = NewSnapshot { log: self.entry.log, epoch, head, view, keys };
+            Effect::TakeSnapshot { epoch, head, view, keys, redactions } => {
+                let new = NewSnapshot { log: self.entry.log, epoch, head, view, keys, redactions };
                 let (bytes_max, reply_to) = (services.config.snapshots.bytes_max, reply_to());
                 let (persist, metrics) = (services.persist.clone(), Arc::clone(&services.metrics));
                 let reply = move |outcome| reply_to.send(Answered::SnapshotTaken(outcome));
@@ -248,6 +249,7 @@ impl<M: SessionModel> Handler<Answer<M>> for SessionActor<M> {
                 Answered::Persisted { last, result, follows } => state.persisted(last, result, follows, env),
                 Answered::Fenced { claim, result } => state.fenced(claim, result, env),
                 Answered::Recovered(result) => state.recovered(*result, env),
+                Answered::RedactionPrepared(result) => state.redaction_prepared(*result, env),
                 Answered::RefsChecked(result) => state.refs_checked(result, env),
                 Answered::KeyFound(result) => state.key_found(result, env),
                 Answered::SnapshotTaken(outcome) => state.snapshot_taken(outcome, env),

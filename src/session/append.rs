@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Event, OwnBody};
 use crate::id::{AppendKey, EventId, SessionId};
 use crate::model::SessionModel;
+use crate::session::redact::Redact;
 
 /// An append: one or more bodies, all or nothing, and the conditions under which they are written.
 ///
@@ -82,13 +83,15 @@ pub(crate) enum Bodies<M: SessionModel> {
     Model(Vec<M::Body>),
     /// One body of foldlog's own. The session model is asked about none.
     Own(OwnBody),
+    /// The body of a redaction, which is made when the redaction was prepared.
+    Redact(Arc<Redact<M>>),
 }
 
 impl<M: SessionModel> Bodies<M> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Model(bodies) => bodies.len(),
-            Self::Own(_) => 1,
+            Self::Own(_) | Self::Redact(_) => 1,
         }
     }
 
@@ -96,7 +99,7 @@ impl<M: SessionModel> Bodies<M> {
     pub(crate) fn schema(&self) -> u16 {
         match self {
             Self::Model(_) => M::SCHEMA,
-            Self::Own(_) => OwnBody::SCHEMA,
+            Self::Own(_) | Self::Redact(_) => OwnBody::SCHEMA,
         }
     }
 
@@ -104,6 +107,7 @@ impl<M: SessionModel> Bodies<M> {
         match self {
             Self::Model(bodies) => codec::fingerprint(salt, bodies),
             Self::Own(body) => body.fingerprint(salt),
+            Self::Redact(redact) => codec::fingerprint(salt, std::slice::from_ref(&redact.events)),
         }
     }
 
@@ -112,6 +116,8 @@ impl<M: SessionModel> Bodies<M> {
         match self {
             Self::Model(_) => own_type.is_none(),
             Self::Own(body) => own_type == Some(body.event_type()),
+            // Without an append key, a redaction is a retry of nothing.
+            Self::Redact(_) => false,
         }
     }
 }
@@ -121,6 +127,7 @@ impl<M: SessionModel> Clone for Bodies<M> {
         match self {
             Self::Model(bodies) => Self::Model(bodies.clone()),
             Self::Own(body) => Self::Own(body.clone()),
+            Self::Redact(redact) => Self::Redact(Arc::clone(redact)),
         }
     }
 }
@@ -130,6 +137,7 @@ impl<M: SessionModel> std::fmt::Debug for Bodies<M> {
         match self {
             Self::Model(bodies) => bodies.fmt(f),
             Self::Own(body) => body.fmt(f),
+            Self::Redact(redact) => redact.fmt(f),
         }
     }
 }

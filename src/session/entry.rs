@@ -23,7 +23,7 @@ use super::state::{Ended, SessionState, Task};
 use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event::OwnBody;
-use crate::id::SessionId;
+use crate::id::{EventId, SessionId};
 use crate::log_position::LogPosition;
 use crate::model::SessionModel;
 use crate::port::{Epoch, LogMeta};
@@ -32,7 +32,7 @@ use crate::threads::{guarded, lock};
 use emptying::Residence;
 pub(crate) use turn::HeldTurns;
 pub use turn::TurnGuard;
-pub(super) use waking::fold_log;
+pub(super) use waking::{fold_log, prepare_redaction};
 
 /// See the module.
 pub(crate) struct Entry<M: SessionModel> {
@@ -103,12 +103,15 @@ impl<M: SessionModel> Entry<M> {
             let (size, limit) = (append.bodies.len() as u64, limit as u64);
             return Err(ErrorKind::TooLarge { what: "batch", unit: "events", size, limit }.into());
         }
-        if let Bodies::Own(body) = &append.bodies {
-            body.check()?;
+        match &append.bodies {
+            Bodies::Model(_) => {}
+            Bodies::Own(body) => body.check()?,
+            Bodies::Redact(redact) => redact.check(limit)?,
         }
         let size = match &append.bodies {
             Bodies::Model(bodies) => bodies.iter().map(checked_bytes::<M>).sum::<Result<u64, _>>(),
             Bodies::Own(body) => body.encode().map(|bytes| bytes.len() as u64).map_err(|error| error.to_string()),
+            Bodies::Redact(redact) => Ok((redact.events.len() * size_of::<EventId>() + redact.reason.len()) as u64),
         };
         let refused = |reason| Error::from(ErrorKind::BodyRefused { reason });
         let size = size.map_err(refused)? + append.bodies.len() as u64 * EVENT_BYTES;

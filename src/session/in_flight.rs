@@ -1,16 +1,18 @@
 //! An append on its way: as the caller asked for it ([`Request`]), stamped and sent to be persisted ([`StampedAppend`]), and
 //! answered ([`AppendReply`]). Stamped appends that have no answer yet stand in a queue, in order ([`InFlight`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::channel::oneshot;
 
 use super::append::{Append, Appended, Bodies, Receipt};
 use super::permit::Permit;
+use super::redact::Redact;
 use super::stamper::StampedKey;
 use crate::error::Error;
-use crate::event::LogEvent;
+use crate::event::{LogEvent, OwnBody};
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::Head;
@@ -69,6 +71,14 @@ impl<M: SessionModel> Request<M> {
         self.reply.answer(answer);
     }
 
+    /// The redaction that it asks for, if it is one.
+    pub(crate) fn redact(&self) -> Option<Arc<Redact<M>>> {
+        match &self.bodies {
+            Bodies::Redact(redact) => Some(Arc::clone(redact)),
+            Bodies::Model(_) | Bodies::Own(_) => None,
+        }
+    }
+
     pub(crate) fn into_reply(self) -> AppendReply<M> {
         self.reply
     }
@@ -114,6 +124,14 @@ impl<M: SessionModel> StampedAppend<M> {
         for reply in self.replies {
             // Only one may take itself for the first, or two would go on from it.
             appended.repeated |= reply.answer(Ok(appended.clone()));
+        }
+    }
+
+    /// The events that it has redacted; `None` if it is an append of any other kind.
+    pub(crate) fn redacted(&self) -> Option<BTreeSet<EventId>> {
+        match self.events.first()?.as_own()?.body() {
+            OwnBody::Redacted(redacted) => Some(redacted.events.iter().map(|it| it.event).collect()),
+            _ => None,
         }
     }
 
@@ -204,6 +222,11 @@ impl<M: SessionModel> InFlight<M> {
                 *error = not_written.clone();
             }
         }
+    }
+
+    /// The oldest append without an answer.
+    pub(crate) fn oldest(&self) -> Option<&StampedAppend<M>> {
+        self.appends().next()
     }
 
     /// Puts back the append that was taken last.

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::id::EventId;
 use crate::model::SessionModel;
 use crate::port::{Claiming, Written};
-use crate::replay::{Recovered, SnapshotOutcome};
+use crate::replay::{PreparedRedaction, Recovered, SnapshotOutcome};
 use crate::threads::Courier;
 
 /// Sends the answer to one question. If it is dropped before, it sends [`Answered::Lost`].
@@ -125,6 +125,7 @@ pub(super) enum Answered<M: SessionModel> {
         result: Result<Written, PersistError>,
     },
     Recovered(Box<Result<Recovered<M>, Error>>),
+    RedactionPrepared(Box<Result<PreparedRedaction<M>, Error>>),
     RefsChecked(Result<(), Error>),
     KeyFound(Result<Option<EventId>, Error>),
     SnapshotTaken(SnapshotOutcome),

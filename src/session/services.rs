@@ -11,11 +11,11 @@ use super::live::KeptLimits;
 use super::residency::Residency;
 use super::snapshots::Snapshots;
 use crate::blobs::BlobActor;
-use crate::commit::{Persist, PersistActor, PersistError, Reply};
+use crate::commit::{EraseDeleted, Persist, PersistActor, PersistError, Reply};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
-use crate::port::{BlobStore, LogKey, OwnerId, Refusal, Write};
+use crate::port::{BlobStore, Erasing, LogKey, OwnerId, Refusal, Write};
 use crate::stats::Metrics;
 use crate::threads::{Courier, Readers, Recoveries};
 
@@ -89,6 +89,12 @@ impl Services {
             }
             (error, _) => error.of_session(session),
         })
+    }
+
+    /// Waits for what can be erased now of all that was deleted or redacted, and tells what is left.
+    pub(crate) async fn erase(&self) -> Result<Erasing, Error> {
+        self.persist.send(EraseDeleted).await.map_err(|_| Error::from(ErrorKind::StoreClosed))??;
+        self.readers.read_in_turn(|reader| Ok(reader.erasing()?)).await
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -53,7 +53,7 @@ impl Snapshots {
         metrics: Arc<Metrics>,
         reply: impl FnOnce(SnapshotOutcome) + Send + 'static,
     ) {
-        let write = Write::Snapshot { log: new.log.key, epoch: new.epoch, row };
+        let write = Write::Snapshot { log: new.log.key, epoch: new.epoch, row, redactions: new.redactions };
         let sent = Arc::clone(&metrics);
         let answered = Box::new(move |answer, _| match answer {
             Ok(Written::SnapshotIndexed { replaced }) => {

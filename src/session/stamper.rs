@@ -58,6 +58,11 @@ impl<M: SessionModel> Stamper<M> {
         self.ahead = None;
     }
 
+    /// What foldlog knows of the session at the last stamped event.
+    pub(crate) fn core(&self) -> &Arc<SessionCore> {
+        &self.core
+    }
+
     /// Drops everything but the head.
     pub(crate) fn empty(&mut self, head: Head) {
         *self = Self::new(head, M::Counters::default(), Arc::default());
@@ -123,6 +128,8 @@ impl<M: SessionModel> Stamper<M> {
         match bodies {
             Bodies::Model(bodies) => self.stamp_bodies(&mut stamped, &append, bodies, view)?,
             Bodies::Own(body) => self.stamp_own(&mut stamped, &append, body)?,
+            // The session stamps the event of a redaction that was prepared.
+            Bodies::Redact(_) => return Err(refused(RecordError::NotStable)),
         }
         Ok(stamped)
     }

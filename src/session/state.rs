@@ -3,8 +3,8 @@
 //! even if the actor dies.
 //!
 //! The state machine does no I/O. What it asks of others it leaves as [`Effect`]s, which the actor performs; the
-//! answers come back by the methods in `commit`, `answers`, `cold` and `snapshots`. These, `claims` and `deleted` are more methods of
-//! the one type, in files by what they are for; so they and this file name each other.
+//! answers come back by the methods in `commit`, `answers`, `redacting`, `cold` and `snapshots`. These, `claims` and
+//! `deleted` are more methods of the one type, in files by what they are for; so they and this file name each other.
 
 mod answers;
 mod claims;
@@ -12,6 +12,7 @@ pub(super) mod cold;
 mod commit;
 mod deleted;
 mod due;
+mod redacting;
 mod snapshots;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use super::in_flight::{InFlight, Request, StampedAppend};
 use super::live::{Beginning, KeptLimits, OpenStreams, Subscriber};
 use super::permit::Permit;
 use super::published::Published;
+use super::redact::Redact;
 use super::retry::Earlier;
 use super::stamper::{Stamped, Stamper};
 use crate::config::StoreConfig;
@@ -47,7 +49,9 @@ pub(super) enum Effect<M: SessionModel> {
     /// To a recovery thread; answered by [`SessionState::recovered`].
     Recover { head: EventId, watch: Vec<EventId> },
     /// To the thread that stores views; answered by [`SessionState::snapshot_taken`].
-    TakeSnapshot { epoch: Epoch, head: Head, view: Arc<View<M>>, keys: Option<KeyFilter> },
+    TakeSnapshot { epoch: Epoch, head: Head, view: Arc<View<M>>, keys: Option<KeyFilter>, redactions: u64 },
+    /// To a recovery thread; answered by [`SessionState::redaction_prepared`].
+    PrepareRedaction { redact: Arc<Redact<M>> },
     /// To the blob threads; answered by [`SessionState::refs_checked`].
     CheckRefs { blobs: Vec<(Digest, u64)> },
     /// To a reader thread; answered by [`SessionState::key_found`].
@@ -161,6 +165,8 @@ pub(crate) struct SessionState<M: SessionModel> {
     stamper: Stamper<M>,
     /// The last persisted event.
     committed: Head,
+    /// How often events were redacted before the log was folded.
+    redactions: u64,
     published: Arc<Published<M>>,
     report: RecoveryReport,
     /// What waits until the session is open, and has read what another store may have written.
@@ -198,6 +204,7 @@ impl<M: SessionModel> SessionState<M> {
             snapshots: SnapshotState::default(),
             stamper: Stamper::new(head, M::counters(&view), Arc::clone(view.core())),
             committed: head,
+            redactions: 0,
             published: Arc::new(Published::new(view)),
             report,
             ready: Vec::new(),
@@ -292,13 +299,6 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    fn closed(&self) -> Error {
-        match self.phase {
-            Phase::Closed(Ended::Deleted) => ErrorKind::SessionDeleted { session: self.id.clone() }.into(),
-            _ => ErrorKind::SessionClosed { session: self.id.clone() }.into(),
-        }
-    }
-
     /// Takes a task, which takes its place in the session's order at this call.
     pub(super) fn accept(&mut self, task: Task<M>, env: &Env<'_>) {
         self.waiting.push_back(task);
@@ -324,6 +324,9 @@ impl<M: SessionModel> SessionState<M> {
             }
             match self.waiting.pop_front() {
                 None => return,
+                Some(Task::Append(request)) if request.redact().is_some() && !self.is_quiet() => {
+                    return self.waiting.push_front(Task::Append(request));
+                }
                 Some(Task::Append(request)) => self.append(request, env),
                 Some(Task::Transient(transient, permit)) => {
                     self.in_flight.push_transient(transient, permit);
@@ -389,6 +392,9 @@ impl<M: SessionModel> SessionState<M> {
         if let Err(error) = self.check_head(&request) {
             return request.answer(Err(error));
         }
+        if let Some(redact) = request.redact() {
+            return self.prepare_redaction(request, redact);
+        }
         if !request.are_refs_checked {
             let mut blobs = match guarded("blob_refs", || request.blobs()) {
                 Ok(blobs) => blobs,
@@ -445,14 +451,6 @@ impl<M: SessionModel> SessionState<M> {
         self.effects.push(Effect::Persist { last: head.id, write });
         let replies = vec![request.into_reply()];
         self.in_flight.push_append(StampedAppend { events, head, key, record_bytes, replies });
-    }
-
-    /// Refuses an append, unless it is a retry of one that the log has: that one's result is told all the same.
-    fn refuse_append(&mut self, request: Request<M>, otherwise: Error) {
-        match &request.key {
-            Some(_) => self.effects.push(Effect::Repeat { written: Earlier::Perhaps { otherwise }, request }),
-            None => request.answer(Err(otherwise)),
-        }
     }
 
     fn check_head(&self, request: &Request<M>) -> Result<(), Error> {

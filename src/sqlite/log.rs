@@ -3,7 +3,7 @@
 //! `medium` opens the two ends, `writer` and `reader`; `read_only` opens reading ends where nothing may be made or
 //! changed. Where events are is in `index`, which is made of `recent` (what the last commits wrote) and `segments`
 //! (the rest), both packed as `runs`; `all_events` reads the events of all logs in their order. Rows are read in
-//! `row`, `listing` has the titles and labels, and `error` says what can be wrong. `identity`, `checkpoint`, `wal`
+//! `row`, `listing` has the titles and labels, `redaction` overwrites events, and `error` says what can be wrong. `identity`, `checkpoint`, `wal`
 //! and `parts` keep the promise that what was acknowledged stays, whatever becomes of the files. `audit`,
 //! `index_audit`, `salvage` and `scan` read what is damaged, and `rebuild` writes what is left of it into a
 //! `new_database`; `copy` fills one with all that another store has, and keeps it up to date. `around_damage` says
@@ -33,6 +33,7 @@ mod read_only;
 mod reader;
 mod rebuild;
 mod recent;
+mod redaction;
 mod row;
 mod runs;
 mod salvage;
@@ -52,6 +53,8 @@ pub(crate) use copy::{CopiedLog, CopyRole, OwnEvents};
 pub(super) use medium::{LogSettings, SqliteMedium};
 pub(super) use read_only::ReadOnlyDatabase;
 pub(crate) use rebuild::{RebuiltLog, TakenLog};
+pub(crate) use redaction::key_hash_of;
+pub(crate) use runs::KeyHash;
 #[cfg(feature = "testkit")]
 pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;

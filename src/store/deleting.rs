@@ -1,8 +1,9 @@
 //! Deleting sessions, and waiting until nothing is left of them.
 
 use super::Store;
-use crate::commit::EraseDeleted;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+#[expect(unused_imports, reason = "for links of the rustdoc")]
+use crate::error::ErrorKind;
 use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::LogKey;
@@ -103,8 +104,7 @@ impl<M: SessionModel> Store<M> {
     pub async fn erase_deleted(&self) -> Result<Erased, Error> {
         let services = &self.0.services;
         services.check_open()?;
-        services.persist.send(EraseDeleted).await.map_err(|_| Error::from(ErrorKind::StoreClosed))??;
-        let left = services.readers.read_in_turn(|reader| Ok(reader.erasing()?)).await?;
-        Ok(Erased { pending: left.logs, copies: left.copies })
+        let left = services.erase().await?;
+        Ok(Erased { pending: left.logs + left.redacted, copies: left.copies })
     }
 }

@@ -205,9 +205,10 @@ fn compare_with_stored<M: SessionModel>(
         problem: None,
         stored_view: ViewComparison::NoView,
     };
+    let redactions = reader.redactions(fold.log.key).map_err(|error| error.of_session(fold.session))?;
     // First, so that the fold reaches at least as far as the stored view, though events are appended meanwhile.
     let origin = snapshots.origin::<M>(reader, &fold.log);
-    let folded = match fold.run::<M>(reader, None) {
+    let folded = match fold.run::<M>(reader, |_| None) {
         Ok(folded) => folded,
         Err(error) if is_of_the_session(&error) => {
             found.problem = Some(error);
@@ -226,7 +227,12 @@ fn compare_with_stored<M: SessionModel>(
         Ok(Some(origin)) if origin.head.id > view.head() => ViewComparison::Changed,
         Ok(Some(origin)) => {
             // As a host does that opens the session, but only as far as the fold went.
-            let again = Fold { until: Some(view.head()), ..*fold }.run::<M>(reader, Some(origin))?;
+            let mut origin = Some(origin);
+            let again = Fold { until: Some(view.head()), ..*fold }.run::<M>(reader, |_| origin.take())?;
+            if again.redactions != redactions {
+                // What was redacted meanwhile is in one of the views and not in the other.
+                return compare_with_stored::<M>(reader, fold, snapshots);
+            }
             let is_same = guarded("PartialEq of the view", || again.view == view).unwrap_or(false);
             if is_same { ViewComparison::Same } else { ViewComparison::Changed }
         }

@@ -10,11 +10,11 @@ use crate::agent::Agent;
 use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
-use crate::id::{AppendKey, BlobRef, Digest, EventId, SessionId};
+use crate::id::{BlobRef, Digest, EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{AuditedEvent, Create, LogKey, LogMeta};
 use crate::replay::{LogCheck, corrupt};
-use crate::sqlite::{BlobFailure, RebuiltDirectory, SalvageReader, TakenLog, is_forked};
+use crate::sqlite::{BlobFailure, KeyHash, RebuiltDirectory, SalvageReader, TakenLog, is_forked, key_hash_of};
 use crate::store::Store;
 use crate::store::verification::{Problem, Verification};
 
@@ -229,7 +229,7 @@ impl Repairing {
             match self.next(&session, log, &check)? {
                 Ok(Some(next)) => {
                     check = next.check;
-                    taken.push(check.head(), next.position, next.found_key.as_ref());
+                    taken.push(check.head(), next.position, next.found_key);
                     if check.head() == check.append_ends() {
                         whole = check.head();
                         core = check.core().map(Arc::clone).unwrap_or_default();
@@ -291,7 +291,7 @@ impl Repairing {
         (position, found): (i64, AuditedEvent),
     ) -> Result<Result<ValidEvent<M>, Stop>, Error> {
         let mut check = check.clone();
-        let found_key = found.row.as_ref().ok().and_then(|row| row.key.clone());
+        let found_key = found.row.as_ref().ok().and_then(|row| key_hash_of(row.row()));
         let findings = check.event(found);
         if let Some((_, error)) = findings.problems.into_iter().next() {
             return Ok(Err(error.into()));
@@ -325,7 +325,7 @@ impl Repairing {
 /// A valid event.
 struct ValidEvent<M: SessionModel> {
     position: i64,
-    found_key: Option<AppendKey>,
+    found_key: Option<KeyHash>,
     /// The check behind it.
     check: LogCheck<M>,
 }

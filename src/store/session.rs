@@ -15,7 +15,7 @@ use crate::replay::EventPage;
 use crate::replay::{Condition, RecoveryReport};
 use crate::session::SessionActor;
 use crate::session::Task;
-use crate::session::{Append, Describe, Receipt};
+use crate::session::{Append, Describe, Receipt, Redact, Redaction};
 use crate::session::{Delivery, EventStream, SubscribeFrom, Subscription};
 use crate::session::{Entry, TurnGuard};
 use crate::session::{Recovery, Subscribe, SubscribeStream};
@@ -154,6 +154,57 @@ impl<M: SessionModel> Session<M> {
     /// ```
     pub fn describe(&self, describe: Describe<M>) -> Result<Receipt<M>, Error> {
         self.entry.append(describe.into_append())
+    }
+
+    /// Redacts events: takes what they say out of the session, for good. Each event keeps its id, its time and its place in
+    /// the log's chain, and what is left of its body is what [`Redact`] says. An event of foldlog's own, `foldlog.redacted`,
+    /// says which events were redacted, and why.
+    ///
+    /// The redaction takes its place among the appends when the future is first polled. When it answers, it is durable;
+    /// [`Session::view`] has only what is left, and so have all pages and subscribers, also in other processes from their
+    /// next read of the log on. Subscribers learn of it by the event. What they were given before, what the host itself
+    /// has kept, and backups made before hold the old events still: see docs/lifecycle.md.
+    ///
+    /// The answer says whether bytes of the old events are left in a file of the store: in a row, a free page, the
+    /// write-ahead log, a stored view, a temporary file. If a program keeps something, such as one that reads the log in a
+    /// long transaction, the store goes on by itself; [`Store::erase_deleted`] waits for it.
+    ///
+    /// The append keys of the events go, too. A retry under such a key still gets what the first append wrote, as it is now;
+    /// its bodies are not compared any more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BodyRefused`] if a replacement is refused: it is of another type, would change the counters or another
+    /// id, does not pass the model's `check`, or cannot be folded. [`ErrorKind::BeyondHead`] for an event that the session
+    /// does not have; [`ErrorKind::InvalidArgument`] if no event is named; [`ErrorKind::TooLarge`] for more events than
+    /// [`StoreConfig::batch_events_max`](crate::StoreConfig::batch_events_max), for replacements of more bytes than
+    /// [`StoreConfig::batch_bytes_max`](crate::StoreConfig::batch_bytes_max), or for a reason of more than 1,024 bytes. Those of
+    /// [`Session::append_with`] and of its [`Receipt`]: then nothing was redacted, unless the error is
+    /// [`ErrorKind::OutcomeUnknown`]. After the redaction was written, [`ErrorKind::StoreClosed`],
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::DiskFull`] or [`ErrorKind::CorruptStore`] may come of the erasure: the next
+    /// store that opens goes on with it.
+    ///
+    /// # Cancellation
+    /// Once it was polled, dropping the future cancels nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use foldlog::agent::{AgentBody, Message};
+    /// use foldlog::{Erasure, Redact, Store, StoreConfig};
+    ///
+    /// # fn main() -> Result<(), foldlog::Error> { futures::executor::block_on(async {
+    /// # let store = Store::open(StoreConfig::memory()).await?;
+    /// let session = store.open_session("support-4711").await?;
+    /// let said = session.append(AgentBody::MessageAppended(Message::user("my key is sk-4711")))?.await?.head;
+    ///
+    /// let redaction = session.redact(Redact::new([said]).reason("a key, reported by Ada")).await?;
+    /// assert_eq!(redaction.erasure, Erasure::Complete);
+    /// assert!(!format!("{:?}", session.view()?).contains("sk-4711"));
+    /// assert!(store.verify().await?.is_sound());
+    /// # store.close().await
+    /// # }) }
+    /// ```
+    pub async fn redact(&self, redact: Redact<M>) -> Result<Redaction, Error> {
+        Arc::clone(&self.entry).redact(redact).await
     }
 
     /// Gives the last stamped event and the counters, from which the next append goes on. Waits until the appends that were

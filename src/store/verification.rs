@@ -16,6 +16,8 @@ pub struct Verification {
     pub sessions: u64,
     /// How many events were found, damaged ones included.
     pub events: u64,
+    /// How many of them were redacted, and are what the events `foldlog.redacted` say or else named in a problem.
+    pub redacted: u64,
     /// The bytes of the records that could be read.
     pub record_bytes: u64,
     /// How many undamaged blobs there are.

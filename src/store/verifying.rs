@@ -182,9 +182,13 @@ impl Verifier<'_> {
                 break;
             }
         }
+        found.redacted += check.redacted();
         if let Some((event, error)) = check.end(head) {
             found.report(Problem::of_session(session, Some(event), error));
             return Ok(());
+        }
+        for (event, error) in check.redactions(head) {
+            found.report(Problem::of_session(session.clone(), Some(event), error));
         }
         let reason = match (listed, check.core()) {
             (None, _) => format!("the title or labels of session {session} cannot be read in the list of sessions"),

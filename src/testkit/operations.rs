@@ -119,6 +119,13 @@ pub enum Group {
         /// The append's key.
         key: Option<AppendKey>,
     },
+    /// Events were redacted.
+    Redact {
+        /// The log.
+        log: i64,
+        /// Their ids, in order.
+        events: Vec<EventId>,
+    },
     /// A stored view was named.
     Snapshot {
         /// The log.
@@ -152,6 +159,10 @@ impl Group {
             },
             Write::Snapshot { log, row, .. } => Self::Snapshot { log: log.0, event: row.event },
             Write::Release { log, .. } => Self::Release { log: log.0 },
+            Write::Redact(redaction) => Self::Redact {
+                log: redaction.log.0,
+                events: redaction.records.iter().map(|record| record.event).collect(),
+            },
             Write::Delete { session, log, .. } => Self::Delete { session: session.clone(), log: log.0 },
         }
     }

@@ -176,6 +176,10 @@ impl LogReader for WatchedReader {
         self.faults.call(Call::ChainAt { log: log.0, event: id }, || self.reader.chain_at(log, id))
     }
 
+    fn redactions(&mut self, log: LogKey) -> Result<u64, LogError> {
+        self.reader.redactions(log)
+    }
+
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
         self.reader.snapshot(log)
     }

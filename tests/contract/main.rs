@@ -32,6 +32,7 @@ mod positions;
 mod provider_messages;
 mod queued_turns;
 mod reads;
+mod redaction;
 mod refusals;
 mod residency;
 mod retention;

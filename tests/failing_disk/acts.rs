@@ -3,7 +3,7 @@
 use super::common::{Tally, TallyBody, number_of, soon};
 use super::{ERRORS, Fixture, Ledger, MISSED_MAX, assert_typed, bodies, each_fault, sweep};
 use foldlog::testkit::{Lasting, TestDisk};
-use foldlog::{Append, AppendKey, Describe, ErrorKind, EventId, Restart, Store};
+use foldlog::{Append, AppendKey, Describe, ErrorKind, EventId, Redact, Restart, Store};
 
 async fn goes_on(fixture: Fixture, what: &str) {
     fixture.goes_on(what).await;
@@ -235,6 +235,25 @@ async fn a_fault_while_a_session_is_deleted_loses_nothing_of_another_and_brings_
         }
     };
     sweep("deletion", act, goes_on).await;
+}
+
+#[actix::test]
+async fn a_fault_while_events_are_redacted_leaves_each_whole_or_gone() {
+    let act = async |fixture: &mut Fixture| {
+        let Ok(other) = fixture.store.open_session("other").await else { return };
+        let keyed = Append::new(TallyBody::named(&"secret".repeat(2000))).key(AppendKey::new("secret-key").unwrap());
+        let Ok(receipt) = other.append_with(keyed) else { return };
+        let Ok(appended) = receipt.await else { return };
+        let redact = Redact::new([appended.head]).replace(|_| TallyBody::named("-"));
+        match other.redact(redact).await {
+            Ok(redaction) => {
+                let view = other.view().unwrap();
+                assert!(view.head() >= redaction.event && !format!("{view:?}").contains("secret"), "{view:?}");
+            }
+            Err(error) => assert_typed(&error),
+        }
+    };
+    sweep("redaction", act, goes_on).await;
 }
 
 #[actix::test]

@@ -9,6 +9,7 @@ mod deletions;
 mod levels;
 mod lives;
 mod readme;
+mod redactions;
 
 use common::child;
 
@@ -18,6 +19,7 @@ async fn as_a_child() {
     let Some(child::Task { task, name, directory }) = child::task() else { return };
     match task.as_str() {
         "delete" => deletions::delete_until_killed(&directory, &name).await,
+        "redact" => redactions::redact_until_killed(&directory, &name).await,
         "live" => lives::live_until_killed(&directory, &name).await,
         "append" => levels::append_until_killed(&directory, levels::named(&name)).await,
         "readme" => readme::host(&directory).await.unwrap(),

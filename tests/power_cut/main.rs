@@ -91,6 +91,22 @@ async fn a_power_cut_at_any_moment_of_deletions_loses_nothing_of_others_and_brin
 }
 
 #[actix::test]
+async fn a_power_cut_at_any_moment_of_redactions_loses_nothing_and_brings_no_byte_back() {
+    nothing_lost("redactions", &cuts_of(80).run(scenarios::redactions).await.unwrap());
+}
+
+#[actix::test]
+async fn a_sync_that_fails_while_events_are_redacted_and_a_power_cut_after_it_bring_nothing_back() {
+    let failed = each_sync_fails(syncs_apart(9), 10, async |config| {
+        // It goes as far as it comes.
+        drop(scenarios::redactions(config).await);
+        Ok(())
+    })
+    .await;
+    assert!(failed > 3);
+}
+
+#[actix::test]
 async fn a_sync_that_fails_while_sessions_are_deleted_and_a_power_cut_after_it_bring_nothing_back() {
     let failed = each_sync_fails(syncs_apart(9), 10, async |config| {
         // It goes as far as it comes.

@@ -1,7 +1,7 @@
 //! Goal: scenarios that a host goes through, few enough operations to cut each. Method: plain calls on plain stores.
 
 use super::common::{Tally, TallyBody};
-use foldlog::{Append, AppendKey, Describe, Error, SnapshotPolicy, Store, StoreConfig};
+use foldlog::{Append, AppendKey, Describe, Error, EventId, Redact, SnapshotPolicy, Store, StoreConfig};
 
 pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
@@ -247,6 +247,40 @@ pub(super) async fn deletions(config: StoreConfig) -> Result<(), Error> {
     store.resume_session("kept").await?.append(TallyBody::Added(1))?.await?;
     store.erase_deleted().await?;
     store.delete_session("three").await?;
+    store.close().await
+}
+
+/// Events with append keys are redacted among others, twice over, with stored views and beside deletions; and again by the
+/// next store.
+pub(super) async fn redactions(config: StoreConfig) -> Result<(), Error> {
+    let snapshots = SnapshotPolicy { every_events: 1, closing_events: 1, ..SnapshotPolicy::default() };
+    let config = StoreConfig { snapshots, ..config };
+    let store = Store::<Tally>::open_model(config.clone()).await?;
+    for round in 1..=5_u64 {
+        for name in ["kept", "one", "gone"] {
+            let session = store.open_session(name).await?;
+            let keyed = Append::new(TallyBody::named(&name.repeat(round as usize * 60)));
+            session.append_with(keyed.key(AppendKey::new(format!("{name}-{round}"))?))?.await?;
+        }
+    }
+    let redact = |events: &[u64]| {
+        let events = events.iter().map(|event| EventId::new(*event));
+        Redact::new(events).replace(|event| match event.body() {
+            TallyBody::Named { .. } => TallyBody::named("-"),
+            body => body.clone(),
+        })
+    };
+    let session = store.resume_session("one").await?;
+    session.redact(redact(&[2, 3])).await?;
+    session.append(TallyBody::Added(1))?.await?;
+    store.delete_session("gone").await?;
+    session.redact(redact(&[3, 5])).await?;
+    session.describe(Describe::new().title("a title that goes"))?.await?;
+    store.close().await?;
+    let store = Store::<Tally>::open_model(config).await?;
+    let session = store.resume_session("one").await?;
+    session.append(TallyBody::Added(1))?.await?;
+    session.redact(redact(&[1, 9])).await?;
     store.close().await
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct NewSnapshot<M: SessionModel> {
     pub(crate) head: Head,
     pub(crate) view: Arc<View<M>>,
     pub(crate) keys: Option<KeyFilter>,
+    /// How often events of the log were redacted before the view was folded.
+    pub(crate) redactions: u64,
 }
 
 impl SnapshotStore {

@@ -9,7 +9,8 @@ use super::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::id::EventId;
 use crate::model::{SessionModel, View};
-use crate::replay::{Fold, Recovered};
+use crate::replay::{Fold, Recovered, RedactionPlan};
+use crate::session::redact::Redact;
 use crate::session::reply::{Answered, ReplyTo};
 use crate::session::state::cold::{ViewReply, Wanted};
 use crate::threads::{Panicked, ReaderSlot, guarded, lock};
@@ -52,11 +53,34 @@ fn fold<M: SessionModel>(
     let folded = guarded("view", || {
         slot.read(|reader| {
             let services = &entry.services;
-            let origin = services.snapshots.store.load::<M>(reader, &entry.log, &services.metrics);
-            fold.run(reader, origin)
+            fold.run(reader, |reader| services.snapshots.store.load::<M>(reader, &entry.log, &services.metrics))
         })
     });
     folded.unwrap_or_else(|panicked: Panicked| Err(ErrorKind::Unavailable { reason: panicked.to_string() }.into()))
+}
+
+/// Makes the records of a redaction, on a recovery thread. The actor gets an answer in every case.
+pub(in crate::session) fn prepare_redaction<M: SessionModel>(reply_to: ReplyTo<M>, redact: Arc<Redact<M>>) {
+    let entry = Arc::clone(&reply_to.entry);
+    let events = lock(&entry.state).head().get();
+    let submitted = Arc::clone(&entry).services.recoveries.submit(events, move |slot| {
+        let config = &entry.services.config;
+        let plan = RedactionPlan {
+            session: &entry.id,
+            log: entry.log,
+            events: &redact.events,
+            replace: redact.replace.as_ref(),
+            page_events: config.page_events_max,
+            record_bytes_max: config.record_bytes_max,
+            bytes_max: config.batch_bytes_max,
+        };
+        let prepared = guarded("blob_refs or event_type", || slot.read(|reader| plan.prepare(reader)));
+        let panicked = |panicked: Panicked| Err(ErrorKind::BodyRefused { reason: panicked.to_string() }.into());
+        reply_to.send(Answered::RedactionPrepared(Box::new(prepared.unwrap_or_else(panicked))));
+    });
+    if submitted.is_err() {
+        log::debug!("a redaction was to be prepared in a store that is closed");
+    }
 }
 
 /// A fold on its way. It answers those who wait for the view when it has ended, or when it is dropped.

@@ -1,6 +1,6 @@
 //! The bounded queue of one subscriber: what waits for it, what was left out, and whether it follows live.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -54,6 +54,8 @@ pub(super) struct SubscriberQueue<M: SessionModel> {
     failed: Option<Error>,
     pub(super) end: End,
     pub(super) drained: Vec<Drained>,
+    /// How often events were redacted since the subscription began: a page that was asked for before is dropped.
+    pub(super) redactions: u64,
 }
 
 /// Where a subscriber gets its events from.
@@ -94,6 +96,7 @@ impl<M: SessionModel> SubscriberQueue<M> {
             end: End::Open,
             failed: None,
             drained: Vec::new(),
+            redactions: 0,
         }
     }
 
@@ -193,6 +196,31 @@ impl<M: SessionModel> SubscriberQueue<M> {
     pub(super) fn fall_back(&mut self) {
         self.mode = Mode::CatchUp { is_reading: false };
         self.is_behind = true;
+    }
+
+    /// Drops what is queued from the first of these events on, which were redacted. The rest is read from the log.
+    pub(super) fn forget(&mut self, redacted: &BTreeSet<EventId>) {
+        self.redactions += 1;
+        let is_redacted = |item: &Queued<M>| matches!(item, Queued::Event(event) if redacted.contains(&event.id()));
+        let Some(place) = self.items.iter().position(is_redacted) else { return };
+        let behind = self.items.split_off(place);
+        self.uncounted = self.items.iter().filter(|item| matches!(item, Queued::Kept(_) | Queued::Cut(_))).count();
+        let mut before = None;
+        for item in behind {
+            match item {
+                Queued::Event(event) => drop(before.get_or_insert(event.id().prev())),
+                Queued::Transient(_, None) => self.transients_lost += 1,
+                Queued::Cut(transients) => self.transients_lost += transients,
+                // Of streams, which are copied later.
+                Queued::Transient(_, Some(_)) | Queued::Kept(_) => {}
+            }
+        }
+        self.queued = before.unwrap_or(self.queued);
+        // What was left out behind is read, too.
+        self.events_lost_through = None;
+        if self.mode == Mode::Live {
+            self.fall_back();
+        }
     }
 
     fn has_gap(&self) -> bool {

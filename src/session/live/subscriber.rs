@@ -1,5 +1,6 @@
 //! One subscriber of one session: it takes what is published, and sends it on, one item at a time.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use actix::prelude::{Message, Recipient};
@@ -173,6 +174,12 @@ impl<M: SessionModel> Subscriber<M> {
         Self::pump(self);
     }
 
+    /// Events of the session were redacted: nothing of before goes out any more.
+    pub(crate) fn redacted(self: &Arc<Self>, events: &BTreeSet<EventId>) {
+        lock(&self.queue).forget(events);
+        Self::pump(self);
+    }
+
     /// Ends the subscription. What is queued still goes out.
     ///
     /// `drained` is called when a subscribed actor has taken its last item, or is gone. For a stream it is dropped at
@@ -249,7 +256,7 @@ impl<M: SessionModel> Subscriber<M> {
             return;
         }
         queue.mode = Mode::CatchUp { is_reading: true };
-        let (subscriber, after) = (Arc::clone(self), queue.queued);
+        let (subscriber, after, redactions) = (Arc::clone(self), queue.queued, queue.redactions);
         let room = (max - queue.items.len()).max(1);
         let submitted = self.source.readers.submit(move |slot| {
             let source = &subscriber.source;
@@ -262,6 +269,8 @@ impl<M: SessionModel> Subscriber<M> {
                 queue.mode = Mode::CatchUp { is_reading: false };
                 match page {
                     _ if queue.end == End::Ended => {}
+                    // It may hold what was redacted while it was read: it is read again.
+                    _ if queue.redactions != redactions => {}
                     Err(panicked) => queue.unreadable(unavailable(panicked.to_string())),
                     Ok(Ok(page)) if !page.events.is_empty() => {
                         page.events.into_iter().for_each(|event| queue.push(event));

@@ -73,6 +73,7 @@ impl<M: SessionModel> SessionState<M> {
         }
         self.phase = Phase::Open(Open::default());
         self.committed = recovered.head;
+        self.redactions = recovered.redactions;
         self.stamper.reset(recovered.head, recovered.counters, Arc::clone(recovered.view.core()));
         self.keys = recovered.keys;
         self.snapshots.restart(recovered.tail);

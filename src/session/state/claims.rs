@@ -3,11 +3,13 @@
 
 use futures::channel::oneshot;
 
-use super::{ClaimTask, Effect, Open, Phase, SessionState, Task, UntilReady};
-use crate::error::Error;
+use super::{ClaimTask, Effect, Ended, Open, Phase, SessionState, Task, UntilReady};
+use crate::error::{Error, ErrorKind};
 use crate::model::SessionModel;
 use crate::port::Claiming;
 use crate::replay::RecoveryReport;
+use crate::session::in_flight::Request;
+use crate::session::retry::Earlier;
 
 impl<M: SessionModel> SessionState<M> {
     /// Answers when the session is recovered. If this store does not own the log, it first reads what another store may
@@ -102,6 +104,21 @@ impl<M: SessionModel> SessionState<M> {
             (UntilReady::Report(reply), Err(error)) => drop(reply.send(Err(error.clone()))),
             (UntilReady::Retry { request, otherwise }, Ok(())) => self.refuse_append(request, otherwise),
             (UntilReady::Retry { request, otherwise }, Err(_)) => request.answer(Err(otherwise)),
+        }
+    }
+
+    /// Refuses an append, unless it is a retry of one that the log has: that one's result is told all the same.
+    pub(super) fn refuse_append(&mut self, request: Request<M>, otherwise: Error) {
+        match &request.key {
+            Some(_) => self.effects.push(Effect::Repeat { written: Earlier::Perhaps { otherwise }, request }),
+            None => request.answer(Err(otherwise)),
+        }
+    }
+
+    pub(super) fn closed(&self) -> Error {
+        match self.phase {
+            Phase::Closed(Ended::Deleted) => ErrorKind::SessionDeleted { session: self.id.clone() }.into(),
+            _ => ErrorKind::SessionClosed { session: self.id.clone() }.into(),
         }
     }
 }

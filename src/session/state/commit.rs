@@ -28,6 +28,12 @@ impl<M: SessionModel> SessionState<M> {
             return self.was_deleted();
         }
         self.follow_epoch(&result);
+        if let Some(events) = self.in_flight.oldest().and_then(StampedAppend::redacted) {
+            self.set_asking(false);
+            if result.is_ok() {
+                return self.redacted(&events);
+            }
+        }
         self.persisted += usize::from(result.is_ok());
         if result.is_ok() && follows == Follows::More {
             return;

@@ -31,6 +31,10 @@ impl SnapshotState {
         self.forget();
     }
 
+    pub(super) fn is_underway(&self) -> bool {
+        matches!(self.taking, Taking::Underway(_))
+    }
+
     /// Forgets a snapshot that is on its way: its answer goes to an earlier incarnation, and will be dropped.
     pub(super) fn forget(&mut self) {
         if let Taking::Underway(_) = self.taking {
@@ -66,7 +70,13 @@ impl<M: SessionModel> SessionState<M> {
         self.snapshots.taking = Taking::Underway(self.snapshots.tail);
         // The filter may also have the keys of appends in flight. That is no harm: it must only never miss a used key.
         let keys = self.keys.filter().cloned();
-        self.effects.push(Effect::TakeSnapshot { epoch, head: self.committed, view, keys });
+        self.effects.push(Effect::TakeSnapshot {
+            epoch,
+            head: self.committed,
+            view,
+            keys,
+            redactions: self.redactions,
+        });
     }
 
     /// The snapshot was taken, or has failed.

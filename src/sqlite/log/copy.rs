@@ -17,7 +17,8 @@ use super::error::{SqlError, SqlResult};
 use super::new_database::{NewDatabase, close, empty_log, enter_end, enter_runs};
 use super::rebuild::TakenLog;
 use super::recent::Recent;
-use super::row::{STORE_ID, SqlEventId, append_key, put_setting, setting};
+use super::redaction;
+use super::row::{STORE_ID, SqlEventId, put_setting, setting};
 use super::runs::{KeyHash, Run};
 use super::schema::{self, Database, Found, OpenError};
 use super::segments::Segment;
@@ -184,13 +185,13 @@ impl CopiedLog {
                 SqlEventId(event.id),
                 event.event_type,
                 event.at.as_micros(),
-                event.key.map(|key| key.as_bytes()),
+                redaction::key_column(event),
                 event.chain.0,
                 event.record,
             ])?;
         let waiting = self.waiting.entry(log).or_default();
         let before = waiting.runs.len();
-        waiting.push(event.id, position.0, event.key);
+        waiting.push(event.id, position.0, redaction::key_hash_of(event));
         self.waiting_runs += waiting.runs.len() - before;
         self.unlisted.insert(log);
         if self.waiting_runs >= RUNS_MAX {
@@ -332,7 +333,7 @@ impl CopiedLog {
                 "SELECT log_key, event_id, position, append_key FROM events ORDER BY position DESC LIMIT 1",
             )?
             .query_row([], |row| {
-                let key = append_key(row)?.map(|key| KeyHash::of(&key));
+                let key = row.get::<_, Option<Vec<u8>>>(3)?.and_then(|key| KeyHash::of_column(&key));
                 let run = Run { first: row.get::<_, SqlEventId>(1)?.0, count: 1, position: row.get(2)?, key };
                 Ok((LogKey(row.get(0)?), run))
             })

@@ -118,7 +118,7 @@ pub(super) fn find_key(
     let mut rows = statement.query([log.0])?;
     while let Some(row) = readable(recent, rows.next().map_err(SqlError::from))?.flatten() {
         let runs = Segment::read(row)?.decode()?;
-        let keyed = runs.iter().filter(|run| run.key == Some(key));
+        let keyed = runs.iter().filter(|run| run.key.is_some_and(|found| found.may_be(key)));
         found.extend(keyed.map(|run| IndexEntry { id: run.first, position: run.position }));
     }
     Ok(found)

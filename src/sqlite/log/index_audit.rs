@@ -9,7 +9,7 @@ use super::error::SqlResult;
 use super::row::{bytes_at, end_of_events, has_events};
 use super::runs::{KeyHash, RecentRow, Run};
 use super::segments::{base_of, each_segment};
-use crate::id::{AppendKey, EventId};
+use crate::id::EventId;
 use crate::port::LogKey;
 
 /// Adds up to `max` sentences to `found`. An entry that leads to a wrong event is not found here, but when the
@@ -175,7 +175,7 @@ impl Index {
 fn key_at(connection: &Connection, position: i64) -> Option<KeyHash> {
     let mut select = connection.prepare_cached("SELECT append_key FROM events WHERE position = ?1").ok()?;
     let key: Vec<u8> = select.query_row([position], |row| row.get(0)).optional().ok()??;
-    AppendKey::new(key).ok().map(|key| KeyHash::of(&key))
+    KeyHash::of_column(&key)
 }
 
 /// Positions, 64 to an entry: a log's positions are mostly those that there are.

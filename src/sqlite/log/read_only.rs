@@ -322,6 +322,10 @@ impl LogReader for ReadOnlyReader {
         self.read(|reader| reader.chain_at(log, id))
     }
 
+    fn redactions(&mut self, log: LogKey) -> Result<u64, LogError> {
+        self.read(|reader| reader.redactions(log))
+    }
+
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
         self.read(|reader| reader.snapshot(log))
     }

@@ -9,7 +9,7 @@ use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
-use super::{all_events, deleted, index, listing, lookup, snapshots};
+use super::{all_events, deleted, index, listing, lookup, redaction, snapshots};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
@@ -159,7 +159,7 @@ impl LogReader for SqliteReader {
         self.read_log(log, |connection, recent| {
             for entry in index::find_key(connection, recent, log, KeyHash::of(key))? {
                 let event = event_at(connection, log, entry)?;
-                if event.key.as_ref() == Some(key) {
+                if redaction::has_key(&event, key) {
                     return Ok(Some(event));
                 }
             }
@@ -196,6 +196,10 @@ impl LogReader for SqliteReader {
         self.read_log(log, |connection, recent| Ok(lookup::chain_at(connection, recent, log, id)?))
     }
 
+    fn redactions(&mut self, log: LogKey) -> Result<u64, LogError> {
+        redaction::count(&self.connection, log).map_err(|error| self.named(error))
+    }
+
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {
         snapshots::find(&self.connection, log).map_err(|error| self.named(error))
     }
@@ -221,10 +225,11 @@ impl LogReader for SqliteReader {
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {
         let logs = deleted::count_marked(&self.connection).map_err(|error| self.named(error))?;
+        let redacted = redaction::pending(&self.connection).map_err(|error| self.named(error))?.len() as u64;
         let copies = self.directory.as_ref().map_or_else(|| Ok(Vec::new()), |directory| directory.kept_copies());
         let copies = copies.map_err(|error| LogError::Io(error.to_string()))?;
         let bytes = lookup::database_bytes(&self.connection).map_err(|error| self.named(error))?;
-        Ok(Erasing { logs, bytes, copies })
+        Ok(Erasing { logs, redacted, bytes, copies })
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

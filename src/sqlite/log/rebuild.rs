@@ -14,7 +14,7 @@ use super::runs::{KeyHash, Run};
 use super::salvage::{SalvageReader, type_in};
 use super::schema::Database;
 use crate::event::SessionCore;
-use crate::id::{AppendKey, EventId, SessionId};
+use crate::id::{EventId, SessionId};
 use crate::port::{Listed, LogError, LogKey, LogMeta};
 
 /// Which events of a log are taken: its beginning, and where they are in the damaged table.
@@ -25,8 +25,7 @@ pub(crate) struct TakenLog {
 
 impl TakenLog {
     /// Takes the next event.
-    pub(crate) fn push(&mut self, id: EventId, position: i64, key: Option<&AppendKey>) {
-        let key = key.map(KeyHash::of);
+    pub(crate) fn push(&mut self, id: EventId, position: i64, key: Option<KeyHash>) {
         match self.runs.last_mut() {
             Some(run) if key.is_none() && run.end() == position => run.count += 1,
             _ => self.runs.push(Run { first: id, count: 1, position, key }),

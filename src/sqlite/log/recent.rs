@@ -6,12 +6,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use rusqlite::Connection;
 
 use super::error::{SqlError, SqlResult, unless_torn};
+use super::redaction;
 use super::row::{IndexEntry, SqlEventId, append_key_at, bytes_at, end_of_events};
 use super::runs::{KeyHash, RecentRow, Run, encode_segment};
 use super::scan::scan;
 use super::segments::{last_in_readable_segments, last_in_segments};
 use super::{deleted, tombstone};
-use crate::id::{AppendKey, EventId};
+use crate::id::EventId;
 use crate::port::LogKey;
 
 /// The runs of the last commits. A row is never changed, and rows go from the front alone, so what was read once stays
@@ -39,6 +40,8 @@ pub(crate) struct Recent {
     blind: Option<i64>,
     /// Whether the logs that `event_index` cannot tell of are all in here.
     whole: bool,
+    /// How often logs were redacted when the rows were read.
+    redactions: i64,
     /// Whether something was asked for that a page of `event_index` has which cannot be read.
     is_missing: Cell<bool>,
 }
@@ -87,6 +90,11 @@ impl Recent {
     /// Reads the rows behind those that are known. Where one is missing or damaged, the events themselves tell.
     pub(crate) fn catch_up(&mut self, connection: &Connection) -> SqlResult<()> {
         self.indexed.clear();
+        // Rows are never changed, but for a redaction.
+        let redactions = unless_torn(redaction::count_all(connection))?.unwrap_or_default();
+        if redactions != self.redactions {
+            *self = Self { whole: self.whole, redactions, ..Self::default() };
+        }
         let end = unless_torn(end_of_events(connection))?;
         if self.end.is_some() && end == Some(self.end) {
             return Ok(());
@@ -96,7 +104,7 @@ impl Recent {
         // never was.
         let is_behind = end.is_none_or(|end| self.end > end) || !self.whole && first_row > self.end;
         if is_behind || !self.whole && self.groups.len() > self.loaded + STALE_GROUPS_MAX {
-            *self = Self { whole: self.whole, ..Self::default() };
+            *self = Self { whole: self.whole, redactions, ..Self::default() };
         }
         if self.whole && self.end.is_none() {
             self.take_events(connection, 0, end.map_or(i64::MAX, Option::unwrap_or_default))?;
@@ -174,7 +182,7 @@ impl Recent {
                 return;
             }
             let key = row.get::<_, Option<Vec<u8>>>(3).ok().flatten();
-            let key = key.and_then(|key| AppendKey::new(key).ok()).map(|key| KeyHash::of(&key));
+            let key = key.and_then(|key| KeyHash::of_column(&key));
             runs.push((log, Run { first: id, count: 1, position, key }));
         })?;
         if !are_there && holes.is_empty() {
@@ -227,6 +235,18 @@ impl Recent {
         Ok(())
     }
 
+    /// Forgets the append key of an event that was redacted: it must not be moved into `event_index`.
+    pub(crate) fn forget_key(&mut self, log: LogKey, event: EventId) {
+        let Some(run) = self.logs.get_mut(&log).and_then(|runs| runs.iter_mut().find(|run| run.first == event)) else {
+            return;
+        };
+        if let Some(key) = run.key.replace(KeyHash::REDACTED) {
+            self.keys.remove(&(log, key));
+        } else {
+            run.key = None;
+        }
+    }
+
     /// Adds the events of one commit, and tells where they end.
     pub(crate) fn push(&mut self, first: i64, runs: Vec<(LogKey, Run)>) -> i64 {
         let mut span = Span { first, left: 0 };
@@ -270,7 +290,8 @@ impl Recent {
     /// The events of a log whose append key may be the one that is looked for.
     pub(crate) fn find_key(&self, log: LogKey, key: KeyHash) -> impl Iterator<Item = IndexEntry> {
         let runs = self.logs.get(&log).into_iter().flatten();
-        runs.filter(move |run| run.key == Some(key)).map(|run| IndexEntry { id: run.first, position: run.position })
+        runs.filter(move |run| run.key.is_some_and(|found| found.may_be(key)))
+            .map(|run| IndexEntry { id: run.first, position: run.position })
     }
 
     pub(crate) fn has_key(&self, log: LogKey, key: KeyHash) -> bool {

@@ -71,7 +71,8 @@ pub(super) fn append_key(row: &Row<'_>) -> rusqlite::Result<Option<AppendKey>> {
 }
 
 pub(super) fn append_key_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<AppendKey>> {
-    let key = row.get_ref(column)?.as_blob_or_null()?;
+    // Empty where the key is gone.
+    let key = row.get_ref(column)?.as_blob_or_null()?.filter(|key| !key.is_empty());
     key.map(AppendKey::new).transpose().map_err(|error| not_ours(column, error))
 }
 

@@ -27,6 +27,19 @@ pub(crate) struct Run {
 pub(crate) struct KeyHash([u8; 8]);
 
 impl KeyHash {
+    /// Stands for a key that is gone, since its append was redacted.
+    pub(crate) const REDACTED: Self = Self([0; 8]);
+
+    /// Of the bytes of the column, which are none for a key that is gone; `None` for what is no key.
+    pub(crate) fn of_column(key: &[u8]) -> Option<Self> {
+        if key.is_empty() { Some(Self::REDACTED) } else { AppendKey::new(key).ok().map(|key| Self::of(&key)) }
+    }
+
+    /// Whether a run with this hash may have the append key that `wanted` is of.
+    pub(crate) fn may_be(self, wanted: Self) -> bool {
+        self == wanted || self == Self::REDACTED
+    }
+
     pub(crate) fn of(key: &AppendKey) -> Self {
         let [a, b, c, d, e, f, g, h, ..] = codec::key_hash(key);
         Self([a, b, c, d, e, f, g, h])
@@ -77,6 +90,16 @@ pub(crate) struct RecentRow {
 }
 
 impl RecentRow {
+    /// Of runs in the order of the positions.
+    pub(crate) fn of(runs: Vec<(LogKey, Run)>) -> Self {
+        let mut row = Self::default();
+        for (log, run) in runs {
+            row.finish_run();
+            row.open = Some((log, run));
+        }
+        row
+    }
+
     /// Adds an event, in the order of the positions.
     pub(crate) fn push(&mut self, log: LogKey, first: EventId, position: i64, key: Option<KeyHash>) {
         if let Some((open, run)) = &mut self.open

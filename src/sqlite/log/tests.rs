@@ -3,6 +3,7 @@
 mod deleted;
 mod index;
 mod positions;
+mod redaction;
 mod scan;
 
 use std::sync::Arc;
@@ -286,7 +287,7 @@ fn a_stored_view_is_named_by_its_owner_and_only_of_what_is_in_the_log() {
             view_schema: 1,
             schema: 1,
         };
-        let name = |epoch, row| Write::Snapshot { log: log.key, epoch, row };
+        let name = |epoch, row| Write::Snapshot { log: log.key, epoch, row, redactions: 0 };
         let head = Refusal::HeadMoved { head: EventId::new(2) };
         assert_eq!(first.write(name(epoch, row(3, chain(3), 1))).unwrap_err(), head, "not there yet");
         assert_eq!(first.write(name(epoch, row(2, chain(1), 1))).unwrap_err(), head, "of other events");

@@ -177,7 +177,11 @@ impl SqliteLog {
         if !checkpoint::truncate(&self.connection, &self.identity)? {
             return Err(LogError::Busy);
         }
-        // The emptied log is synced, so that a power cut cannot bring the frames back.
+        self.sync_emptied()
+    }
+
+    /// Syncs the emptied write-ahead log, so that a power cut cannot bring the frames back.
+    fn sync_emptied(&self) -> Result<(), LogError> {
         let files = self.directory.files();
         let synced = files.open_file(&self.wal).and_then(|file| files.sync_file(&self.wal, &file));
         synced.map_err(|error| LogError::Io(format!("the emptied write-ahead log cannot be synced: {error}")))?;
@@ -251,6 +255,7 @@ impl SqliteLog {
             known: &self.logs,
             changed: HashMap::new(),
             deleted: HashSet::new(),
+            redacted: Vec::new(),
             added: Added::default(),
         };
         let mut answers = Vec::with_capacity(group.len());
@@ -272,7 +277,10 @@ impl SqliteLog {
             transaction.rollback().map_err(|error| CommitError::Unknown(error.into()))?;
             return self.commit_without(group, answers);
         }
-        let Scope { changed, deleted, added, .. } = scope;
+        let Scope { changed, deleted, redacted, added, .. } = scope;
+        for (log, event) in &redacted {
+            recent.forget_key(*log, *event);
+        }
         if let Err(error) = added.enter(connection, &mut recent, self.indexing) {
             return Err(rolled_back(transaction, error));
         }
@@ -306,6 +314,9 @@ impl SqliteLog {
             self.logs.remove(&log);
             self.erasure.look_again();
         }
+        if !redacted.is_empty() {
+            self.erasure.look_again();
+        }
         self.recent = Some(recent);
         // A write that was refused has written nothing.
         let written: usize =
@@ -318,6 +329,7 @@ impl SqliteLog {
 fn bytes_of(write: &Write) -> usize {
     match write {
         Write::Append { events, .. } => events.iter().map(|event| event.record.len() + ROW_BYTES).sum(),
+        Write::Redact(redaction) => redaction.records.iter().map(|it| it.record.len() + ROW_BYTES).sum(),
         _ => ROW_BYTES,
     }
 }

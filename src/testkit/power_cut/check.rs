@@ -5,11 +5,11 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::Chain;
+use crate::codec::{self, Chain};
 use crate::id::{Digest, EventId, SessionId};
 use crate::model::{SessionModel, apply_to};
 use crate::port::Durability;
-use crate::port::{Head, LogKey, LogMedium, LogReader, StoredEvent};
+use crate::port::{Head, LogKey, LogMedium, LogReader, RedactedRecord, StoredEvent};
 use crate::replay;
 use crate::store::Store;
 use crate::testkit::disk::TestDisk;
@@ -26,6 +26,8 @@ pub(super) struct Promised {
     logs: BTreeMap<LogKey, PromisedLog>,
     sessions: BTreeMap<SessionId, LogKey>,
     blobs: BTreeSet<Digest>,
+    /// Records that were redacted, and whether every byte of them must be gone before a store opens.
+    redacted: Vec<(Arc<StoredEvent>, bool)>,
     /// The logs that may be gone, and whether they must be.
     deleted: BTreeMap<LogKey, bool>,
     /// How many events are acknowledged.
@@ -71,12 +73,54 @@ impl Promised {
                 self.deleted.insert(*log, true);
                 self.version += 1;
             }
+            Note::Redacting { log, records } => {
+                let log = self.logs.entry(*log).or_default();
+                for RedactedRecord { event, record } in records {
+                    let stamped = log.stamped.entry(*event).or_default();
+                    let redacted = stamped.first().map(|before| StoredEvent {
+                        key: None,
+                        record: record.clone(),
+                        ..(**before).clone()
+                    });
+                    stamped.extend(redacted.map(Arc::new));
+                }
+                self.version += 1;
+            }
+            Note::Redacted { log, events } => {
+                let log = self.logs.entry(*log).or_default();
+                for event in events {
+                    let stamped = log.stamped.entry(*event).or_default();
+                    // What was stamped last is what is there now.
+                    let now = stamped.pop();
+                    self.redacted.extend(stamped.drain(..).map(|gone| (gone, false)));
+                    stamped.extend(now);
+                }
+                self.version += 1;
+            }
+            Note::Erased => {
+                self.redacted.iter_mut().for_each(|(_, must)| *must = true);
+                self.version += 1;
+            }
             Note::Done => self.version += 1,
             Note::Stored { digest } => {
                 self.blobs.insert(*digest);
                 self.version += 1;
             }
         }
+    }
+}
+
+impl Promised {
+    /// What must be in no file, even before a store opens.
+    fn erased(&self) -> impl Iterator<Item = &Arc<StoredEvent>> {
+        self.redacted.iter().filter(|(_, must)| *must).map(|(event, _)| event)
+    }
+
+    /// What must be in no file once a store has erased what was left.
+    fn gone(&self) -> impl Iterator<Item = &Arc<StoredEvent>> {
+        let deleted = self.deleted.iter().filter(|(_, must)| **must).filter_map(|(log, _)| self.logs.get(log));
+        let redacted = self.redacted.iter().map(|(event, _)| event);
+        deleted.flat_map(|log| log.stamped.values().flatten()).chain(redacted)
     }
 }
 
@@ -101,8 +145,9 @@ impl<M: SessionModel> Check<M> {
     pub(super) fn run(&self, image: &Image, promised: &Promised) -> Result<ImageFindings, String> {
         let disk = TestDisk::volatile().map_err(|error| error.to_string())?;
         image.write_to(disk.path()).map_err(|error| format!("the disk cannot be rebuilt: {error}"))?;
+        no_byte_of(disk.path(), promised.erased(), &[]).map_err(|error| format!("before a store opens: {error}"))?;
         let found = futures::executor::block_on(self.open_and_look(&disk, promised))?;
-        no_byte_of_deleted(disk.path(), promised, &found.copies)?;
+        no_byte_of(disk.path(), promised.gone(), &found.copies)?;
         Ok(found)
     }
 
@@ -152,7 +197,7 @@ impl<M: SessionModel> Check<M> {
             let head = row.meta.base;
             let events = all_events(&mut *reader, &row.session, row.meta.key, head).map_err(of)?;
             let stamped = |event: &StoredEvent| {
-                log.stamped.get(&event.id).is_some_and(|stamped| stamped.iter().any(|stamped| **stamped == *event))
+                log.stamped.get(&event.id).is_some_and(|stamped| stamped.iter().any(|stamped| is_same(stamped, event)))
             };
             if let Some(event) = events.iter().find(|event| !stamped(event)) {
                 return Err(of(format!("event {} is not one that was stamped", event.id)));
@@ -216,14 +261,27 @@ impl<M: SessionModel> Check<M> {
     }
 }
 
-/// Searches every file for the records of logs that are gone. Each has random bytes near its beginning.
-fn no_byte_of_deleted(directory: &Path, promised: &Promised, copies: &[String]) -> Result<(), String> {
+/// Whether an event that was found is one that was stamped. A redacted record may have zeros at its end.
+fn is_same(stamped: &StoredEvent, found: &StoredEvent) -> bool {
+    let redacted = codec::redacted_digest(&found.record);
+    let is_record =
+        stamped.record == found.record || redacted.is_some() && redacted == codec::redacted_digest(&stamped.record);
+    let record = Vec::new();
+    is_record && StoredEvent { record: record.clone(), ..stamped.clone() } == StoredEvent { record, ..found.clone() }
+}
+
+/// Searches every file for records that are gone. Each has random bytes near its beginning.
+fn no_byte_of<'a>(
+    directory: &Path,
+    gone: impl Iterator<Item = &'a Arc<StoredEvent>>,
+    copies: &[String],
+) -> Result<(), String> {
     const BYTES: usize = 24;
     // What a record begins with, to search quickly.
     const FORMATS: [u8; 2] = [1, 2];
-    let gone = promised.deleted.iter().filter(|(_, must)| **must).filter_map(|(log, _)| promised.logs.get(log));
-    let records = gone.flat_map(|log| log.stamped.values().flatten()).filter_map(|event| event.record.first_chunk());
-    let records: HashSet<[u8; BYTES]> = records.copied().collect();
+    // A record that was redacted once more begins as the one in its place does.
+    let gone = gone.filter(|event| !codec::is_redacted(&event.record));
+    let records: HashSet<[u8; BYTES]> = gone.filter_map(|event| event.record.first_chunk()).copied().collect();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop().filter(|_| !records.is_empty()) {
         for entry in std::fs::read_dir(&directory).map_err(|error| error.to_string())? {
@@ -240,7 +298,7 @@ fn no_byte_of_deleted(directory: &Path, promised: &Promised, copies: &[String]) 
                 .windows(BYTES)
                 .any(|window| window.first().is_some_and(|byte| FORMATS.contains(byte)) && records.contains(window));
             if is_found {
-                return Err(format!("{} has bytes of a deleted session", path.display()));
+                return Err(format!("{} has bytes of what was deleted or redacted", path.display()));
             }
         }
     }

@@ -6,7 +6,8 @@ use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, LogSource, Put,
-    Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
+    RedactedRecord, Redaction, Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write,
+    Written,
 };
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::JournalEntry;
@@ -39,6 +40,18 @@ pub(super) enum Note {
     Deleted {
         log: LogKey,
     },
+    /// These records may be in the places of others from now on.
+    Redacting {
+        log: LogKey,
+        records: Vec<RedactedRecord>,
+    },
+    /// The records of these events are redacted from now on.
+    Redacted {
+        log: LogKey,
+        events: Vec<EventId>,
+    },
+    /// No byte is left of what was redacted so far.
+    Erased,
     /// A step of the scenario is done.
     Done,
 }
@@ -58,6 +71,11 @@ impl Notes {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(note);
         self.disk.note(JournalEntry::Note(notes.len() - 1));
+    }
+
+    fn redacted(&self, redaction: &Redaction) {
+        let events = redaction.records.iter().map(|record| record.event).collect();
+        self.add(Note::Redacted { log: redaction.log, events });
     }
 
     pub(super) fn with<T>(&self, number: usize, read: impl FnOnce(&Note) -> T) -> Option<T> {
@@ -108,6 +126,11 @@ impl EventLog for NotedWriter {
                 Write::Append { log, events, .. } => {
                     self.notes.add(Note::Stamped { log: *log, events: events.clone() });
                 }
+                Write::Redact(redaction) => {
+                    self.notes.add(Note::Stamped { log: redaction.log, events: vec![redaction.event.clone()] });
+                    let (log, records) = (redaction.log, redaction.records.clone());
+                    self.notes.add(Note::Redacting { log, records });
+                }
                 Write::Delete { log, .. } => self.notes.add(Note::Deleting { log: *log }),
                 _ => {}
             }
@@ -120,6 +143,11 @@ impl EventLog for NotedWriter {
                     if let Some(last) = events.last() {
                         self.notes.add(Note::Acknowledged { log: *log, id: last.id, chain: last.chain });
                     }
+                }
+                (Write::Redact(redaction), Ok(Written::Appended { .. })) => {
+                    let (log, last) = (redaction.log, &redaction.event);
+                    self.notes.add(Note::Acknowledged { log, id: last.id, chain: last.chain });
+                    self.notes.redacted(redaction);
                 }
                 (Write::Register { session, .. }, Ok(Written::Registered { meta, .. })) => {
                     self.notes.add(Note::Registered { session: session.clone(), log: meta.key });
@@ -136,13 +164,21 @@ impl EventLog for NotedWriter {
         for (write, settled) in group.iter().zip(&settled) {
             if let (SettledAs::Written, Some((log, id, chain))) = (&settled.outcome, write.proof()) {
                 self.notes.add(Note::Acknowledged { log, id, chain });
+                if let Write::Redact(redaction) = write {
+                    self.notes.redacted(redaction);
+                }
             }
         }
         Ok(settled)
     }
 
     fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
-        self.inner.upkeep(moment)
+        let before = self.inner.left();
+        let left = self.inner.upkeep(moment)?;
+        if before != UpkeepLeft::Nothing && left == UpkeepLeft::Nothing {
+            self.notes.add(Note::Erased);
+        }
+        Ok(left)
     }
 
     fn left(&self) -> UpkeepLeft {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::*;
 
 /// Deletes a log as its session's store does.
-fn delete(end: &mut End, name: &str, log: LogMeta) -> Result<Written, Refusal> {
+pub(super) fn delete(end: &mut End, name: &str, log: LogMeta) -> Result<Written, Refusal> {
     let session = SessionId::new(name).unwrap();
     end.write(Write::Delete { session, log: log.key, head: None, at: Timestamp::default() })
 }
@@ -68,7 +68,7 @@ fn interleaved(end: &mut End, sessions: usize, rounds: u64, dice: &mut u64) -> V
     made.into_iter().map(|(secret, log, _, head)| (secret, log, head)).collect()
 }
 
-fn all_bytes(directory: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+pub(super) fn all_bytes(directory: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -9,7 +9,8 @@
 //!    goes; the last one only with the log's row of `logs`, so that nobody takes the log for one that is not indexed yet.
 //! 3. Its stored view goes, the file first.
 //! 4. When no marked log has a row of `logs` any more, the write-ahead log is emptied: what stood in it is in no file then.
-//!    Then the marks go.
+//!    Then the marks go. The same is done when something was redacted ([`redaction`]): its rows were overwritten by the
+//!    commit, and what is left are the log, and files of stored views that no log names.
 //! 5. Pages that are free go back to the file system.
 
 use rusqlite::Connection;
@@ -23,7 +24,7 @@ use crate::sqlite::log::recent::Recent;
 use crate::sqlite::log::segments::{Segment, first_segment};
 use crate::sqlite::log::tombstone::Trimmed;
 use crate::sqlite::log::transaction::Transaction;
-use crate::sqlite::log::{checkpoint, deleted, index, lookup, parts, schema, snapshots, tombstone};
+use crate::sqlite::log::{checkpoint, deleted, index, lookup, parts, redaction, schema, snapshots, tombstone};
 
 /// How much a step does: about two milliseconds, since the next group waits for it.
 const STEP_ROWS: usize = 256;
@@ -66,10 +67,11 @@ impl Erasure {
         Ok(erasure)
     }
 
-    /// Another store may have deleted something.
+    /// Another store may have deleted or redacted something.
     pub(super) fn look_for_marks(&mut self, connection: &Connection) -> SqlResult<()> {
         // Where the table cannot be read, nothing is erased.
-        if unless_torn(deleted::count_marked(connection))?.unwrap_or_default() > 0 {
+        let deleted = unless_torn(deleted::count_marked(connection))?.unwrap_or_default() > 0;
+        if deleted || unless_torn(redaction::pending(connection))?.is_some_and(|logs| !logs.is_empty()) {
             self.look_again();
         }
         Ok(())
@@ -158,6 +160,7 @@ impl SqliteLog {
         match next {
             Some(log) => self.erase_from(log),
             None if deleted::count_marked(&self.connection)? > 0 => self.finish(),
+            None if !redaction::pending(&self.connection)?.is_empty() => self.finish(),
             None => self.give_room_back(),
         }
     }
@@ -194,14 +197,25 @@ impl SqliteLog {
     /// Empties the write-ahead log, and takes the marks off. A reader may keep it for now.
     fn finish(&mut self) -> Result<(), LogError> {
         let number = parts::wal_number(&self.connection)?;
+        let redacted = redaction::pending(&self.connection)?;
         if !checkpoint::truncate(&self.connection, &self.identity)? {
             self.erasure.stage = Stage::HeldBack;
             return Ok(());
         }
+        self.sync_emptied()?;
         self.erasure.stage = Stage::Steps;
         self.completed(number)?;
         self.directory.clear_dead_owners().map_err(|error| LogError::Io(error.to_string()))?;
-        self.write_beside_groups(|connection, _, _| deleted::forget_erased(connection))
+        if !redacted.is_empty() {
+            // Of a store that has died, or whose views were on their way while the log was redacted.
+            let named = snapshots::list(&self.connection, LogKey::default(), usize::MAX >> 1)?;
+            let named = named.into_iter().map(|(_, digest)| digest).collect();
+            self.directory.remove_views_but(&named).map_err(|error| LogError::Io(error.to_string()))?;
+        }
+        self.write_beside_groups(|connection, _, _| {
+            redaction::erased(connection, &redacted)?;
+            deleted::forget_erased(connection)
+        })
     }
 
     /// Gives free pages at the end of the file back to the file system.

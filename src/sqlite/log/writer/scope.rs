@@ -10,16 +10,17 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Ownership, Refusal, SnapshotRow, StoredEvent, Write,
-    Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Ownership, Redaction, Refusal, SnapshotRow, StoredEvent,
+    Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::log::added::Added;
 use crate::sqlite::log::error::{SqlError, SqlResult};
 use crate::sqlite::log::recent::Recent;
+use crate::sqlite::log::redaction::Found;
 use crate::sqlite::log::row::{META, SqlEventId, log_meta};
 use crate::sqlite::log::runs::KeyHash;
-use crate::sqlite::log::{deleted, listing, lookup, snapshots};
+use crate::sqlite::log::{deleted, listing, lookup, redaction, snapshots};
 
 /// One group's work inside its transaction.
 pub(super) struct Scope<'a> {
@@ -31,6 +32,8 @@ pub(super) struct Scope<'a> {
     pub(super) changed: HashMap<LogKey, LogState>,
     /// The logs that this group has deleted.
     pub(super) deleted: HashSet<LogKey>,
+    /// The events that this group has redacted.
+    pub(super) redacted: Vec<(LogKey, EventId)>,
     pub(super) added: Added,
 }
 
@@ -42,7 +45,8 @@ impl Scope<'_> {
             Write::Append { log, epoch, after, events, listed } => {
                 self.append(*log, *epoch, *after, events, listed.as_deref())
             }
-            Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
+            Write::Snapshot { log, epoch, row, redactions } => self.snapshot(*log, *epoch, row, *redactions),
+            Write::Redact(redaction) => self.redact(redaction),
             Write::Release { log, epoch } => self.release(*log, *epoch),
             Write::Delete { session, log, head, at } => self.delete(session, *log, *head, *at),
         }
@@ -194,13 +198,23 @@ impl Scope<'_> {
         Ok(Ok(Written::Appended { raised: None }))
     }
 
-    fn snapshot(&mut self, log: LogKey, epoch: Epoch, row: &SnapshotRow) -> SqlResult<Result<Written, Refusal>> {
+    fn snapshot(
+        &mut self,
+        log: LogKey,
+        epoch: Epoch,
+        row: &SnapshotRow,
+        redactions: u64,
+    ) -> SqlResult<Result<Written, Refusal>> {
         let state = match self.state(log)? {
             Ok(state) => state,
             Err(refusal) => return Ok(Err(refusal)),
         };
         if !self.owns(&state, epoch) {
             return Ok(Err(Refusal::StaleEpoch));
+        }
+        // The chain does not tell what was redacted from what was there before.
+        if redaction::count(self.connection, log)? != redactions {
+            return Ok(Err(Refusal::Redacted));
         }
         // Only of what is in the log.
         let chain =
@@ -209,6 +223,30 @@ impl Scope<'_> {
             return Ok(Err(Refusal::HeadMoved { head: state.head.id }));
         }
         snapshots::put(self.connection, log, row)
+    }
+
+    fn redact(&mut self, redaction: &Redaction) -> SqlResult<Result<Written, Refusal>> {
+        let Redaction { log, epoch, after, event, records, listed } = redaction;
+        // Everything is found before anything is changed: damage of one log refuses this write alone.
+        let found = records.iter().map(|record| Found::of(self.connection, self.recent, *log, record));
+        let found = match found.collect::<SqlResult<Vec<_>>>() {
+            Ok(found) => found,
+            Err(error) => return Err(self.of_one_log(error)),
+        };
+        // The file goes first: without it, whoever needs the view folds the log.
+        if let Some(view) = snapshots::find(self.connection, *log)? {
+            self.directory.remove_view(&view.digest).map_err(|error| SqlError::outside(&error))?;
+        }
+        if let Err(refusal) = self.append(*log, *epoch, *after, std::slice::from_ref(event), listed.as_ref())? {
+            return Ok(Err(refusal));
+        }
+        self.connection.prepare_cached("DELETE FROM snapshots WHERE log_key = ?1")?.execute([log.0])?;
+        for found in &found {
+            found.overwrite(self.connection, *log)?;
+        }
+        redaction::count_up(self.connection, *log)?;
+        self.redacted.extend(records.iter().map(|record| (*log, record.event)));
+        Ok(Ok(Written::Appended { raised: None }))
     }
 
     fn release(&mut self, log: LogKey, epoch: Epoch) -> SqlResult<Result<Written, Refusal>> {

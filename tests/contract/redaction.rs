@@ -1,0 +1,372 @@
+//! Goal: what is redacted is gone for everyone who reads, everything else of the session stays as it is, and a redaction that
+//! would change the session is refused. Method: secrets in messages, calls, keys and titles, redacted with handles,
+//! subscribers, retries and other stores about; look, verify, reopen, look again.
+
+use std::collections::BTreeSet;
+
+use foldlog::agent::{Agent, AgentBody, Message, PartBody, ToolCall, Turn};
+use foldlog::{
+    Append, AppendKey, Describe, Erasure, ErrorKind, Event, EventId, Item, OwnBody, Redact, Session, SnapshotPolicy,
+    Store, SubscribeFrom,
+};
+use futures::StreamExt;
+
+use crate::common::*;
+
+on_both_media!(
+    a_redacted_event_is_gone_from_view_and_log_and_the_log_verifies,
+    the_replacement_of_the_host_wins_and_gets_the_ids_of_the_original,
+    a_redaction_that_would_change_the_session_is_refused_and_nothing_is_written,
+    a_retry_under_the_key_of_a_redacted_append_gets_the_first_result,
+    a_later_event_of_a_keyed_append_takes_the_key_along,
+    a_subscriber_is_given_nothing_of_what_was_queued_and_learns_what_was_redacted,
+    title_labels_and_reasons_are_redacted_by_the_core,
+    events_are_redacted_twice_and_together_with_others,
+    a_redaction_is_a_message_to_the_actor,
+    a_redaction_keeps_its_place_among_appends,
+    another_store_learns_of_it_at_its_next_read_and_may_not_redact_what_it_does_not_own,
+    a_stored_view_does_not_bring_the_secret_back,
+    an_emptied_session_is_redacted_as_well,
+);
+
+const SECRET: &str = "sk-4711-do-not-tell";
+
+fn redact(events: impl IntoIterator<Item = EventId>) -> Redact<Agent> {
+    Redact::new(events).reason("a key, reported by Ada")
+}
+
+async fn say(session: &Session, text: &str) -> EventId {
+    append(session, user(text)).await.unwrap().head
+}
+
+/// Nothing that can be read has the secret, and everything verifies.
+async fn assert_gone(store: &Store, session: &Session, redacted: u64) {
+    let events = all_events(session).await;
+    for seen in [
+        format!("{:?}", session.view().unwrap()),
+        format!("{events:?}"),
+        format!("{:?}", look(store, session.id().as_str()).await),
+    ] {
+        assert!(!seen.contains(SECRET), "{seen}");
+    }
+    let listed = format!("{:?}", store.list_sessions(None, 100).await.unwrap());
+    assert!(!listed.contains(SECRET), "{listed}");
+    let found = soon(store.verify()).await.unwrap();
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert_eq!(found.redacted, redacted);
+}
+
+async fn a_redacted_event_is_gone_from_view_and_log_and_the_log_verifies(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    say(&session, "hello").await;
+    let said = say(&session, &format!("my key is {SECRET}")).await;
+    let call = ToolCall {
+        id: "c1".into(),
+        name: "search".into(),
+        arguments: format!("{{\"key\":\"{SECRET}\"}}").into(),
+        ..ToolCall::default()
+    };
+    let asked = foldlog::agent::Part { body: PartBody::ToolCall(call), origin: None };
+    let asked = append(&session, AgentBody::MessageAppended(Message::answer([asked]))).await.unwrap().head;
+    let result = append(&session, AgentBody::MessageAppended(Message::tool_result("c1", SECRET))).await.unwrap().head;
+    let before = all_events(&session).await;
+    let view = session.view().unwrap();
+
+    let redaction = soon(session.redact(redact([said, asked, result]))).await.unwrap();
+    assert_eq!((redaction.event.get(), &redaction.erasure), (5, &Erasure::Complete));
+    assert_gone(&store, &session, 3).await;
+    let after = all_events(&session).await;
+    let places = |events: &[foldlog::LogEvent<Agent>]| {
+        events.iter().map(|event| (event.position(), event.at(), event.event_type())).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&after)[..4], places(&before), "ids, chain, times and types stay");
+    let OwnBody::Redacted(noted) = after[4].as_own().unwrap().body() else { panic!("{after:?}") };
+    assert_eq!(noted.reason, "a key, reported by Ada");
+    assert_eq!(noted.events.iter().map(|it| it.event).collect::<Vec<_>>(), [said, asked, result]);
+    let now = session.view().unwrap();
+    assert_eq!((now.counters, now.head().get()), (view.counters, 5));
+    assert_eq!(now.open_calls.len(), 0, "the call still has its result");
+
+    say(&session, "goes on").await;
+    let live = session.view().unwrap();
+    soon(store.close()).await.unwrap();
+    let store = disk.open().await;
+    let session = store.resume_session("s").await.unwrap();
+    assert_eq!(session.view().unwrap(), live);
+    assert_gone(&store, &session, 3).await;
+    assert!(soon(store.erase_deleted()).await.unwrap().is_complete());
+    soon(store.close()).await.unwrap();
+}
+
+async fn the_replacement_of_the_host_wins_and_gets_the_ids_of_the_original(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    say(&session, "one").await;
+    let said = say(&session, SECRET).await;
+    // Message 0, and no event.
+    let replace = |event: &Event<Agent>| {
+        let AgentBody::MessageAppended(message) = event.body() else { panic!("a message") };
+        assert_eq!(message.id.get(), 2);
+        user("a text that is a good deal longer than what it replaces, so that the row has to grow for it")
+    };
+    soon(session.redact(redact([said]).replace(replace))).await.unwrap();
+    let view = session.view().unwrap();
+    let message = view.messages.iter().nth(1).unwrap();
+    assert_eq!((message.id.get(), message.event_id), (2, said));
+    assert!(format!("{message:?}").contains("a good deal longer"));
+    assert_gone(&store, &session, 1).await;
+    soon(store.close()).await.unwrap();
+}
+
+async fn a_redaction_that_would_change_the_session_is_refused_and_nothing_is_written(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let said = say(&session, "one").await;
+    let turn = append(&session, AgentBody::TurnStarted(Turn::default())).await.unwrap().head;
+    let view = session.view().unwrap();
+    let refused = async |order: Redact<Agent>| soon(session.redact(order)).await.unwrap_err();
+    let other_type = refused(redact([said]).replace(|_| AgentBody::StopRequested)).await;
+    assert!(matches!(other_type.kind(), ErrorKind::BodyRefused { .. }) && other_type.to_string().contains("type"));
+    let panics = refused(redact([said]).replace(|_| panic!("of the host"))).await;
+    assert!(matches!(panics.kind(), ErrorKind::BodyRefused { .. }), "{panics}");
+    // A turn that names a message which is not there.
+    let dangling = |_: &Event<Agent>| {
+        AgentBody::TurnStarted(Turn { user_message: Some(foldlog::agent::MessageId::new(77)), ..Turn::default() })
+    };
+    assert!(matches!(refused(redact([turn]).replace(dangling)).await.kind(), ErrorKind::BodyRefused { .. }));
+    assert!(matches!(refused(redact([at(3)])).await.kind(), ErrorKind::BeyondHead { .. }));
+    assert!(matches!(refused(redact([EventId::ZERO])).await.kind(), ErrorKind::BeyondHead { .. }));
+    assert!(matches!(refused(redact([])).await.kind(), ErrorKind::InvalidArgument { .. }));
+    let long = Redact::new([said]).reason("x".repeat(1025));
+    assert!(matches!(refused(long).await.kind(), ErrorKind::TooLarge { what: "reason", .. }));
+    assert!(matches!(refused(redact([said]).expect_head(said)).await.kind(), ErrorKind::HeadMoved { .. }));
+    assert_eq!(session.view().unwrap(), view);
+    assert_gone(&store, &session, 0).await;
+    say(&session, "goes on").await;
+    soon(store.close()).await.unwrap();
+
+    // A model that has no rule of its own.
+    let disk = TestDisk::memory();
+    let store = disk.open_model::<Tally>().await;
+    let session = store.open_session("s").await.unwrap();
+    append(&session, TallyBody::Added(1)).await.unwrap();
+    let no_rule = soon(session.redact(Redact::new([at(1)]))).await.unwrap_err();
+    assert!(no_rule.to_string().contains("Redact::replace"), "{no_rule}");
+    soon(session.redact(Redact::new([at(1)]).replace(|_| TallyBody::Added(0)))).await.unwrap();
+    soon(store.close()).await.unwrap();
+}
+
+fn keyed_by(bodies: Vec<AgentBody>, text: &str) -> Append<Agent> {
+    Append::batch(bodies).key(AppendKey::new(text).unwrap())
+}
+
+async fn a_retry_under_the_key_of_a_redacted_append_gets_the_first_result(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let key = format!("key-{SECRET}");
+    let append_with = async |session: &Session, body: AgentBody, key: &str| {
+        soon(session.append_with(keyed_by(vec![body], key)).unwrap()).await
+    };
+    let first = append_with(&session, user(SECRET), &key).await.unwrap().head;
+    append_with(&session, user("other"), "another").await.unwrap();
+    soon(session.redact(redact([first]))).await.unwrap();
+    let events = format!("{:?}", all_events(&session).await);
+    assert!(!events.contains(SECRET));
+    for reopened in [false, true] {
+        let (store, session) = if reopened {
+            let store = disk.open().await;
+            let session = store.resume_session("s").await.unwrap();
+            (Some(store), session)
+        } else {
+            (None, session.clone())
+        };
+        for text in [SECRET, "another text"] {
+            let again = append_with(&session, user(text), &key).await.unwrap();
+            assert_eq!((again.repeated, again.head), (true, first));
+            assert!(!format!("{again:?}").contains(SECRET));
+        }
+        // What was not redacted is compared as before, and new keys are new.
+        assert!(append_with(&session, user("other"), "another").await.unwrap().repeated);
+        let reused = append_with(&session, user("else"), "another").await.unwrap_err();
+        assert!(matches!(reused.kind(), ErrorKind::KeyReused { .. }), "{reused}");
+        assert!(!append_with(&session, user("new"), &format!("new-{reopened}")).await.unwrap().repeated);
+        match store {
+            Some(store) => {
+                assert_gone(&store, &session, 1).await;
+                soon(store.close()).await.unwrap();
+            }
+            None => soon(session.store().close()).await.unwrap(),
+        }
+    }
+}
+
+async fn a_later_event_of_a_keyed_append_takes_the_key_along(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let batch = || keyed_by(vec![user("one"), user(SECRET), user("three")], "k");
+    soon(session.append_with(batch()).unwrap()).await.unwrap();
+    soon(session.redact(redact([at(2)]))).await.unwrap();
+    let events = all_events(&session).await;
+    let OwnBody::Redacted(noted) = events[3].as_own().unwrap().body() else { panic!("{events:?}") };
+    assert_eq!(noted.events.iter().map(|it| it.event.get()).collect::<Vec<_>>(), [1, 2]);
+    assert!(format!("{:?}", events[0]).contains("one"), "it lost its fingerprint, and nothing else");
+    let again = soon(session.append_with(batch()).unwrap()).await.unwrap();
+    assert_eq!((again.repeated, ids_of(&again)), (true, vec![1, 2, 3]));
+    assert_gone(&store, &session, 2).await;
+    soon(store.close()).await.unwrap();
+}
+
+async fn a_subscriber_is_given_nothing_of_what_was_queued_and_learns_what_was_redacted(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let (mut live, mut late) = (
+        session.subscribe(SubscribeFrom::Now).await.unwrap(),
+        session.subscribe(SubscribeFrom::After(EventId::ZERO)).await.unwrap(),
+    );
+    say(&session, "one").await;
+    let said = say(&session, SECRET).await;
+    say(&session, "three").await;
+    let Item::Event(first) = soon(live.next()).await.unwrap() else { panic!("an event") };
+    assert_eq!(first.id(), at(1));
+    soon(session.redact(redact([said]))).await.unwrap();
+    say(&session, "five").await;
+    for (stream, from) in [(&mut live, 2), (&mut late, 1)] {
+        for id in from..=5 {
+            let item = soon(stream.next()).await.unwrap();
+            let Item::Event(event) = &item else { panic!("{item:?}") };
+            assert_eq!(event.id(), at(id));
+            assert!(!format!("{item:?}").contains(SECRET), "{item:?}");
+            if id == 4 {
+                let OwnBody::Redacted(noted) = event.as_own().unwrap().body() else { panic!("{event:?}") };
+                assert_eq!(noted.events[0].event, said);
+            }
+        }
+    }
+    soon(store.close()).await.unwrap();
+}
+
+async fn title_labels_and_reasons_are_redacted_by_the_core(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let describe = async |describe: Describe<Agent>| soon(session.describe(describe).unwrap()).await.unwrap().head;
+    let first = describe(Describe::new().title("kept").label("team", "a")).await;
+    let titled = describe(Describe::new().title(SECRET).label("key", SECRET).label("of", "x")).await;
+    let later = describe(Describe::new().label("of", "y")).await;
+    let said = say(&session, "one").await;
+    let noted = soon(session.redact(Redact::new([titled, said]).reason(SECRET))).await.unwrap().event;
+    let replaced = |_: &Event<Agent>| user("only of the model's events");
+    soon(session.redact(redact([noted, said]).replace(replaced))).await.unwrap();
+    let view = session.view().unwrap();
+    let labels: Vec<_> = view.core().labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!((view.core().title.as_str(), labels), ("", vec![("of", "y"), ("team", "a")]));
+    assert!(first < titled && titled < later);
+    assert_gone(&store, &session, 3).await;
+    soon(store.close()).await.unwrap();
+}
+
+async fn events_are_redacted_twice_and_together_with_others(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    for n in 0..20 {
+        say(&session, &format!("{n} {SECRET}")).await;
+    }
+    soon(session.redact(redact([at(3)]).replace(|_| user(format!("still {SECRET}"))))).await.unwrap();
+    assert!(format!("{:?}", session.view().unwrap()).contains("still"));
+    soon(session.redact(redact((1..=20).map(at)))).await.unwrap();
+    assert_gone(&store, &session, 20).await;
+    let view = session.view().unwrap();
+    assert_eq!(view.messages.len(), 20);
+    soon(store.close()).await.unwrap();
+    let store = disk.open().await;
+    let session = store.resume_session("s").await.unwrap();
+    assert_eq!(session.view().unwrap(), view);
+    assert_gone(&store, &session, 20).await;
+    soon(store.close()).await.unwrap();
+}
+
+async fn a_redaction_is_a_message_to_the_actor(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let said = say(&session, SECRET).await;
+    let address = session.address().unwrap();
+    let redaction = soon(address.send(redact([said]))).await.unwrap().unwrap();
+    assert_eq!((redaction.event, redaction.erasure), (at(2), Erasure::Complete));
+    let refused = soon(address.send(redact([]))).await.unwrap();
+    assert!(matches!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument { .. }));
+    assert_gone(&store, &session, 1).await;
+    soon(store.close()).await.unwrap();
+}
+
+async fn a_redaction_keeps_its_place_among_appends(disk: TestDisk) {
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    say(&session, SECRET).await;
+    let before: Vec<_> = (0..30).map(|n| session.append(noted(n)).unwrap()).collect();
+    let redacting = session.redact(redact([at(1)]));
+    futures::pin_mut!(redacting);
+    assert!(futures::poll!(redacting.as_mut()).is_pending());
+    let after: Vec<_> = (0..30).map(|n| session.append(noted(n)).unwrap()).collect();
+    let redaction = soon(redacting).await.unwrap();
+    assert_eq!(redaction.event, at(32));
+    let heads: BTreeSet<_> = soon(futures::future::join_all(before.into_iter().chain(after)))
+        .await
+        .into_iter()
+        .map(|appended| appended.unwrap().head.get())
+        .collect();
+    assert_eq!(heads, (2..=31).chain(33..=62).collect());
+    assert_gone(&store, &session, 1).await;
+    soon(store.close()).await.unwrap();
+}
+
+async fn another_store_learns_of_it_at_its_next_read_and_may_not_redact_what_it_does_not_own(disk: TestDisk) {
+    let (store, other) = (disk.open().await, disk.open().await);
+    let session = store.open_session("s").await.unwrap();
+    let said = say(&session, SECRET).await;
+    let seen = other.resume_session("s").await.unwrap();
+    assert!(format!("{:?}", seen.view().unwrap()).contains(SECRET));
+    let refused = soon(seen.redact(redact([said]))).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::OwnedElsewhere { .. }), "{refused}");
+    soon(session.redact(redact([said]))).await.unwrap();
+    seen.recovery().await.unwrap();
+    assert_gone(&other, &seen, 1).await;
+    seen.take_over().await.unwrap();
+    say(&seen, "mine").await;
+    soon(other.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
+}
+
+async fn a_stored_view_does_not_bring_the_secret_back(disk: TestDisk) {
+    let eager = SnapshotPolicy { every_events: 1, closing_events: 1, ..SnapshotPolicy::default() };
+    let store = disk.open_with(|config| config.snapshots = eager).await;
+    let session = store.open_session("s").await.unwrap();
+    for n in 0..40 {
+        say(&session, &format!("{n} {SECRET}")).await;
+    }
+    eventually("a view is stored", || store.stats().snapshots_written > 0).await;
+    soon(session.redact(redact((1..=40).map(at)))).await.unwrap();
+    assert_gone(&store, &session, 40).await;
+    for n in 0..40 {
+        say(&session, &format!("later {n}")).await;
+    }
+    soon(session.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
+    let store = disk.open().await;
+    let session = store.resume_session("s").await.unwrap();
+    assert!(session.recovery().await.unwrap().events < 81, "a view of after is stored, and used");
+    assert_gone(&store, &session, 40).await;
+    soon(store.close()).await.unwrap();
+}
+
+async fn an_emptied_session_is_redacted_as_well(disk: TestDisk) {
+    let store = disk.open_with(|config| config.residency.resident_sessions_max = 1).await;
+    let session = store.open_session("s").await.unwrap();
+    let said = say(&session, SECRET).await;
+    let others = ["a", "b", "c"];
+    for other in others {
+        say(&store.open_session(other).await.unwrap(), "other").await;
+    }
+    soon(session.redact(redact([said]))).await.unwrap();
+    assert_gone(&store, &session, 1).await;
+    soon(store.close()).await.unwrap();
+}
