@@ -100,6 +100,7 @@ pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
 pub use store::backup::{Backup, BackupOptions, BackupProgress};
 pub use store::deleting::Erased;
+pub use store::preflight::{Preflight, PreflightedSession, ViewComparison};
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
 pub use store::retaining::{RetainMode, Retained, RetainedSession, Retention, Verdict, WhyKept};

@@ -29,7 +29,7 @@ pub(crate) use recovered::Recovered;
 pub use recovered::{Condition, RecoveryReport};
 pub(crate) use redaction::{PreparedRedaction, RedactionPlan, Replace};
 pub use snapshot::SnapshotPolicy;
-pub(crate) use snapshot::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView, Tail};
+pub(crate) use snapshot::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView, Tail, UnusableSnapshot};
 pub(crate) use verify::LogCheck;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub(crate) mod backup;
 mod closing;
 pub(crate) mod deleting;
 mod opening;
+pub(crate) mod preflight;
 pub(crate) mod read_only;
 pub(crate) mod repair;
 pub(crate) mod retaining;
@@ -445,7 +446,7 @@ impl<M: SessionModel> StoredState<M> {
         metrics: &Metrics,
         page_events: usize,
     ) -> Result<Self, Error> {
-        let fold = Fold { session, log, head: None, watch: &[], keys_max: 0, page_events };
+        let fold = Fold { session, log, head: None, until: None, watch: &[], keys_max: 0, page_events };
         let Recovered { view, report, .. } = fold.run::<M>(reader, |reader| snapshots.load(reader, &log, metrics))?;
         Ok(Self { view: Arc::unwrap_or_clone(view), report })
     }
