@@ -9,7 +9,7 @@ use crate::commands::{cat, grep, log, ls, repair, salvage, show};
 
 /// Looks into the directory of a foldlog store, beside the host that writes it.
 ///
-/// Every command opens the store to read it: it makes and changes nothing, and nobody waits for it.
+/// Every command opens the store to read it: nothing in it is made or changed, and nobody waits for it.
 #[derive(Debug, Parser)]
 #[command(name = "foldlog", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
 #[command(
