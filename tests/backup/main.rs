@@ -7,6 +7,7 @@
 mod common;
 
 mod copies;
+mod cost;
 mod cut_off;
 mod deletions;
 mod kills;
