@@ -231,8 +231,7 @@ pub enum ErrorKind {
         /// The session.
         session: SessionId,
     },
-    /// The session was deleted, and this handle is of what was deleted. Nothing is appended to a session of the same name
-    /// that was made since: only [`Store::open_session`](crate::Store::open_session) opens that one, or makes it.
+    /// The session was deleted, and this handle with it. [`Store::open_session`](crate::Store::open_session) makes a new one.
     #[error("session {session} was deleted: Store::open_session makes a new one of that name")]
     SessionDeleted {
         /// The session.
@@ -279,7 +278,6 @@ pub enum ErrorKind {
         /// The session.
         session: SessionId,
     },
-
     /// This store object cannot go on: its files were removed or exchanged, others take it for dead, or the arbiters of
     /// its sessions have ended. Close it, and open the store again.
     #[error("store must be closed and opened again: {reason}")]
@@ -316,7 +314,6 @@ pub enum ErrorKind {
         /// The event.
         event: EventId,
     },
-
     /// The session model's `decode` cannot read the body of a stored event, though its bytes are those that were written:
     /// the chain hash over them is right. Most often a body was changed without a new
     /// [`SCHEMA`](crate::SessionModel::SCHEMA). The session does not open until a build decodes the event; its bytes stay.
@@ -337,7 +334,6 @@ pub enum ErrorKind {
         /// What `decode` says of the bytes.
         reason: String,
     },
-
     // --- the directory is not for this build ---
     /// The database has a newer format than this build knows. The database was left untouched.
     #[error("the store is of format {found}, this build knows up to {supported}: upgrade this program")]

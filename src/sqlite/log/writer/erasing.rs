@@ -99,7 +99,7 @@ fn free_pages(connection: &Connection) -> SqlResult<i64> {
 
 /// What a step has left to do of its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum LogErased {
     Partly,
     Whole,
 }
@@ -172,7 +172,7 @@ impl SqliteLog {
         let done = self.write_beside_groups(|connection, recent, directory| {
             let mut next = Some(first);
             while let Some(log) = next.filter(|_| !budget.is_spent()) {
-                if erase_some(connection, recent, directory, log, &mut budget)? == Progress::Partly {
+                if erase_some(connection, recent, directory, log, &mut budget)? == LogErased::Partly {
                     break;
                 }
                 erased = log;
@@ -276,17 +276,17 @@ fn erase_some(
     directory: &StoreDirectory,
     log: LogKey,
     budget: &mut Budget,
-) -> SqlResult<Progress> {
+) -> SqlResult<LogErased> {
     let last = index::last(connection, recent, log)?;
     if let Some(last) = last
         && !recent.leave_behind(connection, log, last.position, STEP_MOVES)?
     {
         budget.spend(budget.rows, 0);
-        return Ok(Progress::Partly);
+        return Ok(LogErased::Partly);
     }
     while let Some((segment, is_last)) = first_segment(connection, log)? {
-        if erase_segment(connection, log, &segment, budget)? == Progress::Partly {
-            return Ok(Progress::Partly);
+        if erase_segment(connection, log, &segment, budget)? == LogErased::Partly {
+            return Ok(LogErased::Partly);
         }
         if is_last {
             break;
@@ -301,11 +301,11 @@ fn erase_some(
     connection.prepare_cached("DELETE FROM redactions WHERE log_key = ?1")?.execute([log.0])?;
     connection.prepare_cached("DELETE FROM logs WHERE log_key = ?1")?.execute([log.0])?;
     budget.spend(1, 0);
-    Ok(Progress::Whole)
+    Ok(LogErased::Whole)
 }
 
 /// Makes tombstones of the events of one row of the index, and then takes those away that may go.
-fn erase_segment(connection: &Connection, log: LogKey, segment: &Segment, budget: &mut Budget) -> SqlResult<Progress> {
+fn erase_segment(connection: &Connection, log: LogKey, segment: &Segment, budget: &mut Budget) -> SqlResult<LogErased> {
     let runs = segment.decode()?;
     for run in &runs {
         let mut left = connection.prepare_cached(
@@ -314,7 +314,7 @@ fn erase_segment(connection: &Connection, log: LogKey, segment: &Segment, budget
         let left = left.query_map([run.position, run.end(), log.0, STEP_ROWS as i64 + 1], |row| row.get(0))?;
         for position in left.collect::<rusqlite::Result<Vec<i64>>>()? {
             if budget.is_spent() {
-                return Ok(Progress::Partly);
+                return Ok(LogErased::Partly);
             }
             let bytes = tombstone::entomb(connection, log, position)?.unwrap_or_default();
             budget.spend(1, bytes);
@@ -324,12 +324,12 @@ fn erase_segment(connection: &Connection, log: LogKey, segment: &Segment, budget
     for run in &runs {
         while run.position >= trimmed_to {
             if budget.is_spent() {
-                return Ok(Progress::Partly);
+                return Ok(LogErased::Partly);
             }
             let Trimmed { rows, behind } = tombstone::trim(connection, run.position, budget.rows)?;
             budget.spend(rows, 0);
             trimmed_to = behind.unwrap_or(trimmed_to);
         }
     }
-    Ok(Progress::Whole)
+    Ok(LogErased::Whole)
 }
