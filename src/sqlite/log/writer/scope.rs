@@ -10,8 +10,8 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Ownership, Redaction, Refusal, SnapshotRow, StoredEvent,
-    Write, Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, LogRedaction, Ownership, Refusal, SnapshotRow,
+    StoredEvent, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::log::added::Added;
@@ -225,8 +225,8 @@ impl Scope<'_> {
         snapshots::put(self.connection, log, row)
     }
 
-    fn redact(&mut self, redaction: &Redaction) -> SqlResult<Result<Written, Refusal>> {
-        let Redaction { log, epoch, after, event, records, listed } = redaction;
+    fn redact(&mut self, redaction: &LogRedaction) -> SqlResult<Result<Written, Refusal>> {
+        let LogRedaction { log, epoch, after, event, records, listed } = redaction;
         // Everything is found before anything is changed: damage of one log refuses this write alone.
         let found = records.iter().map(|record| ToRedact::of(self.connection, self.recent, *log, record));
         let found = match found.collect::<SqlResult<Vec<_>>>() {
