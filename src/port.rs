@@ -37,5 +37,5 @@ pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use scan::{Position, ScannedPage, ScannedRow};
 pub(crate) use standing::{Standing, StoreId};
 pub(crate) use write::{
-    Claiming, CommitError, LogError, RedactedRecord, Redaction, Refusal, Settled, SettledAs, Write, Written,
+    Claiming, CommitError, LogError, LogRedaction, RedactedRecord, Refusal, Settled, SettledAs, Write, Written,
 };

@@ -10,7 +10,7 @@ use crate::error::OwnerInfo;
 use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogError, LogKey, LogMeta, Position, Redaction, Refusal, SnapshotRow,
+    Claiming, Epoch, Head, Listed, Liveness, LogError, LogKey, LogMeta, LogRedaction, Position, Refusal, SnapshotRow,
     StoreId, StoredEvent, Write, Written,
 };
 
@@ -267,8 +267,8 @@ impl DiskState {
         Ok(Written::Appended { raised: None })
     }
 
-    fn redact(&mut self, me: &str, redaction: &Redaction) -> Result<Written, Refusal> {
-        let Redaction { log: key, epoch, after, event, records, listed } = redaction;
+    fn redact(&mut self, me: &str, redaction: &LogRedaction) -> Result<Written, Refusal> {
+        let LogRedaction { log: key, epoch, after, event, records, listed } = redaction;
         let log = self.logs.get(key).ok_or(Refusal::Deleted)?;
         for record in records {
             let before = log.event(record.event);

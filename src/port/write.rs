@@ -25,7 +25,7 @@ pub(crate) enum Write {
     /// Gives up the ownership of a log.
     Release { log: LogKey, epoch: Epoch },
     /// Redacts events of a log that this store owns.
-    Redact(Box<Redaction>),
+    Redact(Box<LogRedaction>),
     /// Takes a session's name away and marks its log as deleted, unless another store that is alive owns the log. What the
     /// log holds is void from then on, and is erased by the upkeep. Of `head`, only if the log ends there. A log that is
     /// deleted already is an answer, and no refusal.
@@ -36,7 +36,7 @@ pub(crate) enum Write {
 /// its counter of redactions has risen, and nobody reads what was replaced. What may still be in the medium's files is
 /// erased by the upkeep, and is told by [`LogReader::erasing`](super::LogReader::erasing) until then.
 #[derive(Debug, Clone)]
-pub(crate) struct Redaction {
+pub(crate) struct LogRedaction {
     pub(crate) log: LogKey,
     pub(crate) epoch: Epoch,
     /// The chain that the event goes on from.

@@ -1,6 +1,7 @@
 //! What anyone can read of a session without asking its actor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -16,11 +17,13 @@ pub(crate) struct Published<M: SessionModel> {
     /// `None` while the session is cold.
     view: ArcSwapOption<View<M>>,
     condition: ArcSwap<Condition>,
+    /// How often events were redacted before the log was folded. Only the session's own steps use it.
+    redactions: AtomicU64,
 }
 
 impl<M: SessionModel> Published<M> {
     pub(crate) fn new(view: Arc<View<M>>) -> Self {
-        Self { view: ArcSwapOption::new(Some(view)), condition: ArcSwap::default() }
+        Self { view: ArcSwapOption::new(Some(view)), condition: ArcSwap::default(), redactions: AtomicU64::new(0) }
     }
 
     pub(crate) fn view(&self) -> Option<Arc<View<M>>> {
@@ -42,6 +45,14 @@ impl<M: SessionModel> Published<M> {
 
     pub(crate) fn core(&self) -> Arc<SessionCore> {
         self.view.load().as_ref().map(|view| Arc::clone(view.core())).unwrap_or_default()
+    }
+
+    pub(crate) fn redactions(&self) -> u64 {
+        self.redactions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_redactions(&self, redactions: u64) {
+        self.redactions.store(redactions, Ordering::Relaxed);
     }
 
     /// The error that an append gets; `None` if the session can be appended to.

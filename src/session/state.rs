@@ -165,8 +165,6 @@ pub(crate) struct SessionState<M: SessionModel> {
     stamper: Stamper<M>,
     /// The last persisted event.
     committed: Head,
-    /// How often events were redacted before the log was folded.
-    redactions: u64,
     published: Arc<Published<M>>,
     report: RecoveryReport,
     /// What waits until the session is open, and has read what another store may have written.
@@ -204,7 +202,6 @@ impl<M: SessionModel> SessionState<M> {
             snapshots: SnapshotState::default(),
             stamper: Stamper::new(head, M::counters(&view), Arc::clone(view.core())),
             committed: head,
-            redactions: 0,
             published: Arc::new(Published::new(view)),
             report,
             ready: Vec::new(),

@@ -8,8 +8,8 @@
 //! - `LOCK`: shared by every open store, exclusive only while one creates or migrates.
 
 mod claim;
+mod views;
 
-use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -19,10 +19,8 @@ use std::time::Duration;
 
 use super::owner_file::{left, parse_owner_file};
 use crate::error::{Error, ErrorKind, OwnerInfo};
-use crate::id::{Digest, Timestamp};
+use crate::id::Timestamp;
 use crate::port::{Liveness, OwnerId, Ownership};
-use crate::sqlite::blobs::list::list as list_blobs;
-use crate::sqlite::blobs::shard_and_path;
 use crate::sqlite::files::{FileError, Files, Reading, create_temporary, failed, unless};
 use crate::sqlite::place::{DATABASE, MADE, check_file_systems, was_made};
 use claim::{claim, has_name};
@@ -130,24 +128,6 @@ impl StoreDirectory {
     /// Where stored views are, as files like those of blobs.
     pub(crate) fn snapshots(&self) -> PathBuf {
         self.root.join(SNAPSHOTS)
-    }
-
-    /// Removes the file of a stored view, durably.
-    pub(crate) fn remove_view(&self, digest: &Digest) -> Result<(), DirectoryError> {
-        let (shard, path) = shard_and_path(&self.snapshots(), digest);
-        unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))?;
-        if shard.exists() { self.sync_directory(&shard) } else { Ok(()) }
-    }
-
-    /// Removes the stored views that no log names.
-    pub(crate) fn remove_views_but(&self, named: &HashSet<Digest>) -> Result<(), DirectoryError> {
-        for first in 0..=u8::MAX {
-            let stored = list_blobs(&*self.files, &self.snapshots(), first)?.digests;
-            for digest in stored.iter().filter(|digest| !named.contains(digest)) {
-                self.remove_view(digest)?;
-            }
-        }
-        Ok(())
     }
 
     /// The copies of damaged write-ahead logs, by name.

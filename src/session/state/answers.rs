@@ -73,13 +73,13 @@ impl<M: SessionModel> SessionState<M> {
         }
         self.phase = Phase::Open(Open::default());
         self.committed = recovered.head;
-        self.redactions = recovered.redactions;
         self.stamper.reset(recovered.head, recovered.counters, Arc::clone(recovered.view.core()));
         self.keys = recovered.keys;
         self.snapshots.restart(recovered.tail);
         self.resident.enter(recovered.bytes);
         self.effects.push(Effect::Resident);
         self.published.replace(recovered.view, recovered.report.condition.clone());
+        self.published.set_redactions(recovered.redactions);
         self.report = recovered.report;
         for subscriber in &self.subscribers {
             subscriber.resync(self.committed.id);

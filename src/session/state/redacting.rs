@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{OwnBody, Redacted};
 use crate::id::EventId;
 use crate::model::SessionModel;
-use crate::port::{Epoch, Listed, Redaction, Write};
+use crate::port::{Epoch, Listed, LogRedaction, Write};
 use crate::replay::PreparedRedaction;
 use crate::session::append::Bodies;
 use crate::session::in_flight::{Request, StampedAppend};
@@ -78,7 +78,7 @@ impl<M: SessionModel> SessionState<M> {
         let record_bytes = event.record.len() as u64;
         self.resident.grow(record_bytes);
         self.stamper.advance(&stamped);
-        let redaction = Redaction { log: self.log, epoch, after, event, records, listed };
+        let redaction = LogRedaction { log: self.log, epoch, after, event, records, listed };
         self.effects.push(Effect::Persist { last: stamped.head.id, write: Write::Redact(Box::new(redaction)) });
         let (events, head, replies) = (stamped.events, stamped.head, vec![request.into_reply()]);
         self.in_flight.push_append(StampedAppend { events, head, key: None, record_bytes, replies });

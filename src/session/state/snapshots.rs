@@ -75,7 +75,7 @@ impl<M: SessionModel> SessionState<M> {
             head: self.committed,
             view,
             keys,
-            redactions: self.redactions,
+            redactions: self.published.redactions(),
         });
     }
 

@@ -22,13 +22,13 @@ use crate::id::AppendKey;
 use crate::port::{LogError, LogKey, RedactedRecord, StoredEvent, StoredRow};
 
 /// A row that is to be redacted, and what it holds now.
-pub(super) struct Found<'a> {
+pub(super) struct ToRedact<'a> {
     record: &'a RedactedRecord,
     position: i64,
     before: StoredEvent,
 }
 
-impl<'a> Found<'a> {
+impl<'a> ToRedact<'a> {
     /// Looks for the row. Changes nothing.
     pub(super) fn of(
         connection: &Connection,

@@ -29,7 +29,7 @@ use crate::port::{
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::OpenHere;
-use erasing::Erasure;
+use erasing::ErasureProgress;
 use scope::Scope;
 
 /// About how many bytes a row takes in the write-ahead log beside its record.
@@ -64,7 +64,7 @@ pub(super) struct SqliteLog {
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     pub(super) recent: Option<Recent>,
     pub(super) indexing: Indexing,
-    erasure: Erasure,
+    erasure: ErasureProgress,
     durability: Durability,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
@@ -138,7 +138,7 @@ impl SqliteLog {
         let wal_number = parts::wal_number(&connection)?;
         // With nothing in the log now, all that was read before is in the file.
         let wal_bytes = identity.check()?;
-        let erasure = Erasure::found(&connection)?;
+        let erasure = ErasureProgress::found(&connection)?;
         Ok(Self {
             connection,
             directory: setup.directory,

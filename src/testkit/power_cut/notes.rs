@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, LogSource, Put,
-    RedactedRecord, Redaction, Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write,
+    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, LogRedaction,
+    LogSource, Put, RedactedRecord, Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write,
     Written,
 };
 use crate::testkit::disk::TestDisk;
@@ -73,7 +73,7 @@ impl Notes {
         self.disk.note(JournalEntry::Note(notes.len() - 1));
     }
 
-    fn redacted(&self, redaction: &Redaction) {
+    fn redacted(&self, redaction: &LogRedaction) {
         let events = redaction.records.iter().map(|record| record.event).collect();
         self.add(Note::Redacted { log: redaction.log, events });
     }

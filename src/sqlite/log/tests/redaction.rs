@@ -58,7 +58,7 @@ impl Log {
         let event = event(self.events.len() as u64 + 1, None);
         let after = self.events.last().unwrap().chain;
         self.events.push(event.clone());
-        Write::Redact(Box::new(Redaction {
+        Write::Redact(Box::new(LogRedaction {
             log: self.log.key,
             epoch: self.epoch,
             after,

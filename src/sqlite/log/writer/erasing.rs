@@ -39,7 +39,7 @@ const FREE_PAGES_KEPT: i64 = 256;
 
 /// How the erasing stands.
 #[derive(Debug)]
-pub(super) struct Erasure {
+pub(super) struct ErasureProgress {
     stage: Stage,
     /// The last log that was erased since the writing end was opened.
     after: LogKey,
@@ -56,7 +56,7 @@ enum Stage {
     Done,
 }
 
-impl Erasure {
+impl ErasureProgress {
     /// What an earlier store has left to do.
     pub(super) fn found(connection: &Connection) -> Result<Self, LogError> {
         let mut erasure = Self { stage: Stage::Done, after: LogKey::default() };

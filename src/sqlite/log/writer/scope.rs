@@ -10,14 +10,14 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Ownership, Redaction, Refusal, SnapshotRow, StoredEvent,
-    Write, Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, LogRedaction, Ownership, Refusal, SnapshotRow,
+    StoredEvent, Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::log::added::Added;
 use crate::sqlite::log::error::{SqlError, SqlResult};
 use crate::sqlite::log::recent::Recent;
-use crate::sqlite::log::redaction::Found;
+use crate::sqlite::log::redaction::ToRedact;
 use crate::sqlite::log::row::{META, SqlEventId, log_meta};
 use crate::sqlite::log::runs::KeyHash;
 use crate::sqlite::log::{deleted, listing, lookup, redaction, snapshots};
@@ -225,10 +225,10 @@ impl Scope<'_> {
         snapshots::put(self.connection, log, row)
     }
 
-    fn redact(&mut self, redaction: &Redaction) -> SqlResult<Result<Written, Refusal>> {
-        let Redaction { log, epoch, after, event, records, listed } = redaction;
+    fn redact(&mut self, redaction: &LogRedaction) -> SqlResult<Result<Written, Refusal>> {
+        let LogRedaction { log, epoch, after, event, records, listed } = redaction;
         // Everything is found before anything is changed: damage of one log refuses this write alone.
-        let found = records.iter().map(|record| Found::of(self.connection, self.recent, *log, record));
+        let found = records.iter().map(|record| ToRedact::of(self.connection, self.recent, *log, record));
         let found = match found.collect::<SqlResult<Vec<_>>>() {
             Ok(found) => found,
             Err(error) => return Err(self.of_one_log(error)),
