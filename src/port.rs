@@ -20,9 +20,10 @@ mod medium;
 mod ownership;
 mod page;
 mod scan;
+mod sweep;
 mod write;
 
-pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
+pub(crate) use blob::{BlobError, BlobListing, BlobLook, BlobStore, Put};
 pub(crate) use event::{Epoch, Head, Listed, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub use log::Upkeep;
 pub(crate) use log::{
@@ -33,4 +34,5 @@ pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, Opening
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use scan::{Position, ScannedPage, ScannedRow};
+pub(crate) use sweep::{Listing, SweepCount, SweepDone, SweepMark, SweepStep};
 pub(crate) use write::{Claiming, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};

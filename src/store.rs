@@ -6,6 +6,7 @@ pub(crate) mod read_only;
 pub(crate) mod repair;
 pub(crate) mod salvage;
 mod session;
+pub(crate) mod sweeping;
 pub(crate) mod untyped;
 pub(crate) mod verification;
 mod verifying;

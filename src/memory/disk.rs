@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blobs::MemoryBlobMap;
+use super::swept::SweptList;
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::event::SessionCore;
@@ -41,6 +42,7 @@ pub(super) struct DiskState {
     /// How many events were ever appended: a position is never used again.
     events_made: i64,
     pub(super) alive: HashMap<String, OwnerInfo>,
+    pub(super) swept: SweptList,
 }
 
 /// What a session's name leads to.
@@ -74,6 +76,16 @@ impl Log {
 }
 
 impl MemoryDisk {
+    /// Makes all blobs look as if they were put long ago.
+    #[cfg(test)]
+    pub(crate) fn age_blobs(&self) {
+        self.blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values_mut()
+            .for_each(super::blobs::MemoryBlob::make_old);
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,12 +105,14 @@ impl DiskState {
         self.alive.get(owner.filter(|owner| *owner != me)?).cloned()
     }
 
-    pub(super) fn write(&mut self, me: &str, write: &Write) -> Result<Written, Refusal> {
+    /// Does one write. Of the blobs only those that a write names are looked at.
+    pub(super) fn write(&mut self, me: &str, blobs: &MemoryBlobMap, write: &Write) -> Result<Written, Refusal> {
         match write {
+            Write::Sweep(step) => Ok(Written::Swept(self.swept.step(blobs, step))),
             Write::Register { session, at } => self.register(me, session, *at),
             Write::Fence { log, claim } => self.fence(me, *log, *claim),
             Write::Append { log, epoch, after, events, listed } => {
-                self.append(me, *log, *epoch, *after, events, listed.as_deref())
+                self.append(me, blobs, *log, *epoch, *after, events, listed.as_deref())
             }
             Write::Snapshot { log, epoch, row } => self.snapshot(me, *log, *epoch, row),
             Write::Release { log, epoch } => {
@@ -164,9 +178,11 @@ impl DiskState {
         Ok(Written::Fenced { head: log.head(), owned: (mine || claim != Claiming::No).then_some(log.epoch) })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the fields of the write, and what it is held against")]
     fn append(
         &mut self,
         me: &str,
+        blobs: &MemoryBlobMap,
         log: LogKey,
         epoch: Epoch,
         after: Chain,
@@ -185,6 +201,9 @@ impl DiskState {
         }
         if events.iter().filter_map(|event| event.key.as_ref()).any(|key| log.keys.contains_key(key)) {
             return Err(Refusal::KeyTaken);
+        }
+        if let Some(digest) = self.swept.first_missing(blobs, events) {
+            return Err(Refusal::NoBlob { digest });
         }
         if let Some(listed) = listed {
             let named = self.sessions.get_mut(&listed.session).filter(|named| named.log == log.meta.key);

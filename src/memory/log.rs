@@ -6,9 +6,9 @@ use super::disk::{MemoryDisk, NamedLog};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, CommitError, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
-    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, UpkeepLeft,
-    UpkeepMoment, Write, Written,
+    AuditedEvent, AuditedSession, CommitError, EventLog, Head, Listing, LogAudit, LogError, LogKey, LogMeta, LogReader,
+    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, SweepMark,
+    UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -19,7 +19,7 @@ pub(super) struct MemoryLog {
 impl EventLog for MemoryLog {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let mut disk = self.disk.lock();
-        Ok(group.iter().map(|write| disk.write(&self.me, write)).collect())
+        Ok(group.iter().map(|write| disk.write(&self.me, &self.disk.blobs, write)).collect())
     }
 
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
@@ -132,6 +132,14 @@ impl LogReader for MemoryReader {
             }
         }
         Ok(end)
+    }
+
+    fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
+        Ok(self.disk.lock().swept.mark(digest))
+    }
+
+    fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
+        Ok(self.disk.lock().swept.listed(after, max))
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

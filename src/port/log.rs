@@ -3,6 +3,7 @@
 use super::event::{Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 use super::page::StoredPage;
 use super::scan::{Position, ScannedPage};
+use super::sweep::{Listing, SweepMark};
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
@@ -122,6 +123,12 @@ pub(crate) trait LogReader: Send {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError>;
+
+    /// What the list of blobs that are being swept says of one.
+    fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError>;
+
+    /// The blobs that are being swept, after `after`, in the order of their digests.
+    fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError>;
 
     /// The same log for a verification, which reads everything in it, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;

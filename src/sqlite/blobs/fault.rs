@@ -105,6 +105,11 @@ impl Files for FaultyFiles {
         OsFiles.sync_directory(path)
     }
 
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        self.before("touch", path)?;
+        OsFiles.touch(path)
+    }
+
     // What reads is neither recorded nor failed here.
 
     fn open_file(&self, path: &Path) -> io::Result<File> {

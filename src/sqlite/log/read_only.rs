@@ -31,8 +31,8 @@ use crate::clock::Clock;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
-    ScannedPage, SessionRow, SnapshotRow, StoredEvent, StoredPage,
+    AuditedEvent, AuditedSession, Head, Listing, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
+    ScannedPage, SessionRow, SnapshotRow, StoredEvent, StoredPage, SweepMark,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
@@ -328,6 +328,14 @@ impl LogReader for ReadOnlyReader {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
         self.read(|reader| reader.scan(page, after, events_max, bytes_max))
+    }
+
+    fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
+        self.read(|reader| reader.sweep_mark(digest))
+    }
+
+    fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
+        self.read(|reader| reader.listed_blobs(after, max))
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

@@ -21,6 +21,7 @@ use super::recent::Recent;
 use super::row::{META, SqlEventId, log_meta};
 use super::runs::KeyHash;
 use super::schema;
+use super::swept::SweptTable;
 use super::transaction::Transaction;
 use super::{listing, lookup, snapshots};
 use crate::codec::Chain;
@@ -32,11 +33,7 @@ use crate::port::{
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::OpenHere;
-
-/// About how many bytes a row takes in the write-ahead log beside its record.
-const ROW_BYTES: usize = 256;
-/// How many bytes a transaction takes in the write-ahead log beside its rows: the pages at the ends of table and index.
-const COMMIT_BYTES: usize = 3 * 4096;
+use upkeep::{COMMIT_BYTES, bytes_of};
 
 /// How many logs are remembered: those of all sessions that are in memory by default, about 2 MiB. At the limit all of them are
 /// forgotten, and each is looked up once more when it is written next.
@@ -65,6 +62,7 @@ pub(super) struct SqliteLog {
     /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
     pub(super) recent: Option<Recent>,
     pub(super) indexing: Indexing,
+    swept: SweptTable,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
     #[expect(dead_code, reason = "it says by its drop that nothing is open any more")]
@@ -127,6 +125,7 @@ impl SqliteLog {
         // While this connection is open, SQLite itself does not remove its write-ahead log.
         let wal = setup.database.companion("-wal");
         let identity = setup.identity.with(wal.clone())?;
+        let swept = SweptTable::open(setup.blobs, &connection)?;
         let wal_number = parts::wal_number(&connection)?;
         // With nothing in the log now, all that was read before is in the file.
         let wal_bytes = identity.check()?;
@@ -146,6 +145,7 @@ impl SqliteLog {
             wal_is_large: false,
             recent: None,
             indexing: Indexing::default(),
+            swept,
             figures: setup.figures,
             checkpoint_bytes: setup.checkpoint_bytes,
             here: setup.here,
@@ -219,6 +219,7 @@ impl SqliteLog {
         let begun = if only_reads { Transaction::reading(connection) } else { Transaction::writing(connection) };
         let transaction = begun.map_err(SqlError::from).map_err(not_written)?;
         let data_version = lookup::data_version(connection).map_err(not_written)?;
+        self.swept.catch_up(connection, data_version != self.data_version).map_err(not_written)?;
         if data_version != self.data_version {
             // Someone else committed: whatever we remember of heads and owners may be old.
             self.logs.clear();
@@ -237,6 +238,7 @@ impl SqliteLog {
             directory: &self.directory,
             recent: &recent,
             known: &self.logs,
+            swept: &mut self.swept,
             changed: HashMap::new(),
             added: Added::default(),
         };
@@ -298,19 +300,13 @@ impl SqliteLog {
     }
 }
 
-fn bytes_of(write: &Write) -> usize {
-    match write {
-        Write::Append { events, .. } => events.iter().map(|event| event.record.len() + ROW_BYTES).sum(),
-        _ => ROW_BYTES,
-    }
-}
-
 /// One group's work inside its transaction.
 struct Scope<'a> {
     connection: &'a Connection,
     directory: &'a StoreDirectory,
     recent: &'a Recent,
     known: &'a HashMap<LogKey, LogState>,
+    swept: &'a mut SweptTable,
     /// The states of logs that this group has changed, kept apart until COMMIT has returned.
     changed: HashMap<LogKey, LogState>,
     added: Added,
@@ -326,6 +322,7 @@ impl Scope<'_> {
             }
             Write::Snapshot { log, epoch, row } => self.snapshot(*log, *epoch, row),
             Write::Release { log, epoch } => self.release(*log, *epoch),
+            Write::Sweep(step) => Ok(Ok(Written::Swept(self.swept.step(self.connection, step)?))),
         }
     }
 
@@ -436,6 +433,9 @@ impl Scope<'_> {
             && (self.recent.has_key(log, key) || self.added.has_key(log, key))
         {
             return Ok(Err(Refusal::KeyTaken));
+        }
+        if let Some(refusal) = self.swept.refusal(self.connection, events)? {
+            return Ok(Err(refusal));
         }
         if let Some(listed) = listed {
             listing::put(self.connection, log, listed)?;

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, LogSource, Put,
-    Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
+    BlobError, BlobListing, BlobLook, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader,
+    LogSource, Put, Refusal, Settled, SettledAs, StoredEvent, SweepCount, Upkeep, UpkeepLeft, UpkeepMoment, Write,
+    Written,
 };
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::JournalEntry;
@@ -169,6 +170,22 @@ impl BlobStore for NotedBlobs {
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
         self.inner.remove(digest)
+    }
+
+    fn forget(&self, digest: &Digest) {
+        self.inner.forget(digest);
+    }
+
+    fn look(&self, digest: &Digest) -> Result<Option<BlobLook>, BlobError> {
+        self.inner.look(digest)
+    }
+
+    fn sweeps_seen(&self) -> Option<SweepCount> {
+        self.inner.sweeps_seen()
+    }
+
+    fn see_sweeps(&self, count: SweepCount) {
+        self.inner.see_sweeps(count);
     }
 
     fn list(&self, first: u8) -> Result<BlobListing, BlobError> {

@@ -4,6 +4,7 @@
 use super::*;
 use crate::id::EventId;
 use crate::port::{Claiming, Durability, LogSource};
+use crate::sqlite::blobs::FileBlobs;
 use crate::sqlite::files::OsFiles;
 use crate::sqlite::log::medium::{LogSettings, SqliteMedium};
 use crate::sqlite::log::schema::Database;
@@ -24,7 +25,9 @@ impl Bench {
         let directory = Arc::new(directory);
         let durability = Durability::PowerLoss;
         let settings = LogSettings { vfs: None, durability, model: "test", checkpoint_bytes: Some(CHECKPOINT_BYTES) };
-        let medium = SqliteMedium::open(Arc::clone(&directory), &settings).unwrap();
+        let blobs = FileBlobs::new(Arc::new(OsFiles), directory.blobs(), directory.tmp(), 1 << 20);
+        let blobs = Arc::new(blobs);
+        let medium = SqliteMedium::open(Arc::clone(&directory), &settings, Arc::clone(&blobs)).unwrap();
         let database = Database { path: directory.events_db(), vfs: None };
         let identity = Identity::of(database.path.clone()).unwrap();
         let wal = database.companion("-wal");
@@ -38,6 +41,7 @@ impl Bench {
             checkpoint_bytes: CHECKPOINT_BYTES,
             figures,
             here,
+            blobs,
         };
         Self { log: SqliteLog::open(setup).unwrap(), medium, wal, path }
     }

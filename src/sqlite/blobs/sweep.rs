@@ -1,0 +1,51 @@
+//! What a sweep does with blob files, and how a put keeps a file from it: by the time of the file.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::FileBlobs;
+use crate::id::Digest;
+use crate::port::BlobLook;
+use crate::sqlite::files::{FileError, failed, if_there, unless};
+
+impl FileBlobs {
+    /// Looks at a blob by its name. The time is that of the file, which the system's clock has given: by the same clock its age
+    /// is told.
+    pub(super) fn look_at(&self, digest: &Digest) -> Result<Option<BlobLook>, FileError> {
+        let (_, path) = self.shard_and_path(digest);
+        let found = if_there(path.metadata()).map_err(failed("cannot look at", &path))?;
+        let Some(found) = found else { return Ok(None) };
+        let modified = found.modified().map_err(failed("cannot look at", &path))?;
+        Ok(Some(BlobLook { bytes: found.len(), age: SystemTime::now().duration_since(modified).ok() }))
+    }
+
+    /// Whether a file could be touched. One that could not is written anew: it is gone, or belongs to somebody else.
+    pub(super) fn touched(&self, path: &Path) -> bool {
+        if !self.syncs {
+            return true;
+        }
+        let touched = self.files.touch(path);
+        touched.inspect_err(|error| log::debug!("cannot touch {}: {error}", path.display())).is_ok()
+    }
+
+    /// Removes the file of a blob for a sweep, unless it was put or touched within the grace time. Tells whether nothing has
+    /// the name any more. The removal is not synced: a file that comes back after a power cut is one that no event names.
+    pub(crate) fn sweep(&self, digest: &Digest, grace: Duration) -> Result<bool, FileError> {
+        let (_, path) = self.shard_and_path(digest);
+        match self.look_at(digest)? {
+            Some(look) if look.is_in_grace(grace) => Ok(false),
+            None => Ok(true),
+            Some(_) => {
+                unless(io::ErrorKind::NotFound, self.files.remove_file(&path))
+                    .map_err(failed("cannot remove", &path))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Whether sweeps were counted since this store has opened.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.known.has_forgotten()
+    }
+}
