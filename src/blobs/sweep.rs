@@ -2,7 +2,7 @@
 //!
 //! 1. All events are read, and which blobs they name. Blobs that none names and that are older than the grace time are
 //!    chosen.
-//! 2. They are **listed**, in a commit. From then on every append that names one of them is refused, inside its own commit.
+//! 2. They are **listed**, in a commit, but for those that were put meanwhile. From then on every append that names one of them is refused, inside its own commit.
 //! 3. The events that were committed meanwhile are read. What they name is taken off the list.
 //! 4. The rest is **removed**, by a transaction that holds off every other commit: only blobs that are still listed under
 //!    the number that this sweep has given, and that nobody has put since. They stay listed.
@@ -116,7 +116,7 @@ impl SweepRun<'_> {
                     self.tally.removed += candidates.len() as u64;
                     self.tally.removed_bytes += candidates.iter().map(|(_, bytes)| bytes).sum::<u64>();
                 } else {
-                    self.round(&candidates)?;
+                    self.round(&candidates, self.plan.grace)?;
                 }
             }
             self.world.pause(&self.tally)?;
@@ -136,7 +136,7 @@ impl SweepRun<'_> {
                 let look = self.world.blobs().look(digest)?;
                 candidates.push((*digest, look.map_or(0, |look| look.bytes)));
             }
-            self.round(&candidates)?;
+            self.round(&candidates, Duration::ZERO)?;
         }
     }
 
@@ -148,10 +148,7 @@ impl SweepRun<'_> {
                 continue;
             }
             match self.world.blobs().look(digest)? {
-                Some(look) if look.is_in_grace(self.plan.grace) => {
-                    self.tally.in_grace += 1;
-                    self.tally.in_grace_bytes += look.bytes;
-                }
+                Some(look) if look.is_in_grace(self.plan.grace) => self.leave(look.bytes),
                 Some(look) => candidates.push((*digest, look.bytes)),
                 None => {}
             }
@@ -159,15 +156,20 @@ impl SweepRun<'_> {
         Ok(candidates)
     }
 
-    /// Lists, looks at what was committed meanwhile, removes.
-    fn round(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
+    /// Lists, looks at what was committed meanwhile, removes. What was put within `grace` is not listed.
+    fn round(&mut self, candidates: &[Candidate], grace: Duration) -> Result<(), Error> {
         let mut listed = Vec::new();
         for rows in candidates.chunks(ROWS_MAX) {
             let blobs = rows.iter().map(|(digest, _)| *digest).collect();
-            let SweepDone::Listed(listing) = self.world.step(SweepStep::List { blobs })? else {
-                return Err(no_answer());
-            };
-            listed.extend(rows.iter().map(|candidate| (*candidate, listing)));
+            let done = self.world.step(SweepStep::List { blobs, grace })?;
+            let SweepDone::Listed { listing, left } = done else { return Err(no_answer()) };
+            for candidate in rows {
+                if left.contains(&candidate.0) {
+                    self.leave(candidate.1);
+                } else {
+                    listed.push((*candidate, listing));
+                }
+            }
         }
         if listed.is_empty() {
             return Ok(());
@@ -186,6 +188,11 @@ impl SweepRun<'_> {
         if self.gone.len() >= GONE_MAX { self.let_go() } else { Ok(()) }
     }
 
+    fn leave(&mut self, bytes: u64) {
+        self.tally.in_grace += 1;
+        self.tally.in_grace_bytes += bytes;
+    }
+
     fn remove(&mut self, batch: &[(Candidate, Listing)]) -> Result<(), Error> {
         let Some((_, listing)) = batch.first().copied() else { return Ok(()) };
         let blobs = batch.iter().map(|((digest, _), _)| *digest).collect();
@@ -199,8 +206,7 @@ impl SweepRun<'_> {
                 self.gone.push((*digest, listing.removed()));
                 continue;
             }
-            self.tally.in_grace += 1;
-            self.tally.in_grace_bytes += bytes;
+            self.leave(*bytes);
             // Put since it was chosen. Whoever put it has not said so yet, and may die before.
             self.world.blobs().forget(digest);
             let Some(look) = self.world.blobs().look(digest)? else { continue };

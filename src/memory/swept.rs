@@ -48,11 +48,15 @@ impl SweptList {
 
     pub(super) fn step(&mut self, blobs: &MemoryBlobMap, step: &SweepStep) -> SweepDone {
         match step {
-            SweepStep::List { blobs } => {
+            SweepStep::List { blobs: wanted, grace } => {
                 self.listings += 1;
                 let listing = Listing(self.listings);
-                self.listed.extend(blobs.iter().map(|digest| (*digest.as_bytes(), listing)));
-                SweepDone::Listed(listing)
+                let blobs = blobs.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_in_grace =
+                    |digest: &&Digest| blobs.get(digest).is_some_and(|blob| blob.look().is_in_grace(*grace));
+                let (left, chosen): (Vec<_>, Vec<_>) = wanted.iter().partition(is_in_grace);
+                self.listed.extend(chosen.into_iter().map(|digest: Digest| (*digest.as_bytes(), listing)));
+                SweepDone::Listed { listing, left }
             }
             SweepStep::Remove { listing, blobs: wanted, grace } => {
                 let mut blobs = blobs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -34,8 +34,9 @@ pub(crate) struct SweepMark {
 /// them may be asked for again.
 #[derive(Debug, Clone)]
 pub(crate) enum SweepStep {
-    /// Lists blobs, also those that are listed already: under a new number. Appends that name one are refused from then on.
-    List { blobs: Vec<Digest> },
+    /// Lists those blobs that nobody has put or touched within the grace time, also if they are listed already: under a new
+    /// number. Appends that name one are refused from then on.
+    List { blobs: Vec<Digest>, grace: Duration },
     /// Removes the files of those blobs that are still listed under this number and that nobody has put or touched
     /// within the grace time, while no other write can be committed. They stay listed.
     Remove { listing: Listing, blobs: Vec<Digest>, grace: Duration },
@@ -50,7 +51,11 @@ pub(crate) enum SweepStep {
 /// What a step of a sweep did.
 #[derive(Debug, Clone)]
 pub(crate) enum SweepDone {
-    Listed(Listing),
+    /// Under which number, and the blobs that are not listed under it.
+    Listed {
+        listing: Listing,
+        left: Vec<Digest>,
+    },
     /// The blobs that were left where they are.
     Removed {
         left: Vec<Digest>,

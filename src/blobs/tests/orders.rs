@@ -172,7 +172,8 @@ impl Peer {
     }
 
     fn sweep(&self) -> Swept {
-        let mut reader = Stepped { reader: self.reader.lock().unwrap(), peer: self, scans: 0 };
+        let mut reader = self.reader.lock().unwrap();
+        let mut reader = Stepped { reader: &mut **reader, peer: self, scans: 0 };
         let mut world = PeerWorld { peer: self, reader: &mut reader };
         sweep(&mut world, SweepPlan { grace: GRACE, is_dry: false }).unwrap()
     }
@@ -230,7 +231,7 @@ impl SweepWorld for PeerWorld<'_> {
             SweepStep::Count if self.peer.is_without(Without::Count) => return Ok(SweepDone::Counted),
             // What is not listed cannot be removed: it is listed for the removal alone.
             SweepStep::List { .. } if self.peer.is_without(Without::List) => {
-                return Ok(SweepDone::Listed(Listing(1)));
+                return Ok(SweepDone::Listed { listing: Listing(1), left: Vec::new() });
             }
             SweepStep::Remove { blobs, grace, .. } if self.peer.is_without(Without::List) => {
                 return self.peer.turns.commit(|| {
@@ -239,7 +240,9 @@ impl SweepWorld for PeerWorld<'_> {
                         Written::Swept(done) => done,
                         other => panic!("{other:?}"),
                     };
-                    let SweepDone::Listed(listing) = one(SweepStep::List { blobs: blobs.clone() }) else { panic!() };
+                    let SweepDone::Listed { listing, .. } = one(SweepStep::List { blobs: blobs.clone(), grace }) else {
+                        panic!("another answer")
+                    };
                     let done = one(SweepStep::Remove { listing, blobs: blobs.clone(), grace });
                     let mut rows: Vec<_> = blobs.iter().map(|digest| (*digest, listing)).collect();
                     rows.extend(blobs.iter().map(|digest| (*digest, listing.removed())));
@@ -266,7 +269,7 @@ impl PeerLog<'_> {
 
 /// A reader of which each scan that gives something is a step.
 struct Stepped<'a> {
-    reader: std::sync::MutexGuard<'a, Box<dyn LogReader>>,
+    reader: &'a mut dyn LogReader,
     peer: &'a Peer,
     scans: usize,
 }
@@ -373,11 +376,19 @@ impl Scene {
     ) -> Self {
         let [host, other, sweeper] =
             ["host", "other", "sweeper"].map(|name| Peer::open(&medium, name, &turns, &without));
+        // From now on each commit looks for the blobs that it names, in every order.
+        sweeper.commit(Write::Sweep(SweepStep::Count)).unwrap();
         Self { turns, without, host, other, sweeper, memory, directory, blobs: Mutex::new(0) }
     }
 
     /// A blob that was put long ago, and that no event names.
     fn old_blob(&self) -> Vec<u8> {
+        // All of them know the same at the beginning of each order.
+        for peer in [&self.host, &self.other, &self.sweeper] {
+            peer.commit(Write::Sweep(SweepStep::Unlist { blobs: Vec::new() })).unwrap();
+            let mark = peer.reader.lock().unwrap().sweep_mark(&codec::digest(b"")).unwrap();
+            peer.blobs.see_sweeps(mark.count);
+        }
         let mut number = self.blobs.lock().unwrap();
         *number += 1;
         let bytes = format!("blob {number}").into_bytes();

@@ -24,6 +24,8 @@ enum Stand {
 struct Table {
     players: Vec<Stand>,
     committing: Option<usize>,
+    /// The test has failed: everybody ends.
+    is_over: bool,
 }
 
 #[derive(Default)]
@@ -58,6 +60,7 @@ impl Turns {
         table.players[player] = Stand::Before { is_commit };
         self.changed.notify_all();
         while table.players[player] != Stand::Running {
+            assert!(!table.is_over, "the test has failed");
             table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
         }
         if is_commit {
@@ -72,7 +75,7 @@ impl Turns {
         players: Vec<Box<dyn FnOnce() + Send + '_>>,
         mut choose: impl FnMut(&[usize], Option<usize>) -> usize,
     ) {
-        *self.lock() = Table { players: vec![Stand::Running; players.len()], committing: None };
+        *self.lock() = Table { players: vec![Stand::Running; players.len()], ..Table::default() };
         std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for (player, play) in players.into_iter().enumerate() {
@@ -105,7 +108,13 @@ impl Turns {
                     assert!(table.players.iter().all(|stand| *stand == Stand::Done), "nobody can take a step");
                     break;
                 }
-                let next = choose(&able, last);
+                let chosen = catch_unwind(AssertUnwindSafe(|| choose(&able, last)));
+                let next = chosen.unwrap_or_else(|panic| {
+                    table.is_over = true;
+                    self.changed.notify_all();
+                    drop(std::mem::take(&mut threads));
+                    std::panic::resume_unwind(panic)
+                });
                 last = Some(next);
                 table.players[next] = Stand::Running;
                 self.changed.notify_all();

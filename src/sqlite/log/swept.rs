@@ -75,7 +75,7 @@ impl SweptTable {
     pub(super) fn step(&mut self, connection: &Connection, step: &SweepStep) -> SqlResult<SweepDone> {
         self.has_listed = None;
         match step {
-            SweepStep::List { blobs } => list(connection, blobs),
+            SweepStep::List { blobs, grace } => self.list(connection, blobs, *grace),
             SweepStep::Remove { listing, blobs, grace } => self.remove(connection, *listing, blobs, *grace),
             SweepStep::Unlist { blobs } => unlist(connection, blobs),
             SweepStep::Count => {
@@ -83,6 +83,21 @@ impl SweptTable {
                 Ok(SweepDone::Counted)
             }
         }
+    }
+
+    fn list(&self, connection: &Connection, blobs: &[Digest], grace: Duration) -> SqlResult<SweepDone> {
+        let listing = Listing(raise(connection, LISTINGS)?);
+        let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO swept_blobs VALUES (?1, ?2)")?;
+        let mut left = Vec::new();
+        for digest in blobs {
+            let look = self.blobs.look(digest).map_err(|error| SqlError::outside(&error))?;
+            if look.is_some_and(|look| look.is_in_grace(grace)) {
+                left.push(*digest);
+            } else {
+                insert.execute((digest.as_bytes(), listing.0))?;
+            }
+        }
+        Ok(SweepDone::Listed { listing, left })
     }
 
     /// Removes files first and says so after: if the transaction does not come to its end, the blobs are listed still.
@@ -106,15 +121,6 @@ impl SweptTable {
         }
         Ok(SweepDone::Removed { left })
     }
-}
-
-fn list(connection: &Connection, blobs: &[Digest]) -> SqlResult<SweepDone> {
-    let listing = Listing(raise(connection, LISTINGS)?);
-    let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO swept_blobs VALUES (?1, ?2)")?;
-    for digest in blobs {
-        insert.execute((digest.as_bytes(), listing.0))?;
-    }
-    Ok(SweepDone::Listed(listing))
 }
 
 fn unlist(connection: &Connection, blobs: &[(Digest, Listing)]) -> SqlResult<SweepDone> {
