@@ -43,7 +43,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (request, text) in REQUESTS {
         match session.begin_turn_once(Message::user(text), AppendKey::new(request)?).await? {
             TurnBegun::Now(turn) => run(turn, request).await?, // also if a kill has ended the turn before
-            TurnBegun::Earlier(turn) => println!("{request} has its turn: {:?}", turn.status),
+            TurnBegun::Ended(turn) => println!("{request} has its turn: {:?}", turn.status),
+            // Nobody else runs turns of this session: see begin_next_turn for hosts that take requests at any time.
+            other => println!("{request} waits: {other:?}"),
         }
     }
     store.close().await?; // ends the stream that is shown

@@ -1,7 +1,7 @@
 //! Sessions over HTTP, with server-sent events. A client asks with POST and follows with GET: events, and the words of
 //! an answer while it is written. After a lost connection it goes on from the last event that it has (browsers send
-//! `Last-Event-ID` by themselves). A request that comes twice is answered once; one whose answer a kill has cut off is
-//! answered by the next server. An echo stands in for a language model.
+//! `Last-Event-ID` by themselves). A request that comes twice is answered once, and one that comes while another is
+//! answered waits; what a kill has cut off, or kept waiting, the next server answers. An echo stands in for a language model.
 //!
 //! ```sh
 //! cargo run --example sse_server
@@ -11,11 +11,12 @@
 
 use std::{collections::HashMap, path::PathBuf, pin::pin, time::Duration};
 
+use actix_web::http::StatusCode;
 use actix_web::rt::signal::{ctrl_c, unix};
 use actix_web::web::{Bytes, Data, Path, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError, get, post, rt};
-use foldlog::agent::{Failure, Message, RunningTurn, TurnBegun, TurnEnd, TurnStatus};
-use foldlog::{AppendKey, Error, ErrorKind, EventId, Item, LagPolicy, LiveConfig, LogPosition, NextStep, SessionId};
+use foldlog::agent::{Failure, Message, RunningTurn, TurnBegun, TurnEnd};
+use foldlog::{AppendKey, Error, EventId, Item, LagPolicy, LiveConfig, LogPosition, SessionId};
 use foldlog::{Store, StoreConfig, SubscribeFrom};
 use futures::{StreamExt, future::select};
 use serde_json::json;
@@ -26,14 +27,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = std::env::args().nth(2).map_or(std::env::temp_dir().join("foldlog-sse-server"), PathBuf::from);
     let live = LiveConfig { lag: LagPolicy::CatchUp, ..LiveConfig::default() }; // slow clients get every event, too
     let store = Store::open(StoreConfig { live, ..StoreConfig::directory(directory) }).await?;
-    // What a killed server has left open is ended, and what it was answering is answered anew.
+    // What a killed server has left open is ended, and what waits for an answer gets one.
     for listed in store.list_sessions(None, usize::MAX).await? {
         let session = store.open_session(&listed.id).await?;
         session.interrupt("the server was killed").await?;
-        let last = session.view()?.turns.last().cloned();
-        if let Some(turn) = last.filter(|turn| turn.status == TurnStatus::Interrupted) {
-            rt::spawn(run(session.begin_turn_for(turn.user_message.unwrap_or_default()).await?));
-        }
+        rt::spawn(run(session.begin_next_turn().await?));
     }
     let data = Data::new(store.clone());
     let server = HttpServer::new(move || App::new().app_data(data.clone()).service(list).service(ask).service(follow));
@@ -66,23 +64,31 @@ async fn ask(store: Data<Store>, id: Path<String>, request: HttpRequest, text: S
     let key = AppendKey::new(request.headers().get("Idempotency-Key").map(|key| key.as_bytes()).unwrap_or_default())?;
     let session = store.open_session(id.as_str()).await?;
     let message = Message::user(store.intern_text(text).await?);
-    let asked = match session.begin_turn_once(message, key).await? {
-        TurnBegun::Earlier(turn) => turn.user_message.unwrap_or_default(),
-        TurnBegun::Now(turn) => {
-            let asked = turn.user_message();
-            rt::spawn(run(turn));
-            asked
-        }
+    let begun = session.begin_turn_once(message, key).await?;
+    let asked = begun.message();
+    let next = match begun {
+        TurnBegun::Now(turn) => Some(turn),
+        TurnBegun::Queued(_) => session.begin_next_turn().await?, // if nobody runs a turn
+        TurnBegun::Running(_) | TurnBegun::Ended(_) => None,
     };
+    rt::spawn(run(next));
     Ok(HttpResponse::Accepted().json(json!({ "message": asked })))
 }
 
-/// Runs a turn in the background.
-async fn run(mut turn: RunningTurn) {
-    if let Err(error) = answer(&mut turn).await {
-        // When the store is closed, this fails as well: the turn stays open, and the next server goes on with it.
-        let ended = turn.end(TurnEnd::Error(Failure::new("server", error.to_string()))).await;
-        eprintln!("sse_server: {error}; the turn has {}", if ended.is_ok() { "ended" } else { "no end" });
+/// Runs a turn in the background, and then those that wait.
+async fn run(mut next: Option<RunningTurn>) {
+    while let Some(mut turn) = next {
+        if let Err(error) = answer(&mut turn).await {
+            // When the store is closed, this fails as well: the turn stays open, and the next server goes on with it.
+            let ended = turn.end(TurnEnd::Error(Failure::new("server", error.to_string()))).await;
+            eprintln!("sse_server: {error}; the turn has {}", if ended.is_ok() { "ended" } else { "no end" });
+        }
+        let session = turn.session().clone();
+        drop(turn); // also one that has no end gives the right to run a turn back
+        next = session.begin_next_turn().await.unwrap_or_else(|error| {
+            eprintln!("sse_server: {error}; what waits is answered by the next server");
+            None
+        });
     }
 }
 
@@ -126,22 +132,13 @@ struct Refusal(#[from] Error);
 type Answered = Result<HttpResponse, Refusal>;
 
 impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     fn error_response(&self) -> HttpResponse {
-        use ErrorKind::*;
-        let passes = matches!(self.0.next_step(), NextStep::WaitAndRetry | NextStep::OpenAgain);
-        let mut response = match self.0.kind() {
-            InvalidSessionId { .. } | InvalidArgument { .. } => HttpResponse::BadRequest(),
-            UnknownSession { .. } => HttpResponse::NotFound(),
-            TurnInFlight { .. } | OwnedElsewhere { .. } => HttpResponse::Conflict(),
-            OtherHistory { .. } => HttpResponse::Gone(),
-            TooLarge { .. } => HttpResponse::PayloadTooLarge(),
-            BeyondHead { .. } => HttpResponse::RangeNotSatisfiable(),
-            BodyRefused { .. } | KeyReused { .. } => HttpResponse::UnprocessableEntity(),
-            DiskFull => HttpResponse::InsufficientStorage(),
-            _ if passes => HttpResponse::ServiceUnavailable(),
-            _ => HttpResponse::InternalServerError(),
-        };
-        if passes {
+        let mut response = HttpResponse::build(self.status_code());
+        if matches!(self.status_code(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
             response.insert_header(("Retry-After", "1"));
         }
         response.body(format!("{self}\n"))

@@ -42,6 +42,8 @@ mod view;
 mod view_bytes;
 mod view_json;
 
+#[doc(no_inline)]
+pub use crate::content::{Content, Json};
 pub use append_list::{AppendList, Iter};
 pub use body::{AgentBody, AgentTransient, OutputStream};
 pub use calls::{Compacted, RunningTurn, StopOutcome, TurnBegun, TurnEnd};
@@ -69,7 +71,7 @@ pub enum Agent {}
 impl SessionModel for Agent {
     const NAME: &'static str = "agent";
     const SCHEMA: u16 = 2;
-    const VIEW_SCHEMA: u16 = 3;
+    const VIEW_SCHEMA: u16 = 4;
 
     type Body = AgentBody;
     type View = AgentView;

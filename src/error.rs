@@ -3,6 +3,7 @@
 //! The modules `error` and `id` use each other: an error names the session, and making a session id may fail.
 
 mod advice;
+mod http;
 mod owner;
 
 use std::fmt;
@@ -30,7 +31,7 @@ struct ErrorInner {
 /// | [`next_step`](Error::next_step) | [`was_written`](Error::was_written) | kinds |
 /// |---|---|---|
 /// | [`CorrectTheCall`](NextStep::CorrectTheCall) | `No` | [`InvalidSessionId`](Self::InvalidSessionId), [`InvalidDigest`](Self::InvalidDigest), [`InvalidJson`](Self::InvalidJson), [`InvalidArgument`](Self::InvalidArgument), [`BodyRefused`](Self::BodyRefused), [`TooLarge`](Self::TooLarge), [`UnknownSession`](Self::UnknownSession), [`UnknownBlob`](Self::UnknownBlob), [`DanglingRef`](Self::DanglingRef), [`WrongBlobLength`](Self::WrongBlobLength), [`KeyReused`](Self::KeyReused) |
-/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit), [`TurnNotHeld`](Self::TurnNotHeld) |
+/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`RefusedByView`](Self::RefusedByView), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit), [`TurnNotHeld`](Self::TurnNotHeld) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `No` | [`NotWritten`](Self::NotWritten), [`TurnInFlight`](Self::TurnInFlight), [`Busy`](Self::Busy), [`DiskFull`](Self::DiskFull), [`Unavailable`](Self::Unavailable) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `Unknown` | [`OutcomeUnknown`](Self::OutcomeUnknown) |
 /// | [`AskTheOwner`](NextStep::AskTheOwner) | `No` | [`OwnedElsewhere`](Self::OwnedElsewhere) |
@@ -65,8 +66,8 @@ pub enum ErrorKind {
         /// The wrong value and the limit.
         what: String,
     },
-    /// The session model refused a body: its `check` at the call, its `stamp` or `REFUSE_BY_VIEW` in the order of the
-    /// session. Or the body does not come back from its bytes.
+    /// The session model refused a body for what it is: its `check` at the call, its `stamp` in the order of the session. Or
+    /// the body does not come back from its bytes.
     #[error("the model refused the body: {reason}")]
     BodyRefused {
         /// The reason that the session model gave.
@@ -131,6 +132,13 @@ pub enum ErrorKind {
         /// The last stamped event.
         actual: EventId,
     },
+    /// The session model refused a body because of what the session has become: its `REFUSE_BY_VIEW`. Or a compaction
+    /// covers less than an earlier one.
+    #[error("the session, as it is now, does not take the body: {reason}; read the session, and decide anew")]
+    RefusedByView {
+        /// The reason that the session model gave.
+        reason: String,
+    },
     /// The session has no such event yet: the position is of another session, or of another history of this one.
     #[error(
         "session {session} ends with event {head}, and has no event {event} to go on from: read it from its first event"
@@ -155,13 +163,20 @@ pub enum ErrorKind {
         /// The event that the caller has.
         event: EventId,
     },
-    /// The append key was used before, with another body.
-    #[error("append key was used in session {session} for event {first}, with another body: use a key for one append")]
+    /// The append key was used before, with other bodies.
+    #[error(
+        "append key was used in session {session} for {}: use a key for one append, and hand over the same bodies in a retry",
+        other_append(*first, *written, *given)
+    )]
     KeyReused {
         /// The session.
         session: SessionId,
         /// The first event of the append that used the key.
         first: EventId,
+        /// How many events that append has written.
+        written: u64,
+        /// How many bodies this append has. If they are as many, at least one of them is another.
+        given: u64,
     },
     /// The append was accepted but not written, because of the reason given; append again.
     #[error("nothing was written to session {session}, append again: {reason}")]
@@ -401,6 +416,18 @@ pub enum ErrorKind {
         /// What is wrong, and of which session where that is known.
         reason: String,
     },
+}
+
+/// What the append has written whose key another one uses.
+fn other_append(first: EventId, written: u64, given: u64) -> String {
+    let last = EventId::new(first.get().saturating_add(written.saturating_sub(1)));
+    let bodies = |count| if count == 1 { "1 body".to_owned() } else { format!("{count} bodies") };
+    match (written, given) {
+        (1, 1) => format!("event {first}, with another body"),
+        (1, _) => format!("event {first} alone, and this append has {}", bodies(given)),
+        _ if written == given => format!("events {first} to {last}, with other bodies"),
+        _ => format!("events {first} to {last}, and this append has {}", bodies(given)),
+    }
 }
 
 /// What to do about something that is too large.

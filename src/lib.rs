@@ -97,6 +97,7 @@ pub use session::{
 };
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
+pub use store::backup::{Backup, BackupOptions, BackupProgress};
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
 pub use store::salvage::{Salvage, Salvaged};
@@ -113,6 +114,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/json.md")]
     struct JsonForm;
+    #[doc = include_str!("../docs/lifecycle.md")]
+    struct Lifecycle;
     #[doc = include_str!("../docs/guide/errors.md")]
     struct Errors;
     #[doc = include_str!("../docs/guide/damage.md")]

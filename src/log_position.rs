@@ -67,20 +67,26 @@ impl FromStr for LogPosition {
 
     /// Reads an event id, alone or followed by `-` and 16 lower-case hex digits.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (event, chain) = match text.split_once('-') {
-            None => (text, None),
-            Some((event, chain)) => (event, Some(chain)),
-        };
-        let event = event.parse()?;
-        let Some(chain) = chain else { return Ok(Self { event, chain: None }) };
+        let (event, chain) = text.split_once('-').map_or((text, None), |(event, chain)| (event, Some(chain)));
         let is_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-        let number = Some(chain).filter(|chain| chain.len() == 16 && chain.bytes().all(is_hex));
-        let number = number.and_then(|chain| u64::from_str_radix(chain, 16).ok()).ok_or_else(|| {
-            let what = format!("position {text:?} has no 16 lower-case hex digits behind its event id");
-            Error::from(ErrorKind::InvalidArgument { what })
-        })?;
-        Ok(Self::new(event, number.to_be_bytes()))
+        let chain = chain.map(|chain| match chain.len() == 16 && chain.bytes().all(is_hex) {
+            true => u64::from_str_radix(chain, 16).ok(),
+            false => None,
+        });
+        match (event.parse::<EventId>(), chain) {
+            (Ok(event), None) => Ok(event.into()),
+            (Ok(event), Some(Some(chain))) => Ok(Self::new(event, chain.to_be_bytes())),
+            _ => Err(ErrorKind::InvalidArgument { what: no_position(text) }.into()),
+        }
     }
+}
+
+fn no_position(text: &str) -> String {
+    format!(
+        "{text:?} is no position in a log, such as 20-0123456789abcdef: an event id, and the first 16 hex digits of its chain \
+         hash, as Event::position gives it for the id of a server-sent event, which comes back as Last-Event-ID; or an event \
+         id alone, from 0"
+    )
 }
 
 impl Serialize for LogPosition {
@@ -112,7 +118,11 @@ mod tests {
         for text in
             ["", "-", "20-", "20-23456789abcdef", "20-0023456789ABCDEF", "20-+023456789abcdef", "x-0023456789abcdef"]
         {
-            assert!(text.parse::<LogPosition>().is_err(), "{text}");
+            let error = text.parse::<LogPosition>().unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{text:?} is no position")) && error.contains("Last-Event-ID"),
+                "{error}"
+            );
         }
     }
 }

@@ -75,7 +75,7 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
 
     /// Refuses a body because of what the session has become: a reply to a ticket that is closed. The function is given the
     /// view and the body, and answers a text that says what is wrong; the receipt of the append then fails with
-    /// [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused). Nothing of the append is written, and those behind it
+    /// [`ErrorKind::RefusedByView`](crate::ErrorKind::RefusedByView). Nothing of the append is written, and those behind it
     /// go on.
     ///
     /// The view holds every event ahead of the body: those that are still on their way to the disk, and the earlier ones of
@@ -136,7 +136,8 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     }
 
     /// Writes the ids that this body creates into the body, from the counters, and moves the counters to where
-    /// [`SessionModel::apply`] will put them. It must not depend on any other state than the counters.
+    /// [`SessionModel::apply`] will put them. It must not depend on any other state than the counters. The ids ascend and need
+    /// not be consecutive, since foldlog's own events take ids, too.
     ///
     /// # Errors
     /// A text that says why no id can be given, or which entity the body names that is not there. The receipt of the append

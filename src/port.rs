@@ -20,6 +20,7 @@ mod medium;
 mod ownership;
 mod page;
 mod scan;
+mod standing;
 mod sweep;
 mod write;
 
@@ -34,5 +35,6 @@ pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, Opening
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use scan::{Position, ScannedPage, ScannedRow};
+pub(crate) use standing::{Standing, StoreId};
 pub(crate) use sweep::{Listing, SweepCount, SweepDone, SweepMark, SweepStep};
 pub(crate) use write::{Claiming, CommitError, LogError, Refusal, Settled, SettledAs, Write, Written};

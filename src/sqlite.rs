@@ -5,6 +5,7 @@
 //! whose loss or order a power cut could show goes through [`Files`], except for those that SQLite does itself.
 
 mod blobs;
+mod copy;
 mod directory;
 mod files;
 mod log;
@@ -14,9 +15,10 @@ mod owner_file;
 mod place;
 mod rebuild;
 
+pub(crate) use copy::{CopyDirectory, Copying, FinishedCopy};
 #[cfg(feature = "testkit")]
 pub(crate) use files::{Files, OsFiles};
-pub(crate) use log::{SalvageReader, TakenLog};
+pub(crate) use log::{CopyRole, OwnEvents, SalvageReader, TakenLog};
 pub use log::{WalDamage, WalLoss};
 #[cfg(feature = "testkit")]
 pub(crate) use log::{decode_under_checksum, scan_under_header};

@@ -1,5 +1,6 @@
 //! The handles that hosts hold: [`Store`] and [`Session`].
 
+pub(crate) mod backup;
 mod closing;
 mod opening;
 pub(crate) mod read_only;

@@ -3,7 +3,7 @@
 //! whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
-use foldlog::agent::{Agent, AgentBody, Failure, Message, SessionInfo, Step, StepId, Turn, TurnId};
+use foldlog::agent::{Agent, AgentBody, Failure, Message, MessageId, SessionInfo, Step, StepId, Turn, TurnId};
 use foldlog::testkit::decode;
 use foldlog::{Json, SessionModel, StoreConfig};
 use peak_alloc::PeakAlloc;
@@ -45,6 +45,7 @@ fn bodies() -> Vec<AgentBody> {
         AgentBody::Stopped,
         AgentBody::SessionErrored(Failure::new("provider", "gone")),
         AgentBody::Custom { kind: "note".to_owned(), json },
+        AgentBody::TurnQueued { message: MessageId::new(1) },
     ]
 }
 

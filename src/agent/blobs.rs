@@ -23,7 +23,10 @@ impl AgentBody {
                 of_message(message, each);
             }
             Self::SessionErrored(failure) => of_failure(failure, each),
-            Self::StopRequested | Self::Stopped | Self::Custom { kind: _, json: _ } => {}
+            Self::StopRequested
+            | Self::Stopped
+            | Self::Custom { kind: _, json: _ }
+            | Self::TurnQueued { message: _ } => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::entity::{Eval, Failure, SessionInfo, Step, Turn};
-use crate::agent::id::{StepId, TurnId};
+use crate::agent::id::{MessageId, StepId, TurnId};
 use crate::agent::message::Message;
 use crate::content::{Content, Json};
 use crate::id::EventId;
@@ -59,6 +59,12 @@ pub enum AgentBody {
         /// The fact.
         json: Json,
     },
+    /// A turn is asked for, and cannot begin yet: the message waits for it, as one of
+    /// [`AgentView::unanswered`](crate::agent::AgentView::unanswered).
+    TurnQueued {
+        /// The message that waits. Message 0 stands for the last message before this event.
+        message: MessageId,
+    },
 }
 
 impl AgentBody {
@@ -105,6 +111,7 @@ event_types! {
     Stopped => "stopped",
     SessionErrored => "session_errored",
     Custom => "custom",
+    TurnQueued => "turn_queued",
 }
 
 /// A live item: delivered to subscribers, never persisted and never folded.

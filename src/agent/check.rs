@@ -18,7 +18,7 @@ impl AgentBody {
             Self::EvalAdded(eval) => check_eval(eval),
             Self::SessionErrored(failure) => check_failure("session error", failure),
             Self::Custom { kind, .. } => check_kind(kind),
-            Self::VarsSnapshotted(_) | Self::StopRequested | Self::Stopped => Ok(()),
+            Self::VarsSnapshotted(_) | Self::StopRequested | Self::Stopped | Self::TurnQueued { message: _ } => Ok(()),
         }
     }
 }

@@ -74,7 +74,8 @@ impl AgentView {
     }
 
     /// The same for a turn that runs: the message that it answers comes last, and behind that what this turn has added,
-    /// and turns for the same message before it, which were interrupted. Earlier turns stand together in the same way.
+    /// and turns for the same message before it, which were interrupted. Earlier turns stand together in the same way. A
+    /// message that waited for its turn is given although a compaction covers it.
     /// What users have said since, and no turn has answered yet, is left out: it is for turns to come.
     ///
     /// Messages in the order of the log would end with what another user asked meanwhile, or with the answer to a message
@@ -100,13 +101,24 @@ impl AgentView {
             message.turn.is_none() && message.id > asked && message.role == Role::User && !begun.contains(&message.id)
         };
         let (of_turn, others): (Vec<_>, Vec<_>) = self.conversation().partition(|message| is_of_turn(message));
+        let covered = self.covered_while_waiting(asked, &of_asked);
         let mut before: Vec<_> = others.into_iter().filter(|message| !is_queued(message)).collect();
         // Each message stands with the one that its turn answers, as it did when that turn was run.
         before.sort_by_key(|message| {
             let asked = message.turn.and_then(|turn| self.turns.get(turn)?.user_message);
             asked.map_or(message.id, |asked| asked.min(message.id))
         });
-        self.in_provider_order(before.into_iter().chain(of_turn))
+        self.in_provider_order(before.into_iter().chain(covered).chain(of_turn))
+    }
+
+    /// A message that a compaction has covered before any of its turns did something. The summary knows no answer to it. Where
+    /// a turn had done something, the summary stands for the message and for that.
+    fn covered_while_waiting(&self, asked: MessageId, turns: &HashSet<TurnId>) -> Option<&Arc<Message>> {
+        let message = self.message(asked).filter(|message| Some(message.event_id) < self.compact_from)?;
+        let place = self.messages.binary_search_by_key(&asked, |message| message.id).ok()?;
+        let mut since = self.messages.iter_from(place).take_while(|message| Some(message.id) < self.summary);
+        let is_own = message.agent.is_none() && !message.role.is_instruction();
+        (is_own && !since.any(|message| message.turn.is_some_and(|turn| turns.contains(&turn)))).then_some(message)
     }
 
     fn in_provider_order<'a>(&'a self, kept: impl Iterator<Item = &'a Arc<Message>>) -> Vec<Arc<Message>> {

@@ -73,18 +73,25 @@ impl Counters {
             | AgentBody::StopRequested
             | AgentBody::Stopped
             | AgentBody::SessionErrored(_)
-            | AgentBody::Custom { .. } => {}
+            | AgentBody::Custom { .. }
+            | AgentBody::TurnQueued { .. } => {}
         }
         self.see(body);
         Ok(())
     }
 
-    /// Writes the id of the last message where a turn or a step names message 0. So a batch may append a message and what
+    /// Writes the id of the last message where a turn, a step or a queued turn names message 0. So a batch may append a message and what
     /// refers to it, before anybody knows the id, and a retry under the same append key hands over the same bodies.
     fn name_last_message(&self, body: &mut AgentBody) {
         let named = match body {
             AgentBody::TurnStarted(turn) | AgentBody::TurnPut(turn) => &mut turn.user_message,
             AgentBody::StepStarted(step) | AgentBody::StepPut(step) => &mut step.assistant_message,
+            AgentBody::TurnQueued { message } => {
+                if *message == MessageId::default() {
+                    *message = MessageId::new(self.message);
+                }
+                return;
+            }
             _ => return,
         };
         if *named == Some(MessageId::default()) {
@@ -113,6 +120,7 @@ impl Counters {
             AgentBody::StepPut(put) => step(Some(put.id)).and_then(|()| of_step(put)),
             AgentBody::EvalAdded(eval) => turn(eval.turn).and_then(|()| step(eval.step)),
             AgentBody::MessageAppended(said) => of_message(said),
+            AgentBody::TurnQueued { message: queued } => message(Some(*queued)),
             AgentBody::SessionCompacted { vars: _, boundary, message } => {
                 if *boundary > id {
                     return Err(format!(
@@ -158,7 +166,8 @@ impl Counters {
             | AgentBody::StopRequested
             | AgentBody::Stopped
             | AgentBody::SessionErrored(_)
-            | AgentBody::Custom { .. } => {}
+            | AgentBody::Custom { .. }
+            | AgentBody::TurnQueued { .. } => {}
         }
     }
 }

@@ -277,6 +277,15 @@ pub struct Usage {
     pub total_tokens: Option<u64>,
 }
 
+impl Usage {
+    /// Adds what is known.
+    pub(super) fn add(sum: &mut Option<Self>, usage: Option<Self>) {
+        if let Some(usage) = usage {
+            *sum.get_or_insert_default() += usage;
+        }
+    }
+}
+
 /// Each number is added to its like. One that is known on one side only stays as it is.
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {

@@ -53,7 +53,8 @@ pub(super) fn ends(body: &AgentBody, key: &str) -> bool {
         | AgentBody::VarsSnapshotted(_)
         | AgentBody::SessionCompacted { .. }
         | AgentBody::StopRequested
-        | AgentBody::Custom { .. } => false,
+        | AgentBody::Custom { .. }
+        | AgentBody::TurnQueued { .. } => false,
     }
 }
 
@@ -113,6 +114,7 @@ mod tests {
             AgentBody::compacted(None, Message::assistant("a summary")),
             AgentBody::StopRequested,
             AgentBody::Custom { kind: "note".to_owned(), json: Json::default() },
+            AgentBody::TurnQueued { message: crate::agent::MessageId::new(1) },
         ] {
             assert_eq!(ended(&body), none, "{}", body.event_type());
         }

@@ -249,5 +249,6 @@ fn full_bodies() -> Vec<AgentBody> {
         AgentBody::Stopped,
         AgentBody::SessionErrored(failure(content())),
         AgentBody::Custom { kind: "note".to_owned(), json: Json::parse("[1,2.50]").unwrap() },
+        AgentBody::TurnQueued { message: MessageId::new(1) },
     ]
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use imbl::Vector;
+use imbl::{OrdMap, OrdSet, Vector};
+use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::agent::append_list::AppendList;
@@ -10,9 +11,9 @@ use crate::agent::body::AgentBody;
 use crate::agent::conversation;
 use crate::agent::counters::Counters;
 use crate::agent::entities::Entities;
-use crate::agent::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, Turn};
+use crate::agent::entity::{Eval, Failure, SessionInfo, SessionStatus, Step, Turn, TurnStatus, Usage};
 use crate::agent::id::{EvalId, MessageId, StepId, TurnId};
-use crate::agent::message::Message;
+use crate::agent::message::{Message, Role};
 use crate::agent::open_calls::OpenCalls;
 use crate::content::Content;
 use crate::id::{EventId, Timestamp};
@@ -49,6 +50,19 @@ pub struct AgentView {
     pub(super) summary: Option<MessageId>,
     /// The messages of compactions that come after the boundary, in order; the one above is among them.
     pub(super) summaries: Vector<MessageId>,
+    /// The messages that wait for a turn: one is queued for them, or their last turn was interrupted.
+    pub(super) unanswered: OrdSet<MessageId>,
+    /// The steps that run, and what is known of each.
+    pub(super) running_steps: OrdMap<StepId, StepSoFar>,
+}
+
+/// What the messages of a step that runs have told so far, so that ending it looks at none of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct StepSoFar {
+    /// The assistant's last message.
+    pub(super) answer: Option<MessageId>,
+    /// The tokens of the assistant's messages together.
+    pub(super) usage: Option<Usage>,
 }
 
 /// A short summary of how far a session has come.
@@ -96,6 +110,17 @@ impl AgentView {
         self.messages.iter_from(start)
     }
 
+    /// The messages that nobody has answered yet, in the order in which they were sent: those that wait for their turn
+    /// ([`AgentBody::TurnQueued`]), and those whose last turn was
+    /// [`Interrupted`](crate::agent::TurnStatus::Interrupted). [`Session::begin_next_turn`] begins the turn of the first.
+    ///
+    /// A message that nobody has asked a turn for, such as one of a chat without turns, is not among them.
+    ///
+    /// [`Session::begin_next_turn`]: crate::Session::begin_next_turn
+    pub fn unanswered(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.unanswered.iter().filter_map(|id| self.message(*id))
+    }
+
     pub(super) fn turns_taken(&self) -> Turns {
         let stopped = self.session.as_ref().is_some_and(|session| !session.status.is_running());
         Turns { stopped, started: self.turns.len() as u64 }
@@ -123,16 +148,22 @@ impl AgentView {
                 self.session = Some(Arc::new(SessionInfo { created, status, ..session }));
             }
             AgentBody::TurnStarted(turn) => {
+                if let Some(message) = turn.user_message {
+                    self.unanswered.remove(&message);
+                }
                 let started = turn.started.or(Some(at));
                 self.turns.put(turn.id, Turn { started, ..turn });
             }
             // A put replaces the whole entity, so the view fills nothing in.
-            AgentBody::TurnPut(turn) => self.turns.put(turn.id, turn),
+            AgentBody::TurnPut(turn) => {
+                self.follow_put(&turn);
+                self.turns.put(turn.id, turn);
+            }
             AgentBody::StepStarted(step) => {
                 let started = step.started.or(Some(at));
-                self.steps.put(step.id, Step { started, ..step });
+                self.put_step(Step { started, ..step });
             }
-            AgentBody::StepPut(step) => self.steps.put(step.id, step),
+            AgentBody::StepPut(step) => self.put_step(step),
             AgentBody::MessageAppended(message) => self.push_message(message, at),
             AgentBody::EvalAdded(eval) => {
                 let at = eval.at.or(Some(at));
@@ -163,6 +194,9 @@ impl AgentView {
                 self.set_status(SessionStatus::Error);
             }
             AgentBody::Custom { .. } => {}
+            AgentBody::TurnQueued { message } => {
+                self.unanswered.insert(message);
+            }
         }
     }
 
@@ -174,7 +208,34 @@ impl AgentView {
         self.keep_message(message, at);
     }
 
+    /// A turn that is interrupted leaves its message without an answer, and any other end is one. An interrupted turn that
+    /// is put once more, such as with its cost, says nothing new: its message may have been answered since.
+    fn follow_put(&mut self, put: &Turn) {
+        let Some(message) = put.user_message else { return };
+        let is_interrupted = |turn: &Turn| turn.status == TurnStatus::Interrupted;
+        if !is_interrupted(put) {
+            self.unanswered.remove(&message);
+        } else if !self.turns.get(put.id).is_some_and(|before| is_interrupted(before)) {
+            self.unanswered.insert(message);
+        }
+    }
+
+    fn put_step(&mut self, step: Step) {
+        if step.is_running() {
+            self.running_steps.entry(step.id).or_default();
+        } else {
+            self.running_steps.remove(&step.id);
+        }
+        self.steps.put(step.id, step);
+    }
+
     fn keep_message(&mut self, message: Message, at: Timestamp) {
+        if message.role == Role::Assistant
+            && let Some(so_far) = message.step.and_then(|step| self.running_steps.get_mut(&step))
+        {
+            so_far.answer = Some(message.id);
+            Usage::add(&mut so_far.usage, message.origin.as_ref().and_then(|origin| origin.usage));
+        }
         let at = message.at.or(Some(at));
         self.messages.push(Arc::new(Message { at, ..message }));
     }

@@ -23,10 +23,10 @@ use crate::agent::append_list::{AppendList, CHUNK, Items, Packed};
 use crate::agent::counters::Counters;
 use crate::agent::entities::Entities;
 use crate::agent::entity::{Eval, EvalStatus, Failure, SessionInfo, Step, StepStatus, Turn, TurnStatus};
-use crate::agent::id::MessageId;
+use crate::agent::id::{MessageId, StepId};
 use crate::agent::message::{Message, Role};
 use crate::agent::open_calls::OpenCall;
-use crate::agent::view::AgentView;
+use crate::agent::view::{AgentView, StepSoFar};
 use crate::content::Content;
 use crate::id::EventId;
 use crate::model::{DecodeError, decode_view, encode_view};
@@ -52,6 +52,8 @@ struct ViewHead {
     instructions: Vec<MessageId>,
     summary: Option<MessageId>,
     summaries: Vec<MessageId>,
+    unanswered: Vec<MessageId>,
+    running_steps: Vec<(StepId, StepSoFar)>,
 }
 
 /// The sizes of a list whose items come behind the head.
@@ -86,6 +88,8 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
         instructions,
         summary,
         summaries,
+        unanswered,
+        running_steps,
     } = view.clone();
     let Counters { message, turn, step, eval } = counters;
     let mut chunks = Vec::new();
@@ -104,6 +108,8 @@ pub(super) fn encode(view: &AgentView) -> Option<Vec<u8>> {
         instructions: instructions.into_iter().collect(),
         summary,
         summaries: summaries.into_iter().collect(),
+        unanswered: unanswered.into_iter().collect(),
+        running_steps: running_steps.into_iter().collect(),
     })?;
     Some([&u32::try_from(head.len()).ok()?.to_le_bytes(), head.as_slice(), &chunks].concat())
 }
@@ -126,6 +132,8 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
         instructions,
         summary,
         summaries,
+        unanswered,
+        running_steps,
     } = decode_view(&head)?;
     if layout != *LAYOUT {
         return Err(malformed("a build wrote it whose items have another layout"));
@@ -152,6 +160,8 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<AgentView, DecodeError> {
         instructions: instructions.into(),
         summary,
         summaries: summaries.into(),
+        unanswered: unanswered.into_iter().collect(),
+        running_steps: running_steps.into_iter().collect(),
     })
 }
 

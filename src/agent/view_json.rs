@@ -22,8 +22,10 @@ impl Serialize for AgentView {
             instructions: _,
             summary: _,
             summaries: _,
+            unanswered,
+            running_steps: _,
         } = self;
-        let mut view = serializer.serialize_struct("AgentView", 10)?;
+        let mut view = serializer.serialize_struct("AgentView", 11)?;
         view.serialize_field("session", &session.as_deref())?;
         view.serialize_field("messages", messages)?;
         view.serialize_field("turns", turns)?;
@@ -34,6 +36,7 @@ impl Serialize for AgentView {
         view.serialize_field("compact_from", compact_from)?;
         view.serialize_field("error", &error.as_deref())?;
         view.serialize_field("open_calls", &open_calls.iter().collect::<Vec<_>>())?;
+        view.serialize_field("unanswered", &unanswered.iter().collect::<Vec<_>>())?;
         view.end()
     }
 }

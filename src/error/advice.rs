@@ -66,7 +66,7 @@ advice! {
     CorrectTheCall, No:
         InvalidSessionId InvalidDigest InvalidJson InvalidArgument BodyRefused TooLarge UnknownSession UnknownBlob
         DanglingRef WrongBlobLength KeyReused;
-    ReadAndDecide, No: HeadMoved BeyondHead OtherHistory SessionStopped TurnLimit TurnNotHeld;
+    ReadAndDecide, No: HeadMoved RefusedByView BeyondHead OtherHistory SessionStopped TurnLimit TurnNotHeld;
     WaitAndRetry, No: NotWritten TurnInFlight Busy DiskFull Unavailable;
     WaitAndRetry, Unknown: OutcomeUnknown;
     AskTheOwner, No: OwnedElsewhere;

@@ -11,8 +11,8 @@ use crate::error::OwnerInfo;
 use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Position, Refusal, SnapshotRow, StoredEvent, Write,
-    Written,
+    Claiming, Epoch, Head, Listed, Liveness, LogKey, LogMeta, Position, Refusal, SnapshotRow, StoreId, StoredEvent,
+    Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -33,6 +33,8 @@ impl fmt::Debug for MemoryDisk {
 #[derive(Default)]
 pub(super) struct DiskState {
     pub(super) model: Option<String>,
+    /// Made with the first store that is opened on the disk.
+    pub(super) id: Option<StoreId>,
     pub(super) sessions: BTreeMap<SessionId, NamedLog>,
     pub(super) logs: HashMap<LogKey, Log>,
     /// How many logs were ever made: a key is never used again.
@@ -92,6 +94,11 @@ impl MemoryDisk {
 }
 
 impl DiskState {
+    /// The position of the last event that was appended.
+    pub(super) fn end(&self) -> Position {
+        if self.events_made == 0 { Position::START } else { Position(self.events_made) }
+    }
+
     pub(super) fn liveness(&self, id: &str) -> Liveness {
         self.alive.get(id).map_or(Liveness::Dead, |info| Liveness::Alive(info.clone()))
     }

@@ -7,8 +7,8 @@ use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, CommitError, EventLog, Head, Listing, LogAudit, LogError, LogKey, LogMeta, LogReader,
-    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, StoredEvent, StoredPage, SweepMark,
-    UpkeepLeft, UpkeepMoment, Write, Written,
+    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, Standing, StoredEvent, StoredPage,
+    SweepMark, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -140,6 +140,11 @@ impl LogReader for MemoryReader {
 
     fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
         Ok(self.disk.lock().swept.listed(after, max))
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        let disk = self.disk.lock();
+        Ok(Standing { store: disk.id, end: disk.end() })
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

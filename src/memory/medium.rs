@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{
     Create, EventLog, Liveness, LogError, LogMedium, LogReader, LogSource, Medium, OpenMedium, OpenedMedium,
-    OpenedToRead, Opening, OpeningToRead, OwnerId, Ownership, Upkeep,
+    OpenedToRead, Opening, OpeningToRead, OwnerId, Ownership, StoreId, Upkeep,
 };
 
 impl Medium {
@@ -70,10 +70,12 @@ impl MemoryEnd {
         let no_name =
             |error| Error::with_source(ErrorKind::Unavailable { reason: "no random bytes".to_owned() }, error);
         let me = OwnerId::random().map_err(no_name)?;
+        let id = StoreId::random().map_err(no_name)?;
         {
             let mut state = disk.lock();
             let found = state.model.get_or_insert_with(|| model.to_owned());
             check_model(found, model)?;
+            state.id.get_or_insert(id);
             let info = OwnerInfo {
                 id: me.as_str().to_owned(),
                 process: std::process::id(),

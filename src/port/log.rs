@@ -3,6 +3,7 @@
 use super::event::{Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 use super::page::StoredPage;
 use super::scan::{Position, ScannedPage};
+use super::standing::Standing;
 use super::sweep::{Listing, SweepMark};
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
@@ -115,7 +116,6 @@ pub(crate) trait LogReader: Send {
     ///
     /// The events of later commits have greater positions, so a scan that goes on from where it ended misses none. An
     /// event that cannot be read is a [`LogError::Corrupt`] that names it.
-    #[cfg_attr(not(test), allow(dead_code, reason = "sweep and backup will read by it"))]
     fn scan(
         &mut self,
         page: &mut ScannedPage,
@@ -129,6 +129,9 @@ pub(crate) trait LogReader: Send {
 
     /// The blobs that are being swept, after `after`, in the order of their digests.
     fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError>;
+
+    /// Which store this is, and where a [`scan`](Self::scan) of everything that is committed by now ends.
+    fn standing(&mut self) -> Result<Standing, LogError>;
 
     /// The same log for a verification, which reads everything in it, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;

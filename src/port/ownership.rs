@@ -16,11 +16,7 @@ impl OwnerId {
     const BYTES: usize = 16;
 
     pub(crate) fn random() -> io::Result<Self> {
-        let mut bytes = [0_u8; Self::BYTES];
-        getrandom::fill(&mut bytes).map_err(|error| match error.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::other(error.to_string()),
-        })?;
+        let bytes: [u8; Self::BYTES] = random_bytes()?;
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
@@ -39,6 +35,16 @@ impl fmt::Display for OwnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Bytes for an id that no other has.
+pub(super) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::other(error.to_string()),
+    })?;
+    Ok(bytes)
 }
 
 /// Whether an owner still holds what it owns. There is no third answer, and no clock is involved: a lock of the

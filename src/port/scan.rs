@@ -11,11 +11,15 @@ pub(crate) struct Position(pub(crate) i64);
 impl Position {
     /// Before all events.
     pub(crate) const START: Self = Self(i64::MIN);
+
+    /// From where a scan begins that is to begin with this position.
+    pub(crate) fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 /// One event of any log, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code, reason = "sweep and backup will read by it"))]
 pub(crate) struct ScannedRow<'a> {
     pub(crate) position: Position,
     pub(crate) log: LogKey,
@@ -45,7 +49,6 @@ impl ScannedPage {
         self.events.record_bytes()
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "sweep and backup will read by it"))]
     pub(crate) fn rows(&self) -> impl Iterator<Item = ScannedRow<'_>> {
         let places = self.places.iter();
         places.zip(self.events.rows()).map(|((position, log), event)| ScannedRow {

@@ -191,12 +191,36 @@ mod tests {
     use super::*;
     use crate::agent::{Agent, AgentBody};
     use crate::codec::RecordHeader;
+    use crate::event::Described;
 
     fn record_of(id: EventId, body: &AgentBody) -> Vec<u8> {
         let (schema, event_type) = (Agent::SCHEMA, Some(body.event_type()));
         let header =
             RecordHeader { schema, event_type, salt: [7; 8], first: id, last: id, key: None, refs: Vec::new() };
         codec::encode_record(&header, &codec::encode_body(body).unwrap())
+    }
+
+    /// A session may be described after its row of the list was read, and before its events are.
+    #[test]
+    fn the_core_is_that_of_the_event_that_it_is_asked_for() {
+        let log = LogMeta::root(crate::port::LogKey(1), [1; 16]);
+        let described =
+            |title: &str| OwnBody::Described(Described { title: Some(title.to_owned()), ..Described::default() });
+        for (through, title) in [(0, ""), (1, "one"), (2, "two"), (9, "two")] {
+            let mut check = LogCheck::<Agent>::new(SessionId::new("s").unwrap(), log, EventId::new(through));
+            let mut chain = log.base.chain;
+            for (body, id) in [described("one"), described("two")].iter().zip(1..) {
+                let (id, at, key) = (EventId::new(id), Timestamp::default(), None);
+                let (schema, event_type) = (OwnBody::SCHEMA, Some(body.event_type()));
+                let header =
+                    RecordHeader { schema, event_type, salt: [7; 8], first: id, last: id, key: None, refs: Vec::new() };
+                let record = codec::encode_record(&header, &body.encode().unwrap());
+                chain = chain.next(id, at, &record);
+                let stored = StoredEvent { id, event_type: body.event_type().into(), at, key, chain, record };
+                assert!(check.event(AuditedEvent { id, row: Ok(stored) }).problems.is_empty());
+            }
+            assert_eq!(check.core().unwrap().title, title);
+        }
     }
 
     /// As after an update of the whole column: a long log would take quadratic time.

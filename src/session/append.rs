@@ -166,7 +166,7 @@ impl<M: SessionModel> std::fmt::Debug for Appended<M> {
 /// # Errors
 /// [`ErrorKind::OutcomeUnknown`] if it is not known whether the append was written. With every other kind, this append
 /// wrote nothing:
-/// - its conditions: [`ErrorKind::HeadMoved`], [`ErrorKind::KeyReused`];
+/// - its conditions: [`ErrorKind::HeadMoved`], [`ErrorKind::KeyReused`], [`ErrorKind::RefusedByView`];
 /// - its bodies: [`ErrorKind::BodyRefused`]; [`ErrorKind::TooLarge`] for an encoded event; [`ErrorKind::DanglingRef`]
 ///   or [`ErrorKind::CorruptBlob`] for a blob that they reference;
 /// - the session: [`ErrorKind::NotWritten`], [`ErrorKind::OwnedElsewhere`], [`ErrorKind::NewerRecord`],

@@ -87,7 +87,9 @@ fn read_repeated<M: SessionModel>(
         may_be_same = header.key.is_some_and(|(_, fingerprint)| fingerprint == again);
     }
     if !may_be_same {
-        return Err(ErrorKind::KeyReused { session: session.clone(), first }.into());
+        let written = header.last.get().saturating_sub(first.get()).saturating_add(1);
+        let (session, given) = (session.clone(), bodies.len() as u64);
+        return Err(ErrorKind::KeyReused { session, first, written, given }.into());
     }
     let mut events = Vec::new();
     let mut head = first.prev();

@@ -139,7 +139,8 @@ impl<M: SessionModel> Stamper<M> {
             let refused_by_model = |reason| Error::from(ErrorKind::BodyRefused { reason });
             M::stamp(&mut stamped.counters, id, &mut body).map_err(refused_by_model)?;
             if let (Some(refuse), Some(view)) = (M::REFUSE_BY_VIEW, &view) {
-                refuse(view.state(), &body).map_err(refused_by_model)?;
+                let refused_by_view = |reason| Error::from(ErrorKind::RefusedByView { reason });
+                refuse(view.state(), &body).map_err(refused_by_view)?;
             }
             let bytes = codec::encode_body(&body).map_err(refused)?;
             codec::check_shape(&body, &bytes).map_err(refused)?;

@@ -454,7 +454,8 @@ impl<M: SessionModel> SessionState<M> {
         if original.is_same(&request) {
             original.replies.push(request.into_reply());
         } else {
-            request.answer(Err(ErrorKind::KeyReused { session: self.id.clone(), first }.into()));
+            let (written, given) = (original.events.len() as u64, request.bodies.len() as u64);
+            request.answer(Err(ErrorKind::KeyReused { session: self.id.clone(), first, written, given }.into()));
         }
     }
 

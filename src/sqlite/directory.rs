@@ -221,6 +221,19 @@ impl StoreDirectory {
         Err(DirectoryError::Busy { what: "lock of directory", path: self.root.clone() })?
     }
 
+    /// Takes the directory's lock exclusively, for as long as this object lives. To be called once, instead of
+    /// [`Self::lock_shared_or_create`].
+    pub(crate) fn lock_alone(&self) -> Result<(), DirectoryError> {
+        for attempt in 0..LOCK_ATTEMPTS_MAX {
+            match self.lock.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(random_wait(attempt)),
+                Err(TryLockError::Error(error)) => return Err(self.lock_failed(error)),
+            }
+        }
+        Err(DirectoryError::Busy { what: "lock of directory", path: self.root.clone() })
+    }
+
     /// Runs something while no other store has the directory open; `None` when one has. Others that open it meanwhile
     /// wait. To be called before [`Self::lock_shared_or_create`].
     pub(crate) fn if_alone<T, E: From<DirectoryError>>(

@@ -15,6 +15,8 @@ mod all_events;
 mod around_damage;
 mod audit;
 mod checkpoint;
+mod copy;
+mod database;
 mod error;
 mod figures;
 mod identity;
@@ -23,6 +25,7 @@ mod index_audit;
 mod listing;
 mod lookup;
 mod medium;
+mod new_database;
 mod parts;
 mod read_only;
 mod reader;
@@ -43,12 +46,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use copy::{CopiedLog, CopyRole, OwnEvents};
 pub(super) use medium::{LogSettings, SqliteMedium};
 pub(super) use read_only::ReadOnlyDatabase;
 pub(crate) use rebuild::{RebuiltLog, TakenLog};
 #[cfg(feature = "testkit")]
 pub(crate) use runs::decode_under_checksum;
 pub(crate) use salvage::SalvageReader;
+pub(super) use schema::Database;
 #[cfg(feature = "testkit")]
 pub(crate) use wal::scan_under_header;
 pub use wal::{WalDamage, WalLoss};

@@ -14,6 +14,8 @@ use crate::port::Create;
 const OWN_NAMES: [&str; 5] = [LOCK, BLOBS, OWNERS, SNAPSHOTS, TMP];
 /// How the names of the database and of what belongs to it begin.
 pub(super) const DATABASE: &str = "events.db";
+/// The file that marks a directory as a copy of a store that is not finished.
+pub(super) const UNFINISHED: &str = "UNFINISHED-COPY";
 /// The longest path of a database, in bytes. SQLite's own limit on Unix is 512, with the longest of its suffixes.
 const DATABASE_PATH_MAX: usize = 512 - "-journal".len();
 /// How many bytes the path of a database that is being made has behind that of the store's directory.
@@ -22,6 +24,13 @@ const UNNAMED_DATABASE: usize = "/tmp/".len() + 32 + "/events.db".len();
 /// Refuses a directory in which a store would have to be made and must not be. Nothing is made or changed.
 pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Result<(), Error> {
     check_length(directory)?;
+    if is_unfinished(directory) {
+        let reason = format!(
+            "{} is a copy of a store that was not finished: make the backup into it again (or the restore), or remove it",
+            directory.display()
+        );
+        return Err(ErrorKind::UnsuitablePlace { reason }.into());
+    }
     check_database(&directory.join(DATABASE))?;
     let no_store =
         |reason: String| Err(ErrorKind::NoStore { reason: format!("{} {reason}", directory.display()) }.into());
@@ -50,6 +59,11 @@ pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Resu
         )),
         None => Ok(()),
     }
+}
+
+/// Whether a directory holds a copy of a store that was begun and is not finished.
+pub(super) fn is_unfinished(directory: &Path) -> bool {
+    directory.join(UNFINISHED).symlink_metadata().is_ok()
 }
 
 /// SQLite opens no database with a longer path, and says only that it cannot.

@@ -28,10 +28,21 @@ pub(crate) struct RebuiltDirectory {
 
 /// Why a blob was not copied.
 pub(crate) enum BlobFailure {
-    /// The damaged directory does not have it as it is referenced.
+    /// The old directory does not have it as it is referenced.
     Old(Error),
     /// The new directory cannot be written.
     New(Error),
+}
+
+/// Copies a blob, durably, if its bytes are what the reference says.
+pub(super) fn copy_blob(old: &dyn BlobStore, new: &FileBlobs, blob: &BlobRef) -> Result<(), BlobFailure> {
+    let bytes = old.get(&blob.digest).map_err(|error| BlobFailure::Old(error.into()))?;
+    if bytes.len() as u64 != blob.bytes {
+        let stored = bytes.len() as u64;
+        let error = BlobError::OtherLength { digest: blob.digest, wanted: blob.bytes, stored };
+        return Err(BlobFailure::Old(error.into()));
+    }
+    new.put(&bytes).map(drop).map_err(|error| BlobFailure::New(error.into()))
 }
 
 impl RebuiltDirectory {
@@ -52,13 +63,7 @@ impl RebuiltDirectory {
 
     /// Copies a blob, durably, if its bytes are what the reference says.
     pub(crate) fn copy_blob(&self, blob: &BlobRef) -> Result<(), BlobFailure> {
-        let bytes = self.old_blobs.get(&blob.digest).map_err(|error| BlobFailure::Old(error.into()))?;
-        if bytes.len() as u64 != blob.bytes {
-            let stored = bytes.len() as u64;
-            let error = BlobError::OtherLength { digest: blob.digest, wanted: blob.bytes, stored };
-            return Err(BlobFailure::Old(error.into()));
-        }
-        self.new_blobs.put(&bytes).map(drop).map_err(|error| BlobFailure::New(error.into()))
+        copy_blob(&self.old_blobs, &self.new_blobs, blob)
     }
 
     /// Names the database. From then on the directory can be opened where it is.

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 
 use crate::agent::Agent;
+use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::content::Content;
 use crate::error::{Error, ErrorKind};
 use crate::id::{Digest, SessionId};
 use crate::log_position::LogPosition;
 use crate::model::SessionModel;
-use crate::port::{BlobStore, LogMeta, LogReader, OpenedToRead, OpeningToRead};
+use crate::port::{BlobStore, LogMeta, LogReader, Medium, OpenedToRead, OpeningToRead};
 use crate::replay::{EventPage, SnapshotStore, read_page};
 use crate::stats::{Metrics, Stats};
+use crate::store::backup::Source;
 use crate::store::verification::Verification;
 use crate::store::verifying::Verifier;
 use crate::store::{SessionSummary, Store, StoredState, text_of};
@@ -83,7 +85,7 @@ pub(super) struct ReadOnlyInner {
     /// The process that opened the store.
     process: u32,
     pub(super) page_events_max: usize,
-    medium: String,
+    medium: Medium,
     /// The name of the session model.
     pub(super) model: String,
     pub(super) readers: Readers,
@@ -144,7 +146,7 @@ impl ReadOnlyInner {
         Ok(Self {
             process: std::process::id(),
             page_events_max: config.page_events_max,
-            medium: format!("{:?}", config.medium),
+            medium: config.medium.clone(),
             model,
             readers,
             recoveries: Arc::new(recoveries),
@@ -199,6 +201,17 @@ impl Drop for ReadOnlyInner {
 impl<M: SessionModel> ReadOnlyStore<M> {
     fn open(&self) -> Result<&ReadOnlyInner, Error> {
         self.inner.open_here()
+    }
+
+    /// What a copy of the store is made of.
+    pub(super) fn source(&self) -> Result<Source, Error> {
+        let ReadOnlyInner { readers, blobs, medium, .. } = self.open()?;
+        Ok(Source {
+            readers: readers.clone(),
+            blobs: Arc::clone(blobs),
+            medium: medium.clone(),
+            now: Clock::default().now(),
+        })
     }
 
     /// Lists sessions in the order of their ids, up to `max` after `after`.

@@ -46,7 +46,8 @@ pub enum Claim {
     /// `REFUSE_BY_VIEW` depends on the view and the body alone.
     #[error("REFUSE_BY_VIEW says the same of equal views and equal bodies, every time")]
     Refusals,
-    /// `stamp` leaves the counters equal to what `apply` makes of them.
+    /// `stamp` leaves the counters equal to what `apply` makes of them, also where foldlog's own events take the ids in
+    /// between.
     #[error("stamp leaves the counters equal to what apply and counters make of them")]
     Counters,
     /// The same events give the same view.
@@ -61,7 +62,8 @@ pub enum Claim {
     /// A reference to a blob that is not there is refused.
     #[error("a body that references a blob which is not stored is refused")]
     DanglingRefs,
-    /// The view does not depend on how events were batched, nor on who folded them when.
+    /// The view does not depend on how events were batched, nor on who folded them when, nor on foldlog's own events between
+    /// them but for the ids that these take.
     #[error("the view is the same live, in batches, after a restart, after a reopening and in another store")]
     OneView,
     /// A retry under the same append key writes nothing.
@@ -74,6 +76,10 @@ pub enum Claim {
     /// [`golden_bytes`].
     #[error("a body keeps its bytes at the same schema, and what was written at older schemas decodes")]
     GoldenBytes,
+    /// Every body has its line in the file of golden bytes. A line that is missing is added: look at the file, and commit
+    /// it.
+    #[error("every body has its line in the file of golden bytes")]
+    GoldenLines,
 }
 
 /// A claim that does not hold for a model.
@@ -92,6 +98,9 @@ pub struct Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { claim, model, found, seed } = self;
+        if *claim == Claim::GoldenLines {
+            return write!(f, "golden bytes of model {model}: {found}");
+        }
         write!(f, "model {model} breaks the contract: {claim}. Found")?;
         if let Some(seed) = seed {
             write!(f, " with seed {seed}")?;
@@ -141,6 +150,20 @@ pub fn blob(dice: &mut Dice) -> BlobRef {
 
 /// Checks a model with bodies that `body` makes: plausible ones, of every kind that there is, in an order that could be.
 /// Blobs come from [`blob`].
+///
+/// All bodies go into one session, and at most half of them may be refused. A model with an end, such as a ticket that is
+/// closed and takes no more replies, refuses everything behind it: let the generator make such a body once, after most
+/// others. It is a closure, so it may count.
+///
+/// ```
+/// # use foldlog::agent::{AgentBody, Message};
+/// let mut made = 0;
+/// let body = move |_: &mut foldlog::testkit::Dice| {
+///     made += 1;
+///     if made == 120 { AgentBody::Stopped } else { AgentBody::MessageAppended(Message::user("hello")) }
+/// };
+/// # foldlog::testkit::contract::run::<foldlog::agent::Agent>(1, body).unwrap();
+/// ```
 ///
 /// It calls the model's functions, then appends the bodies to stores in memory and in a temporary directory. The same
 /// seed makes the same bodies. It works inside and outside of an actix system, and blocks the thread for some seconds.

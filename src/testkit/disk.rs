@@ -158,14 +158,28 @@ impl TestDisk {
     /// # Panics
     /// When SQLite does not take the VFS.
     #[must_use]
+    pub fn watch(&self, config: StoreConfig) -> StoreConfig {
+        self.through(&self.0.root, config)
+    }
+
+    /// A configuration of a store in another directory, whose copies on this disk ([`Store::backup`](crate::Store::backup)) go
+    /// through this disk. Operations on files of the other directory that are not the database's can be made to fail, too.
+    ///
+    /// # Panics
+    /// When SQLite does not take the VFS.
+    #[must_use]
+    pub fn beside(&self, directory: impl AsRef<Path>) -> StoreConfig {
+        self.through(directory.as_ref(), StoreConfig::directory(directory.as_ref()))
+    }
+
     #[expect(clippy::expect_used, reason = "a test cannot go on without it, and SQLite always takes one")]
-    pub fn watch(&self, mut config: StoreConfig) -> StoreConfig {
+    fn through(&self, directory: &Path, mut config: StoreConfig) -> StoreConfig {
         let layer = DiskLayer { watched: watch(&self.0).expect("SQLite takes the VFS"), inner: Arc::clone(&self.0) };
         config.medium = Medium::new(Directory {
             files: Arc::new(layer),
             vfs: Some(foldlog_vfs::NAME),
             checkpoint_bytes: Some(CHECKPOINT_BYTES),
-            ..Directory::new(self.0.root.clone())
+            ..Directory::new(directory.to_owned())
         });
         config
     }

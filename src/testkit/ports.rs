@@ -9,7 +9,7 @@ use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobLook, BlobStore, CommitError, EventLog, Head, Listing, LogAudit, LogError, LogKey,
     LogMedium, LogMeta, LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow,
-    StoredEvent, StoredPage, SweepCount, SweepMark, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
+    Standing, StoredEvent, StoredPage, SweepCount, SweepMark, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
@@ -188,6 +188,10 @@ impl LogReader for WatchedReader {
 
     fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
         self.reader.listed_blobs(after, max)
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        self.faults.call(Call::Scan, || self.reader.standing())
     }
 
     /// Calls of a verification are passed on unwatched: a verification looks for faults, and is given none here.

@@ -5,10 +5,11 @@ mod notes;
 
 use std::collections::HashSet;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use check::{Check, Promised};
-use notes::{NotedLog, Notes};
+use check::{Check, ImageFindings, Promised};
+use notes::{Note, NotedLog, Notes};
 
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
@@ -16,7 +17,7 @@ use crate::model::SessionModel;
 use crate::port::{Durability, OpenedMedium};
 use crate::testkit::dice::Dice;
 use crate::testkit::disk::{Lasting, TestDisk};
-use crate::testkit::journal::{JournalEntry, RecordedDisk, SyncOf, Unsynced};
+use crate::testkit::journal::{Image, JournalEntry, RecordedDisk, SyncOf, Unsynced};
 use crate::testkit::layered::layered;
 
 /// How many losses are kept in the report; further losses are only counted.
@@ -208,21 +209,49 @@ impl<M: SessionModel> PowerCuts<M> {
         scenario(config).await?;
         let sync_failed = !disk.clear().is_empty();
         let entries = disk.take_entries();
-        let report = self.try_all(&entries, &notes)?;
+        let check = Check::<M> { probe: self.probe.clone(), durability: self.durability, model: PhantomData };
+        let report = self.try_all(&entries, &notes, &|image, promised| check.run(image, promised))?;
         Ok(PowerCutReport { sync_failed, ..report })
     }
 
-    fn try_all(&self, entries: &[JournalEntry], notes: &Notes) -> Result<PowerCutReport, Error> {
+    /// The same for a scenario that uses the disk in its own way, such as one that makes backups on it. It calls the
+    /// function that it is given after each step that must last, and `check` is given each rebuilt directory and how many
+    /// steps were done before the cut; its error says what is wrong.
+    ///
+    /// # Errors
+    /// As of [`PowerCuts::run`].
+    pub async fn run_steps(
+        self,
+        scenario: impl AsyncFnOnce(&TestDisk, &dyn Fn()) -> Result<(), Error>,
+        check: impl Fn(&Path, u64) -> Result<(), String> + Sync,
+    ) -> Result<PowerCutReport, Error> {
+        let disk = TestDisk::new().map_err(|error| no_disk(&error))?;
+        let notes = Arc::new(Notes::new(disk.clone()));
+        disk.pass_over(self.without);
+        scenario(&disk, &|| notes.add(Note::Done)).await?;
+        let entries = disk.take_entries();
+        self.try_all(&entries, &notes, &|image, promised| {
+            let rebuilt = tempfile::tempdir().map_err(|error| error.to_string())?;
+            image.write_to(rebuilt.path()).map_err(|error| format!("the disk cannot be rebuilt: {error}"))?;
+            check(rebuilt.path(), promised.version).map(|()| ImageFindings::default())
+        })
+    }
+
+    fn try_all(
+        &self,
+        entries: &[JournalEntry],
+        notes: &Notes,
+        check: &(dyn Fn(&Image, &Promised) -> Result<ImageFindings, String> + Sync),
+    ) -> Result<PowerCutReport, Error> {
         let work = Mutex::new(Cuts::new(self, entries, notes));
         let report = Mutex::new(PowerCutReport::default());
-        let check = Check::<M> { probe: self.probe.clone(), durability: self.durability, model: PhantomData };
         std::thread::scope(|scope| {
             for _ in 0..WORKERS {
                 scope.spawn(|| {
                     loop {
                         let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
                         let Some(Cut { at, after, unsynced, image, promised }) = next else { break };
-                        let checked = check.run(&image, &promised);
+                        let checked = check(&image, &promised);
                         let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
                         report.images += 1;
                         match checked {
@@ -255,7 +284,7 @@ struct Cut {
     at: usize,
     after: String,
     unsynced: Unsynced,
-    image: crate::testkit::journal::Image,
+    image: Image,
     promised: Promised,
 }
 

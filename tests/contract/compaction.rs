@@ -145,7 +145,7 @@ async fn a_summary_that_comes_behind_a_wider_one_takes_nothing_away(disk: TestDi
     session.append_batch((1..=5).map(|n| user(n.to_string())).collect()).unwrap().await.unwrap();
     session.compact(Message::user("of four"), at(4), Some("vars of four".into())).await.unwrap();
     let refused = session.compact(Message::user("of two"), at(2), None).await;
-    assert_refused!(refused, ErrorKind::BodyRefused { .. });
+    assert_refused!(refused, ErrorKind::RefusedByView { .. });
     // One that was on its way is in the log, and stands for nothing.
     let late =
         AgentBody::SessionCompacted { vars: Some("old".into()), boundary: at(3), message: Message::user("of two") };

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use foldlog::agent::{Message, Part, ToolResult, TurnStatus};
 use foldlog::testkit::{Fault, Faults, Port};
 use foldlog::{
     Append, Describe, ErrorKind, EventId, Item, LogEvent, OwnBody, Session, SessionModel, SnapshotPolicy, Store,
@@ -339,6 +340,48 @@ async fn a_read_only_store_and_a_salvage_give_the_title() {
     let salvaged = salvage.session("s").unwrap();
     assert_eq!((ids(&salvaged.events), salvaged.view.sum, salvaged.stopped_by.is_none()), (vec![1, 2], 1, true));
     assert_core(&salvaged.view, "t", &[("a", "1")]);
+}
+
+/// A host titles a session while an agent runs its turn.
+#[actix::test]
+async fn a_turn_a_compaction_and_an_interruption_go_on_whatever_is_described_between_their_lines() {
+    let store = TestDisk::memory().open().await;
+    let session = store.open_session("s").await.unwrap();
+    // Not waited for, so that it is in flight when the next line looks at the head.
+    let titled = |n: u64| session.describe(Describe::new().label("line", n.to_string())).unwrap();
+    let mut receipts = vec![titled(0)];
+    let mut turn = session.begin_turn(Message::user("where is it?")).await.unwrap();
+    receipts.push(titled(1));
+    turn.begin_step().await.unwrap();
+    receipts.push(titled(2));
+    turn.say(Message::answer([Part::tool_call("a", "track", "{}")])).await.unwrap();
+    receipts.push(titled(3));
+    turn.tool_result(ToolResult::text("a", "in transit")).await.unwrap();
+    receipts.push(titled(4));
+    turn.answer(Message::assistant("on Friday")).await.unwrap();
+    receipts.push(titled(5));
+    let through = session.view().unwrap().messages.last().unwrap().event_id;
+    let guard = session.take_turn().await.unwrap();
+    session.compact(Message::system("they asked where it is"), through, None).await.unwrap();
+    drop(guard);
+    receipts.push(titled(6));
+    let mut unfinished = session.begin_turn(Message::user("and now?")).await.unwrap();
+    unfinished.begin_step().await.unwrap();
+    drop(unfinished);
+    receipts.push(titled(7));
+    session.interrupt("it died").await.unwrap();
+    for receipt in receipts {
+        soon(receipt).await.unwrap();
+    }
+    let view = session.view().unwrap();
+    assert_eq!(
+        view.turns.iter().map(|turn| turn.status).collect::<Vec<_>>(),
+        [TurnStatus::Final, TurnStatus::Interrupted]
+    );
+    assert!(session.unfinished().unwrap().is_empty());
+    providers::assert_accepted(&session.provider_messages().await.unwrap());
+    assert_described(&session, view.head().get(), "", &[("line", "7")]).await;
+    store.close().await.unwrap();
 }
 
 /// The columns have no checksum: verify holds them against the events.

@@ -125,7 +125,7 @@ async fn a_request_whose_first_caller_has_left_is_run_by_another(disk: TestDisk)
             Ok(TurnBegun::Now(turn)) => turn,
             _ => match soon(session.begin_turn_once(Message::user("hi"), key())).await.unwrap() {
                 TurnBegun::Now(turn) => turn,
-                TurnBegun::Earlier(turn) => panic!("after {polls} polls nobody runs it: {turn:?}"),
+                other => panic!("after {polls} polls nobody runs it: {other:?}"),
             },
         };
         turn.answer(Message::assistant("ho")).await.unwrap();

@@ -149,11 +149,24 @@ async fn a_key_with_another_body_is_refused_and_nothing_is_written(disk: TestDis
     keyed(&session, "k", 1).await.unwrap();
     assert_refused!(
         keyed(&session, "k", 2).await,
-        ErrorKind::KeyReused { session, first } if session.as_str() == "s" && *first == at(1)
+        ErrorKind::KeyReused { session, first, written: 1, given: 1 } if session.as_str() == "s" && *first == at(1)
     );
     let longer = Append::batch(vec![noted(1), noted(1)]).key(key("k"));
-    assert_refused!(session.append_with(longer).unwrap().await, ErrorKind::KeyReused { .. });
+    let told = session.append_with(longer).unwrap().await.unwrap_err();
+    assert_refused!(Err::<(), _>(told.clone()), ErrorKind::KeyReused { written: 1, given: 2, .. });
+    assert!(told.to_string().contains("for event 1 alone, and this append has 2 bodies: "), "{told}");
     assert_head(&session, 1).await;
+    // As long as its first append is on its way, and behind it.
+    let batch = |last| Append::batch(vec![noted(1), noted(last)]).key(key("two"));
+    let first = session.append_with(batch(2)).unwrap();
+    let (other, shorter) = (session.append_with(batch(3)).unwrap(), Append::new(noted(1)).key(key("two")));
+    let shorter_now = session.append_with(shorter.clone()).unwrap();
+    first.await.unwrap();
+    let texts = [other.await, shorter_now.await, session.append_with(shorter).unwrap().await];
+    let texts = texts.map(|refused| refused.unwrap_err().to_string());
+    assert!(texts[0].contains("for events 2 to 3, with other bodies: "), "{texts:?}");
+    assert!(texts[1].contains("for events 2 to 3, and this append has 1 body: ") && texts[1] == texts[2], "{texts:?}");
+    assert_head(&session, 3).await;
     store.close().await.unwrap();
 }
 

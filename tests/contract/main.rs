@@ -29,6 +29,7 @@ mod own_model;
 mod ports;
 mod positions;
 mod provider_messages;
+mod queued_turns;
 mod reads;
 mod refusals;
 mod residency;

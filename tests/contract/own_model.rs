@@ -322,3 +322,63 @@ fn a_refusal_that_depends_on_more_than_the_view_is_found() {
 fn a_generator_whose_bodies_are_refused_is_found() {
     assert_eq!(broken(CHECK_REFUSES_ALL), Claim::Plausible);
 }
+
+#[test]
+fn a_generator_whose_session_ends_early_is_told_what_was_refused_first_and_why() {
+    let mut made = 0;
+    let broken = contract::run::<Ending>(4711, |_| {
+        made += 1;
+        if made == 3 { EndingBody::Closed } else { EndingBody::Replied }
+    });
+    let told = broken.expect_err("most are refused").to_string();
+    for part in
+        ["125 of 128 bodies were refused", "REFUSE_BY_VIEW refused body 4, Replied: it is closed", "after most others"]
+    {
+        assert!(told.contains(part), "no {part:?} in: {told}");
+    }
+    let mut made = 0;
+    let report = contract::run::<Ending>(4711, |_| {
+        made += 1;
+        if made == 120 { EndingBody::Closed } else { EndingBody::Replied }
+    });
+    assert_eq!(report.expect("it ends late").refused, 8);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum EndingBody {
+    Replied,
+    Closed,
+}
+
+/// A model with an end.
+struct Ending;
+
+impl SessionModel for Ending {
+    const NAME: &'static str = "ending";
+    const SCHEMA: u16 = 1;
+    const REFUSE_BY_VIEW: Option<RefuseByView<Self>> =
+        Some(|is_closed, _| if *is_closed { Err("it is closed".to_owned()) } else { Ok(()) });
+
+    type Body = EndingBody;
+    type View = bool;
+    type Counters = ();
+    type Transient = ();
+
+    fn event_type(body: &EndingBody) -> &'static str {
+        match body {
+            EndingBody::Replied => "replied",
+            EndingBody::Closed => "closed",
+        }
+    }
+
+    fn apply(is_closed: &mut bool, event: &Event<Self>) {
+        *is_closed |= *event.body() == EndingBody::Closed;
+    }
+
+    fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<EndingBody, DecodeError> {
+        match (event_type, schema) {
+            ("replied" | "closed", 1) => decode_body(bytes),
+            _ => Err(DecodeError::Unknown),
+        }
+    }
+}

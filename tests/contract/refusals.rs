@@ -126,11 +126,11 @@ async fn a_body_that_the_view_refuses_is_told_why_and_nothing_of_its_append_is_w
     append(&session, Closed(1)).await.unwrap();
     assert_refused!(
         append(&session, Replied(1)).await,
-        ErrorKind::BodyRefused { reason } if reason == "ticket 1 is not open"
+        ErrorKind::RefusedByView { reason } if reason == "ticket 1 is not open"
     );
     // The id that the stamp has given is the one that is judged, and it is given again.
-    assert_refused!(send(&session, &[Opened(0), Replied(2), Replied(1)]).await, ErrorKind::BodyRefused { .. });
-    assert_refused!(send(&session, &[Reopened(1), Closed(1), Replied(1)]).await, ErrorKind::BodyRefused { .. });
+    assert_refused!(send(&session, &[Opened(0), Replied(2), Replied(1)]).await, ErrorKind::RefusedByView { .. });
+    assert_refused!(send(&session, &[Reopened(1), Closed(1), Replied(1)]).await, ErrorKind::RefusedByView { .. });
     assert_head(&session, 2).await;
     send(&session, &[Opened(0), Replied(2), Reopened(1), Replied(1)]).await.unwrap();
     assert_head(&session, 6).await;
@@ -151,10 +151,10 @@ async fn what_is_in_flight_counts_and_a_refusal_is_told_when_that_is_durable(dis
     assert!(futures::poll!(&mut late).is_pending() && futures::poll!(&mut late_too).is_pending());
     held.release();
     assert_eq!(soon(closing).await.unwrap().head, at(2));
-    assert_refused!(soon(late).await, ErrorKind::BodyRefused { reason } if reason == "ticket 1 is not open");
+    assert_refused!(soon(late).await, ErrorKind::RefusedByView { reason } if reason == "ticket 1 is not open");
     assert_eq!(soon(opening).await.unwrap().head, at(4));
     assert_eq!(soon(replying).await.unwrap().head, at(6));
-    assert_refused!(soon(late_too).await, ErrorKind::BodyRefused { reason } if reason == "ticket 3 is not open");
+    assert_refused!(soon(late_too).await, ErrorKind::RefusedByView { reason } if reason == "ticket 3 is not open");
     assert_head(&session, 6).await;
     store.close().await.unwrap();
 }
@@ -173,7 +173,7 @@ async fn a_describe_in_flight_changes_nothing_of_what_is_judged(disk: TestDisk) 
     for (receipt, head) in [(titled, 2), (closing, 3), (labelled, 4), (opening, 6)] {
         assert_eq!(soon(receipt).await.unwrap().head, at(head));
     }
-    assert_refused!(soon(late).await, ErrorKind::BodyRefused { reason } if reason == "ticket 1 is not open");
+    assert_refused!(soon(late).await, ErrorKind::RefusedByView { reason } if reason == "ticket 1 is not open");
     assert_eq!(session.view().unwrap().core().title, "one");
     assert_head(&session, 6).await;
     store.close().await.unwrap();
@@ -210,7 +210,7 @@ async fn a_refusal_behind_an_append_whose_outcome_is_unknown_is_not_told(disk: T
     assert_refused!(soon(closing).await, ErrorKind::OutcomeUnknown { .. });
     assert_refused!(soon(late).await, ErrorKind::NotWritten { .. });
     // It was written, as the log says by now.
-    assert_refused!(append(&session, Replied(1)).await, ErrorKind::BodyRefused { .. });
+    assert_refused!(append(&session, Replied(1)).await, ErrorKind::RefusedByView { .. });
     assert_head(&session, 2).await;
     store.close().await.unwrap();
 }
@@ -227,7 +227,7 @@ async fn a_retry_gets_the_first_result_though_its_body_would_be_refused_now(disk
     assert!(soon(joined).await.unwrap().repeated);
     assert!(soon(closing()).await.unwrap().repeated);
     let other = session.append_with(Append::new(Closed(1)).key(key("other"))).unwrap();
-    assert_refused!(soon(other).await, ErrorKind::BodyRefused { .. });
+    assert_refused!(soon(other).await, ErrorKind::RefusedByView { .. });
     assert_head(&session, 2).await;
     store.close().await.unwrap();
 }
@@ -244,16 +244,16 @@ async fn a_recovered_session_and_an_emptied_one_judge_by_what_the_log_holds(disk
     held.release();
     soon(restarting).await.unwrap();
     soon(closing).await.unwrap();
-    assert_refused!(soon(late).await, ErrorKind::BodyRefused { .. });
-    assert_refused!(append(&session, Replied(1)).await, ErrorKind::BodyRefused { .. });
+    assert_refused!(soon(late).await, ErrorKind::RefusedByView { .. });
+    assert_refused!(append(&session, Replied(1)).await, ErrorKind::RefusedByView { .. });
     store.empty_idle_sessions();
-    assert_refused!(append(&session, Replied(1)).await, ErrorKind::BodyRefused { .. });
+    assert_refused!(append(&session, Replied(1)).await, ErrorKind::RefusedByView { .. });
     append(&session, Reopened(1)).await.unwrap();
     store.close().await.unwrap();
 
     let store = disk.open_model::<Tickets>().await;
     let session = store.resume_session("s").await.unwrap();
-    assert_refused!(append(&session, Reopened(1)).await, ErrorKind::BodyRefused { .. });
+    assert_refused!(append(&session, Reopened(1)).await, ErrorKind::RefusedByView { .. });
     append(&session, Replied(1)).await.unwrap();
     assert_head(&session, 4).await;
     store.close().await.unwrap();
@@ -325,7 +325,7 @@ async fn random_appends(disk: TestDisk, one_fails_in: Option<u64>) {
 
 fn reason(error: Error) -> String {
     match error.kind() {
-        ErrorKind::BodyRefused { reason } => reason.clone(),
+        ErrorKind::RefusedByView { reason } => reason.clone(),
         _ => panic!("{error:?}"),
     }
 }

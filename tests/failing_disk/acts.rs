@@ -3,7 +3,7 @@
 use super::common::{Tally, TallyBody, number_of, soon};
 use super::{ERRORS, Fixture, Ledger, MISSED_MAX, assert_typed, bodies, each_fault, sweep};
 use foldlog::testkit::{Lasting, TestDisk};
-use foldlog::{Append, AppendKey, EventId, Restart, Store};
+use foldlog::{Append, AppendKey, Describe, EventId, Restart, Store};
 
 async fn goes_on(fixture: Fixture, what: &str) {
     fixture.goes_on(what).await;
@@ -57,6 +57,38 @@ async fn a_fault_among_appends_in_flight_of_two_sessions_loses_nothing_and_is_na
         }
     };
     sweep("appends in flight", act, goes_on).await;
+}
+
+#[actix::test]
+async fn a_fault_in_a_describe_loses_nothing_and_is_named() {
+    let act = async |fixture: &mut Fixture| {
+        let before = fixture.session.view().unwrap();
+        let describe = Describe::new().title("described").label("a", "1");
+        let answer = async { fixture.session.describe(describe)?.await }.await;
+        let after = fixture.session.view().unwrap();
+        assert_moved(before.head(), after.head(), answer.is_ok(), 1);
+        let described = [after.core().title == "described", after.core().labels.contains_key("a")];
+        assert_eq!(described, [answer.is_ok(); 2]);
+        if let Err(error) = answer {
+            assert_typed(&error);
+        }
+    };
+    let after = async |fixture: Fixture, what: &str| {
+        let title = fixture.session.view().unwrap().core().title.clone();
+        let describe = Describe::new().label("b", "2");
+        let mut answer = async { fixture.session.describe(describe.clone())?.await }.await;
+        if answer.is_err() {
+            // A recovery that met the fault may still be on its way.
+            answer = async { fixture.session.describe(describe)?.await }.await;
+        }
+        assert!(answer.is_ok(), "{what}: {answer:?}");
+        // What was not known to be written may turn out to be.
+        let core = fixture.session.view().unwrap().core().clone();
+        assert!(core.title == title || title.is_empty(), "{what}: {core:?} after {title}");
+        assert_eq!(core.labels.contains_key("a"), core.title == "described", "{what}: all of it or nothing");
+        fixture.goes_on(what).await;
+    };
+    sweep("describe", act, after).await;
 }
 
 /// A retry with the key finds out what became of the first try, and there is one copy.

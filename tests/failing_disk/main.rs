@@ -10,9 +10,9 @@ mod acts;
 #[path = "../common/mod.rs"]
 mod common;
 
-use common::{Tally, TallyBody, number_of, soon, whole_log};
+use common::{Tally, TallyBody, all_events, number_of, soon};
 use foldlog::testkit::{DiskError, Fault, Faults, Lasting, Port, TestDisk};
-use foldlog::{Error, ErrorKind, Session, SessionModel, Store, StoreConfig};
+use foldlog::{Error, ErrorKind, LogEvent, Session, SessionModel, Store, StoreConfig};
 
 const ERRORS: [DiskError; 3] = [DiskError::Full, DiskError::Device, DiskError::ReadOnly];
 
@@ -165,15 +165,19 @@ async fn a_log_that_fails_again_and_again_has_checkpoints_all_the_same() {
 }
 
 async fn bodies(session: &Session<Tally>) -> Vec<TallyBody> {
-    whole_log(session).await.iter().map(|event| event.body().clone()).collect()
+    all_events(session).await.iter().filter_map(|event| event.body().cloned()).collect()
 }
 
+/// Asserts that the view is what the log says, and that the list says the same as the view.
 async fn assert_folded(session: &Session<Tally>) {
     let mut folded = Default::default();
-    for event in whole_log(session).await {
-        Tally::apply(&mut folded, &event);
+    for event in all_events(session).await.iter().filter_map(LogEvent::as_model) {
+        Tally::apply(&mut folded, event);
     }
-    assert_eq!(*session.view().unwrap().state(), folded, "the view is not the fold of the log");
+    let view = session.view().unwrap();
+    assert_eq!(*view.state(), folded, "the view is not the fold of the log");
+    let listed = soon(session.store().list_sessions(None, 1)).await.unwrap().remove(0);
+    assert_eq!((&listed.title, &listed.labels), (&view.core().title, &view.core().labels));
 }
 
 /// An act has no operation left to fail when so many faults in a row were not met. One is not enough, since threads make

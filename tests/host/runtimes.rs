@@ -9,7 +9,8 @@ use std::thread::ThreadId;
 
 use actix::prelude::*;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use foldlog::{EventId, Item, Store, StoreConfig, SubscribeFrom};
+use foldlog::agent::{AgentBody, Eval, Message, MessageId, ToolResult, TurnEnd};
+use foldlog::{AppendKey, EventId, Item, Session, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 use futures::executor::block_on;
 
@@ -195,4 +196,59 @@ async fn it_works_inside_actix_web_and_session_actors_keep_off_the_workers() {
     // A stopped server leaves the store alone.
     store.open_session("s").await.unwrap().append(TallyBody::FoldedFor(2)).unwrap().await.unwrap();
     store.close().await.unwrap();
+}
+
+/// Of a type that may go to another thread, as a task does that is spawned on a runtime of several.
+fn spawned<T: Send>(_: impl FnOnce(Session, Store) -> T) {}
+
+#[test]
+fn every_call_can_be_awaited_by_a_task_that_moves_between_threads() {
+    fn message() -> Message {
+        Message::user("hi")
+    }
+    // Some at a time, so that the compiler says which of them cannot.
+    spawned(|session, store| async move {
+        store.list_sessions(None, 1).await?;
+        let content = store.intern_text("text").await?;
+        store.read_content(&content).await?;
+        store.put_bytes(b"bytes".to_vec()).await?;
+        store.resume_session(store.open_session("s").await?.id()).await?.close().await?;
+        store.read_state(session.id()).await?;
+        store.verify().await?;
+        store.close().await
+    });
+    spawned(|session, _| async move {
+        session.append(AgentBody::MessageAppended(message()))?.await?;
+        session.current_view().await?;
+        session.events_after(EventId::ZERO, 1).await?;
+        session.subscribe(SubscribeFrom::Now).await?.next().await;
+        session.take_over().await?;
+        session.counters().await?;
+        session.recovery().await
+    });
+    spawned(|session, _| async move { session.take_turn().await?.interrupt("gone").await });
+    spawned(|session, _| async move { session.interrupt("gone").await });
+    spawned(|session, _| async move { session.provider_messages().await });
+    spawned(|_, _| async move {
+        let store = Store::open_read_only(StoreConfig::memory()).await?;
+        store.verify().await?;
+        store.provider_messages("s").await
+    });
+    spawned(|session, _| async move { session.compact(message(), EventId::ZERO, None).await });
+    spawned(|session, _| async move { session.stop().await });
+    spawned(|session, _| async move { session.begin_turn_for(MessageId::new(1)).await });
+    spawned(|session, _| async move { session.begin_turn_once(message(), AppendKey::new("k")?).await });
+    spawned(|session, _| async move { session.begin_next_turn().await });
+    spawned(|session, _| async move {
+        let turn = session.begin_turn(message()).await?;
+        turn.say(message()).await?;
+        turn.tool_result(ToolResult::text("c", "done")).await?;
+        turn.tool_eval(Eval::default(), ToolResult::text("c", "done")).await?;
+        turn.provider_messages().await
+    });
+    spawned(|session, _| async move { session.begin_turn(message()).await?.begin_step().await });
+    spawned(|session, _| async move { session.begin_turn(message()).await?.end_step(None).await });
+    spawned(|session, _| async move { session.begin_turn(message()).await?.update(|_| {}).await });
+    spawned(|session, _| async move { session.begin_turn(message()).await?.answer(message()).await });
+    spawned(|session, _| async move { session.begin_turn(message()).await?.end(TurnEnd::Final).await });
 }

@@ -176,9 +176,34 @@ fn a_client_that_comes_late_gets_every_word_of_half_an_answer() {
         assert_eq!(words.split_whitespace().count(), count);
         assert!(answer.starts_with(&words), "from the first word on, none missing and none twice: {words}");
     }
-    let (status, text) = server.post("k2", "are you there?");
-    assert!(status.starts_with("HTTP/1.1 409") && status.contains("retry-after: 1"), "{status} {text}");
     server.process.kill();
+}
+
+#[test]
+fn requests_that_come_while_another_is_answered_wait_and_are_answered_once_in_order_also_by_the_next_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let text = long_text(100);
+    server.post("k1", &text);
+    server.follow("0").words(2);
+    for _ in 0..2 {
+        for (key, message) in [("k2", 2), ("k3", 3)] {
+            let (status, body) = server.post(key, key);
+            assert!(status.starts_with("HTTP/1.1 202"), "{status}");
+            assert_eq!(body, json!({ "message": message }).to_string());
+        }
+    }
+    server.process.kill();
+    let server = Server::start(directory.path());
+    let mut client = server.follow("0");
+    let events: Vec<_> = (0..3).flat_map(|_| client.events_until_turn("final")).collect();
+    assert_eq!([&text, "k2", "k3"].map(|asked| answers(&events, asked)), [1, 1, 1]);
+    assert_eq!(server.post("k2", "k2").1, json!({ "message": 2 }).to_string(), "when it was answered");
+    server.process.signal("-TERM");
+    assert!(server.process.end().status.success());
+    let turns: Vec<_> = state(directory.path()).iter().map(|(status, message)| (*status, message.get())).collect();
+    let ended = TurnStatus::Final;
+    assert_eq!(turns, [(TurnStatus::Interrupted, 1), (ended, 1), (ended, 2), (ended, 3)]);
 }
 
 #[test]
@@ -258,7 +283,7 @@ fn sessions_are_listed_in_pages_and_errors_are_statuses() {
 
     server.post("k1", "hello");
     server.follow("0").events_until_turn("final");
-    refused(server.post("k1", "another text"), "422", "with another body");
+    refused(server.post("k1", "another text"), "422", "with other bodies");
     let listed: Value = serde_json::from_str(&server.get("/sessions").1).unwrap();
     assert_eq!((&listed[0]["id"], &listed[0]["head"]), (&json!("s"), &json!(6)));
     assert_eq!(listed.as_array().unwrap().len(), 1);

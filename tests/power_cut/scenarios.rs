@@ -1,7 +1,7 @@
 //! Goal: scenarios that a host goes through, few enough operations to cut each. Method: plain calls on plain stores.
 
 use super::common::{Tally, TallyBody};
-use foldlog::{Append, AppendKey, Error, SnapshotPolicy, Store, StoreConfig};
+use foldlog::{Append, AppendKey, Describe, Error, SnapshotPolicy, Store, StoreConfig};
 
 pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
@@ -24,6 +24,27 @@ pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(),
     let blob = store.put_bytes(vec![8; 300_000]).await?;
     two.append(TallyBody::Attached(blob))?.await?;
     store.close().await
+}
+
+/// Titles and labels among appends, some of them in flight together.
+pub(super) async fn describes(config: StoreConfig) -> Result<(), Error> {
+    for round in ["one", "two"] {
+        let store = Store::<Tally>::open_model(config.clone()).await?;
+        let session = store.open_session("one").await?;
+        session.describe(Describe::new().title(round).label(round, "1"))?.await?;
+        let other = store.open_session("two").await?;
+        let receipts = [
+            session.append(TallyBody::Added(1))?,
+            session.describe(Describe::new().label("in flight", "x".repeat(200)))?,
+            other.describe(Describe::new().title("other").key(AppendKey::new(round)?))?,
+            session.describe(Describe::new().remove_label(round))?,
+        ];
+        for receipt in receipts {
+            receipt.await?;
+        }
+        store.close().await?;
+    }
+    Ok(())
 }
 
 /// More than a checkpoint's worth of commits, in few of them, again and again, so that the write-ahead log is also begun

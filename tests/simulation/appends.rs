@@ -1,10 +1,10 @@
 //! Goal: each append gets an answer that it may get. Method: appends of random shapes, and what is known about each of them.
 
 use foldlog::testkit::{Call, Fault, Group, Outcome, Port};
-use foldlog::{Append, Appended, BlobRef, Digest, Error, ErrorKind, EventId, Session};
+use foldlog::{Append, Appended, BlobRef, Describe, Digest, Error, ErrorKind, EventId, Session};
 
-use crate::common::{Tally, TallyBody, dangling, eventually, key, soon, whole_log};
-use crate::truth::{Must, Owner, Sent, mark, position, stamped};
+use crate::common::{Tally, TallyBody, all_events, dangling, eventually, key, soon};
+use crate::truth::{Must, Owner, Sent, described, first_of, label_of, mark, position, shown, stamped};
 use crate::world::{At, IN_FLIGHT_BYTES_SMALL, World};
 
 impl World {
@@ -37,6 +37,10 @@ impl World {
         }
         if self.dice.one_in(30) {
             return (Vec::new(), None, expected);
+        }
+        if self.dice.one_in(6) {
+            let key = if self.dice.one_in(3) { Some(self.mark()) } else { None };
+            return (vec![described(self.mark())], key, expected);
         }
         let mut bodies = vec![self.marked()];
         let more = if self.dice.one_in(3) { self.dice.below(4) } else { 0 };
@@ -86,14 +90,19 @@ impl World {
         number: Option<u64>,
         expected: Option<u64>,
     ) -> bool {
-        let mut append = Append::batch(handed.clone());
-        if let Some(number) = number {
-            append = append.key(key(&number.to_string()));
-        }
-        if let Some(expected) = expected {
-            append = append.expect_head(EventId::new(expected));
-        }
-        let receipt = session.append_with(append);
+        let (number_key, expected_head) = (number.map(|number| key(&number.to_string())), expected.map(EventId::new));
+        let receipt = match &handed[..] {
+            [TallyBody::Noted(mark)] => {
+                self.figures.described += 1;
+                let mut describe = Describe::new().title(mark).label(label_of(mark), mark);
+                describe = number_key.into_iter().fold(describe, Describe::key);
+                session.describe(expected_head.into_iter().fold(describe, Describe::expect_head))
+            }
+            bodies => {
+                let append = number_key.into_iter().fold(Append::batch(bodies.to_vec()), Append::key);
+                session.append_with(expected_head.into_iter().fold(append, Append::expect_head))
+            }
+        };
         let short: Vec<_> = handed.iter().map(short).collect();
         let is_refused = handed.contains(&TallyBody::Refused);
         let receipt = match receipt {
@@ -139,12 +148,13 @@ impl World {
             if let Some(open) = self.open[store][session].clone() {
                 // An empty batch is told the last stamped event, which may still be refused.
                 let view = self.look(&open).await;
-                let is_folded = appended.events.is_empty() || view.is_none_or(|view| view.head() >= appended.head);
+                let is_empty = self.truths[session].sent[index].handed.is_empty();
+                let is_folded = is_empty || view.is_none_or(|view| view.head() >= appended.head);
                 assert!(is_folded, "answered before it was folded");
                 if !self.is_stormy && self.dice.one_in(2) {
-                    let log = whole_log(&open).await;
+                    let log = all_events(&open).await;
                     for event in &appended.events {
-                        let found = log.get(position(event.id()) - 1).map(|found| (found.id(), found.body().clone()));
+                        let found = log.get(position(event.id()) - 1).map(|found| (found.id(), shown(found)));
                         assert_eq!(found, Some((event.id(), event.body().clone())), "acknowledged and not in the log");
                     }
                 }
@@ -183,9 +193,8 @@ impl World {
             let from = usize::try_from(first).unwrap() - 1;
             let whole = stamped(&truth.predicted[..from], &sent.handed);
             let bodies: Vec<_> = appended.events.iter().map(|event| event.body().clone()).collect();
-            appended.events[0].id().get() == first
-                && appended.head.get() == whole.len() as u64
-                && bodies == whole[from..]
+            let of_model = whole[from..].iter().filter(|body| !matches!(body, TallyBody::Noted(_)));
+            first_of(appended).get() == first && appended.head.get() == whole.len() as u64 && bodies.iter().eq(of_model)
         };
         let known_by_now = truth.known(&sent.handed, sent.key);
         let must = match (&sent.must, answer) {
@@ -199,9 +208,9 @@ impl World {
         };
         let is_right = match (must, answer) {
             (Must::Any, Ok(appended)) => {
-                let first = appended.events.first().map(|event| event.id().get());
                 sent.expected.is_none() || appended.repeated || sent.key.is_some() || {
-                    first.map_or(Some(appended.head.get()), |first| Some(first - 1)) == sent.expected
+                    let before = if sent.handed.is_empty() { appended.head } else { first_of(appended).prev() };
+                    Some(before.get()) == sent.expected
                 }
             }
             (Must::Any, Err(error)) => self.may_be(sent, error),

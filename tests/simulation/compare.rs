@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use foldlog::{ErrorKind, Event, EventId, Session, View};
+use foldlog::{ErrorKind, EventId, LogEvent, Session, View};
 
-use crate::common::{Tally, TallyBody, of_model, soon};
-use crate::truth::{Owner, Truth, folded, mark, position, stamped};
+use crate::common::{Tally, TallyBody, soon};
+use crate::truth::{Owner, Truth, assert_core, assert_described, first_of, folded, mark, position, shown, stamped};
 use crate::world::{At, World};
 
 impl Truth {
@@ -63,7 +63,7 @@ impl Truth {
             }
             match &sent.answer {
                 Some(Ok(appended)) => {
-                    let told = appended.events[0].id().get();
+                    let told = first_of(appended).get();
                     assert_eq!(Some(told), first, "acknowledged and not there: {:?}", sent.handed);
                     for event in &appended.events {
                         assert_eq!(event.body(), &log[position(event.id()) - 1]);
@@ -102,12 +102,12 @@ impl Truth {
 impl World {
     /// The log of a session as a store reads it, checked for its shape; `None` where a fault forbids it.
     async fn read_log(&self, session: &Session<Tally>) -> Option<Vec<TallyBody>> {
-        let mut log: Vec<Arc<Event<Tally>>> = Vec::new();
+        let mut log: Vec<LogEvent<Tally>> = Vec::new();
         loop {
             let after = log.last().map_or(EventId::ZERO, |event| event.id());
             match soon(session.events_after(after, usize::MAX)).await {
                 Ok(page) => {
-                    log.extend(of_model(page.events));
+                    log.extend(page.events);
                     if !page.more {
                         break;
                     }
@@ -122,7 +122,7 @@ impl World {
             assert_eq!(event.id().get(), id, "ids are not dense");
         }
         assert!(log.is_sorted_by_key(|event| event.at()), "time runs backwards");
-        Some(log.iter().map(|event| event.body().clone()).collect())
+        Some(log.iter().map(shown).collect())
     }
 
     /// After each step: everything that is cheap of all sessions, and everything of one.
@@ -143,6 +143,7 @@ impl World {
                 if truth.is_sure {
                     let shown = truth.predicted.get(..position(view.head())).expect("a view ahead of the log");
                     assert_eq!(*view.state(), folded(shown), "the view of session {session} in store {store}");
+                    assert_core(view.core(), shown);
                 }
             }
         }
@@ -156,6 +157,7 @@ impl World {
         truth.check(&log);
         let shown = log.get(..position(view.head())).expect("the view shows what is not in the log");
         assert_eq!(*view.state(), folded(shown), "the view of {at:?}");
+        assert_core(view.core(), shown);
         match soon(open.store().read_state(&name)).await {
             Ok(stored) => {
                 // The view was taken later than the log was read.
@@ -163,6 +165,7 @@ impl World {
                 assert!(head >= log.len());
                 if head == log.len() {
                     assert_eq!(*stored.view.state(), folded(&log), "the state that is read of {at:?}");
+                    assert_core(stored.view.core(), &log);
                 }
             }
             Err(error) => assert!(self.is_stormy, "{error:?}"),
@@ -171,6 +174,9 @@ impl World {
             Ok(rows) => {
                 let row = rows.iter().find(|row| row.id == *open.id()).expect("a session is not listed");
                 assert!(position(row.head) >= log.len());
+                if position(row.head) == log.len() {
+                    assert_described(&row.title, &row.labels, &log);
+                }
             }
             Err(error) => assert!(self.is_stormy, "{error:?}"),
         }

@@ -4,7 +4,7 @@ use foldlog::{EventId, EventStream, Item, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 
 use crate::common::{Tally, TallyBody, soon};
-use crate::truth::{Owner, Truth, position};
+use crate::truth::{Owner, Truth, position, shown};
 use crate::world::{At, World};
 
 pub struct Follower {
@@ -29,7 +29,7 @@ impl Follower {
                 let id = position(event.id());
                 assert_eq!(self.position.map_or(id, |position| position + 1), id, "an event too few or too many");
                 self.position = Some(id);
-                self.got.push((id, event.body().expect("no own events here").clone()));
+                self.got.push((id, shown(&event)));
                 self.is_tried &= self.settled.is_none_or(|settled| id <= settled);
             }
             Item::Gap(gap) => {

@@ -5,7 +5,7 @@ use foldlog::{EventId, Restart};
 use futures::FutureExt;
 
 use crate::common::{TallyBody, key, soon};
-use crate::truth::{Owner, folded, position};
+use crate::truth::{Owner, assert_core, folded, position};
 use crate::world::{At, World};
 
 impl World {
@@ -101,6 +101,7 @@ impl World {
                 let (truth, view) = (&self.truths[session], open.view().unwrap());
                 assert_eq!(position(view.head()), truth.log.len(), "the view of session {session} in store {store}");
                 assert_eq!(*view.state(), folded(&truth.log));
+                assert_core(view.core(), &truth.log);
                 assert_eq!(report.condition, foldlog::Condition::Ready);
             }
         }

@@ -1,8 +1,8 @@
 //! Goal: a reference that is right by being simple. Method: what each session's log must hold, as plain lists.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use foldlog::{Appended, Error, EventId, Receipt};
+use foldlog::{Appended, Error, EventId, LogEvent, OwnBody, Receipt, SessionCore};
 
 use crate::common::tally::{TallyCounters, TallyView};
 use crate::common::{Tally, TallyBody};
@@ -166,18 +166,62 @@ pub fn stamped(log: &[TallyBody], handed: &[TallyBody]) -> Vec<TallyBody> {
     log
 }
 
+/// Stands in a list of bodies for a describe by this mark, which no history appends otherwise.
+pub fn described(mark: u64) -> TallyBody {
+    TallyBody::Noted(mark.to_string())
+}
+
+/// The label that a describe by this mark sets: one of three, so that they are set again and again.
+pub fn label_of(mark: &str) -> String {
+    format!("label {}", mark.parse::<u64>().unwrap() % 3)
+}
+
+/// An event, as it stands in a list of bodies.
+pub fn shown(event: &LogEvent<Tally>) -> TallyBody {
+    match event {
+        LogEvent::Model(event) => event.body().clone(),
+        LogEvent::Own(event) => match event.body() {
+            OwnBody::Described(described) => TallyBody::Noted(described.title.clone().expect("each sets a title")),
+            other => panic!("no history appends {other:?}"),
+        },
+        other => panic!("no history appends {other:?}"),
+    }
+}
+
+/// The first event of an append that is in the log.
+pub fn first_of(appended: &Appended<Tally>) -> EventId {
+    // A describe is one event, and none of the model's.
+    appended.events.first().map_or(appended.head, |event| event.id())
+}
+
+/// Asserts that a title and labels are those that the describes of a log give.
+#[track_caller]
+pub fn assert_core(core: &SessionCore, log: &[TallyBody]) {
+    assert_described(&core.title, &core.labels, log);
+}
+
+#[track_caller]
+pub fn assert_described(found: &str, found_labels: &BTreeMap<String, String>, log: &[TallyBody]) {
+    let marks = log.iter().filter_map(|body| if let TallyBody::Noted(mark) = body { Some(mark) } else { None });
+    let title = marks.clone().next_back().cloned().unwrap_or_default();
+    let labels = marks.map(|mark| (label_of(mark), mark.clone())).collect();
+    assert_eq!((found, found_labels), (title.as_str(), &labels), "the title and labels");
+}
+
 /// The view of a log, folded by other means than the model's.
 pub fn folded(log: &[TallyBody]) -> TallyView {
     let mut view = TallyView::default();
     for body in log {
         match body {
+            TallyBody::Noted(_) => continue,
             TallyBody::Added(n) => view.sum += n,
             TallyBody::Named { id, name } => view.names.push((*id, name.clone())),
             TallyBody::Attached(blob) => view.blobs.push(*blob),
             other => panic!("no history appends {other:?}"),
         }
     }
-    view.counters = TallyCounters { event: log.len() as u64, name: view.names.len() as u64 };
+    let events = log.iter().filter(|body| !matches!(body, TallyBody::Noted(_))).count() as u64;
+    view.counters = TallyCounters { event: events, name: view.names.len() as u64 };
     view
 }
 
@@ -185,7 +229,7 @@ pub fn folded(log: &[TallyBody]) -> TallyView {
 pub fn mark(body: &TallyBody) -> Option<u64> {
     match body {
         TallyBody::Added(n) => Some(*n),
-        TallyBody::Named { name, .. } => name.parse().ok(),
+        TallyBody::Named { name: text, .. } | TallyBody::Noted(text) => text.parse().ok(),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use foldlog::{
 use crate::common::tally::Tally;
 use crate::common::{TestDisk, soon};
 use crate::followers::Follower;
-use crate::truth::{Owner, Truth};
+use crate::truth::{Owner, Truth, assert_described};
 
 /// A limit that some histories have: about thirty of their events, and more than any append of theirs.
 pub const IN_FLIGHT_BYTES_SMALL: usize = 8 << 10;
@@ -64,10 +64,11 @@ pub struct Figures {
     pub owned_elsewhere: u64,
     pub transients: u64,
     pub emptied: u64,
+    pub described: u64,
 }
 
 impl Figures {
-    fn all(&mut self) -> [&mut u64; 16] {
+    fn all(&mut self) -> [&mut u64; 17] {
         [
             &mut self.histories,
             &mut self.steps,
@@ -85,6 +86,7 @@ impl Figures {
             &mut self.owned_elsewhere,
             &mut self.transients,
             &mut self.emptied,
+            &mut self.described,
         ]
     }
 
@@ -388,6 +390,9 @@ impl World {
             listed.iter().map(|row| (row.id.clone(), row.head.get())).collect::<Vec<_>>(),
             made.iter().map(|truth| (SessionId::new(&truth.name).unwrap(), truth.log.len() as u64)).collect::<Vec<_>>()
         );
+        for (row, truth) in listed.iter().zip(made) {
+            assert_described(&row.title, &row.labels, &truth.log);
+        }
         self.calm().await;
         for (truth, before) in self.truths.iter().zip(before) {
             assert_eq!(truth.log[..before.len()], before, "a log changed over a reopening");

@@ -35,7 +35,7 @@ impl Session<Agent> {
     /// compacted, too. Takes time in the number of kept messages.
     ///
     /// # Errors
-    /// [`ErrorKind::BeyondHead`] if the view has not reached `through`; [`ErrorKind::BodyRefused`] if an earlier compaction
+    /// [`ErrorKind::BeyondHead`] if the view has not reached `through`; [`ErrorKind::RefusedByView`] if an earlier compaction
     /// covers more. Nothing is written then. Those of
     /// [`Session::append`] and of its receipt.
     ///
@@ -72,7 +72,7 @@ impl Session<Agent> {
         if let Some(before) = view.compact_from.filter(|before| through.next() < *before) {
             let reason =
                 format!("it sums up the events through {through}, and those before {before} are summed up already");
-            return Err(ErrorKind::BodyRefused { reason }.into());
+            return Err(ErrorKind::RefusedByView { reason }.into());
         }
         let boundary = view.boundary_after(through);
         let appended = self.append(AgentBody::SessionCompacted { vars, boundary, message })?.await?;

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, stream};
 
 use crate::agent::calls::base64;
 use crate::agent::{
@@ -14,7 +15,7 @@ use crate::content::Content;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobRef, Digest, SessionId};
 use crate::store::read_only::ReadOnlyStore;
-use crate::store::{Session, text_of};
+use crate::store::{Session, Store, text_of};
 
 /// How many blobs are read at once. More would fill the queue of reads that all sessions share.
 const READS_MAX: usize = 8;
@@ -34,7 +35,7 @@ impl Session<Agent> {
     /// [`Store::read_content`](crate::Store::read_content).
     pub async fn provider_messages(&self) -> Result<Vec<Arc<Message>>, Error> {
         let view = self.current_view().await?;
-        resolved(view.provider_messages(), async |digest| self.store().get_bytes(digest).await).await
+        resolved(view.provider_messages(), of_store(self.store())).await
     }
 }
 
@@ -47,8 +48,7 @@ impl RunningTurn {
     /// Those of [`Session::provider_messages`].
     pub async fn provider_messages(&self) -> Result<Vec<Arc<Message>>, Error> {
         let view = self.session().current_view().await?;
-        let store = self.session().store();
-        resolved(view.provider_messages_of(self.id()), async |digest| store.get_bytes(digest).await).await
+        resolved(view.provider_messages_of(self.id()), of_store(self.session().store())).await
     }
 }
 
@@ -59,16 +59,32 @@ impl ReadOnlyStore<Agent> {
     /// Those of [`ReadOnlyStore::read_state`] and of [`ReadOnlyStore::get_bytes`].
     pub async fn provider_messages(&self, id: impl AsRef<str>) -> Result<Vec<Arc<Message>>, Error> {
         let state = self.read_state(SessionId::new(id)?).await?;
-        resolved(state.view.provider_messages(), async |digest| self.get_bytes(digest).await).await
+        let store = self.clone();
+        let read = move |digest| {
+            let store = store.clone();
+            async move { store.get_bytes(digest).await }.boxed()
+        };
+        resolved(state.view.provider_messages(), read).await
     }
 }
 
 /// The bytes of blobs.
 type Read = HashMap<Digest, Vec<u8>>;
 
+/// Reads one blob. It borrows nothing, or the futures of the calls above could not be spawned on any thread.
+type BlobRead = BoxFuture<'static, Result<Vec<u8>, Error>>;
+
+fn of_store(store: &Store<Agent>) -> impl Fn(Digest) -> BlobRead {
+    let store = store.clone();
+    move |digest| {
+        let store = store.clone();
+        async move { store.get_bytes(digest).await }.boxed()
+    }
+}
+
 async fn resolved(
     mut messages: Vec<Arc<Message>>,
-    read: impl AsyncFn(Digest) -> Result<Vec<u8>, Error>,
+    read: impl Fn(Digest) -> BlobRead,
 ) -> Result<Vec<Arc<Message>>, Error> {
     let mut wanted = HashSet::new();
     for message in &messages {
@@ -77,9 +93,8 @@ async fn resolved(
     if wanted.is_empty() {
         return Ok(messages);
     }
-    let read = &read;
-    let reads = stream::iter(wanted).map(|digest| async move { Ok::<_, Error>((digest, read(digest).await?)) });
-    let blobs: Read = reads.buffer_unordered(READS_MAX).try_collect().await?;
+    let reads: Vec<_> = wanted.into_iter().map(|digest| read(digest).map_ok(move |bytes| (digest, bytes))).collect();
+    let blobs: Read = stream::iter(reads).buffer_unordered(READS_MAX).try_collect().await?;
     for message in &mut messages {
         let mut has_blob = false;
         message.blob_refs(&mut |_| has_blob = true);

@@ -1,5 +1,7 @@
 //! Stopping a session: no turn is taken after it.
 
+use std::sync::Arc;
+
 use futures::lock::Mutex;
 
 use crate::agent::{Agent, AgentBody, SessionStatus};
@@ -8,7 +10,7 @@ use crate::store::Session;
 
 /// The lock that is held while a session is being stopped, so that two concurrent stops do not both append the event.
 #[derive(Default)]
-struct Stopping(Mutex<()>);
+struct Stopping(Arc<Mutex<()>>);
 
 /// What [`Session::stop`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl Session<Agent> {
     pub async fn stop(&self) -> Result<StopOutcome, Error> {
         // One stop at a time: the second stop finds what the first has appended.
         let stopping = self.context_or_insert_with(Stopping::default);
-        let _stopping = stopping.0.lock().await;
+        let _stopping = Arc::clone(&stopping.0).lock_owned().await;
         // The turn is held until the events are committed, so that no turn begins before they are.
         let turn = self.take_turn_unchecked();
         // A stop whose future was dropped may have its events on their way still.

@@ -12,7 +12,6 @@ use crate::agent::{
     ToolResult, Turn, TurnId,
 };
 use crate::error::{Error, ErrorKind};
-use crate::id::EventId;
 use crate::session::{Appended, TurnGuard};
 use crate::store::Session;
 pub use beginning::TurnBegun;
@@ -44,8 +43,6 @@ pub struct RunningTurn {
     guard: Option<TurnGuard<Agent>>,
     id: TurnId,
     user_message: MessageId,
-    /// The first event of the turn.
-    began: EventId,
     /// The step that runs.
     step: Option<StepId>,
 }
@@ -189,9 +186,11 @@ impl RunningTurn {
     }
 
     /// Appends the answer of the language model and ends the turn as final, and the step that runs as done: one batch.
+    /// Calls of tools in it get error results, since nobody will answer them.
     ///
     /// # Errors
-    /// Those of [`end`](Self::end).
+    /// [`ErrorKind::TooLarge`] also if the message calls more tools than a batch takes results, some thousands:
+    /// [`say`](Self::say) it, and [`end`](Self::end) the turn. Those of [`end`](Self::end).
     pub async fn answer(&mut self, message: Message) -> Result<Appended<Agent>, Error> {
         let message = self.own(Message { role: Role::Assistant, ..message });
         self.finish(TurnEnd::Final, Some(message)).await
@@ -202,7 +201,7 @@ impl RunningTurn {
     /// takes, batches of such results go ahead of the one that ends the turn.
     ///
     /// The put keeps what the turn had. The usage of its steps together becomes its [`usage`](Turn::usage), unless it has
-    /// one already; a number that no step tells stays unknown. Takes time in the number of messages and steps of the turn.
+    /// one already; a number that no step tells stays unknown. Takes time in the number of steps of the turn.
     ///
     /// # Errors
     /// [`ErrorKind::TurnNotHeld`]. Those of [`Session::append`] and of its receipt. The turn has not ended then, and the
@@ -242,11 +241,7 @@ impl RunningTurn {
     }
 
     fn ending<'a>(&self, view: &'a AgentView) -> Ending<'a> {
-        let now = self.session.store().now();
-        // By the view, since the future of a call may have been dropped when its step had begun.
-        let running = view.steps.unfinished(Step::is_running).filter(|(_, step)| step.turn == Some(self.id));
-        let step = running.last().map(|(_, step)| step.id);
-        Ending { view, turn: self.id, began: self.began, step, now }
+        Ending { view, turn: self.id, now: self.session.store().now() }
     }
 
     /// The message with the ids of this turn and step.

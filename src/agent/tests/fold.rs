@@ -225,3 +225,83 @@ fn turns_and_steps_without_an_end_are_unfinished() {
     let wanted = [Unfinished::new("turn", 2), Unfinished::new("step", 2)];
     assert_eq!(Agent::unfinished(&script.view), wanted);
 }
+
+fn unanswered(view: &AgentView) -> Vec<u64> {
+    view.unanswered().map(|message| message.id.get()).collect()
+}
+
+#[test]
+fn a_message_waits_from_its_queueing_or_interruption_until_its_turn_begins() {
+    let put = |id, message, status| {
+        AgentBody::TurnPut(Turn { id: TurnId::new(id), status, ..Turn::for_message(MessageId::new(message)) })
+    };
+    let begun = |message| AgentBody::TurnStarted(Turn::for_message(MessageId::new(message)));
+    let mut script = Script::of([
+        AgentBody::MessageAppended(Message::user("said, and no turn asked for")),
+        AgentBody::MessageAppended(Message::user("begun")),
+        begun(2),
+    ]);
+    for _ in 3..=4 {
+        script.append(AgentBody::MessageAppended(Message::user("queued")));
+        script.append(AgentBody::TurnQueued { message: MessageId::default() });
+    }
+    assert_eq!(unanswered(&script.view), [3, 4]);
+    let steps = [
+        (put(1, 2, TurnStatus::Running), vec![3, 4]),
+        // It came first, and goes first.
+        (put(1, 2, TurnStatus::Interrupted), vec![2, 3, 4]),
+        (put(1, 2, TurnStatus::Interrupted), vec![2, 3, 4]),
+        (begun(2), vec![3, 4]),
+        (put(2, 2, TurnStatus::Error), vec![3, 4]),
+        // Says nothing new of an answer that came since.
+        (put(1, 2, TurnStatus::Interrupted), vec![3, 4]),
+        (begun(4), vec![3]),
+        (put(3, 4, TurnStatus::Interrupted), vec![3, 4]),
+        // Nobody shall answer it any more.
+        (put(3, 4, TurnStatus::Cancelled), vec![3]),
+        (AgentBody::compacted(None, Message::system("so far")), vec![3]),
+        (begun(3), vec![]),
+        (put(4, 3, TurnStatus::Final), vec![]),
+    ];
+    for (body, left) in steps {
+        let event = format!("{body:?}");
+        script.append(body);
+        assert_eq!(unanswered(&script.view), left, "{event}");
+    }
+}
+
+#[test]
+fn a_message_that_waits_and_is_not_there_is_not_given() {
+    let mut script = Script::default();
+    assert!(script.try_append(AgentBody::TurnQueued { message: MessageId::new(1) }).is_err());
+    script.fold(AgentBody::TurnQueued { message: MessageId::new(7) });
+    let turn = Turn { id: TurnId::new(1), status: TurnStatus::Interrupted, ..Turn::for_message(MessageId::new(8)) };
+    script.fold(AgentBody::TurnPut(turn));
+    assert_eq!(unanswered(&script.view), [0_u64; 0]);
+}
+
+#[test]
+fn a_step_that_runs_tells_its_last_answer_and_its_usage_without_its_messages() {
+    let (first, second) = (StepId::new(1), StepId::new(2));
+    let used = |tokens| Some(Usage { output_tokens: Some(tokens), ..Usage::default() });
+    let said = |role, step, tokens| {
+        let origin = MessageOrigin { usage: used(tokens), ..MessageOrigin::default() };
+        AgentBody::MessageAppended(Message { step: Some(step), ..Message::text(role, "x").with_origin(origin) })
+    };
+    let mut script = Script::of([
+        AgentBody::TurnStarted(Turn::default()),
+        AgentBody::StepStarted(Step::of_turn(TurnId::new(1))),
+        AgentBody::StepStarted(Step::of_turn(TurnId::new(1))),
+        said(Role::Assistant, first, 1),
+        said(Role::Assistant, second, 10),
+        said(Role::Assistant, first, 100),
+        said(Role::Tool, first, 1000),
+    ]);
+    let found: Vec<_> = script.view.running_steps.iter().map(|(id, step)| (*id, step.answer, step.usage)).collect();
+    assert_eq!(found, [(first, Some(MessageId::new(3)), used(101)), (second, Some(MessageId::new(2)), used(10))]);
+    script.append(AgentBody::StepPut(Step { id: first, status: StepStatus::Done, ..Step::default() }));
+    script.append(said(Role::Assistant, first, 1));
+    assert!(script.view.running_steps.keys().eq([&second]));
+    script.append(AgentBody::StepStarted(Step { status: StepStatus::Done, ..Step::default() }));
+    assert!(script.view.running_steps.keys().eq([&second]));
+}

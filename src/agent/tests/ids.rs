@@ -109,6 +109,7 @@ fn a_body_that_names_an_entity_which_is_not_there_is_refused() {
             AgentBody::compacted(None, Message { parent: message, ..Message::default() }),
             AgentBody::EvalAdded(Eval { turn, ..Eval::default() }),
             AgentBody::EvalAdded(Eval { step, ..Eval::default() }),
+            AgentBody::TurnQueued { message: MessageId::new(2) },
         ]
     };
     let begin = || {
@@ -220,7 +221,7 @@ fn a_kind_is_1_to_128_bytes_and_extra_is_an_object() {
 }
 
 #[test]
-fn message_0_stands_for_the_last_message_in_turns_and_steps() {
+fn message_0_stands_for_the_last_message_in_turns_steps_and_queued_turns() {
     let last = || Some(MessageId::default());
     let script = Script::of([
         AgentBody::MessageAppended(Message::user("a")),
@@ -228,7 +229,10 @@ fn message_0_stands_for_the_last_message_in_turns_and_steps() {
         AgentBody::StepStarted(Step::of_turn(TurnId::new(1))),
         AgentBody::MessageAppended(Message::assistant("b")),
         AgentBody::StepPut(Step { id: StepId::new(1), assistant_message: last(), ..Step::default() }),
+        AgentBody::TurnQueued { message: MessageId::default() },
     ]);
+    let queued = AgentBody::TurnQueued { message: MessageId::new(2) };
+    assert_eq!(script.events.last().unwrap().body(), &queued);
     assert_eq!(script.view.turns.last().unwrap().user_message, Some(MessageId::new(1)));
     assert_eq!(script.view.steps.last().unwrap().assistant_message, Some(MessageId::new(2)));
     let mut counters = Counters::default();

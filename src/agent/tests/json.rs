@@ -143,6 +143,7 @@ fn examples() -> Vec<(&'static str, String)> {
         AgentBody::StopRequested,
         AgentBody::Stopped,
         AgentBody::SessionErrored(Failure::new("provider_timeout", "no answer within 60 s")),
+        AgentBody::TurnQueued { message: MessageId::new(1) },
     ];
     let mut counters = Counters::default();
     let mut view = AgentView::default();
@@ -163,7 +164,7 @@ fn examples() -> Vec<(&'static str, String)> {
         events: vec![RedactedEvent { event: EventId::new(6), record: blob(7).digest }],
         reason: "ann: a key in the output".to_owned(),
     };
-    for (body, id) in [OwnBody::Described(described), OwnBody::Redacted(redacted)].into_iter().zip(16_u8..) {
+    for (body, id) in [OwnBody::Described(described), OwnBody::Redacted(redacted)].into_iter().zip(17_u8..) {
         let own = OwnEvent::new(EventId::new(id.into()), at(id.into()).unwrap(), [0xa0 + id; 8], body);
         shown.push((own.body().event_type(), json(&own)));
     }
@@ -356,6 +357,7 @@ fn body() -> BoxedStrategy<AgentBody> {
             AgentBody::SessionCompacted { vars, boundary: EventId::new(boundary), message }
         }),
         Just(AgentBody::Stopped),
+        any::<u64>().prop_map(|id| AgentBody::TurnQueued { message: MessageId::new(id) }),
         failure().prop_map(AgentBody::SessionErrored),
         (text(), value()).prop_map(|(kind, json)| AgentBody::Custom { kind, json }),
     ]

@@ -29,6 +29,7 @@ fn body() -> impl Strategy<Value = AgentBody> {
         Just(AgentBody::Stopped),
         Just(AgentBody::SessionErrored(Failure::new("provider", "gone"))),
         Just(AgentBody::Custom { kind: "note".to_owned(), json: Json::default() }),
+        (0_u64..4).prop_map(|id| AgentBody::TurnQueued { message: MessageId::new(id) }),
     ]
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec;
+use crate::event::SessionCore;
 use crate::id::Digest;
-use crate::model::{DecodeError, SessionModel, View};
+use crate::model::{SessionModel, View};
 use crate::port::{BlobError, BlobStore, Epoch, Head, LogMeta, LogReader, SnapshotRow};
 use crate::replay::fold::Origin;
 use crate::replay::key_index::KeyFilter;
-use crate::replay::snapshot::file::{self as snapshot, SnapshotParts};
+use crate::replay::snapshot::file::{self as snapshot, SnapshotParts, UnusableSnapshot};
 use crate::stats::{Metrics, Outage};
 use crate::threads::guarded;
 
@@ -66,8 +67,11 @@ impl SnapshotStore {
     ) -> Result<SnapshotRow, SnapshotOutcome> {
         let view = Bytes::from(M::encode_view(new.view.state()).ok_or(SnapshotOutcome::Never)?);
         let keys = codec::encode_view(&new.keys).map_err(|_| SnapshotOutcome::Never)?;
-        let core = codec::encode_view(&**new.view.core()).map_err(|_| SnapshotOutcome::Never)?;
-        let bytes = snapshot::encode::<M>(&new.log, &new.head, &keys, &core, &view);
+        let core = &**new.view.core();
+        let core = (*core != SessionCore::default()).then(|| codec::encode_view(core)).transpose();
+        let core = core.map_err(|_| SnapshotOutcome::Never)?;
+        let parts = SnapshotParts { keys: keys.as_slice(), core: core.as_deref(), view: &view };
+        let bytes = snapshot::encode::<M>(&new.log, &new.head, parts);
         if bytes.len() as u64 > bytes_max {
             log::warn!("a view of {} bytes is not stored, the limit is {bytes_max}", bytes.len());
             return Err(SnapshotOutcome::Never);
@@ -107,7 +111,7 @@ impl SnapshotStore {
         let row = match reader.snapshot(log.key) {
             Ok(None) => return None,
             Ok(Some(row)) => Ok(row),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(UnusableSnapshot::Wrong(error.to_string())),
         };
         match row.and_then(|row| self.read(reader, log, &row)) {
             Ok(origin) => {
@@ -139,10 +143,10 @@ impl SnapshotStore {
             Ok(bytes) if bytes != row.bytes => return Err(format!("it is {bytes} bytes, and not {}", row.bytes)),
             Ok(_) => {}
         }
-        if (row.view_schema, row.schema) == (M::VIEW_SCHEMA, M::SCHEMA) {
-            self.read::<M>(reader, log, &row)?;
+        match self.read::<M>(reader, log, &row) {
+            Ok(_) | Err(UnusableSnapshot::OfOtherBuild(_)) => Ok(StoredView::Whole),
+            Err(UnusableSnapshot::Wrong(reason)) => Err(reason),
         }
-        Ok(StoredView::Whole)
     }
 
     fn read<M: SessionModel>(
@@ -150,25 +154,27 @@ impl SnapshotStore {
         reader: &mut dyn LogReader,
         log: &LogMeta,
         row: &SnapshotRow,
-    ) -> Result<Origin<M>, String> {
+    ) -> Result<Origin<M>, UnusableSnapshot> {
         // Checked first, which spares reading the bytes.
         if (row.view_schema, row.schema) != (M::VIEW_SCHEMA, M::SCHEMA) {
-            return Err("it is of another build".to_owned());
+            let reason = format!("its schemas are {:?}", (row.view_schema, row.schema));
+            return Err(UnusableSnapshot::OfOtherBuild(reason));
         }
-        let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error: BlobError| error.to_string())?);
+        let wrong = |error: &dyn std::fmt::Display| UnusableSnapshot::Wrong(error.to_string());
+        let bytes = Bytes::from(self.store.get(&row.digest).map_err(|error| wrong(&error))?);
         let (head, SnapshotParts { keys, core, view }) = snapshot::decode::<M>(log, &bytes)?;
-        let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| error.to_string())?;
+        let keys: Option<KeyFilter> = codec::decode_view(&keys).map_err(|error| wrong(&error))?;
         if keys.as_ref().is_some_and(|keys| !keys.is_sound()) {
-            return Err("its filter of keys is none".to_owned());
+            return Err("its filter of keys is none".into());
         }
-        let core = core.map(|core| codec::decode_view(&core)).transpose().map_err(|error| error.to_string())?;
-        let stored = reader.chain_at(log.key, head.id).map_err(|error| error.to_string())?;
+        let core = core.map(|core| codec::decode_view(&core)).transpose().map_err(|error| wrong(&error))?;
+        let stored = reader.chain_at(log.key, head.id).map_err(|error| wrong(&error))?;
         if (row.event, row.chain) != (head.id, head.chain) || stored != Some(head.chain) {
-            return Err("it is not of the events that the log holds".to_owned());
+            return Err("it is not of the events that the log holds".into());
         }
         let view = guarded("decode_view", || M::decode_view(view))
-            .map_err(|panicked| panicked.to_string())?
-            .map_err(|error: DecodeError| error.to_string())?;
+            .map_err(|panicked| wrong(&panicked))?
+            .map_err(|error| wrong(&error))?;
         Ok(Origin { head, keys, view, core: Arc::new(core.unwrap_or_default()), bytes: row.bytes })
     }
 }

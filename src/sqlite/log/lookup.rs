@@ -5,10 +5,10 @@ use rusqlite::{Connection, OptionalExtension};
 use super::error::{SqlError, SqlResult};
 use super::index;
 use super::recent::Recent;
-use super::row::{META, SqlEventId, log_meta};
+use super::row::{HIGHEST_POSITION, META, STORE_ID, SqlEventId, end_of_events, log_meta, setting};
 use crate::codec::Chain;
 use crate::id::{EventId, SessionId, Timestamp};
-use crate::port::{Head, LogKey, LogMeta};
+use crate::port::{Head, LogKey, LogMeta, Position, Standing, StoreId};
 
 /// The log of a session.
 pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Option<LogMeta>> {
@@ -52,6 +52,15 @@ pub(super) fn chain_at(connection: &Connection, recent: &Recent, log: LogKey, id
         .query_row((position, log.0, SqlEventId(id)), |row| row.get(0).map(Chain))
         .optional()?;
     Ok(chain)
+}
+
+/// Which store the database is of, and the last position that was ever used.
+pub(super) fn standing(connection: &Connection) -> SqlResult<Standing> {
+    let transaction = connection.unchecked_transaction()?;
+    let store = setting(&transaction, STORE_ID)?.and_then(|id| StoreId::parse(&id));
+    let highest = setting(&transaction, HIGHEST_POSITION)?.and_then(|position| position.parse().ok());
+    let end = end_of_events(&transaction)?.map(|end| end - 1);
+    Ok(Standing { store, end: highest.max(end).map_or(Position::START, Position) })
 }
 
 /// Changes when another connection commits.

@@ -25,14 +25,15 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::database::{Database, IMMUTABLE, as_uri};
 use super::reader::SqliteReader;
-use super::schema::{self, Database, FORMAT, IMMUTABLE, OpenError, as_uri};
+use super::schema::{self, FORMAT, OpenError};
 use crate::clock::Clock;
 use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
     AuditedEvent, AuditedSession, Head, Listing, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
-    ScannedPage, SessionRow, SnapshotRow, StoredEvent, StoredPage, SweepMark,
+    ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage, SweepMark,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
@@ -336,6 +337,10 @@ impl LogReader for ReadOnlyReader {
 
     fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
         self.read(|reader| reader.listed_blobs(after, max))
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        self.read(|reader| reader.standing())
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

@@ -13,7 +13,7 @@ use crate::codec::Chain;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
     Head, Listing, LogAudit, LogError, LogKey, LogMeta, LogReader, Position, ScannedPage, SessionRow, SnapshotRow,
-    StoredEvent, StoredPage, SweepMark,
+    Standing, StoredEvent, StoredPage, SweepMark,
 };
 
 pub(crate) struct SqliteReader {
@@ -183,6 +183,10 @@ impl LogReader for SqliteReader {
 
     fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
         swept::rows(&self.connection, after, max).map_err(|error| self.named(error))
+    }
+
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        lookup::standing(&self.connection).map_err(|error| self.named(error))
     }
 
     fn audit(&mut self) -> &mut dyn LogAudit {

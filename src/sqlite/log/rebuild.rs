@@ -3,28 +3,24 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{SqlError, SqlResult};
 use super::listing;
-use super::recent::SEGMENT_RUNS_MAX;
+use super::new_database::{NewDatabase, enter_end, enter_runs};
 use super::row::SqlEventId;
-use super::runs::{KeyHash, RecentRow, Run, encode_segment};
+use super::runs::{KeyHash, Run};
 use super::salvage::{SalvageReader, type_in};
-use super::schema::{self, Database};
+use super::schema::Database;
 use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, SessionId};
-use crate::port::{Durability, Listed, LogError, LogKey, LogMeta};
-
-/// After how many bytes of rows a transaction is committed and moved to the database: what is held in memory of it.
-const COMMIT_BYTES: usize = 4 << 20;
+use crate::port::{Listed, LogError, LogKey, LogMeta};
 
 /// Which events of a log are taken: its beginning, and where they are in the damaged table.
 #[derive(Default)]
 pub(crate) struct TakenLog {
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
 }
 
 impl TakenLog {
@@ -52,24 +48,19 @@ impl TakenLog {
 
 /// A new database that is being filled. It is nobody's yet: a crash leaves a file that no store opens.
 pub(crate) struct RebuiltLog {
-    connection: Connection,
-    database: Database,
+    new: NewDatabase,
     /// What was taken, by the first position of each run.
     taken: Vec<(LogKey, Run)>,
-    bytes: usize,
 }
 
 impl RebuiltLog {
     /// Makes the tables in an empty file.
     pub(crate) fn create(path: PathBuf, model: &str) -> Result<Self, LogError> {
-        let database = Database { path, vfs: None };
-        schema::create(&database, model)?;
-        // Nothing relies on the commits: the whole file is synced before it gets its name.
-        let connection = schema::open_writer(&database, Durability::ProcessCrash)?;
+        let new = NewDatabase::create(Database { path, vfs: None }, model)?;
         // The log that another one goes on from may not have been taken.
-        connection.pragma_update(None, "foreign_keys", false)?;
-        connection.execute_batch("BEGIN IMMEDIATE")?;
-        Ok(Self { connection, database, taken: Vec::new(), bytes: 0 })
+        new.connection.pragma_update(None, "foreign_keys", false)?;
+        new.begin()?;
+        Ok(Self { new, taken: Vec::new() })
     }
 
     /// Adds a session, its log, which nobody owns, and where the log's events will be. Tells what beside the events could
@@ -84,14 +75,9 @@ impl RebuiltLog {
     ) -> Result<Vec<&'static str>, LogError> {
         let mut lost = self.copy_log(&old.connection, log)?;
         lost.extend(self.add_session(&old.connection, session, log.key, core)?);
-        for runs in taken.runs.chunks(SEGMENT_RUNS_MAX) {
-            let Some(first) = runs.first() else { break };
-            self.connection
-                .prepare_cached("INSERT INTO event_index(log_key, first_event, runs) VALUES (?1, ?2, ?3)")?
-                .execute((log.key.0, SqlEventId(first.first), encode_segment(log.key, runs)))?;
-        }
+        enter_runs(&self.new.connection, log.key, &taken.runs)?;
         self.taken.extend(taken.runs.iter().map(|run| (log.key, *run)));
-        self.written(256 + 16 * taken.runs.len())?;
+        self.new.written(256 + 16 * taken.runs.len())?;
         Ok(lost)
     }
 
@@ -102,7 +88,8 @@ impl RebuiltLog {
         let lost = epoch.is_err().then_some("epoch");
         let fork = (log.base.id > EventId::ZERO).then_some((SqlEventId(log.base.id), log.base.chain.0));
         let (fork_id, fork_chain) = fork.unzip();
-        self.connection
+        self.new
+            .connection
             .prepare_cached(
                 "INSERT INTO logs(log_key, log_id, parent_log, fork_event_id, fork_chain, owner, epoch)
                  VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)",
@@ -122,10 +109,11 @@ impl RebuiltLog {
             .prepare_cached("SELECT created FROM sessions WHERE session_id = ?1")?
             .query_row([session.as_str()], |row| Ok(row.get::<_, i64>(0)))?;
         let lost = created.is_err().then_some("created");
-        self.connection
+        self.new
+            .connection
             .prepare_cached("INSERT INTO sessions(session_id, log_key, created) VALUES (?1, ?2, ?3)")?
             .execute((session.as_str(), log.0, created.unwrap_or_default()))?;
-        listing::put(&self.connection, log, &Listed { session: session.clone(), core: Arc::clone(core) })?;
+        listing::put(&self.new.connection, log, &Listed { session: session.clone(), core: Arc::clone(core) })?;
         Ok(lost)
     }
 
@@ -135,16 +123,10 @@ impl RebuiltLog {
         taken.sort_unstable_by_key(|(_, run)| run.position);
         for position in taken.iter().flat_map(|(_, run)| run.position..run.end()) {
             let bytes = self.copy_event(&old.connection, position)?;
-            self.written(bytes)?;
+            self.new.written(bytes)?;
         }
         if let Some((log, run)) = taken.last() {
-            // One row says where the table ends. Its event is in event_index, too.
-            let mut last = RecentRow::default();
-            let key = run.key.filter(|_| run.count == 1);
-            last.push(*log, run.last(), run.end() - 1, key);
-            self.connection
-                .prepare_cached("INSERT INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
-                .execute((run.end() - 1, last.encode(run.end() - 1)))?;
+            enter_end(&self.new.connection, *log, run)?;
         }
         Ok(())
     }
@@ -165,7 +147,8 @@ impl RebuiltLog {
             *column = Value::Text(event_type);
         }
         let bytes = columns.iter().map(bytes_of).sum();
-        self.connection
+        self.new
+            .connection
             .prepare_cached(
                 "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -174,33 +157,9 @@ impl RebuiltLog {
         Ok(bytes)
     }
 
-    /// Commits now and then, and leaves nothing in the write-ahead log.
-    fn written(&mut self, bytes: usize) -> Result<(), LogError> {
-        self.bytes += bytes;
-        if self.bytes < COMMIT_BYTES {
-            return Ok(());
-        }
-        self.bytes = 0;
-        self.commit()?;
-        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
-    }
-
-    fn commit(&self) -> Result<(), LogError> {
-        self.connection.execute_batch("COMMIT")?;
-        let busy: i64 = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy == 0 { Ok(()) } else { Err(LogError::Io("something else has the new database open".to_owned())) }
-    }
-
     /// Commits the rest, and leaves everything in one file, which it names. The file is not synced yet.
     pub(crate) fn finish(self) -> Result<PathBuf, LogError> {
-        self.commit()?;
-        // With this setting off, closing removes the files beside the database.
-        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-        self.connection.close().map_err(|(_, error)| error)?;
-        if self.database.has_wal() {
-            return Err(LogError::Io("the new database is not in one file".to_owned()));
-        }
-        Ok(self.database.path)
+        self.new.finish()
     }
 }
 

@@ -109,6 +109,27 @@ pub(super) fn end_of_events(connection: &Connection) -> SqlResult<Option<i64>> {
     Ok(last.map(|last| last.saturating_add(1)))
 }
 
+/// The rows of `meta` that tell of the store as a whole.
+pub(super) const HIGHEST_POSITION: &str = "highest_position";
+pub(super) const STORE_ID: &str = "store_id";
+
+/// A row of `meta`.
+pub(super) fn setting(connection: &Connection, name: &str) -> SqlResult<Option<String>> {
+    let mut select = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    Ok(select.query_row([name], |row| row.get(0)).optional()?)
+}
+
+/// Writes a row of `meta`, or removes it.
+pub(super) fn put_setting(connection: &Connection, name: &str, value: Option<&str>) -> SqlResult<()> {
+    match value {
+        Some(value) => connection
+            .prepare_cached("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")?
+            .execute((name, value))?,
+        None => connection.prepare_cached("DELETE FROM meta WHERE name = ?1")?.execute([name])?,
+    };
+    Ok(())
+}
+
 /// The position that the next event must be given, where SQLite would give one that was used before. Whoever deletes the
 /// events at the end of the table notes in `meta` how far it went, since positions are never used again.
 pub(super) fn position_behind_deleted(connection: &Connection) -> SqlResult<Option<i64>> {

@@ -1,17 +1,17 @@
 //! The database's tables and settings: made once, checked at each open.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::SqlResult;
+pub(crate) use super::database::Database;
+use super::error::{SqlError, SqlResult};
+use super::row::{STORE_ID, setting};
 use crate::error::{Error, ErrorKind};
-use crate::port::{Durability, LogError};
+use crate::port::{Durability, LogError, StoreId};
 use crate::sqlite::directory::DirectoryError;
-use crate::sqlite::files::may_not_be_written;
 
 /// "fold" in ASCII.
 const APPLICATION_ID: i64 = 0x666f_6c64;
@@ -97,8 +97,8 @@ CREATE VIEW event_log AS
     FROM sessions JOIN events USING (log_key);
 ";
 
-/// Room for deletion, redaction and sweep. `meta` may have two more rows from now on: `wal_number`, see
-/// [`parts`](super::parts), and `highest_position`, see [`position_behind_deleted`](super::row::position_behind_deleted).
+/// Room for deletion, redaction and sweep. `meta` may have more rows from now on: `store_id`, see [`name_store`];
+/// those of a backup, see [`copy`](super::copy); `wal_number`, see [`parts`](super::parts); `highest_position`, see [`position_behind_deleted`](super::row::position_behind_deleted).
 const FORMAT_2: &str = "
 -- How often events of a log were redacted: what was read or folded before is of other bytes.
 CREATE TABLE redactions(
@@ -179,75 +179,6 @@ impl From<OpenError> for Error {
     }
 }
 
-/// A database file, and which of SQLite's VFS leads to it; `None` for its own.
-#[derive(Debug, Clone)]
-pub(crate) struct Database {
-    pub(crate) path: PathBuf,
-    pub(crate) vfs: Option<&'static str>,
-}
-
-impl Database {
-    /// A file that SQLite keeps beside the database.
-    pub(crate) fn companion(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.as_os_str().to_owned();
-        name.push(suffix);
-        name.into()
-    }
-
-    /// The directory that it is in.
-    pub(crate) fn directory(&self) -> &Path {
-        self.path.parent().unwrap_or(&self.path)
-    }
-
-    pub(crate) fn has_wal(&self) -> bool {
-        std::fs::metadata(self.companion("-wal")).is_ok_and(|meta| meta.len() > 0)
-    }
-
-    /// Whether the file is empty. A file that does not exist counts as empty.
-    pub(crate) fn is_empty(&self) -> bool {
-        std::fs::metadata(&self.path).map_or(0, |meta| meta.len()) == 0
-    }
-
-    /// Opens it to read what it has together with its write-ahead log.
-    pub(crate) fn open_to_look(&self) -> rusqlite::Result<Connection> {
-        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        Ok(connection)
-    }
-
-    /// Opens the file alone, as one that nobody writes: without a lock, and without its write-ahead log.
-    pub(crate) fn open_immutable(&self) -> rusqlite::Result<Connection> {
-        let file = Self { path: as_uri(&self.path, IMMUTABLE), vfs: self.vfs };
-        file.open(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
-    }
-
-    /// The database or a file beside it, if this process may not write it, and why.
-    fn refused_file(&self) -> Option<(PathBuf, std::io::Error)> {
-        let mut files = ["", "-wal", "-shm"].into_iter().map(|suffix| self.companion(suffix));
-        files.find_map(|file| may_not_be_written(&file).map(|refused| (file, refused)))
-    }
-
-    /// An error with the path of the database, and with what the file system says where it refuses a file.
-    fn explained(&self, error: LogError) -> LogError {
-        let LogError::Io(text) = &error else { return error.of_database(&self.path) };
-        match self.refused_file() {
-            Some((file, refused)) => {
-                LogError::Unusable(format!("{} may not be written: {refused}: {text}", file.display()))
-            }
-            None => error.of_database(&self.path),
-        }
-    }
-
-    pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
-        // Never CREATE: a database that has gone is an error, not a new start.
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        match self.vfs {
-            Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs),
-            None => Connection::open_with_flags(&self.path, flags),
-        }
-    }
-}
-
 /// What is in the place of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -255,6 +186,8 @@ pub(crate) enum Found {
     Nothing,
     /// A complete database of this format, which is not newer than that of this build.
     Format(i64),
+    /// A complete database of this build's format that has no id yet: a backup, which becomes a store of its own.
+    Unnamed,
 }
 
 /// Looks for a database of a model. Reads only, so that one of a newer format is left untouched.
@@ -270,8 +203,11 @@ fn look_at(database: &Database, model: &str) -> Result<Found, OpenError> {
         return Ok(Found::Nothing);
     }
     let connection = database.open_to_look().map_err(LogError::from)?;
-    let found = format_and_model(&connection, &database.path, Some(model))?;
-    Ok(found.map_or(Found::Nothing, |(format, _)| Found::Format(format)))
+    Ok(match format_and_model(&connection, &database.path, Some(model))? {
+        None => Found::Nothing,
+        Some((FORMAT, _)) if !is_named(&connection).map_err(LogError::from)? => Found::Unnamed,
+        Some((format, _)) => Found::Format(format),
+    })
 }
 
 /// The format and the session model of a database that is complete and for this build, and of this session model if one is
@@ -309,6 +245,17 @@ pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
     number(connection, "PRAGMA user_version")
 }
 
+fn is_named(connection: &Connection) -> SqlResult<bool> {
+    Ok(setting(connection, STORE_ID)?.is_some())
+}
+
+/// Gives the store its id, unless it has one.
+fn name_store(connection: &Connection) -> SqlResult<()> {
+    let id = StoreId::random().map_err(|error| SqlError::outside(&error))?;
+    connection.execute("INSERT OR IGNORE INTO meta(name, value) VALUES (?1, ?2)", (STORE_ID, id.to_string()))?;
+    Ok(())
+}
+
 /// Refuses a damaged database of a newer format, or of another model. One whose model cannot be read is let through.
 pub(crate) fn check_model(connection: &Connection, path: &Path, model: &str) -> Result<(), OpenError> {
     let format = format_number(connection).map_err(LogError::from)?;
@@ -343,6 +290,7 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(&FORMATS.concat())?;
     transaction.execute("INSERT INTO meta VALUES ('model', ?1)", [model])?;
+    name_store(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()?;
@@ -360,9 +308,18 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Brings a database of an older format to that of this build, in one transaction. No row is changed, and records stay in
-/// the format in which they were written. The caller holds the directory's exclusive lock.
+/// Brings a database of an older format to that of this build, in one transaction, and gives it an id if it has none. No row is
+/// changed, and records stay in the format in which they were written. The caller holds the directory's exclusive lock.
 pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
+    bring_to_format(database, |transaction| Ok(name_store(transaction)?))
+}
+
+/// The same for a backup, which stays one: it gets no id.
+pub(super) fn migrate_copy(database: &Database) -> Result<(), LogError> {
+    bring_to_format(database, |_| Ok(()))
+}
+
+fn bring_to_format(database: &Database, and: impl FnOnce(&Connection) -> Result<(), LogError>) -> Result<(), LogError> {
     let mut connection = database.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // As in `set_up`.
@@ -374,9 +331,12 @@ pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
     let added = usize::try_from(format).ok().and_then(|known| FORMATS.get(known..)).unwrap_or_default();
     transaction.execute_batch(&added.concat())?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
+    and(&transaction)?;
     transaction.commit()?;
     connection.close().map_err(|(_, error)| error)?;
-    log::info!("the database was brought from format {format} to format {FORMAT}");
+    if format != FORMAT {
+        log::info!("the database was brought from format {format} to format {FORMAT}");
+    }
     Ok(())
 }
 
@@ -473,24 +433,6 @@ fn require_wal(database: &Database, mode: String) -> Result<(), LogError> {
         "{path}: its journal mode is {mode}, it must be wal: somebody has changed it. Close whatever has the database open, and \
          run: sqlite3 {path} 'PRAGMA journal_mode=WAL'"
     )))
-}
-
-/// For a file that nobody writes: SQLite takes no lock on it, looks for no companions, and never looks again at what it has
-/// read once.
-pub(super) const IMMUTABLE: &str = "immutable=1";
-
-/// The name of a file as a URI with a parameter: every byte but those of plain names is escaped.
-pub(super) fn as_uri(path: &Path, parameter: &str) -> PathBuf {
-    let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(char::from(*byte)),
-            byte => uri.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    uri.push('?');
-    uri.push_str(parameter);
-    uri.into()
 }
 
 fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {

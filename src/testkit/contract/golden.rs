@@ -22,8 +22,8 @@ use crate::testkit::contract::{Broken, Claim};
 /// there are never changed. Those of older schemas stay, and must still decode.
 ///
 /// # Errors
-/// [`Claim::GoldenBytes`] with the body, the line and what to do: a body has other bytes than its line, a line does not
-/// decode, or lines were added. [`Claim::NoPanic`] if `decode` or `event_type` panics.
+/// [`Claim::GoldenBytes`] with the body, the line and what to do: a body has other bytes than its line, or a line does not
+/// decode. [`Claim::GoldenLines`] with the lines that were added, of which nothing is wrong. [`Claim::NoPanic`] if `decode` or `event_type` panics.
 ///
 /// # Examples
 /// ```
@@ -34,7 +34,7 @@ use crate::testkit::contract::{Broken, Claim};
 /// # let path = directory.path().join("golden.txt");
 /// let samples = || [AgentBody::MessageAppended(Message::user("hello")), AgentBody::StopRequested];
 /// let first = contract::golden_bytes::<Agent>(&path, samples()).unwrap_err();
-/// assert!(first.to_string().contains("commit it"), "{first}");
+/// assert!(first.to_string().contains("2 lines are new"), "{first}");
 /// contract::golden_bytes::<Agent>(&path, samples()).expect("the same bytes");
 /// ```
 pub fn golden_bytes<M: SessionModel>(
@@ -88,7 +88,16 @@ fn check<M: SessionModel>(path: &Path, bodies: impl IntoIterator<Item = M::Body>
     parent
         .and_then(|()| fs::write(path, format!("{text}{end}{}", added.concat())))
         .map_err(|error| golden(format!("it cannot be written: {error}")))?;
-    Err(golden(format!("{} lines were added: look at it, commit it, and run again", added.len())))
+    let (count, added) = (added.len(), added.concat());
+    let lines = if count == 1 { "1 line is" } else { &format!("{count} lines are") };
+    Err((
+        Claim::GoldenLines,
+        format!(
+            "{}: {lines} new, since a body had none. Nothing is wrong: look at the file and commit it, and the next run \
+             passes.\n{added}",
+            path.display()
+        ),
+    ))
 }
 
 fn header<M: SessionModel>() -> String {

@@ -21,6 +21,17 @@ pub(super) struct Folded<M: SessionModel> {
     pub(super) view: M::View,
 }
 
+/// Ahead of every fifth body is an event of foldlog's own, so that the ids that the model is given are not consecutive.
+pub(super) fn is_behind_own_event(body: usize) -> bool {
+    body % 5 == 2
+}
+
+/// The id of a body's event.
+pub(super) fn id_of(body: usize) -> EventId {
+    let own = (0..=body).filter(|body| is_behind_own_event(*body)).count();
+    EventId::new((body + own) as u64 + 1)
+}
+
 /// Calls a function of the model, which must not panic.
 fn call<T>(function: &str, event: EventId, call: impl FnOnce() -> T) -> Result<T, Finding> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| (Claim::NoPanic, format!("{function} panics at event {event}")))
@@ -34,23 +45,30 @@ pub(super) fn check<M: SessionModel>(
     let mut folded = Folded::<M> { bodies: Vec::new(), view: M::View::default() };
     let mut again = M::View::default();
     let mut encoded = Vec::new();
+    let mut first_refusal = None;
+    let mut refuse = |report: &mut Report, by: &str, body: &M::Body, reason: String| {
+        report.refused += 1;
+        first_refusal.get_or_insert_with(|| format!("{by} refused body {}, {body:?}: {reason}", report.bodies));
+    };
     for body in bodies {
         report.bodies += 1;
-        let id = EventId::new(folded.bodies.len() as u64 + 1);
-        if call("check", id, || M::check(&body))?.is_err() {
-            report.refused += 1;
+        let id = id_of(folded.bodies.len());
+        if let Err(reason) = call("check", id, || M::check(&body))? {
+            refuse(report, "check", &body, reason);
             continue;
         }
         encoding::<M>(&body)?;
         let event_type = event_type::<M>(&body, id)?;
         report.references += references::<M>(&body, id)?;
-        let Some(stamped) = stamp::<M>(&folded.view, id, &body)? else {
-            report.refused += 1;
-            continue;
+        let (counters, stamped) = match stamp::<M>(&folded.view, id, &body)? {
+            Ok(stamped) => stamped,
+            Err(reason) => {
+                refuse(report, "stamp", &body, reason);
+                continue;
+            }
         };
-        let (counters, stamped) = stamped;
-        if is_refused_by_view::<M>(&folded.view, &again, id, &stamped)? {
-            report.refused += 1;
+        if let Err(reason) = refused_by_view::<M>(&folded.view, &again, id, &stamped)? {
+            refuse(report, "REFUSE_BY_VIEW", &body, reason);
             continue;
         }
         let bytes = encoding::<M>(&stamped)?;
@@ -82,7 +100,13 @@ pub(super) fn check<M: SessionModel>(
         folded.bodies.push(body);
     }
     ensure(report.refused * 2 <= report.bodies, Claim::Plausible, || {
-        format!("{} of {} bodies were refused", report.refused, report.bodies)
+        format!(
+            "{} of {} bodies were refused: {}. All bodies go into one session, in the order in which the generator makes \
+             them: one that ends the session has to come after most others",
+            report.refused,
+            report.bodies,
+            first_refusal.unwrap_or_default()
+        )
     })?;
     hostile::<M>(&encoded, dice, report)?;
     Ok(folded)
@@ -137,37 +161,41 @@ fn references<M: SessionModel>(body: &M::Body, id: EventId) -> Result<u64, Findi
 /// The counters after a stamp, and the stamped body.
 type StampedBody<M> = (<M as SessionModel>::Counters, <M as SessionModel>::Body);
 
-/// Stamps a body; `None` when the model refuses it.
-fn stamp<M: SessionModel>(view: &M::View, id: EventId, body: &M::Body) -> Result<Option<StampedBody<M>>, Finding> {
+/// Stamps a body, or gives the reason why the model refuses it.
+fn stamp<M: SessionModel>(
+    view: &M::View,
+    id: EventId,
+    body: &M::Body,
+) -> Result<Result<StampedBody<M>, String>, Finding> {
     let before = call("counters", id, || M::counters(view))?;
     let once = || {
         let (mut counters, mut stamped) = (before.clone(), body.clone());
         let taken = M::stamp(&mut counters, id, &mut stamped);
-        (taken.is_ok(), counters, stamped)
+        (taken, counters, stamped)
     };
-    let (is_taken, counters, stamped) = call("stamp", id, once)?;
+    let (taken, counters, stamped) = call("stamp", id, once)?;
     let (_, again, other) = call("stamp", id, once)?;
     let is_same = counters == again && codec::encode_body(&stamped).ok() == codec::encode_body(&other).ok();
     ensure(is_same, Claim::Stamp, || format!("stamping {body:?} twice gives {stamped:?} and {other:?}"))?;
-    if !is_taken {
+    if let Err(reason) = taken {
         ensure(counters == before, Claim::Stamp, || format!("refusing {body:?} moved {before:?} to {counters:?}"))?;
-        return Ok(None);
+        return Ok(Err(reason));
     }
-    Ok(Some((counters, stamped)))
+    Ok(Ok((counters, stamped)))
 }
 
 /// Asks the model twice whether it refuses a stamped body, with two equal views.
-fn is_refused_by_view<M: SessionModel>(
+fn refused_by_view<M: SessionModel>(
     view: &M::View,
     equal: &M::View,
     id: EventId,
     body: &M::Body,
-) -> Result<bool, Finding> {
-    let Some(refuse) = M::REFUSE_BY_VIEW else { return Ok(false) };
+) -> Result<Result<(), String>, Finding> {
+    let Some(refuse) = M::REFUSE_BY_VIEW else { return Ok(Ok(())) };
     let told = call("REFUSE_BY_VIEW", id, || refuse(view, body))?;
     let again = call("REFUSE_BY_VIEW", id, || refuse(equal, body))?;
     ensure(told == again, Claim::Refusals, || format!("of {body:?} at event {id} it says {told:?}, then {again:?}"))?;
-    Ok(told.is_err())
+    Ok(told)
 }
 
 fn decode<M: SessionModel>(event_type: &'static str, bytes: &[u8], id: EventId) -> Result<M::Body, Finding> {

@@ -8,9 +8,9 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId};
 use crate::model::{SessionModel, View};
 use crate::port::{BlobError, BlobListing, BlobLook, BlobStore, OpenedMedium, Put, SweepCount};
-use crate::session::Append;
+use crate::session::{Append, Describe};
 use crate::store::{Session, Store};
-use crate::testkit::contract::pure::{AT, Folded};
+use crate::testkit::contract::pure::{AT, Folded, id_of, is_behind_own_event};
 use crate::testkit::contract::{Claim, Dice, Finding, ensure};
 use crate::testkit::layered::layered;
 use crate::threads::Restart;
@@ -37,14 +37,19 @@ async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config:
 
     let store: Store<M> = Store::open_model(config.clone()).await.map_err(failed)?;
     let single = store.open_session("single").await.map_err(failed)?;
-    for body in &folded.bodies {
+    for (number, body) in folded.bodies.iter().enumerate() {
+        describe_ahead_of(number, &single).await?;
         append(&single, Append::new(body.clone())).await.map_err(failed)?;
     }
     one_view("appended one by one", &*view_of(&single)?, folded)?;
     let batched = store.open_session("batched").await.map_err(failed)?;
     let mut rest = folded.bodies.as_slice();
     while !rest.is_empty() {
-        let (batch, later) = rest.split_at(rest.len().min(1 + dice.below(9) as usize));
+        let begun = folded.bodies.len() - rest.len();
+        describe_ahead_of(begun, &batched).await?;
+        let most = rest.len().min(1 + dice.below(9) as usize);
+        let count = (1..most).find(|count| is_behind_own_event(begun + count)).unwrap_or(most);
+        let (batch, later) = rest.split_at(count);
         append(&batched, Append::batch(batch.to_vec())).await.map_err(failed)?;
         rest = later;
     }
@@ -72,6 +77,15 @@ async fn on_medium<M: SessionModel>(folded: &Folded<M>, dice: &mut Dice, config:
     store.close().await.map_err(failed)
 }
 
+/// Appends the event of foldlog's own that is ahead of a body, if there is one.
+async fn describe_ahead_of<M: SessionModel>(body: usize, session: &Session<M>) -> Result<(), Finding> {
+    if !is_behind_own_event(body) {
+        return Ok(());
+    }
+    let describe = Describe::new().label("body", body.to_string());
+    session.describe(describe).map_err(failed)?.await.map(drop).map_err(failed)
+}
+
 async fn append<M: SessionModel>(session: &Session<M>, append: Append<M>) -> Result<(EventId, bool), Error> {
     session.append_with(append)?.await.map(|appended| (appended.head, appended.repeated))
 }
@@ -81,7 +95,11 @@ fn view_of<M: SessionModel>(session: &Session<M>) -> Result<Arc<View<M>>, Findin
 }
 
 fn one_view<M: SessionModel>(when: &str, view: &View<M>, folded: &Folded<M>) -> Result<(), Finding> {
-    let head = EventId::new(folded.bodies.len() as u64);
+    let head = folded.bodies.len().checked_sub(1).map_or(EventId::ZERO, id_of);
+    let described = (0..folded.bodies.len()).rfind(|body| is_behind_own_event(*body)).map(|body| body.to_string());
+    ensure(view.core().labels.get("body") == described.as_ref(), Claim::OneView, || {
+        format!("{when} the labels are {:?}", view.core().labels)
+    })?;
     ensure(view.head() == head, Claim::OneView, || format!("{when} the view is at {}, not {head}", view.head()))?;
     ensure(*view.state() == folded.view, Claim::OneView, || {
         format!("{when} the view is {:?}, and not {:?}", view.state(), folded.view)

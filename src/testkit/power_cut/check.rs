@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
-use crate::model::SessionModel;
+use crate::model::{SessionModel, apply_to};
 use crate::port::Durability;
 use crate::port::{Head, LogKey, LogMedium, LogReader, StoredEvent};
 use crate::replay;
@@ -60,6 +60,7 @@ impl Promised {
                 self.sessions.insert(session.clone(), *log);
                 self.version += 1;
             }
+            Note::Done => self.version += 1,
             Note::Stored { digest } => {
                 self.blobs.insert(*digest);
                 self.version += 1;
@@ -75,6 +76,7 @@ pub(super) struct Check<M: SessionModel> {
 }
 
 /// What was found on a rebuilt disk on which nothing is wrong.
+#[derive(Default)]
 pub(super) struct ImageFindings {
     /// How many acknowledged events are gone, where that is allowed.
     pub(super) given_up: u64,
@@ -164,18 +166,16 @@ impl<M: SessionModel> Check<M> {
     }
 
     async fn view_and_append(&self, store: &Store<M>, id: &SessionId, events: &[StoredEvent]) -> Result<(), String> {
-        let mut state = M::View::default();
+        let (mut state, mut core) = (M::View::default(), Arc::default());
         for stored in events {
             let event = replay::decode::<M>(id, stored.row()).map_err(|error| error.to_string())?;
-            if let Some(event) = event.as_model() {
-                M::apply(&mut state, event);
-            }
+            apply_to(&mut state, &mut core, &event);
         }
         let text = |error: crate::Error| error.to_string();
         let session = store.resume_session(id.as_str()).await.map_err(|error| format!("it does not open: {error}"))?;
         let head = events.last().map_or(EventId::ZERO, |event| event.id);
         let view = session.view().map_err(|error| format!("its view cannot be read: {error}"))?;
-        if view.head() != head || *view.state() != state {
+        if view.head() != head || *view.state() != state || *view.core() != core {
             return Err(format!("its view is not the fold of its {head} events"));
         }
         let receipt = session.append(self.probe.clone()).map_err(text)?;

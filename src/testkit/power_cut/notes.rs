@@ -32,6 +32,8 @@ pub(super) enum Note {
     Stored {
         digest: Digest,
     },
+    /// A step of the scenario is done.
+    Done,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Notes {
         Self { disk, notes: Mutex::default() }
     }
 
-    fn add(&self, note: Note) {
+    pub(super) fn add(&self, note: Note) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(note);
         self.disk.note(JournalEntry::Note(notes.len() - 1));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Barrier};
 use foldlog::agent::{
     Agent, AgentBody, Eval, EvalId, Failure, Message, MessageId, SessionInfo, Step, StepId, Turn, TurnId,
 };
-use foldlog::{BlobRef, Content, ErrorKind, EventId, Json, Receipt, Restart, Session, SubscribeFrom};
+use foldlog::{BlobRef, Content, Describe, ErrorKind, EventId, Json, Receipt, Restart, Session, SubscribeFrom};
 use futures::executor::block_on;
 use futures::future::join_all;
 use proptest::prelude::*;
@@ -92,19 +92,34 @@ fn body() -> impl Strategy<Value = AgentBody> {
         1 => Just(AgentBody::Stopped),
         1 => text().prop_map(|text| AgentBody::SessionErrored(Failure::new("kind", text))),
         2 => any::<u32>().prop_map(|n| noted(u64::from(n))),
+        2 => (0_u64..9).prop_map(|id| AgentBody::TurnQueued { message: MessageId::new(id) }),
     ]
 }
 
-/// Batches of bodies; after some of them the session's actor is restarted.
-async fn i4(disk: TestDisk, batches: Vec<(Vec<AgentBody>, bool)>) {
+/// What changes of a session's title and labels.
+fn describe() -> impl Strategy<Value = Describe<Agent>> {
+    let name = || "[ab]";
+    let change = prop_oneof![
+        name().prop_map(|title| Describe::new().title(title)),
+        (name(), name()).prop_map(|(label, value)| Describe::new().label(label, value)),
+        name().prop_map(|label| Describe::new().remove_label(label)),
+    ];
+    prop_oneof![3 => Just(Describe::new()), 2 => change]
+}
+
+/// Batches of bodies, each with a describe ahead of it while it is in flight; after some of them the session's actor is
+/// restarted.
+async fn i4(disk: TestDisk, batches: Vec<(Describe<Agent>, Vec<AgentBody>, bool)>) {
     let store = disk.open_with(|config| config.page_events_max = 7).await;
     let session = store.open_session("s").await.unwrap();
-    for (batch, restart) in batches {
+    for (describe, batch, restart) in batches {
+        let described = session.describe(describe).unwrap();
         match session.append_batch(batch).unwrap().await {
             // It names what is not there.
             Err(error) if matches!(error.kind(), ErrorKind::BodyRefused { .. }) => {}
             appended => drop(appended.unwrap()),
         }
+        described.await.unwrap();
         let live = session.view().unwrap();
         assert_eq!(store.read_state("s").await.unwrap().view, *live);
         if restart {
@@ -119,6 +134,9 @@ async fn i4(disk: TestDisk, batches: Vec<(Vec<AgentBody>, bool)>) {
     let session = store.open_session("s").await.unwrap();
     assert_eq!(*session.view().unwrap(), *live);
     assert_head(&session, live.head().get()).await;
+    let listed = store.list_sessions(None, 1).await.unwrap().remove(0);
+    assert_eq!((&listed.title, &listed.labels), (&live.core().title, &live.core().labels));
+    assert!(store.verify().await.unwrap().problems.is_empty());
     store.close().await.unwrap();
 }
 
@@ -127,7 +145,7 @@ proptest! {
 
     #[test]
     fn i4_the_live_view_is_the_fold_of_the_log_whenever_it_is_made(
-        batches in prop::collection::vec((prop::collection::vec(body(), 0..8), any::<bool>()), 0..10),
+        batches in prop::collection::vec((describe(), prop::collection::vec(body(), 0..8), any::<bool>()), 0..10),
         durable in any::<bool>(),
     ) {
         let disk = if durable { TestDisk::directory() } else { TestDisk::memory() };

@@ -37,6 +37,7 @@ fn samples() -> Vec<AgentBody> {
         AgentBody::Stopped,
         AgentBody::SessionErrored(Failure::new("provider", "gone")),
         AgentBody::Custom { kind: "note".to_owned(), json },
+        AgentBody::TurnQueued { message: foldlog::agent::MessageId::new(1) },
     ]
 }
 

@@ -1,9 +1,11 @@
-//! Beginning a turn.
+//! BeginningTurn a turn.
 
 use std::sync::Arc;
 
+use futures::lock::{Mutex, OwnedMutexGuard};
+
 use super::RunningTurn;
-use crate::agent::{Agent, AgentBody, Message, MessageId, Turn, TurnStatus};
+use crate::agent::{Agent, AgentBody, Message, MessageId, Turn};
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, EventId};
 use crate::session::{Append, Appended, TurnGuard};
@@ -13,12 +15,34 @@ use crate::store::Session;
 #[derive(Debug)]
 #[must_use = "a turn that has begun is to be run"]
 pub enum TurnBegun {
-    /// A turn has begun with this call: run it. It is the first for its message, or the one before was interrupted.
+    /// The turn of the request has begun with this call: run it. It is the first for its message, or the one before was
+    /// interrupted.
     Now(RunningTurn),
-    /// The request has a turn already, and this call wrote nothing: the last turn for its message, as the view has it now.
-    /// If its status is [`Running`](TurnStatus::Running), somebody runs it still; any other end is what became of it.
-    Earlier(Arc<Turn>),
+    /// The message waits, behind a turn that runs or messages that came earlier: it is in the log, and one of
+    /// [`AgentView::unanswered`](crate::agent::AgentView::unanswered). [`Session::begin_next_turn`] begins the first.
+    Queued(MessageId),
+    /// Somebody runs the turn of the request still.
+    Running(Arc<Turn>),
+    /// The turn of the request has ended, and its status says how.
+    Ended(Arc<Turn>),
 }
+
+impl TurnBegun {
+    /// The message of the request, whatever has become of it.
+    #[must_use]
+    pub fn message(&self) -> MessageId {
+        match self {
+            Self::Now(turn) => turn.user_message(),
+            Self::Queued(message) => *message,
+            Self::Running(turn) | Self::Ended(turn) => turn.user_message.unwrap_or_default(),
+        }
+    }
+}
+
+/// The lock that is held while a turn of a request begins. A call that looks at the session has the right to run a turn for
+/// a moment. Without the lock a request that comes in that moment would be queued, with nobody to take it.
+#[derive(Default)]
+struct BeginningTurn(Arc<Mutex<()>>);
 
 impl Session<Agent> {
     /// Begins a turn: takes the right to run it, and appends the user's message and the start of the turn in one batch.
@@ -65,82 +89,192 @@ impl Session<Agent> {
     /// As that of [`Session::begin_turn`].
     pub async fn begin_turn_for(&self, message: MessageId) -> Result<RunningTurn, Error> {
         let guard = self.take_turn().await?;
+        self.begin_for(guard, message).await
+    }
+
+    /// Begins the turn of a request, whose append key says which, or queues it where a turn runs or messages wait. The
+    /// message is appended once, however often the request is sent, also after a crash; the answer says what has become of it.
+    ///
+    /// | answer | the request | what the caller does |
+    /// |---|---|---|
+    /// | [`Now`](TurnBegun::Now) | has begun, for the first time or since its last turn was interrupted | runs the turn, then [`begin_next_turn`](Session::begin_next_turn) |
+    /// | [`Queued`](TurnBegun::Queued) | waits for a turn that runs, or behind others | [`begin_next_turn`](Session::begin_next_turn): whoever runs a turn takes it later, and if nobody does, this caller |
+    /// | [`Running`](TurnBegun::Running) | is being answered | nothing |
+    /// | [`Ended`](TurnBegun::Ended) | was answered, has failed, or was cancelled | shows the answer |
+    ///
+    /// A turn that has no end, and that nobody in this process runs, has died: it is interrupted, and another one begins. So
+    /// a host that sends each request until it is told an end answers each exactly once, however often it dies. A turn that
+    /// ended in an error or was cancelled is an end: begin another with [`Session::begin_turn_for`] if the user wants it.
+    ///
+    /// Requests are taken in the order in which they came, those first whose turn was interrupted.
+    ///
+    /// The message has to be the same in each try, its time included: leave [`Message::at`] out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyReused`] if the key was used for something else. If the key is new: those of
+    /// [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`]; nothing is queued then.
+    ///
+    /// # Cancellation
+    /// As that of [`Session::begin_turn`]. The next call with the same key tells what has become of the request.
+    ///
+    /// # Examples
+    /// ```
+    /// # use foldlog::agent::{Message, RunningTurn, TurnBegun};
+    /// # use foldlog::{AppendKey, Error, Session};
+    /// async fn request(session: Session, id: &str, text: &str) -> Result<(), Error> {
+    ///     let mut next = match session.begin_turn_once(Message::user(text), AppendKey::new(id)?).await? {
+    ///         TurnBegun::Now(turn) => Some(turn),
+    ///         TurnBegun::Queued(_) => session.begin_next_turn().await?,
+    ///         TurnBegun::Running(_) => None,
+    ///         TurnBegun::Ended(turn) => return Ok(println!("it was answered before: {:?}", turn.status)),
+    ///     };
+    ///     while let Some(mut turn) = next {
+    ///         turn.answer(Message::assistant("hi")).await?;
+    ///         next = session.begin_next_turn().await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn begin_turn_once(&self, message: Message, key: AppendKey) -> Result<TurnBegun, Error> {
+        let _beginning = self.lock_beginning().await;
+        let guard = self.take_turn().await;
+        let place = match &guard {
+            Ok(_) if self.current_view().await?.unanswered().next().is_none() => RequestPlace::First,
+            Ok(_) => RequestPlace::Behind,
+            Err(error) if matches!(error.kind(), ErrorKind::TurnInFlight { .. }) => RequestPlace::Behind,
+            Err(error) => RequestPlace::None(error.clone()),
+        };
+        let appended = self.append_once(message, key, place).await?;
+        let message = appended.message_id().unwrap_or_default();
+        let guard = match guard {
+            Ok(guard) if !appended.repeated && appended.turn_id().is_some() => {
+                return Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended)));
+            }
+            guard => guard,
+        };
+        // The end of a turn may be on its way from a call whose future was dropped.
+        self.entry().settle().await?;
+        let view = self.current_view().await?;
+        // A message that waits has no turn, or an interrupted one: of all turns, none has to be looked at.
+        if view.unanswered.contains(&message) {
+            let is_next = view.unanswered().next().is_some_and(|next| next.id == message);
+            return match guard {
+                Ok(guard) if is_next => self.begin_for(guard, message).await.map(TurnBegun::Now),
+                _ => Ok(TurnBegun::Queued(message)),
+            };
+        }
+        match (view.turns.iter().rev().find(|turn| turn.user_message == Some(message)), guard) {
+            (Some(turn), _) if !turn.is_running() => Ok(TurnBegun::Ended(Arc::clone(turn))),
+            (Some(turn), Err(_)) => Ok(TurnBegun::Running(Arc::clone(turn))),
+            // Another store has written it since this one has read the log.
+            (None, Err(error)) => Err(error),
+            (last, Ok(guard)) => {
+                // While this call has the guard, nobody runs a turn: one without an end is dead.
+                if last.is_some() {
+                    guard.interrupt("the turn had no end, and its request came again").await?;
+                }
+                self.begin_for(guard, message).await.map(TurnBegun::Now)
+            }
+        }
+    }
+
+    /// Begins the turn of the first message that nobody has answered: the next that [`Session::begin_turn_once`] has
+    /// queued, or one whose turn was interrupted ([`AgentView::unanswered`](crate::agent::AgentView::unanswered)). `None` if no message waits, or if somebody
+    /// has the turn, who makes this call in turn. A host makes it wherever a turn has ended or a request was queued, and once
+    /// for each session after its process has started and [`Session::interrupt`] has ended what a dead process left open.
+    ///
+    /// A message that is not to be answered any more is taken off by ending its turn:
+    /// `session.begin_turn_for(message).await?.end(TurnEnd::Cancelled).await?`.
+    ///
+    /// # Errors
+    /// If a message waits: those of [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`].
+    ///
+    /// # Cancellation
+    /// As that of [`Session::begin_turn`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use foldlog::agent::{Message, RunningTurn};
+    /// # use foldlog::{Error, Session};
+    /// # async fn run(mut turn: RunningTurn) -> Result<(), Error> { turn.answer(Message::assistant("hi")).await.map(drop) }
+    /// async fn go_on(session: &Session) -> Result<(), Error> {
+    ///     session.interrupt("the host was restarted").await?;
+    ///     while let Some(turn) = session.begin_next_turn().await? {
+    ///         run(turn).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn begin_next_turn(&self) -> Result<Option<RunningTurn>, Error> {
+        let _beginning = self.lock_beginning().await;
+        // What was queued by a call whose future was dropped may be on its way.
+        self.entry().settle().await?;
+        if self.current_view().await?.unanswered().next().is_none() {
+            return Ok(None);
+        }
+        let guard = match self.take_turn().await {
+            Err(error) if matches!(error.kind(), ErrorKind::TurnInFlight { .. }) => return Ok(None),
+            guard => guard?,
+        };
+        // Looked at again, since a turn may have begun and ended in between.
+        let next = self.current_view().await?.unanswered().next().map(|message| message.id);
+        match next {
+            Some(message) => self.begin_for(guard, message).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The guard borrows nothing, so that the futures of the calls can be spawned on any thread.
+    async fn lock_beginning(&self) -> OwnedMutexGuard<()> {
+        let beginning = self.context_or_insert_with(BeginningTurn::default);
+        Arc::clone(&beginning.0).lock_owned().await
+    }
+
+    async fn begin_for(&self, guard: TurnGuard<Agent>, message: MessageId) -> Result<RunningTurn, Error> {
         let appended = self.append(AgentBody::TurnStarted(Turn::for_message(message)))?.await?;
         Ok(RunningTurn::new(self.clone(), guard, &appended))
     }
 
-    /// Begins the turn of a request, whose append key says which: a request that is sent again begins no second turn, also
-    /// after a crash, and while the first turn runs. If the last turn for it was interrupted, or has no end and is not run
-    /// by anybody in this process, the message is not answered: it is not appended again, and gets another turn. So a host
-    /// that sends each request until it is told an end answers each exactly once, however often it dies.
-    ///
-    /// The message has to be the same, its time included: leave [`Message::at`] out. A turn that ended in an error, or was
-    /// cancelled, is an end: begin another with [`Session::begin_turn_for`] if the user wants it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::KeyReused`] if the key was used for something else. If the key is new: those of
-    /// [`Session::begin_turn`].
-    ///
-    /// # Cancellation
-    /// As that of [`Session::begin_turn`]. The next call with the same key tells whether the turn was begun.
-    ///
-    /// # Examples
-    /// ```
-    /// # use foldlog::agent::{Message, TurnBegun, TurnStatus};
-    /// # use foldlog::{AppendKey, Error, Session};
-    /// # async fn post(session: Session, request_id: &str, text: &str) -> Result<(), Error> {
-    /// match session.begin_turn_once(Message::user(text), AppendKey::new(request_id)?).await? {
-    ///     TurnBegun::Now(mut turn) => drop(turn.answer(Message::assistant("hi")).await?),
-    ///     TurnBegun::Earlier(turn) if turn.status == TurnStatus::Running => println!("it is being answered"),
-    ///     TurnBegun::Earlier(turn) => println!("it was answered before: {:?}", turn.status),
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub async fn begin_turn_once(&self, message: Message, key: AppendKey) -> Result<TurnBegun, Error> {
-        let append = Append::batch(beginning(message)).key(key);
-        let (guard, appended) = match self.take_turn().await {
-            Ok(guard) => (guard, self.append_with(append)?.await?),
-            // No turn can begin now. It may have begun already, and then the key says so before the head is compared.
-            Err(error) => match self.append_with(append.expect_head(EventId::MAX))?.await {
-                // The call that began it was dropped before it was answered, and nobody else is told to run it.
-                Ok(appended) if !appended.repeated => {
-                    return match self.take_turn().await {
-                        Ok(guard) => Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended))),
-                        Err(_) => self.last_turn_of(&appended).await.map(TurnBegun::Earlier),
-                    };
-                }
-                Ok(appended) => return self.last_turn_of(&appended).await.map(TurnBegun::Earlier),
-                Err(other) if matches!(other.kind(), ErrorKind::HeadMoved { .. }) => return Err(error),
-                Err(other) => return Err(other),
-            },
+    /// Appends a request under its key, or finds what the key has written: the message, and behind it the beginning of its
+    /// turn, or what queues it.
+    async fn append_once(
+        &self,
+        message: Message,
+        key: AppendKey,
+        place: RequestPlace,
+    ) -> Result<Appended<Agent>, Error> {
+        let queued =
+            vec![AgentBody::MessageAppended(message.clone()), AgentBody::TurnQueued { message: MessageId::default() }];
+        let [begun, queued] = [beginning(message), queued].map(|bodies| Append::batch(bodies).key(key.clone()));
+        // The key is looked for before the head is compared: this finds what was written, and writes nothing.
+        let found = |append: Append<Agent>| append.expect_head(EventId::MAX);
+        let (append, other) = match place {
+            RequestPlace::First => (begun, found(queued)),
+            RequestPlace::Behind => (queued, found(begun)),
+            RequestPlace::None(_) => (found(begun), found(queued)),
         };
-        if !appended.repeated {
-            return Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended)));
+        let appended = match self.append_with(append)?.await {
+            // Its place may have been another when the request came first.
+            Err(error) if matches!(error.kind(), ErrorKind::KeyReused { .. }) => self.append_with(other)?.await,
+            appended => appended,
+        };
+        match (appended, place) {
+            (Err(error), RequestPlace::None(reason)) if matches!(error.kind(), ErrorKind::HeadMoved { .. }) => {
+                Err(reason)
+            }
+            (appended, _) => appended,
         }
-        // While this call has the guard, nobody runs a turn: one without an end is dead, unless its end is on its way
-        // from a call whose future was dropped.
-        self.entry().settle().await?;
-        let last = self.last_turn_of(&appended).await?;
-        match last.status {
-            TurnStatus::Running => drop(guard.interrupt("the turn had no end, and its request came again").await?),
-            TurnStatus::Interrupted => {}
-            _ => return Ok(TurnBegun::Earlier(last)),
-        }
-        let again = AgentBody::TurnStarted(Turn { user_message: last.user_message, ..Turn::default() });
-        let appended = self.append(again)?.await?;
-        Ok(TurnBegun::Now(RunningTurn::new(self.clone(), guard, &appended)))
     }
+}
 
-    /// The last turn for the message that an append began a turn with.
-    async fn last_turn_of(&self, appended: &Appended<Agent>) -> Result<Arc<Turn>, Error> {
-        let view = self.current_view().await?;
-        let message = appended.message_id();
-        let turn = view.turns.iter().rev().find(|turn| turn.user_message == message).cloned();
-        // The answer of an append comes after the view has it; a view that cannot be folded so far is an error of its own.
-        turn.ok_or_else(|| {
-            ErrorKind::Unavailable { reason: "the view does not have the turn of this key".to_owned() }.into()
-        })
-    }
+/// Where a request that comes now stands.
+enum RequestPlace {
+    /// No turn runs, and no message waits.
+    First,
+    /// A turn runs, or messages wait.
+    Behind,
+    /// No turn can begin, and none can be waited for.
+    None(Error),
 }
 
 fn beginning(message: Message) -> Vec<AgentBody> {
@@ -148,13 +282,13 @@ fn beginning(message: Message) -> Vec<AgentBody> {
 }
 
 impl RunningTurn {
+    /// `appended` is what has begun the turn.
     fn new(session: Session<Agent>, guard: TurnGuard<Agent>, appended: &Appended<Agent>) -> Self {
         let begun = appended.events.iter().find_map(|event| match event.body() {
             AgentBody::TurnStarted(turn) => Some(turn),
             _ => None,
         });
         let (id, user_message) = begun.map(|turn| (turn.id, turn.user_message)).unwrap_or_default();
-        let began = appended.events.first().map_or(appended.head, |event| event.id());
-        Self { session, guard: Some(guard), id, user_message: user_message.unwrap_or_default(), began, step: None }
+        Self { session, guard: Some(guard), id, user_message: user_message.unwrap_or_default(), step: None }
     }
 }

@@ -3,12 +3,13 @@
 use crate::agent::calls::interruption::{error_result, unanswered};
 use crate::agent::calls::references::{step_to_put, turn_to_put};
 use crate::agent::conversation;
+use crate::agent::view::StepSoFar;
 use crate::agent::{
-    AgentBody, AgentView, Failure, Message, MessageId, OpenCalls, Role, Step, StepId, StepStatus, Turn, TurnId,
-    TurnStatus, Usage,
+    AgentBody, AgentView, Failure, Message, MessageId, OpenCalls, Role, Step, StepStatus, Turn, TurnId, TurnStatus,
+    Usage,
 };
 use crate::content::Content;
-use crate::id::{EventId, Timestamp};
+use crate::id::Timestamp;
 
 /// What the language model is told of a call that nobody answers any more.
 const NOT_ANSWERED: &str = "the turn ended before the tool answered";
@@ -57,27 +58,24 @@ impl TurnEnd {
 pub(super) struct Ending<'a> {
     pub(super) view: &'a AgentView,
     pub(super) turn: TurnId,
-    /// The first event of the turn.
-    pub(super) began: EventId,
-    /// The step that runs.
-    pub(super) step: Option<StepId>,
     pub(super) now: Timestamp,
 }
 
 impl Ending<'_> {
+    /// The step of the turn that runs. By the view, since the future of a call may have been dropped when its step had begun.
+    fn running_step(&self) -> Option<(&Step, &StepSoFar)> {
+        let running = self.view.running_steps.iter().rev();
+        let mut steps = running.filter_map(|(id, so_far)| Some((&**self.view.steps.get(*id)?, so_far)));
+        steps.find(|(step, _)| step.turn == Some(self.turn))
+    }
+
     /// Ends the step that runs, if there is one. `last` is a message that the same batch appends before this put.
     pub(super) fn step(&self, failure: Option<Failure>, last: Option<&Message>) -> Option<Step> {
-        let step = self.view.steps.get(self.step?).filter(|step| step.is_running())?;
-        let answers = self.view.messages.iter().rev().take_while(|message| message.event_id >= self.began);
-        let answers = answers.filter(|message| message.step == self.step && message.role == Role::Assistant);
+        let (step, so_far) = self.running_step()?;
         let last = last.filter(|message| message.role == Role::Assistant);
-        let mut usage = None;
-        let mut newest = last.map(|_| MessageId::default());
-        for message in answers {
-            newest = newest.or(Some(message.id));
-            add(&mut usage, usage_of(message));
-        }
-        add(&mut usage, last.and_then(usage_of));
+        let mut usage = so_far.usage;
+        Usage::add(&mut usage, last.and_then(|message| message.origin.as_ref()?.usage));
+        let newest = last.map(|_| MessageId::default()).or(so_far.answer);
         let step = step_to_put(self.view, step);
         Some(Step {
             status: if failure.is_some() { StepStatus::Error } else { StepStatus::Done },
@@ -97,9 +95,10 @@ impl Ending<'_> {
         let step = self.step(end.step_failure(), last.as_ref());
         let mut usage = None;
         let steps = self.view.steps.iter().rev().take_while(|step| step.turn.is_none_or(|turn| turn >= self.turn));
-        let steps = steps.filter(|step| step.turn == Some(self.turn) && Some(step.id) != self.step);
-        steps.for_each(|step| add(&mut usage, step.usage));
-        add(&mut usage, step.as_ref().and_then(|step| step.usage));
+        let ended = step.as_ref().map(|step| step.id);
+        let steps = steps.filter(|step| step.turn == Some(self.turn) && Some(step.id) != ended);
+        steps.for_each(|step| Usage::add(&mut usage, step.usage));
+        Usage::add(&mut usage, step.as_ref().and_then(|step| step.usage));
         let status = end.status();
         let (final_value, error) = match end {
             TurnEnd::Value(value) => (Some(value), None),
@@ -139,14 +138,4 @@ fn unanswered_by_last(last: &Message) -> Vec<Message> {
     let results =
         open.iter().map(|call| Message { turn: last.turn, step: last.step, ..error_result(call, NOT_ANSWERED) });
     results.collect()
-}
-
-fn usage_of(message: &Message) -> Option<Usage> {
-    message.origin.as_ref()?.usage
-}
-
-fn add(sum: &mut Option<Usage>, usage: Option<Usage>) {
-    if let Some(usage) = usage {
-        *sum.get_or_insert_default() += usage;
-    }
 }
