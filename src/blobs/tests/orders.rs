@@ -298,6 +298,9 @@ impl LogReader for Stepped<'_> {
         self.reader.listed_blobs(after, max)
     }
 
+    fn standing(&mut self) -> Result<Standing, LogError> {
+        unreachable!()
+    }
     fn find(&mut self, _: &SessionId) -> Result<Option<LogMeta>, LogError> {
         unreachable!()
     }
@@ -444,7 +447,9 @@ fn put_and_append(scene: &Scene, changes_max: usize) -> Seen {
             let Put { digest, bytes, .. } = scene.host.put(&bytes);
             *appended.lock().unwrap() = scene.host.append(digest, bytes);
         };
-        let sweeper = || drop(scene.sweeper.sweep());
+        let sweeper = || {
+            scene.sweeper.sweep();
+        };
         scene.turns.play(vec![Box::new(host), Box::new(sweeper)], choose);
         let is_appended = *appended.lock().unwrap();
         seen.refused += usize::from(!is_appended);
@@ -465,8 +470,12 @@ fn append_beside_a_put(scene: &Scene, changes_max: usize) -> Seen {
         let digest = codec::digest(&bytes);
         let appended = Mutex::new(false);
         let host = || *appended.lock().unwrap() = scene.host.append(digest, bytes.len() as u64);
-        let other = || drop(scene.other.put(&bytes));
-        let sweeper = || drop(scene.sweeper.sweep());
+        let other = || {
+            scene.other.put(&bytes);
+        };
+        let sweeper = || {
+            scene.sweeper.sweep();
+        };
         scene.turns.play(vec![Box::new(host), Box::new(other), Box::new(sweeper)], choose);
         let is_appended = *appended.lock().unwrap();
         seen.dangling += usize::from(is_appended && !scene.host.has(&digest));
@@ -488,7 +497,11 @@ fn append_beside_two_sweeps(scene: &Scene, changes_max: usize) -> Seen {
         let digest = codec::digest(&bytes);
         let appended = Mutex::new(false);
         let host = || *appended.lock().unwrap() = scene.host.append(digest, bytes.len() as u64);
-        let [one, two] = [&scene.sweeper, &scene.other].map(|peer| move || drop(peer.sweep()));
+        let [one, two] = [&scene.sweeper, &scene.other].map(|peer| {
+            move || {
+                peer.sweep();
+            }
+        });
         scene.turns.play(vec![Box::new(host), Box::new(one), Box::new(two)], choose);
         let is_appended = *appended.lock().unwrap();
         seen.dangling += usize::from(is_appended && !scene.host.has(&digest));
@@ -514,7 +527,7 @@ fn assert_nothing_lost(seen: &Seen, at_least: usize) {
 
 #[test]
 fn whatever_the_order_a_blob_that_was_put_stays_and_its_append_is_taken_in_memory() {
-    assert_nothing_lost(&put_and_append(&Scene::memory(), changes_max(6)), 1000);
+    assert_nothing_lost(&put_and_append(&Scene::memory(), changes_max(6)), 100);
 }
 
 #[test]
@@ -524,7 +537,7 @@ fn whatever_the_order_a_blob_that_was_put_stays_and_its_append_is_taken() {
 
 #[test]
 fn whatever_the_order_no_event_names_a_blob_that_is_swept_and_put_again_in_memory() {
-    assert_nothing_lost(&append_beside_a_put(&Scene::memory(), changes_max(4)), 1000);
+    assert_nothing_lost(&append_beside_a_put(&Scene::memory(), changes_max(3)), 100);
 }
 
 #[test]
@@ -534,7 +547,7 @@ fn whatever_the_order_no_event_names_a_blob_that_is_swept_and_put_again() {
 
 #[test]
 fn whatever_the_order_two_sweeps_remove_no_blob_that_an_event_names() {
-    assert_nothing_lost(&append_beside_two_sweeps(&Scene::memory(), changes_max(4)), 1000);
+    assert_nothing_lost(&append_beside_two_sweeps(&Scene::memory(), changes_max(3)), 100);
     assert_nothing_lost(&append_beside_two_sweeps(&Scene::directory(), changes_max(2)), 100);
 }
 
@@ -549,7 +562,7 @@ fn with_each_protection_left_out_an_order_is_found_that_loses_something() {
     let seen = put_and_append(&without(Scene::memory(), Without::LookAtTheList), 3);
     assert!(seen.refused > 0, "{seen:?}");
     for left_out in [Without::List, Without::SecondReading, Without::Count] {
-        let seen = append_beside_two_sweeps(&without(Scene::memory(), left_out), 3);
+        let seen = append_beside_two_sweeps(&without(Scene::memory(), left_out), 2);
         assert!(seen.dangling > 0, "{left_out:?}: {seen:?}");
     }
     let seen = put_and_append(&without(Scene::memory(), Without::ListingNumber), 4);

@@ -32,6 +32,8 @@ impl FileBlobs {
     /// Removes the file of a blob for a sweep, unless it was put or touched within the grace time. Tells whether nothing has
     /// the name any more. The removal is not synced: a file that comes back after a power cut is one that no event names.
     pub(crate) fn sweep(&self, digest: &Digest, grace: Duration) -> Result<bool, FileError> {
+        // What lies in another directory under this name is of another store.
+        self.check_directory()?;
         let (_, path) = self.shard_and_path(digest);
         match self.look_at(digest)? {
             Some(look) if look.is_in_grace(grace) => Ok(false),

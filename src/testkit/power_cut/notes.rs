@@ -6,7 +6,7 @@ use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobLook, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader,
-    LogSource, Put, Refusal, Settled, SettledAs, StoredEvent, SweepCount, Upkeep, UpkeepLeft, UpkeepMoment, Write,
+    LogSource, Put, Refusal, Settled, SettledAs, StoredEvent, SweepCount, SweepStep, Upkeep, UpkeepLeft, UpkeepMoment, Write,
     Written,
 };
 use crate::testkit::disk::TestDisk;
@@ -31,6 +31,10 @@ pub(super) enum Note {
     },
     Stored {
         digest: Digest,
+    },
+    /// These blobs may be gone from now on.
+    Swept {
+        blobs: Vec<Digest>,
     },
     /// A step of the scenario is done.
     Done,
@@ -99,6 +103,9 @@ impl EventLog for NotedWriter {
         for write in group {
             if let Write::Append { log, events, .. } = write {
                 self.notes.add(Note::Stamped { log: *log, events: events.clone() });
+            }
+            if let Write::Sweep(SweepStep::Remove { blobs, .. }) = write {
+                self.notes.add(Note::Swept { blobs: blobs.clone() });
             }
         }
         let answers = self.inner.commit(group)?;
