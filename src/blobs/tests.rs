@@ -4,4 +4,5 @@
 //! each protection left out, an order is found that loses something.
 
 mod orders;
+mod peers;
 mod turns;

@@ -317,15 +317,14 @@ impl FileBlobs {
     fn store(&self, digest: &Digest, bytes: &[u8]) -> Result<bool, BlobError> {
         match self.open_blob(digest)? {
             Some((path, file))
-                // Touched first: a sweep that removes the file after this call has looked at its name would have seen that.
-                if self.touched(&path)
-                    && file.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
+                if file.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
                     && holds(self.reading(&path, &file), bytes) =>
             {
-                if self.sync_failed.load(Ordering::SeqCst) {
-                    self.write(digest, bytes)?;
-                } else {
+                // Touched first: a sweep that removes the file after this call has looked at its name would have seen that.
+                if self.touched(&path) && !self.sync_failed.load(Ordering::SeqCst) {
                     self.sync_found(digest, &path, &file)?;
+                } else {
+                    self.write(digest, bytes)?;
                 }
                 Ok(true)
             }

@@ -183,6 +183,10 @@ impl FileStamp {
         })
     }
 
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// When somebody last wrote into the file, by the clock of the file system.
     pub(crate) fn modified(&self) -> Timestamp {
         let (seconds, nanoseconds) = self.modified;

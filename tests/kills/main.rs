@@ -8,6 +8,7 @@ mod common;
 mod levels;
 mod lives;
 mod readme;
+mod sweeps;
 
 use common::child;
 
@@ -19,6 +20,7 @@ async fn as_a_child() {
         "live" => lives::live_until_killed(&directory, &name).await,
         "append" => levels::append_until_killed(&directory, levels::named(&name)).await,
         "readme" => readme::host(&directory).await.unwrap(),
+        "sweep" => sweeps::sweep_until_killed(&directory, &name).await,
         other => panic!("no task {other}"),
     }
 }

@@ -2,22 +2,24 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::FileBlobs;
+use crate::clock::Clock;
 use crate::id::Digest;
 use crate::port::BlobLook;
-use crate::sqlite::files::{FileError, failed, if_there, unless};
+use crate::sqlite::files::{FileError, FileStamp, failed, if_there, unless};
 
 impl FileBlobs {
     /// Looks at a blob by its name. The time is that of the file, which the system's clock has given: by the same clock its age
     /// is told.
     pub(super) fn look_at(&self, digest: &Digest) -> Result<Option<BlobLook>, FileError> {
         let (_, path) = self.shard_and_path(digest);
-        let found = if_there(path.metadata()).map_err(failed("cannot look at", &path))?;
-        let Some(found) = found else { return Ok(None) };
-        let modified = found.modified().map_err(failed("cannot look at", &path))?;
-        Ok(Some(BlobLook { bytes: found.len(), age: SystemTime::now().duration_since(modified).ok() }))
+        let found = if_there(FileStamp::look(&path)).map_err(failed("cannot look at", &path))?;
+        Ok(found.map(|found| {
+            let age = Clock::System.now().as_micros().saturating_sub(found.modified().as_micros());
+            BlobLook { bytes: found.bytes(), age: u64::try_from(age).ok().map(Duration::from_micros) }
+        }))
     }
 
     /// Whether a file could be touched. One that could not is written anew: it is gone, or belongs to somebody else.

@@ -6,8 +6,8 @@ use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
     BlobError, BlobListing, BlobLook, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader,
-    LogSource, Put, Refusal, Settled, SettledAs, StoredEvent, SweepCount, SweepStep, Upkeep, UpkeepLeft, UpkeepMoment, Write,
-    Written,
+    LogSource, Put, Refusal, Settled, SettledAs, StoredEvent, SweepCount, SweepStep, Upkeep, UpkeepLeft, UpkeepMoment,
+    Write, Written,
 };
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::JournalEntry;
