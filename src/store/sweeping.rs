@@ -24,12 +24,14 @@ const COMMIT_PAUSE: u32 = 3;
 /// The longest of these pauses.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
+type OnProgress = Arc<dyn Fn(&Swept) + Send + Sync>;
+
 /// What [`Store::sweep`] is to do. The default removes what no event names and what was put a day ago or earlier.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Sweep {
     plan: SweepPlan,
-    on_progress: Option<Arc<dyn Fn(&Swept) + Send + Sync>>,
+    on_progress: Option<OnProgress>,
 }
 
 impl Default for Sweep {
@@ -135,7 +137,7 @@ impl<M: SessionModel> Store<M> {
 struct StoreWorld<'a> {
     services: &'a Services,
     reader: Box<dyn LogReader>,
-    on_progress: Option<Arc<dyn Fn(&Swept) + Send + Sync>>,
+    on_progress: Option<OnProgress>,
     caller: &'a oneshot::Sender<Result<Swept, Error>>,
 }
 
