@@ -98,6 +98,7 @@ pub use session::{
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
 pub use store::backup::{Backup, BackupOptions, BackupProgress};
+pub use store::preflight::{Preflight, PreflightedSession, ViewComparison};
 pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
 pub use store::salvage::{Salvage, Salvaged};

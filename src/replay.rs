@@ -25,7 +25,7 @@ pub(crate) use record::{check, corrupt, decode, open_record};
 pub(crate) use recovered::Recovered;
 pub use recovered::{Condition, RecoveryReport};
 pub use snapshot::SnapshotPolicy;
-pub(crate) use snapshot::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView, Tail};
+pub(crate) use snapshot::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView, Tail, UnusableSnapshot};
 pub(crate) use verify::LogCheck;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 mod closing;
 mod opening;
+pub(crate) mod preflight;
 pub(crate) mod read_only;
 pub(crate) mod repair;
 pub(crate) mod salvage;
@@ -441,7 +442,7 @@ impl<M: SessionModel> StoredState<M> {
         page_events: usize,
     ) -> Result<Self, Error> {
         let origin = snapshots.load::<M>(reader, &log, metrics);
-        let fold = Fold { session, log, head: None, watch: &[], keys_max: 0, page_events };
+        let fold = Fold { session, log, head: None, until: None, watch: &[], keys_max: 0, page_events };
         let Recovered { view, report, .. } = fold.run::<M>(reader, origin)?;
         Ok(Self { view: Arc::unwrap_or_clone(view), report })
     }

@@ -22,6 +22,8 @@ pub(crate) struct Fold<'a> {
     pub(crate) log: LogMeta,
     /// The head that the log must reach at least; `None` if it may end anywhere.
     pub(crate) head: Option<EventId>,
+    /// The last event to fold into the view; `None` for all of them.
+    pub(crate) until: Option<EventId>,
     /// The events whose chain hashes are wanted.
     pub(crate) watch: &'a [EventId],
     pub(crate) keys_max: usize,
@@ -76,7 +78,8 @@ impl Fold<'_> {
                 if self.watch.contains(&stored.id) {
                     recovered.chains.insert(stored.id, stored.chain);
                 }
-                if recovered.report.condition == Condition::Ready {
+                let is_wanted = self.until.is_none_or(|until| stored.id <= until);
+                if is_wanted && recovered.report.condition == Condition::Ready {
                     recovered.report.condition = state.fold(self.session, stored, body)?;
                 }
             }

@@ -4,6 +4,7 @@ mod file;
 mod policy;
 mod store;
 
+pub(crate) use file::UnusableSnapshot;
 pub use policy::SnapshotPolicy;
 pub(crate) use policy::Tail;
 pub(crate) use store::{NewSnapshot, SnapshotOutcome, SnapshotStore, StoredView};

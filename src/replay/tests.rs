@@ -47,7 +47,7 @@ fn message(text: &str) -> (&'static str, u16, Vec<u8>) {
 }
 
 fn fold(reader: &mut dyn LogReader, session: &SessionId, log: LogMeta) -> Recovered<Agent> {
-    Fold { session, log, head: None, watch: &[], keys_max: 1, page_events: 100 }.run(reader, None).unwrap()
+    Fold { session, log, head: None, until: None, watch: &[], keys_max: 1, page_events: 100 }.run(reader, None).unwrap()
 }
 
 #[test]

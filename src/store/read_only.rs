@@ -76,7 +76,7 @@ const READER_THREADS: usize = 2;
 /// # }) }
 /// ```
 pub struct ReadOnlyStore<M: SessionModel = Agent> {
-    inner: Arc<ReadOnlyInner>,
+    pub(super) inner: Arc<ReadOnlyInner>,
     model: PhantomData<fn() -> M>,
 }
 
@@ -89,9 +89,9 @@ pub(super) struct ReadOnlyInner {
     /// The name of the session model.
     pub(super) model: String,
     pub(super) readers: Readers,
-    recoveries: Arc<Recoveries>,
+    pub(super) recoveries: Arc<Recoveries>,
     blobs: Arc<dyn BlobStore>,
-    snapshots: SnapshotStore,
+    pub(super) snapshots: SnapshotStore,
     metrics: Arc<Metrics>,
 }
 

@@ -9,6 +9,7 @@ mod common;
 
 mod beside;
 mod mounts;
+mod preflight;
 mod refusals;
 mod untouched;
 mod untyped;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::commands::{cat, log, ls, show};
+use crate::commands::{cat, grep, log, ls, repair, salvage, show};
 
 /// Looks into the directory of a foldlog store, beside the host that writes it.
 ///
@@ -47,8 +47,18 @@ pub(crate) enum Command {
     Log(log::Log),
     /// Writes the bytes of a blob
     Cat(cat::Cat),
+    /// Tells which events say something
+    Grep(grep::Grep),
+    /// Tells how much there is: sessions, events by their types, blobs, files
+    Stats,
     /// Reads everything that is stored, and tells what is damaged
     Verify,
+    /// Makes a new directory of what is whole in a damaged one
+    Repair(repair::Repair),
+    /// Reads what is left of a damaged directory, whether or not a store can open it
+    Salvage(salvage::Salvage),
+    /// Folds every session with this build, and compares with the stored views: before an upgrade
+    Preflight,
     /// Writes completions for a shell
     #[command(after_help = "For bash: foldlog completions bash > ~/.local/share/bash-completion/completions/foldlog")]
     Completions {

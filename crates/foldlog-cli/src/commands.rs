@@ -2,9 +2,14 @@
 
 pub(crate) mod cat;
 pub(crate) mod completions;
+pub(crate) mod grep;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod preflight;
+pub(crate) mod repair;
+pub(crate) mod salvage;
 pub(crate) mod show;
+pub(crate) mod stats;
 pub(crate) mod verify;
 
 use crate::arguments::{Arguments, Command};
@@ -19,7 +24,12 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Exit
         Command::Show(show) => show.run(&open()?, output),
         Command::Log(log) => log.run(&open()?, output),
         Command::Cat(cat) => cat.run(&open()?, output),
+        Command::Grep(grep) => grep.run(&open()?, output),
+        Command::Stats => stats::run(&open()?, output),
         Command::Verify => verify::run(&open()?, output),
+        Command::Repair(repair) => repair.run(&arguments.shared, output),
+        Command::Salvage(salvage) => salvage.run(&arguments.shared, output),
+        Command::Preflight => preflight::run(&open()?, output),
         Command::Completions { shell } => completions::run(*shell, output),
     }
 }

@@ -1,6 +1,6 @@
 //! The store that a command reads. It is opened read-only, so a host that writes it waits for nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use foldlog::agent::Agent;
 use foldlog::{Error, ReadOnlyStore, Store, StoreConfig, UntypedStore};
@@ -45,6 +45,10 @@ impl Directory {
             Ok((untyped, agent)) => Ok(Self { path, untyped, agent }),
             Err(error) => Err(Failure::Store { store: path, error }),
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The whole store, for a command that needs bodies or views.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use foldlog::{Error, ErrorKind};
 
 /// How a command ended. The numbers are documented in docs/command.md, and stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     /// It did what it was asked, and found nothing wrong.
     Done = 0,

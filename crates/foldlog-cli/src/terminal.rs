@@ -7,6 +7,6 @@ mod progress;
 mod words;
 
 pub(crate) use escape::{escaped, escaped_lines};
-pub(crate) use output::{Output, Style, say_error};
+pub(crate) use output::{Output, Style, say, say_error};
 pub(crate) use progress::Progress;
 pub(crate) use words::{bytes, count, counted, duration, shortened, time};

@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -69,10 +68,21 @@ fn every_command_reads_beside_a_host_that_writes_all_the_time() {
         assert!(ids.len() as u64 >= events);
         assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>());
         assert!(run(directory, &["verify"]).ok().contains("nothing is damaged"));
+        let found = run(directory, &["grep", "message 4$", "-m", "2"]).ok();
+        assert!(found.starts_with("busy:5  message_appended text  message 4\n"), "{found}");
+        let counted = run(directory, &["stats", "--json"]).ok();
+        assert!(counted.starts_with("{\"v\":1,\"model\":\"agent\",\"sessions\":1,"), "{counted}");
+        assert!(run(directory, &["preflight"]).ok().contains("reads every session to its end"));
+        let salvaged = run(directory, &["salvage"]).ok();
+        assert!(salvaged.split('\t').nth(1).unwrap().parse::<u64>().unwrap() >= before, "{salvaged}");
         let absent = "00".repeat(32);
         assert!(run(directory, &["cat", &absent]).failed(4).contains("there is no blob 0000"));
     }
     let head = host.calm();
+    // A repair goes on for as long as events come, so the host is open and does nothing.
+    let to = tempfile::tempdir().unwrap();
+    assert!(run(directory, &["repair", to.path().to_str().unwrap()]).ok().contains("taken: 1 session, "));
+    assert!(run(to.path(), &["verify"]).ok().contains("nothing is damaged"));
     let listed = run(directory, &["ls", "--json"]).ok();
     assert!(listed.contains(&format!("\"events\":{head},")), "{listed}");
     host.end();
@@ -122,6 +132,19 @@ fn a_follower_can_begin_in_the_midst_and_choose_types() {
     assert_eq!(nothing.lines.next(), None, "none of the events is of that type");
 }
 
+/// Waits until a process has the database open, or has ended. Where no one can tell, it is struck at once.
+fn until_it_reads(process: &mut Child) {
+    let open_files = Path::new("/proc").join(process.id().to_string()).join("fd");
+    while process.try_wait().unwrap().is_none() {
+        let Ok(files) = open_files.read_dir() else { return };
+        let mut paths = files.map_while(Result::ok).filter_map(|file| file.path().read_link().ok());
+        if paths.any(|path| path.ends_with("events.db")) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_command_that_is_killed_leaves_nothing_behind_and_the_host_goes_on() {
     let directory = tempfile::tempdir().unwrap();
@@ -129,14 +152,22 @@ fn a_command_that_is_killed_leaves_nothing_behind_and_the_host_goes_on() {
     let mut host = Host::start(directory);
     host.append("s", 200);
     host.flood("s");
-    for arguments in [&["log", "s", "-f", "--json"][..], &["log", "s", "--json"], &["show", "s"], &["verify"], &["ls"]]
-    {
+    let commands = [
+        &["log", "s", "-f", "--json"][..],
+        &["log", "s", "--json"],
+        &["show", "s"],
+        &["verify"],
+        &["ls"],
+        &["grep", "message"],
+        &["stats"],
+        &["preflight"],
+        &["salvage"],
+    ];
+    for arguments in commands {
         for _ in 0..3 {
             let mut process =
-                command(directory, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-            // In the midst of what it does: it has said something, or has ended.
-            let mut first = [0];
-            let _ = process.stdout.take().unwrap().read(&mut first).unwrap();
+                command(directory, arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            until_it_reads(&mut process);
             process.kill().unwrap();
             process.wait().unwrap();
         }
@@ -165,6 +196,10 @@ fn commands_change_no_file_of_a_closed_store() {
         &["log", "support-4711"],
         &["verify"],
         &["show", "support-4711", "--json"],
+        &["grep", "order"],
+        &["stats"],
+        &["preflight"],
+        &["salvage"],
         &["cat", &"00".repeat(32)],
     ] {
         run(directory, arguments);

@@ -27,6 +27,12 @@ fn outputs(directory: &std::path::Path, more: &[&str]) -> Vec<String> {
         &["log", SESSION, "--json"],
         &["ls", "--json"],
         &["verify"],
+        &["stats"],
+        &["preflight"],
+        &["grep", "evil"],
+        &["grep", "evil", "--json"],
+        &["salvage"],
+        &["salvage", SESSION],
     ];
     commands.iter().map(|arguments| run(directory, &[*arguments, more].concat()).ok()).collect()
 }

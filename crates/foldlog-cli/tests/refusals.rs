@@ -12,7 +12,8 @@ use common::{command, run, sessions};
 #[test]
 fn a_directory_without_a_store_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    for command in [&["ls"][..], &["show", "s"], &["log", "s"], &["verify"]] {
+    for command in [&["ls"][..], &["show", "s"], &["log", "s"], &["verify"], &["grep", "x"], &["stats"], &["preflight"]]
+    {
         let error = run(directory.path(), command).failed(3);
         assert!(error.starts_with("foldlog: ") && error.contains("there is no store"), "{error}");
         assert!(error.contains("--dir") && error.contains("FOLDLOG_DIR"), "{error}");
@@ -34,7 +35,8 @@ fn a_wrong_command_line_says_what_is_wanted() {
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("--dir DIR") && error.contains("FOLDLOG_DIR"), "{error}");
-    for arguments in [&["nonsense"][..], &[], &["show"], &["cat", "12"], &["log", "s", "--since", "soon"]] {
+    for arguments in [&["nonsense"][..], &[], &["show"], &["cat", "12"], &["log", "s", "--since", "soon"], &["repair"]]
+    {
         let error = run(directory.path(), arguments);
         assert_eq!(error.status.code(), Some(2), "{arguments:?}: {}", error.stderr);
     }
@@ -69,6 +71,10 @@ fn a_store_of_another_model_shows_what_can_be_read_and_says_what_needs_the_model
     assert_eq!(logged.lines().count(), 2);
     let error = run(directory, &["verify"]).failed(3);
     assert!(error.contains("\"counter\"") && error.contains("ReadOnlyStore::<Model>::verify"), "{error}");
+    let error = run(directory, &["preflight"]).failed(3);
+    assert!(error.contains("ReadOnlyStore::<Model>::preflight"), "{error}");
+    run(directory, &["grep", "x"]).failed(3);
+    assert!(run(directory, &["stats"]).ok().contains("1 session of the model counter, 3 events"));
 }
 
 #[test]
@@ -109,7 +115,9 @@ fn completions_name_every_command_for_every_shell() {
     let nowhere = std::path::Path::new("/nowhere");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(nowhere, &["completions", shell]).ok();
-        for command in ["ls", "show", "log", "cat", "verify", "completions"] {
+        for command in
+            ["ls", "show", "log", "cat", "grep", "stats", "verify", "repair", "salvage", "preflight", "completions"]
+        {
             assert!(script.contains(command), "{shell} {command}");
         }
     }

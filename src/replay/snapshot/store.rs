@@ -108,13 +108,9 @@ impl SnapshotStore {
         log: &LogMeta,
         metrics: &Metrics,
     ) -> Option<Origin<M>> {
-        let row = match reader.snapshot(log.key) {
-            Ok(None) => return None,
-            Ok(Some(row)) => Ok(row),
-            Err(error) => Err(UnusableSnapshot::Wrong(error.to_string())),
-        };
-        match row.and_then(|row| self.read(reader, log, &row)) {
-            Ok(origin) => {
+        match self.origin(reader, log) {
+            Ok(None) => None,
+            Ok(Some(origin)) => {
                 metrics.snapshot_hit();
                 Some(origin)
             }
@@ -124,6 +120,16 @@ impl SnapshotStore {
                 None
             }
         }
+    }
+
+    /// Gives the stored view of a log, `None` if it has none, or says why it is not to be used.
+    pub(crate) fn origin<M: SessionModel>(
+        &self,
+        reader: &mut dyn LogReader,
+        log: &LogMeta,
+    ) -> Result<Option<Origin<M>>, UnusableSnapshot> {
+        let row = reader.snapshot(log.key).map_err(|error| UnusableSnapshot::Wrong(error.to_string()))?;
+        row.map(|row| self.read(reader, log, &row)).transpose()
     }
 
     /// Checks the stored view of a log, for a verification. The error says what is wrong. A view that is gone or whose

@@ -44,6 +44,7 @@ fn fold<M: SessionModel>(
         session: &entry.id,
         log: entry.log,
         head,
+        until: None,
         watch,
         keys_max: config.append_keys_max,
         page_events: config.page_events_max,

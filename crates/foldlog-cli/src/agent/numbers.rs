@@ -1,6 +1,8 @@
 //! Tokens, cost, and the names of enums.
 
-use foldlog::agent::Usage;
+use std::collections::HashMap;
+
+use foldlog::agent::{AgentView, TurnId, Usage};
 use serde::Serialize;
 
 use crate::terminal::{count, escaped};
@@ -17,6 +19,24 @@ pub(crate) fn tokens(usage: &Usage) -> Option<String> {
     .flatten()
     .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The tokens and the cost of all turns of a session. Where a turn says nothing of its tokens, its steps do.
+pub(crate) fn used(view: &AgentView) -> (Usage, Option<u64>) {
+    let mut of_steps: HashMap<TurnId, Usage> = HashMap::new();
+    for step in view.steps.iter() {
+        if let (Some(turn), Some(usage)) = (step.turn, step.usage) {
+            *of_steps.entry(turn).or_default() += usage;
+        }
+    }
+    let (mut usage, mut millionths) = (Usage::default(), None);
+    for turn in view.turns.iter() {
+        usage += turn.usage.or_else(|| of_steps.remove(&turn.id)).unwrap_or_default();
+        if let Some(cost) = turn.cost_millionths {
+            millionths = Some(u64::saturating_add(millionths.unwrap_or_default(), cost));
+        }
+    }
+    (usage, millionths)
 }
 
 /// Millionths of a currency as a decimal number.

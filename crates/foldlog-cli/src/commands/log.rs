@@ -34,7 +34,7 @@ pub(crate) struct Log {
 }
 
 /// An event, with its body if this build can read it.
-enum Logged {
+pub(crate) enum Logged {
     Whole(LogEvent<Agent>),
     /// Of another model, or of a newer build.
     Header(EventHeader, Option<Error>),
@@ -73,7 +73,9 @@ impl Log {
                     logged.write(&self.id, output)?;
                 }
             }
-            if more && !page.is_empty() {
+            // Who does not follow reads to where the log ended, though a host goes on.
+            let is_there = !self.follow && after.event() >= head;
+            if more && !page.is_empty() && !is_there {
                 pace.quicken();
                 // Somebody who follows sees each page at once, however many follow.
                 if self.follow {
@@ -132,7 +134,7 @@ impl Logged {
         }
     }
 
-    fn write(&self, session: &str, output: &mut Output<'_>) -> Result<(), Failure> {
+    pub(crate) fn write(&self, session: &str, output: &mut Output<'_>) -> Result<(), Failure> {
         if output.is_json {
             return match self {
                 Self::Whole(event) => output.json(&InJson { v: 1, session, event, unreadable: None }),

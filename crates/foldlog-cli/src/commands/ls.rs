@@ -86,6 +86,11 @@ pub(crate) fn sessions(
     .flatten())
 }
 
+/// How many events the sessions have now: for progress. More may come.
+pub(crate) fn events_of_all(directory: &Directory) -> Result<u64, Failure> {
+    sessions(directory, None)?.map(|summary| Ok(summary?.head.get())).sum()
+}
+
 fn last_event(directory: &Directory, summary: &SessionSummary) -> Result<Option<Timestamp>, Failure> {
     let before = summary.head.prev();
     let page = directory.read(directory.untyped.headers_after(&summary.id, before, 1))?;

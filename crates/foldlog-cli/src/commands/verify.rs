@@ -3,7 +3,7 @@
 use foldlog::{Digest, EventId, Problem, SessionId, Verification};
 use serde::Serialize;
 
-use crate::commands::ls::sessions;
+use crate::commands::ls::events_of_all;
 use crate::directory::Directory;
 use crate::failure::{Exit, Failure};
 use crate::terminal::{Output, Progress, Style, bytes, count, counted, escaped};
@@ -48,8 +48,7 @@ pub(crate) fn run(directory: &Directory, output: &mut Output<'_>) -> Result<Exit
     let instead = "its host can call ReadOnlyStore::<Model>::verify";
     let store = directory.agent("verify", instead)?;
     // As many as there are now. More may come, and damage may hide some.
-    let total = sessions(directory, None)?.filter_map(Result::ok).map(|summary| summary.head.get()).sum();
-    let mut progress = Progress::new("events", total);
+    let mut progress = Progress::new("events", events_of_all(directory).unwrap_or_default());
     let verified = directory.read(store.verify_with(|so_far| progress.set(so_far.events)))?;
     drop(progress);
     if output.is_json {

@@ -42,7 +42,7 @@ impl Style {
 
 /// Where a command writes to, and how.
 pub(crate) struct Output<'a> {
-    writer: Box<dyn Write + 'a>,
+    writer: Box<dyn Write + Send + 'a>,
     /// Whether the answer is for a program.
     pub(crate) is_json: bool,
     /// The width of the terminal; `None` for a pipe or a file.
@@ -70,7 +70,7 @@ impl<'a> Output<'a> {
 
     /// For tests: everything goes to a writer.
     #[cfg(test)]
-    pub(crate) fn to(writer: impl Write + 'a, width: Option<usize>, has_colours: bool) -> Self {
+    pub(crate) fn to(writer: impl Write + Send + 'a, width: Option<usize>, has_colours: bool) -> Self {
         Self { writer: Box::new(writer), is_json: false, width, has_colours }
     }
 
@@ -150,8 +150,12 @@ impl<'a> Output<'a> {
 
 /// Says why a command failed. There is nobody else to tell if that fails.
 pub(crate) fn say_error(failure: &Failure) {
-    let text = failure.to_string();
-    let lines: Vec<_> = super::escaped_lines(&text).collect();
+    say(&failure.to_string());
+}
+
+/// Says something beside the output, on standard error.
+pub(crate) fn say(text: &str) {
+    let lines: Vec<_> = super::escaped_lines(text).collect();
     let _ = writeln!(io::stderr().lock(), "foldlog: {}", lines.join("\n         "));
 }
 

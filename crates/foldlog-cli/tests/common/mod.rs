@@ -84,11 +84,29 @@ pub fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
+/// An object whose body, view or records have a word in their place: those forms are the library's, which holds them
+/// against docs/json.md and docs/format.md.
+fn without_library_forms(line: &str) -> String {
+    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+    for member in ["body", "state", "core", "record_bytes"] {
+        if let Some(value) = object.get_mut(member) {
+            *value = "of the library".into();
+        }
+    }
+    for of_type in object.get_mut("types").and_then(serde_json::Value::as_object_mut).into_iter().flatten() {
+        of_type.1["record_bytes"] = "of the library".into();
+    }
+    format!("{}\n", serde_json::Value::Object(object))
+}
+
 /// Holds an output against its golden file; with FOLDLOG_BLESS=1 writes the file. What differs from run to run has a word
 /// in its place: the chain in a position, and the path of the directory.
 #[track_caller]
 pub fn assert_golden(name: &str, directory: &Path, found: &str) {
     let mut found = found.replace(directory.to_str().unwrap(), "DIR");
+    if name.ends_with(".json") {
+        found = found.lines().map(without_library_forms).collect();
+    }
     let mut from = 0;
     while let Some(at) = found[from..].find("\"position\":\"").map(|at| from + at + 12) {
         let end = at + found[at..].find('"').unwrap();

@@ -55,6 +55,10 @@ impl Written {
         self
     }
 
+    pub fn end_in_place(&mut self) {
+        block_on(self.store.close()).unwrap();
+    }
+
     pub fn end(self) {
         block_on(self.store.close()).unwrap();
     }
@@ -259,6 +263,54 @@ impl SessionModel for Counter {
             _ => Err(DecodeError::Unknown),
         }
     }
+}
+
+/// The agent model of a newer build, as far as its name and its number tell.
+pub struct Newer;
+
+impl SessionModel for Newer {
+    const NAME: &'static str = "agent";
+    const SCHEMA: u16 = 9;
+    type Body = String;
+    type View = u64;
+    type Counters = ();
+    type Transient = ();
+
+    fn event_type(_: &String) -> &'static str {
+        "dreamt"
+    }
+
+    fn apply(dreams: &mut u64, _: &Event<Self>) {
+        *dreams += 1;
+    }
+
+    fn decode(_: &str, schema: u16, bytes: &[u8]) -> Result<String, DecodeError> {
+        // What the build of today wrote is nothing to it.
+        if schema == 9 { decode_body(bytes) } else { Ok(String::new()) }
+    }
+}
+
+/// The sessions of [`everything`], and one, `of-tomorrow`, with an event of a newer build between two of today.
+pub fn with_a_newer_event(directory: &Path) {
+    everything(directory);
+    let message = |text: &str| AgentBody::MessageAppended(Message::user(text));
+    let mut written = Written::begin(directory, "of-tomorrow");
+    written.after(1, message("before")).end_in_place();
+    block_on(async {
+        let clock = Clock::Manual(ManualClock::new(Timestamp::from_micros(BEGUN + 5_000_000)));
+        let config = StoreConfig { clock, ..StoreConfig::directory(directory) };
+        let store = Store::<Newer>::open_model(config).await.unwrap();
+        store.open_session("of-tomorrow").await.unwrap().append("sheep".to_owned()).unwrap().await.unwrap();
+        store.close().await.unwrap();
+    });
+}
+
+/// Damages the record of an event.
+pub fn damage_event(directory: &Path, event: u64) {
+    let database = rusqlite::Connection::open(directory.join("events.db")).unwrap();
+    let changed = database.execute("UPDATE events SET record = substr(record, 2) WHERE event_id = ?1", [event as i64]);
+    assert_eq!(changed.unwrap(), 1);
+    database.close().unwrap();
 }
 
 /// One session, `tally`, of another model.

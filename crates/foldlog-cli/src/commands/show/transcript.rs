@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldlog::agent::{
     Agent, AgentView, Eval, Failure as AgentFailure, Message, MessageId, PartBody, ResultPart, Step, StepId, ToolCall,
-    ToolResult, Turn, TurnId, Usage,
+    ToolResult, Turn, TurnId,
 };
 use foldlog::{Content, ReadOnlyStore, StoredState, Timestamp};
 
 use super::ends_early;
 use super::text::Texts;
-use crate::agent::{cost, media_on_a_line, name_of, tokens};
+use crate::agent::{cost, media_on_a_line, name_of, tokens, used};
 use crate::failure::Failure;
 use crate::terminal::{Output, Style, counted, duration, escaped, time};
 
@@ -107,7 +107,8 @@ impl<'a> Transcript<'a> {
             counted(view.turns.len() as u64, "turn"),
             counted(view.steps.len() as u64, "step"),
         ];
-        facts.extend(self.used());
+        let (usage, millionths) = used(view);
+        facts.extend(tokens(&usage).into_iter().chain(millionths.map(cost)));
         output.line(facts.join(", "))?;
         let of = |labels: &BTreeMap<String, String>| -> Vec<String> {
             labels.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect()
@@ -141,26 +142,6 @@ impl<'a> Transcript<'a> {
             output.line(line)?;
         }
         Ok(())
-    }
-
-    /// The tokens and the cost of all turns. Where a turn says nothing, its steps do.
-    fn used(&self) -> Vec<String> {
-        let mut usage = Usage::default();
-        let mut millionths: Option<u64> = None;
-        for turn in self.state.view.turns.iter() {
-            match turn.usage {
-                Some(of_turn) => usage += of_turn,
-                None => {
-                    self.steps.get(&turn.id).into_iter().flatten().filter_map(|step| step.usage).for_each(|of_step| {
-                        usage += of_step;
-                    })
-                }
-            }
-            if let Some(cost) = turn.cost_millionths {
-                millionths = Some(millionths.unwrap_or_default().saturating_add(cost));
-            }
-        }
-        tokens(&usage).into_iter().chain(millionths.map(cost)).collect()
     }
 
     fn turn(&self, turn: &Turn, output: &mut Output<'_>) -> Result<(), Failure> {
