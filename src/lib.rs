@@ -73,7 +73,7 @@ mod store;
 pub mod testkit;
 
 pub use agent::StopOutcome;
-pub use blobs::{BlobActor, GetBlob, PutBlob};
+pub use blobs::{BlobActor, GetBlob, PutBlob, Swept};
 /// What [`SessionModel::decode_view`] takes.
 pub use bytes::Bytes;
 pub use clock::{Clock, ManualClock};
@@ -105,6 +105,7 @@ pub use store::read_only::ReadOnlyStore;
 pub use store::repair::Repair;
 pub use store::retaining::{RetainMode, Retained, RetainedSession, Retention, Verdict, WhyKept};
 pub use store::salvage::{Salvage, Salvaged};
+pub use store::sweeping::Sweep;
 pub use store::untyped::{EventHeader, HeaderPage, UntypedStore};
 pub use store::verification::{Problem, Verification};
 pub use store::{Session, SessionSummary, Store, StoredState};

@@ -7,6 +7,7 @@ mod blobs;
 mod disk;
 mod log;
 mod medium;
+mod swept;
 
 #[cfg(test)]
 pub(crate) use blobs::{MemoryBlobMap, MemoryBlobs};

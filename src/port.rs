@@ -21,9 +21,10 @@ mod ownership;
 mod page;
 mod scan;
 mod standing;
+mod sweep;
 mod write;
 
-pub(crate) use blob::{BlobError, BlobListing, BlobStore, Put};
+pub(crate) use blob::{BlobError, BlobListing, BlobLook, BlobStore, Put};
 pub(crate) use event::{Epoch, Head, Listed, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub use log::Upkeep;
 pub(crate) use log::{
@@ -36,6 +37,7 @@ pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use scan::{Position, ScannedPage, ScannedRow};
 pub(crate) use standing::{Standing, StoreId};
+pub(crate) use sweep::{Listing, SweepCount, SweepDone, SweepMark, SweepStep};
 pub(crate) use write::{
     Claiming, CommitError, LogError, LogRedaction, RedactedRecord, Refusal, Settled, SettledAs, Write, Written,
 };

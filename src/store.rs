@@ -10,6 +10,7 @@ pub(crate) mod repair;
 pub(crate) mod retaining;
 pub(crate) mod salvage;
 mod session;
+pub(crate) mod sweeping;
 pub(crate) mod untyped;
 pub(crate) mod verification;
 mod verifying;

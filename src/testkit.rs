@@ -33,7 +33,7 @@ pub use dice::Dice;
 pub use disk::{DiskError, Lasting, TestDisk};
 pub use faults::{Fault, Faults, Held};
 pub use journal::SyncOf;
-pub use operations::{Call, Group, Operation, Outcome, Port};
+pub use operations::{Call, Group, Operation, Outcome, Port, Sweeping};
 pub use power_cut::{Loss, PowerCutReport, PowerCuts};
 
 /// Makes an event without a store, for a test of a model's own [`apply`](SessionModel::apply). The body is taken as it is:

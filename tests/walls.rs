@@ -31,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // A host's configuration names the policy of stored views and a disk in memory.
     ("config", &["port", "memory", "replay"]),
     ("commit", &["port", "stats", "threads"]),
-    ("blobs", &["port", "stats", "threads"]),
+    ("blobs", &["port", "stats", "threads", "commit"]),
     ("session", &["config", "port", "stats", "threads", "replay", "commit", "blobs"]),
     // The handles name the built-in model as the default of their type parameter, and a directory's own calls:
     // `wal_damage`, `salvage` and `repair`.

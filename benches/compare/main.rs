@@ -22,6 +22,7 @@ mod mix;
 mod recorded;
 mod snapshots;
 mod subscribers;
+mod sweeps;
 
 mod machine;
 mod report;

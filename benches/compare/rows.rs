@@ -14,13 +14,14 @@ use crate::options::Options;
 use crate::recorded::Recorded;
 use crate::row::{Row, Topic};
 use crate::subscribers::Subscribers;
-use crate::{blobs, snapshots};
+use crate::{blobs, snapshots, sweeps};
 use foldlog::Durability::{PowerLoss, ProcessCrash};
 
 /// All rows of a form, and what is left out.
 pub(crate) async fn rows(options: &Options) -> (Vec<Row>, Vec<String>) {
     let mut rows = one_session(if options.short { 100_000 } else { 1_000_000 });
     rows.extend(many_sessions());
+    rows.push(beside_a_sweep(if options.short { 10_000 } else { 100_000 }));
     let mut left_out = Vec::new();
     match Recorded::read(&options.transcripts()).await {
         Some(recorded) => rows.push(recorded_runs(Arc::new(recorded))),
@@ -112,6 +113,13 @@ fn ceiling(count: usize) -> Row {
     };
     let beside = "hand-written transactions of the same group size";
     Row::new(Topic::Appends, sessions(count), ours, beside, other).sustained()
+}
+
+fn beside_a_sweep(blobs: usize) -> Row {
+    let what = format!("{}, while a sweep runs over {} blobs", sessions(100), thousands(blobs as u64));
+    let ours = move |timing| sweeps::append(Load::of(100, PowerLoss), blobs, timing);
+    let alone = |timing| appends::append(Load::of(100, PowerLoss), timing);
+    Row::new(Topic::Features, what, ours, "the same without a sweep", alone).wanted(0.9)
 }
 
 fn recorded_runs(recorded: Arc<Recorded>) -> Row {

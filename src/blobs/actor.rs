@@ -7,13 +7,14 @@ use actix::prelude::*;
 use futures::channel::oneshot;
 use futures::future::ready;
 
+use super::put::{PutLog, put};
 use super::put_room::PutRoom;
+use crate::commit::{PersistActor, sweep_one};
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobEncoding, BlobKind, BlobRef, Digest};
-use crate::port::{BlobError, BlobStore, Put};
+use crate::port::{BlobError, BlobStore, Put, SweepDone, SweepMark, SweepStep};
 use crate::stats::Metrics;
-use crate::threads::Restart;
-use crate::threads::WorkerPool;
+use crate::threads::{ReaderSlot, Restart, WorkerPool};
 
 /// Serves the blobs of a store. A blob is immutable, is named by its [`Digest`], and is shared by all sessions.
 ///
@@ -21,7 +22,8 @@ use crate::threads::WorkerPool;
 /// [`GetBlob`] and [`Restart`].
 pub struct BlobActor {
     blobs: Arc<dyn BlobStore>,
-    threads: Arc<WorkerPool<()>>,
+    threads: Arc<WorkerPool<ReaderSlot>>,
+    persist: Addr<PersistActor>,
     bytes_max: u64,
     put_room: Arc<PutRoom>,
     metrics: Arc<Metrics>,
@@ -37,24 +39,25 @@ pub(crate) struct BlobLimits {
 impl BlobActor {
     pub(crate) fn new(
         blobs: Arc<dyn BlobStore>,
-        threads: Arc<WorkerPool<()>>,
+        threads: Arc<WorkerPool<ReaderSlot>>,
+        persist: Addr<PersistActor>,
         limits: BlobLimits,
         metrics: Arc<Metrics>,
     ) -> Self {
         let BlobLimits { bytes_max, queued_put_bytes_max } = limits;
-        Self { blobs, threads, bytes_max, put_room: Arc::new(PutRoom::new(queued_put_bytes_max)), metrics }
+        Self { blobs, threads, persist, bytes_max, put_room: Arc::new(PutRoom::new(queued_put_bytes_max)), metrics }
     }
 
     /// Runs a call on a blob thread.
     fn run<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&dyn BlobStore) -> Result<T, Error> + Send + 'static,
+        call: impl FnOnce(&dyn BlobStore, &mut ReaderSlot) -> Result<T, Error> + Send + 'static,
     ) -> ResponseFuture<Result<T, Error>> {
         let (sender, receiver) = oneshot::channel();
         let blobs = Arc::clone(&self.blobs);
-        let queued = self.threads.try_submit(move |()| {
+        let queued = self.threads.try_submit(move |reader| {
             // The caller may have lost interest; the blob is stored all the same.
-            let _ = sender.send(call(&*blobs));
+            let _ = sender.send(call(&*blobs, reader));
         });
         Box::pin(async move {
             queued?;
@@ -73,7 +76,7 @@ impl Supervised for BlobActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         let blobs = Arc::clone(&self.blobs);
         // On a blob thread and not on the arbiter, since the rescan waits for the calls in flight.
-        let queued = self.threads.submit(move |()| {
+        let queued = self.threads.submit(move |_| {
             if let Err(error) = blobs.rescan() {
                 log::error!("the blob directory cannot be put in order: {error}");
             }
@@ -120,16 +123,33 @@ impl Handler<PutBlob> for BlobActor {
             Err(error) => return Box::pin(ready(Err(error))),
         };
         let metrics = Arc::clone(&self.metrics);
-        self.run(move |blobs| {
+        let persist = self.persist.clone();
+        self.run(move |blobs, reader| {
             // Given back before the caller is told, and also by a job that is never run.
             let _room = room;
-            let Put { digest, existed, .. } = blobs.put(&bytes)?;
+            let Put { digest, existed, .. } = put(blobs, &mut StoreLog { reader, persist }, &bytes)?;
             metrics.blob_put(size);
             if existed {
                 metrics.blob_deduplicated(size);
             }
             Ok(BlobRef { digest, bytes: size, kind, encoding: BlobEncoding::Plain })
         })
+    }
+}
+
+/// The log of this store, as a put asks it: on a blob thread, which may wait.
+struct StoreLog<'a> {
+    reader: &'a mut ReaderSlot,
+    persist: Addr<PersistActor>,
+}
+
+impl PutLog for StoreLog<'_> {
+    fn mark(&mut self, digest: &Digest) -> Result<SweepMark, Error> {
+        self.reader.read(|reader| Ok(reader.sweep_mark(digest)?))
+    }
+
+    fn step(&mut self, step: SweepStep) -> Result<SweepDone, Error> {
+        sweep_one(&self.persist, step)
     }
 }
 
@@ -150,7 +170,7 @@ impl Handler<GetBlob> for BlobActor {
     type Result = ResponseFuture<Result<Vec<u8>, Error>>;
 
     fn handle(&mut self, GetBlob { digest }: GetBlob, _: &mut Context<Self>) -> Self::Result {
-        self.run(move |blobs| Ok(blobs.get(&digest)?))
+        self.run(move |blobs, _| Ok(blobs.get(&digest)?))
     }
 }
 
@@ -168,7 +188,7 @@ impl Handler<EnsureDurable> for BlobActor {
 
     fn handle(&mut self, EnsureDurable { blobs, reply }: EnsureDurable, _: &mut Context<Self>) {
         let store = Arc::clone(&self.blobs);
-        let queued = self.threads.submit(move |()| {
+        let queued = self.threads.submit(move |_| {
             let ensure = |(digest, bytes)| {
                 if store.ensure_durable(&digest, bytes)? {
                     Ok(())

@@ -8,7 +8,8 @@ use futures::channel::oneshot;
 
 use crate::commit::error::PersistError;
 use crate::commit::group::{GroupWriter, Next, Pending, Reply};
-use crate::port::{LogError, UpkeepLeft, Write};
+use crate::error::{Error, ErrorKind};
+use crate::port::{LogError, SweepDone, SweepStep, UpkeepLeft, Write, Written};
 use crate::stats::Metrics;
 use crate::threads::Restart;
 
@@ -270,10 +271,7 @@ impl Handler<CloseLog> for PersistActor {
 }
 
 /// Sends a write that no session has counted as in flight, and waits for its answer.
-pub(crate) async fn persist_one(
-    persist: &Addr<PersistActor>,
-    write: Write,
-) -> Result<crate::port::Written, PersistError> {
+pub(crate) async fn persist_one(persist: &Addr<PersistActor>, write: Write) -> Result<Written, PersistError> {
     let (sender, receiver) = oneshot::channel();
     // The caller may have lost interest.
     let reply: Reply = Box::new(move |answer, _| drop(sender.send(answer)));
@@ -281,4 +279,13 @@ pub(crate) async fn persist_one(
         return Err(PersistError::Closed);
     }
     receiver.await.unwrap_or(Err(PersistError::Closed))
+}
+
+/// Commits one step of a sweep, on a thread that may wait. A step that was not written may be asked for again.
+pub(crate) fn sweep_one(persist: &Addr<PersistActor>, step: SweepStep) -> Result<SweepDone, Error> {
+    match futures::executor::block_on(persist_one(persist, Write::Sweep(step))) {
+        Ok(Written::Swept(done)) => Ok(done),
+        Ok(_) => Err(ErrorKind::Unavailable { reason: "the log did not do the step of the sweep".to_owned() }.into()),
+        Err(error) => Err(error.of_store()),
+    }
 }

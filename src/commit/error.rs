@@ -40,6 +40,20 @@ impl PersistError {
         Self::NotWritten { error, raised: None }
     }
 
+    /// The error as a host is told it, of a write that is of no session.
+    pub(crate) fn of_store(self) -> Error {
+        match self {
+            Self::NotWritten { error, .. } => error.into(),
+            Self::Refused(Refusal::Unavailable(reason)) => ErrorKind::Unavailable { reason }.into(),
+            Self::Refused(Refusal::Damaged { reason, .. }) => ErrorKind::CorruptStore { reason }.into(),
+            Self::Closed => ErrorKind::StoreClosed.into(),
+            Self::Unknown { text, goes_on: GoesOn::No } => ErrorKind::MustReopen { reason: text }.into(),
+            Self::Refused(_) | Self::Fenced | Self::Unknown { .. } => {
+                ErrorKind::Unavailable { reason: self.to_string() }.into()
+            }
+        }
+    }
+
     /// The error as a host is told it, of a write to one session that was no append.
     pub(crate) fn of_session(self, session: &SessionId) -> Error {
         match self {

@@ -109,7 +109,7 @@ impl GroupWriter {
 
     /// Queues a write, which a later flush answers. A write that comes too late is answered at once.
     pub(crate) fn push(&mut self, pending: Pending) {
-        if let Write::Register { .. } = &pending.write {
+        if let Write::Register { .. } | Write::Sweep(_) = &pending.write {
             // Counted here, and not by the sender, who may give up before the message arrives.
             self.metrics.write_sent();
         }
@@ -138,7 +138,7 @@ impl GroupWriter {
             }
             // Nothing is in flight when a log is given up.
             Write::Release { log, .. } => drop(self.incarnations.remove(log)),
-            Write::Register { .. } | Write::Snapshot { .. } | Write::Delete { .. } => {}
+            Write::Register { .. } | Write::Snapshot { .. } | Write::Delete { .. } | Write::Sweep(_) => {}
         }
         self.reads += usize::from(is_read(&pending.write));
         self.pending.push_back(pending);
@@ -385,7 +385,7 @@ impl GroupWriter {
                 }
                 // No fence depends on what these write.
                 Write::Redact(redaction) => written.insert(redaction.log),
-                Write::Register { .. } | Write::Snapshot { .. } => false,
+                Write::Register { .. } | Write::Snapshot { .. } | Write::Sweep(_) => false,
             };
             self.pending.push_back(pending);
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blobs::MemoryBlobMap;
+use super::swept::SweptList;
 use crate::codec::{self, Chain};
 use crate::error::OwnerInfo;
 use crate::event::SessionCore;
@@ -43,6 +44,7 @@ pub(super) struct DiskState {
     /// How many events were ever appended: a position is never used again.
     events_made: i64,
     pub(super) alive: HashMap<String, OwnerInfo>,
+    pub(super) swept: SweptList,
 }
 
 /// What a session's name leads to.
@@ -96,6 +98,16 @@ impl Log {
 }
 
 impl MemoryDisk {
+    /// Makes all blobs look as if they were put long ago.
+    #[cfg(test)]
+    pub(crate) fn age_blobs(&self) {
+        self.blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values_mut()
+            .for_each(super::blobs::MemoryBlob::make_old);
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,16 +137,18 @@ impl DiskState {
         self.alive.get(owner.filter(|owner| *owner != me)?).cloned()
     }
 
-    pub(super) fn write(&mut self, me: &str, write: &Write) -> Result<Written, Refusal> {
+    /// Does one write. Of the blobs only those that a write names are looked at.
+    pub(super) fn write(&mut self, me: &str, blobs: &MemoryBlobMap, write: &Write) -> Result<Written, Refusal> {
         match write {
             Write::Delete { session, log, head, .. } => self.delete(me, session, *log, *head),
+            Write::Sweep(step) => Ok(Written::Swept(self.swept.step(blobs, step))),
             Write::Register { session, at } => self.register(me, session, *at),
             Write::Fence { log, claim } => self.fence(me, *log, *claim),
             Write::Append { log, epoch, after, events, listed } => {
-                self.append(me, *log, *epoch, *after, events, listed.as_deref())
+                self.append(me, blobs, *log, *epoch, *after, events, listed.as_deref())
             }
             Write::Snapshot { log, epoch, row, redactions } => self.snapshot(me, *log, *epoch, row, *redactions),
-            Write::Redact(redaction) => self.redact(me, redaction),
+            Write::Redact(redaction) => self.redact(me, blobs, redaction),
             Write::Release { log, epoch } => {
                 let log = self.logs.get_mut(log).ok_or(Refusal::Deleted)?;
                 if log.owner.as_deref() == Some(me) && log.epoch == *epoch {
@@ -230,9 +244,11 @@ impl DiskState {
         Ok(Written::Fenced { head: log.head(), owned: (mine || claim != Claiming::No).then_some(log.epoch) })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the fields of the write, and what it is held against")]
     fn append(
         &mut self,
         me: &str,
+        blobs: &MemoryBlobMap,
         log: LogKey,
         epoch: Epoch,
         after: Chain,
@@ -252,6 +268,9 @@ impl DiskState {
         if events.iter().filter_map(|event| event.key.as_ref()).any(|key| log.keys.contains_key(key)) {
             return Err(Refusal::KeyTaken);
         }
+        if let Some(digest) = self.swept.first_missing(blobs, events) {
+            return Err(Refusal::NoBlob { digest });
+        }
         if let Some(listed) = listed {
             let named = self.sessions.get_mut(&listed.session).filter(|named| named.log == log.meta.key);
             named.ok_or(Refusal::Deleted)?.core = Arc::clone(&listed.core);
@@ -267,7 +286,7 @@ impl DiskState {
         Ok(Written::Appended { raised: None })
     }
 
-    fn redact(&mut self, me: &str, redaction: &LogRedaction) -> Result<Written, Refusal> {
+    fn redact(&mut self, me: &str, blobs: &MemoryBlobMap, redaction: &LogRedaction) -> Result<Written, Refusal> {
         let LogRedaction { log: key, epoch, after, event, records, listed } = redaction;
         let log = self.logs.get(key).ok_or(Refusal::Deleted)?;
         for record in records {
@@ -277,7 +296,7 @@ impl DiskState {
                 return Err(Refusal::Damaged { event: Some(record.event), reason });
             }
         }
-        let written = self.append(me, *key, *epoch, *after, std::slice::from_ref(event), listed.as_ref())?;
+        let written = self.append(me, blobs, *key, *epoch, *after, std::slice::from_ref(event), listed.as_ref())?;
         let log = self.logs.get_mut(key).ok_or(Refusal::Deleted)?;
         for record in records {
             let before = log.place(record.event).and_then(|place| log.events.get_mut(place));

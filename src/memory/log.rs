@@ -8,9 +8,9 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMeta, LogReader,
-    Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, Standing, StoredEvent, StoredPage,
-    UpkeepLeft, UpkeepMoment, Write, Written,
+    AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, Listing, LogAudit, LogError, LogKey, LogMeta,
+    LogReader, Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, Standing, StoredEvent,
+    StoredPage, SweepMark, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -28,7 +28,7 @@ impl EventLog for MemoryLog {
                 _ => None,
             };
             let view = voids_view.and_then(|log| disk.logs.get(&log)?.snapshot);
-            let answer = disk.write(&self.me, write);
+            let answer = disk.write(&self.me, &self.disk.blobs, write);
             if let (Some(view), Ok(_)) = (view, &answer) {
                 self.disk.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(&view.digest);
             }
@@ -168,6 +168,14 @@ impl LogReader for MemoryReader {
             }
         }
         Ok(end)
+    }
+
+    fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
+        Ok(self.disk.lock().swept.mark(digest))
+    }
+
+    fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
+        Ok(self.disk.lock().swept.listed(after, max))
     }
 
     fn standing(&mut self) -> Result<Standing, LogError> {

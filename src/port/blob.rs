@@ -1,5 +1,8 @@
 //! The port to blobs: immutable bytes under the name of their BLAKE3, stored once for all sessions.
 
+use std::time::Duration;
+
+use super::sweep::SweepCount;
 use crate::error::{Error, ErrorKind};
 use crate::id::Digest;
 
@@ -12,7 +15,8 @@ pub(crate) trait BlobStore: Send + Sync {
     /// Stores bytes. The caller has checked their size.
     ///
     /// Bytes that are stored already are made durable again before the answer, since the store that wrote them may have
-    /// died before they were durable. A damaged blob is replaced.
+    /// died before they were durable. A damaged blob is replaced. The blob counts as put just now: a sweep leaves it for
+    /// its grace time.
     fn put(&self, bytes: &[u8]) -> Result<Put, BlobError>;
 
     /// Gives the bytes, if they hash to the digest. A blob over the store's limit is refused before it is read.
@@ -36,6 +40,18 @@ pub(crate) trait BlobStore: Send + Sync {
     /// The blobs whose digests begin with this byte. No blob is opened.
     fn list(&self, first: u8) -> Result<BlobListing, BlobError>;
 
+    /// Forgets that it knows a blob as durable.
+    fn forget(&self, digest: &Digest);
+
+    /// Looks at a blob by its name: no byte is read.
+    fn look(&self, digest: &Digest) -> Result<Option<BlobLook>, BlobError>;
+
+    /// As of which count of sweeps this store object knows blobs as durable. `None` until its log was opened.
+    fn sweeps_seen(&self) -> Option<SweepCount>;
+
+    /// Forgets which blobs it remembered as durable, unless it has seen this count of sweeps already.
+    fn see_sweeps(&self, count: SweepCount);
+
     /// Called after a restart: forgets which blobs it remembered as durable, and makes the directories that it needs.
     /// Waits for calls in flight.
     fn rescan(&self) -> Result<(), BlobError>;
@@ -51,6 +67,21 @@ pub(crate) struct Put {
     pub(crate) bytes: u64,
     /// Whether the bytes were there already, undamaged.
     pub(crate) existed: bool,
+}
+
+/// A blob, as its name tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlobLook {
+    pub(crate) bytes: u64,
+    /// How long ago it was put or touched. `None` if that is in the future, as after a clock that went back.
+    pub(crate) age: Option<Duration>,
+}
+
+impl BlobLook {
+    /// Whether a sweep with this grace time leaves the blob. One of which the time is not known stays.
+    pub(crate) fn is_in_grace(&self, grace: Duration) -> bool {
+        self.age.is_none_or(|age| age < grace)
+    }
 }
 
 /// The blobs whose digests begin with one byte.

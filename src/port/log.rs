@@ -4,6 +4,7 @@ use super::event::{Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 use super::page::StoredPage;
 use super::scan::{Position, ScannedPage};
 use super::standing::Standing;
+use super::sweep::{Listing, SweepMark};
 use super::write::{CommitError, LogError, Refusal, Settled, Write, Written};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
@@ -142,6 +143,12 @@ pub(crate) trait LogReader: Send {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError>;
+
+    /// What the list of blobs that are being swept says of one.
+    fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError>;
+
+    /// The blobs that are being swept, after `after`, in the order of their digests.
+    fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError>;
 
     /// Which store this is, and where a [`scan`](Self::scan) of everything that is committed by now ends.
     fn standing(&mut self) -> Result<Standing, LogError>;

@@ -1,6 +1,7 @@
 //! What a store asks of the log's writing end, and what the writing end answers.
 
 use super::event::{Epoch, Head, Listed, LogKey, LogMeta, SnapshotRow, StoredEvent};
+use super::sweep::{SweepDone, SweepStep};
 use crate::codec::Chain;
 use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::{Digest, EventId, SessionId, Timestamp};
@@ -30,6 +31,8 @@ pub(crate) enum Write {
     /// log holds is void from then on, and is erased by the upkeep. Of `head`, only if the log ends there. A log that is
     /// deleted already is an answer, and no refusal.
     Delete { session: SessionId, log: LogKey, head: Option<EventId>, at: Timestamp },
+    /// Does one step of a sweep of blobs.
+    Sweep(SweepStep),
 }
 
 /// Redacted records, and the event that says so, all or nothing. When it is written, the log names no stored view any more,
@@ -82,17 +85,28 @@ pub(crate) enum Claiming {
 #[derive(Debug, Clone)]
 pub(crate) enum Written {
     /// `owned` is there when the session was made by this write.
-    Registered { meta: LogMeta, owned: Option<Epoch> },
+    Registered {
+        meta: LogMeta,
+        owned: Option<Epoch>,
+    },
     /// `owned` is there when this store owns the log now.
-    Fenced { head: Head, owned: Option<Epoch> },
+    Fenced {
+        head: Head,
+        owned: Option<Epoch>,
+    },
     /// `raised` is the epoch under which the owner goes on, if settling a failed commit has raised it.
-    Appended { raised: Option<Epoch> },
+    Appended {
+        raised: Option<Epoch>,
+    },
     /// `replaced` is the stored view that the new one replaced.
-    SnapshotIndexed { replaced: Option<Digest> },
+    SnapshotIndexed {
+        replaced: Option<Digest>,
+    },
     /// The log has no owner now, or has another one.
     Released,
     /// No name leads to the log, and none ever will.
     Deleted,
+    Swept(SweepDone),
 }
 
 /// Why one write of a group was left out, while the others went on.
@@ -109,6 +123,8 @@ pub(crate) enum Refusal {
     /// The append key is in the log already. An engine may look only among the last commits: the session itself knows
     /// about older keys.
     KeyTaken,
+    /// The append names a blob that is being swept, or is gone.
+    NoBlob { digest: Digest },
     /// The log is not there.
     UnknownLog,
     /// The session was deleted, and its log with it.
@@ -130,6 +146,7 @@ impl Refusal {
             Self::HeadMoved { .. } | Self::StaleEpoch | Self::KeyTaken | Self::Redacted => None,
             Self::Owned(owner) => Some(ErrorKind::OwnedElsewhere { session, owner: owner.clone() }),
             Self::Deleted => Some(ErrorKind::SessionDeleted { session }),
+            Self::NoBlob { digest } => Some(ErrorKind::DanglingRef { digest: *digest }),
             Self::UnknownLog => {
                 Some(ErrorKind::CorruptStore { reason: format!("the log of session {session} is gone; {ADVICE}") })
             }

@@ -8,8 +8,10 @@
 //! Stored views are kept the same way, but are never synced: a power cut may take a view away, or leave its name with
 //! other bytes. Both are found when the view is read, and its log is folded instead.
 
+mod compare;
 pub(crate) mod known;
 pub(crate) mod list;
+mod sweep;
 
 #[cfg(test)]
 pub(crate) mod fault;
@@ -18,16 +20,16 @@ mod tests;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use crate::codec;
 use crate::id::Digest;
-use crate::port::{BlobError, BlobListing, BlobStore, Put};
+use crate::port::{BlobError, BlobListing, BlobLook, BlobStore, Put, SweepCount};
+use crate::sqlite::blobs::compare::{holds, read_and_hash};
 use crate::sqlite::blobs::known::Known;
 use crate::sqlite::files::{FileError, FileId, Files, Reading, create_temporary, failed, unless};
 
@@ -106,19 +108,23 @@ impl FileBlobs {
     }
 
     /// Remembers a blob as durable, if it is where it will be looked for. The last step before anyone is told so.
-    fn acknowledge(&self, digest: Digest, bytes: u64) -> Result<(), FileError> {
+    ///
+    /// `false` if nothing has the name any more, as when a sweep was faster: then nobody is told. `as_of` is what was
+    /// seen of sweeps when the call began.
+    fn acknowledge(&self, digest: Digest, bytes: u64, as_of: Option<SweepCount>) -> Result<bool, FileError> {
         // Perhaps it was put aside meanwhile.
         self.check_directory()?;
         let (_, path) = shard_and_path(&self.blobs, &digest);
         match FileId::look(&path) {
             Ok((_, found)) if found == bytes => {
-                self.known.insert(digest, bytes);
-                Ok(())
+                self.known.insert(digest, bytes, as_of);
+                Ok(true)
             }
             Ok((_, found)) => {
                 let changed = io::Error::other(format!("it was {bytes} bytes, and is {found} now"));
                 Err(failed("cannot rely on", &path)(changed))
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed("cannot look at", &path)(error)),
         }
     }
@@ -314,10 +320,11 @@ impl FileBlobs {
                 if file.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
                     && holds(self.reading(&path, &file), bytes) =>
             {
-                if self.sync_failed.load(Ordering::SeqCst) {
-                    self.write(digest, bytes)?;
-                } else {
+                // Touched first: a sweep that removes the file after this call has looked at its name would have seen that.
+                if self.touched(&path) && !self.sync_failed.load(Ordering::SeqCst) {
                     self.sync_found(digest, &path, &file)?;
+                } else {
+                    self.write(digest, bytes)?;
                 }
                 Ok(true)
             }
@@ -356,13 +363,18 @@ impl BlobStore for FileBlobs {
     fn put(&self, bytes: &[u8]) -> Result<Put, BlobError> {
         let digest = codec::digest(bytes);
         let put = |existed| Put { digest, bytes: bytes.len() as u64, existed };
-        if self.known_bytes(&digest).is_some() {
-            return Ok(put(true));
+        loop {
+            let as_of = self.known.sweeps_seen();
+            if self.known_bytes(&digest).is_some() && self.touched(&shard_and_path(&self.blobs, &digest).1) {
+                return Ok(put(true));
+            }
+            self.check_directory()?;
+            let existed = self.store(&digest, bytes)?;
+            // Otherwise a sweep has removed the file meanwhile, and the bytes are stored anew.
+            if self.acknowledge(digest, bytes.len() as u64, as_of)? {
+                return Ok(put(existed));
+            }
         }
-        self.check_directory()?;
-        let existed = self.store(&digest, bytes)?;
-        self.acknowledge(digest, bytes.len() as u64)?;
-        Ok(put(existed))
     }
 
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
@@ -376,12 +388,15 @@ impl BlobStore for FileBlobs {
     }
 
     fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError> {
+        let as_of = self.known.sweeps_seen();
         let stored = match self.known_bytes(digest) {
             Some(stored) => stored,
             None => {
                 self.check_directory()?;
                 let Some(stored) = self.ensure(digest)? else { return Ok(false) };
-                self.acknowledge(*digest, stored)?;
+                if !self.acknowledge(*digest, stored, as_of)? {
+                    return Ok(false);
+                }
                 stored
             }
         };
@@ -415,6 +430,22 @@ impl BlobStore for FileBlobs {
         Ok(file.metadata().map_err(failed("cannot look at", &path))?.len())
     }
 
+    fn forget(&self, digest: &Digest) {
+        self.known.remove(digest);
+    }
+
+    fn look(&self, digest: &Digest) -> Result<Option<BlobLook>, BlobError> {
+        Ok(self.look_at(digest)?)
+    }
+
+    fn sweeps_seen(&self) -> Option<SweepCount> {
+        self.known.sweeps_seen()
+    }
+
+    fn see_sweeps(&self, count: SweepCount) {
+        self.known.see_sweeps(count);
+    }
+
     fn list(&self, first: u8) -> Result<BlobListing, BlobError> {
         Ok(list::list(&*self.files, &self.blobs, first)?)
     }
@@ -442,56 +473,4 @@ impl BlobStore for FileBlobs {
         self.files.list_directory(&self.blobs).map_err(failed("cannot read directory", &self.blobs))?;
         Ok(())
     }
-}
-
-/// Fills `bytes` and hashes them. From `BESIDE` bytes on, a second thread hashes while this one reads.
-fn read_and_hash(mut from: impl Read, bytes: &mut [u8]) -> io::Result<Digest> {
-    /// Fewer bytes than this are hashed before a second thread has begun.
-    const BESIDE: usize = 4 << 20;
-    if bytes.len() >= BESIDE
-        && let Some(digest) = read_and_hash_beside(&mut from, bytes)
-    {
-        return digest;
-    }
-    from.read_exact(bytes)?;
-    Ok(codec::digest(bytes))
-}
-
-/// `None` if no second thread can be started: then nothing is read.
-fn read_and_hash_beside(from: &mut impl Read, bytes: &mut [u8]) -> Option<io::Result<Digest>> {
-    const PART: usize = 256 << 10;
-    thread::scope(|scope| {
-        let (read, to_hash) = mpsc::channel::<&[u8]>();
-        let hashing = thread::Builder::new().name("foldlog-hash".to_owned()).spawn_scoped(scope, move || {
-            let mut digester = codec::Digester::default();
-            for part in to_hash {
-                digester.update(part);
-            }
-            digester.finish()
-        });
-        let hashing = hashing.ok()?;
-        let all_read = bytes.chunks_mut(PART).try_for_each(|part| {
-            from.read_exact(part)?;
-            // Nobody hears it only if that thread panics, which joining it says.
-            let _ = read.send(part);
-            Ok(())
-        });
-        drop(read);
-        let digest = hashing.join().map_err(|_| io::Error::other("the thread that hashes panicked"));
-        Some(all_read.and(digest))
-    })
-}
-
-/// Whether a file holds exactly these bytes. A file that cannot be read counts as one that does not: the caller has the
-/// bytes and writes them again.
-fn holds(mut file: impl Read, bytes: &[u8]) -> bool {
-    const CHUNK: usize = 64 << 10;
-    let mut buffer = vec![0_u8; CHUNK.min(bytes.len())];
-    for chunk in bytes.chunks(CHUNK) {
-        let (read, _) = buffer.split_at_mut(chunk.len());
-        if file.read_exact(read).is_err() || read != chunk {
-            return false;
-        }
-    }
-    true
 }

@@ -35,6 +35,8 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Removes a directory with all that is in it.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    /// Sets the time of a file to now. It is durable with the next sync of the file.
+    fn touch(&self, path: &Path) -> io::Result<()>;
 
     /// Opens a file for reading.
     fn open_file(&self, path: &Path) -> io::Result<File>;
@@ -110,6 +112,14 @@ impl Files for OsFiles {
         File::open(path)?.sync_all()
     }
 
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+        // Not a time of this process's: whoever may write the file may do this, too.
+        let [now, as_it_is] = [UTIME_NOW, UTIME_OMIT].map(|tv_nsec| Timespec { tv_sec: 0, tv_nsec });
+        let times = Timestamps { last_access: as_it_is, last_modification: now };
+        Ok(utimensat(CWD, path, &times, AtFlags::empty())?)
+    }
+
     fn open_file(&self, path: &Path) -> io::Result<File> {
         File::open(path)
     }
@@ -173,6 +183,10 @@ impl FileStamp {
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
         })
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// When somebody last wrote into the file, by the clock of the file system.

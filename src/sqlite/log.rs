@@ -3,7 +3,8 @@
 //! `medium` opens the two ends, `writer` and `reader`; `read_only` opens reading ends where nothing may be made or
 //! changed. Where events are is in `index`, which is made of `recent` (what the last commits wrote) and `segments`
 //! (the rest), both packed as `runs`; `all_events` reads the events of all logs in their order. Rows are read in
-//! `row`, `listing` has the titles and labels, `redaction` overwrites events, and `error` says what can be wrong. `identity`, `checkpoint`, `wal`
+//! `row`, `listing` has the titles and labels, `redaction` overwrites events, `swept` has the
+//! blobs that are being swept, and `error` says what can be wrong. `identity`, `checkpoint`, `wal`
 //! and `parts` keep the promise that what was acknowledged stays, whatever becomes of the files. `audit`,
 //! `index_audit`, `salvage` and `scan` read what is damaged, and `rebuild` writes what is left of it into a
 //! `new_database`; `copy` fills one with all that another store has, and keeps it up to date. `around_damage` says
@@ -41,6 +42,7 @@ mod scan;
 mod schema;
 mod segments;
 mod snapshots;
+mod swept;
 mod tombstone;
 mod transaction;
 mod wal;

@@ -74,11 +74,12 @@ impl OpenMedium for Directory {
             model: opening.model,
             checkpoint_bytes: self.checkpoint_bytes,
         };
-        let log = SqliteMedium::open(Arc::clone(&directory), &settings)?;
         let files = || Arc::clone(&self.files);
+        let blobs = FileBlobs::new(files(), directory.blobs(), directory.tmp(), opening.blob_bytes_max);
+        let blobs = Arc::new(blobs);
+        let log = SqliteMedium::open(Arc::clone(&directory), &settings, Arc::clone(&blobs))?;
         let views = directory.snapshots();
         let views = FileBlobs::of_snapshots(files(), &views, directory.tmp(), opening.snapshot_bytes_max);
-        let blobs = FileBlobs::new(files(), directory.blobs(), directory.tmp(), opening.blob_bytes_max);
         let snapshots = Arc::new(views);
         // A store that came while another one was open could take a view that is about to be named for one left behind.
         let came_alone = directory.opened_at().filter(|_| log.was_alone());
@@ -86,7 +87,7 @@ impl OpenMedium for Directory {
         Ok(OpenedMedium {
             found: log.wal_damage().cloned().map(|damage| Arc::new(damage) as Arc<dyn Any + Send + Sync>),
             log: Arc::new(log),
-            blobs: Arc::new(blobs),
+            blobs,
             snapshots,
             ownership: directory,
             tidy,

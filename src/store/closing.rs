@@ -85,6 +85,10 @@ fn close<M: SessionModel>(
     services.residency.close();
     services.recoveries.close();
     services.readers.close();
+    for sweep in parts.sweeps {
+        // A panic was told to whoever waited for the sweep.
+        drop(sweep.join());
+    }
     parts.view_threads.close();
     parts.blob_threads.close();
     let closed = futures::executor::block_on(services.persist.send(CloseLog { deadline }));

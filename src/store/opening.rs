@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use actix::{Arbiter, ArbiterHandle, Supervisor};
 use futures::channel::oneshot;
@@ -20,7 +21,7 @@ use crate::session::{HeldTurns, KeptLimits, OpenFlag, SessionArbiters, Snapshots
 use crate::stats::{Gauge, Metrics};
 use crate::store::Store;
 use crate::threads::HostThread;
-use crate::threads::{Readers, Recoveries, WorkerPool};
+use crate::threads::{ReaderSlot, Readers, Recoveries, WorkerPool};
 
 /// The threads for short reads and pages. Reads of a whole log have threads of their own: `recoveries_max`.
 const READER_THREADS: usize = 2;
@@ -37,9 +38,10 @@ pub(super) struct Opened {
 
 /// What closing has to end.
 pub(super) struct Parts {
-    pub(super) blob_threads: Arc<WorkerPool<()>>,
+    pub(super) blob_threads: Arc<WorkerPool<ReaderSlot>>,
     pub(super) view_threads: Arc<WorkerPool<()>>,
     pub(super) threads: Vec<HostThread>,
+    pub(super) sweeps: Vec<JoinHandle<()>>,
     /// Released last: others take this store for dead from then on.
     pub(super) ownership: Arc<dyn Ownership>,
 }
@@ -90,7 +92,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         })?;
     }
     let blob_calls_queued = Arc::clone(&metrics.blob_calls_queued);
-    let blob_threads = WorkerPool::start("foldlog-blob", blobs.concurrency(), jobs_max, blob_calls_queued, || ());
+    // Each with a reader of its own, which opens with the first put: a put asks whether its blob is being swept.
+    let blob_slot = ReaderSlot::of(log.clone());
+    let blob_threads = WorkerPool::start("foldlog-blob", blobs.concurrency(), jobs_max, blob_calls_queued, blob_slot);
     let blob_threads = Arc::new(blob_threads.map_err(io)?);
     let view_threads = WorkerPool::start("foldlog-views", VIEW_THREADS, jobs_max, Gauge::default(), || ());
     let view_threads = Arc::new(view_threads.map_err(io)?);
@@ -101,7 +105,8 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         move |_| PersistActor::new(writer, metrics)
     });
     let limits = BlobLimits { bytes_max: blob_bytes_max, queued_put_bytes_max: config.queued_put_bytes_max as u64 };
-    let served = BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), limits, Arc::clone(&metrics));
+    let served =
+        BlobActor::new(Arc::clone(&blobs), Arc::clone(&blob_threads), persist.clone(), limits, Arc::clone(&metrics));
     let blob = Supervisor::start_in_arbiter(blob_thread.arbiter(), move |_| served);
     let mut threads = vec![persist_thread, blob_thread];
     let mut arbiters = config.arbiters.clone();
@@ -134,5 +139,10 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         me: ownership.me().clone(),
         process: std::process::id(),
     };
-    Ok(Opened { services, found, log, parts: Parts { blob_threads, view_threads, threads, ownership } })
+    Ok(Opened {
+        services,
+        found,
+        log,
+        parts: Parts { blob_threads, view_threads, threads, sweeps: Vec::new(), ownership },
+    })
 }

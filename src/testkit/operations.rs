@@ -1,7 +1,7 @@
 //! What a store asks of its log and its blobs, as a test sees it.
 
 use crate::id::{AppendKey, Digest, EventId, SessionId};
-use crate::port::{Claiming, Write};
+use crate::port::{Claiming, SweepStep, Write};
 use crate::testkit::Fault;
 
 /// One call at a port, and how the call ended.
@@ -85,6 +85,8 @@ ports! {
     FindKey { log: i64, key: AppendKey },
     /// Reading a page of the events of all logs, or where they end.
     Scan,
+    /// Asking whether a blob is being swept.
+    SweepMark { digest: Digest },
     /// Storing a blob.
     PutBlob { bytes: u64 },
     /// Reading a blob.
@@ -145,6 +147,21 @@ pub enum Group {
         /// The log.
         log: i64,
     },
+    /// A step of a sweep was done.
+    Sweep(Sweeping),
+}
+
+/// What a step of a sweep did with blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweeping {
+    /// They were listed.
+    List,
+    /// They were removed.
+    Remove,
+    /// They were taken off the list.
+    Unlist,
+    /// Removed blobs were about to leave the list.
+    Count,
 }
 
 impl Group {
@@ -164,6 +181,12 @@ impl Group {
                 events: redaction.records.iter().map(|record| record.event).collect(),
             },
             Write::Delete { session, log, .. } => Self::Delete { session: session.clone(), log: log.0 },
+            Write::Sweep(step) => Self::Sweep(match step {
+                SweepStep::List { .. } => Sweeping::List,
+                SweepStep::Remove { .. } => Sweeping::Remove,
+                SweepStep::Unlist { .. } => Sweeping::Unlist,
+                SweepStep::Count => Sweeping::Count,
+            }),
         }
     }
 }

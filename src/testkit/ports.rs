@@ -7,9 +7,10 @@ use crate::codec::Chain;
 use crate::error::{ErrorKind, OwnerInfo};
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, Erasing, EventLog, Head, LogAudit, LogError, LogKey, LogMedium,
-    LogMeta, LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow, Standing,
-    StoredEvent, StoredPage, Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
+    BlobError, BlobListing, BlobLook, BlobStore, CommitError, Erasing, EventLog, Head, Listing, LogAudit, LogError,
+    LogKey, LogMedium, LogMeta, LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled,
+    SnapshotRow, Standing, StoredEvent, StoredPage, SweepCount, SweepMark, Upkeep, UpkeepLeft, UpkeepMoment, Write,
+    Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
@@ -198,6 +199,14 @@ impl LogReader for WatchedReader {
         self.faults.call(Call::Scan, || self.reader.scan(page, after, events_max, bytes_max))
     }
 
+    fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
+        self.faults.call(Call::SweepMark { digest: *digest }, || self.reader.sweep_mark(digest))
+    }
+
+    fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
+        self.reader.listed_blobs(after, max)
+    }
+
     fn standing(&mut self) -> Result<Standing, LogError> {
         self.faults.call(Call::Scan, || self.reader.standing())
     }
@@ -246,6 +255,22 @@ impl BlobStore for WatchedBlobs {
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
         self.blobs.remove(digest)
+    }
+
+    fn forget(&self, digest: &Digest) {
+        self.blobs.forget(digest);
+    }
+
+    fn look(&self, digest: &Digest) -> Result<Option<BlobLook>, BlobError> {
+        self.blobs.look(digest)
+    }
+
+    fn sweeps_seen(&self) -> Option<SweepCount> {
+        self.blobs.sweeps_seen()
+    }
+
+    fn see_sweeps(&self, count: SweepCount) {
+        self.blobs.see_sweeps(count);
     }
 
     fn list(&self, first: u8) -> Result<BlobListing, BlobError> {

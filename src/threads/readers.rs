@@ -17,6 +17,11 @@ pub(crate) struct ReaderSlot {
 }
 
 impl ReaderSlot {
+    /// Makes slots for the threads of a pool.
+    pub(crate) fn of(source: Arc<dyn LogSource>) -> impl Fn() -> Self + Send + Clone + 'static {
+        move || Self { source: Arc::clone(&source), reader: None }
+    }
+
     /// Runs one read. After a read that failed, the next one opens a new connection.
     pub(crate) fn read<T, E: From<LogError>>(
         &mut self,
@@ -46,8 +51,8 @@ impl Readers {
         queued_max: usize,
         queued: &Gauge,
     ) -> std::io::Result<Self> {
-        let slot = move || ReaderSlot { source: Arc::clone(&source), reader: None };
-        WorkerPool::start(name, threads, queued_max, Arc::clone(queued), slot).map(|pool| Self(Arc::new(pool)))
+        WorkerPool::start(name, threads, queued_max, Arc::clone(queued), ReaderSlot::of(source))
+            .map(|pool| Self(Arc::new(pool)))
     }
 
     /// Queues a read of foldlog's own.

@@ -41,4 +41,5 @@ mod second_model;
 mod sessions;
 mod stats;
 mod stored_views;
+mod sweep;
 mod turns;

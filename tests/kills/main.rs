@@ -10,6 +10,7 @@ mod levels;
 mod lives;
 mod readme;
 mod redactions;
+mod sweeps;
 
 use common::child;
 
@@ -23,6 +24,7 @@ async fn as_a_child() {
         "live" => lives::live_until_killed(&directory, &name).await,
         "append" => levels::append_until_killed(&directory, levels::named(&name)).await,
         "readme" => readme::host(&directory).await.unwrap(),
+        "sweep" => sweeps::sweep_until_killed(&directory, &name).await,
         other => panic!("no task {other}"),
     }
 }

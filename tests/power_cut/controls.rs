@@ -13,6 +13,17 @@ async fn each_sync_that_is_left_out_is_missed() {
     }
 }
 
+/// A sweep that is committed and not synced removes files that the log after the cut says nothing of; a blob that is put again
+/// needs the syncs that any other needs.
+#[actix::test]
+async fn each_sync_that_is_left_out_around_a_sweep_is_missed() {
+    for kind in [SyncOf::WriteAheadLog, SyncOf::BlobFile, SyncOf::BlobDirectory] {
+        let report = cuts_of(40).without(kind).run(scenarios::sweeps).await.unwrap();
+        println!("sweeps without {kind:?}: {} of {} disks lose something", report.lost, report.images);
+        assert!(report.lost > 0, "nobody misses the syncs of {kind:?}");
+    }
+}
+
 /// Once the database is synced, the write-ahead log may be written from its beginning again.
 #[actix::test]
 async fn a_checkpoint_that_does_not_sync_the_database_is_missed() {

@@ -58,6 +58,11 @@ async fn a_power_cut_at_any_moment_of_appends_batches_and_blobs_loses_nothing_ac
 }
 
 #[actix::test]
+async fn a_power_cut_at_any_moment_of_sweeps_loses_no_blob_that_an_event_names() {
+    nothing_lost("sweeps", &cuts_of(150).run(scenarios::sweeps).await.unwrap());
+}
+
+#[actix::test]
 async fn a_power_cut_at_any_moment_of_describes_loses_nothing_acknowledged() {
     nothing_lost("describes", &cuts_of(120).run(scenarios::describes).await.unwrap());
 }

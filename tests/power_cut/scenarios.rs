@@ -1,7 +1,8 @@
 //! Goal: scenarios that a host goes through, few enough operations to cut each. Method: plain calls on plain stores.
 
 use super::common::{Tally, TallyBody};
-use foldlog::{Append, AppendKey, Describe, Error, EventId, Redact, SnapshotPolicy, Store, StoreConfig};
+use foldlog::{Append, AppendKey, Describe, Error, EventId, Redact, SnapshotPolicy, Store, StoreConfig, Sweep};
+use std::time::Duration;
 
 pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
@@ -23,6 +24,26 @@ pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(),
     // Large enough to be written past the cache.
     let blob = store.put_bytes(vec![8; 300_000]).await?;
     two.append(TallyBody::Attached(blob))?.await?;
+    store.close().await
+}
+
+/// Blobs are put, named, swept, and put and named again; a store that knew them is beside.
+pub(super) async fn sweeps(config: StoreConfig) -> Result<(), Error> {
+    let store = Store::<Tally>::open_model(config.clone()).await?;
+    let session = store.open_session("one").await?;
+    let named = store.put_bytes(vec![1; 3000]).await?;
+    session.append(TallyBody::Attached(named))?.await?;
+    let unnamed = [store.put_bytes(vec![2; 3000]).await?, store.put_bytes(vec![3; 3000]).await?];
+    let beside = Store::<Tally>::open_model(config).await?;
+    beside.sweep(Sweep::default().grace(Duration::ZERO)).await?;
+    // One of them is put again by each store, and the one that swept it is told of the other.
+    store.put_bytes(vec![2; 3000]).await?;
+    session.append(TallyBody::Attached(unnamed[0]))?.await?;
+    beside.put_bytes(vec![3; 3000]).await?;
+    session.append(TallyBody::Attached(unnamed[1]))?.await?;
+    store.put_bytes(vec![4; 3000]).await?;
+    store.sweep(Sweep::default().grace(Duration::ZERO)).await?;
+    beside.close().await?;
     store.close().await
 }
 

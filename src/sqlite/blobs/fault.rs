@@ -105,7 +105,11 @@ impl Files for FaultyFiles {
         OsFiles.sync_directory(path)
     }
 
-    // What reads is neither recorded nor failed here.
+    // What reads is neither recorded nor failed here, nor what makes nothing durable.
+
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        OsFiles.touch(path)
+    }
 
     fn open_file(&self, path: &Path) -> io::Result<File> {
         OsFiles.open_file(path)

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::id::Digest;
+use crate::port::SweepCount;
 
 /// 65,536 digests, about 5 MiB: more than the blobs that a host's running sessions name again and again. A digest that
 /// has dropped out costs a read of its file, nothing else.
@@ -21,6 +22,10 @@ pub(crate) struct Known {
 struct KnownState {
     bytes: HashMap<Digest, u64>,
     oldest_first: VecDeque<Digest>,
+    /// As of which count of sweeps all of it holds.
+    sweeps_seen: Option<SweepCount>,
+    /// Whether sweeps were counted since the store has opened.
+    has_forgotten: bool,
 }
 
 impl Default for Known {
@@ -39,8 +44,14 @@ impl Known {
         self.lock().bytes.get(digest).copied()
     }
 
-    pub(crate) fn insert(&self, digest: Digest, bytes: u64) {
+    /// Remembers a blob that was made durable by a call which began as of that count of sweeps. If sweeps were counted
+    /// meanwhile, the blob may have been swept and put again by a store that has not synced it yet: then it is not
+    /// remembered.
+    pub(crate) fn insert(&self, digest: Digest, bytes: u64, as_of: Option<SweepCount>) {
         let mut state = self.lock();
+        if state.sweeps_seen != as_of {
+            return;
+        }
         if state.bytes.insert(digest, bytes).is_some() {
             return;
         }
@@ -61,11 +72,39 @@ impl Known {
     }
 
     pub(crate) fn clear(&self) {
-        *self.lock() = KnownState::default();
+        self.lock().forget();
+    }
+
+    pub(crate) fn sweeps_seen(&self) -> Option<SweepCount> {
+        self.lock().sweeps_seen
+    }
+
+    /// Notes a count of sweeps. If it is another one than was seen before, everything is forgotten.
+    pub(crate) fn see_sweeps(&self, count: SweepCount) {
+        let mut state = self.lock();
+        if state.sweeps_seen == Some(count) {
+            return;
+        }
+        if state.sweeps_seen.replace(count).is_some() {
+            state.forget();
+            state.has_forgotten = true;
+        }
+    }
+
+    /// Whether sweeps were counted since the store has opened.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.lock().has_forgotten
     }
 
     fn lock(&self) -> MutexGuard<'_, KnownState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KnownState {
+    fn forget(&mut self) {
+        self.bytes = HashMap::new();
+        self.oldest_first = VecDeque::new();
     }
 }
 
@@ -78,7 +117,7 @@ mod tests {
         let known = Known::with_limit(2);
         let [a, b, c] = [1, 2, 3].map(|byte| Digest::from_bytes([byte; 32]));
         for digest in [a, b, b, c] {
-            known.insert(digest, 7);
+            known.insert(digest, 7, None);
         }
         assert_eq!([a, b, c].map(|digest| known.get(&digest)), [None, Some(7), Some(7)]);
         assert_eq!(known.lock().oldest_first.len(), 2);
@@ -87,5 +126,21 @@ mod tests {
         assert_eq!(known.lock().oldest_first.len(), 1);
         known.clear();
         assert_eq!([a, b, c].map(|digest| known.get(&digest)), [None; 3]);
+    }
+
+    #[test]
+    fn what_was_made_durable_before_a_sweep_was_counted_is_not_remembered_after() {
+        let known = Known::default();
+        let [a, b] = [1, 2].map(|byte| Digest::from_bytes([byte; 32]));
+        known.see_sweeps(SweepCount(3));
+        assert!(!known.has_forgotten(), "the first count is that of the opening");
+        let before = known.sweeps_seen();
+        known.insert(a, 7, before);
+        known.see_sweeps(SweepCount(3));
+        assert_eq!(known.get(&a), Some(7));
+        known.see_sweeps(SweepCount(4));
+        known.insert(b, 7, before);
+        assert_eq!([a, b].map(|digest| known.get(&digest)), [None; 2]);
+        assert!(known.has_forgotten());
     }
 }

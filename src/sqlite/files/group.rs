@@ -56,6 +56,10 @@ impl Files for GroupFiles {
         OsFiles.sync_directory(path)
     }
 
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        OsFiles.touch(path)
+    }
+
     fn open_file(&self, path: &Path) -> io::Result<File> {
         OsFiles.open_file(path)
     }

@@ -10,6 +10,7 @@ use super::schema::{self, Database, Found, OpenError};
 use super::wal::{self, WalDamage};
 use super::writer::SqliteLog;
 use crate::port::{Durability, EventLog, LogError, LogMedium, LogReader, LogSource, Upkeep};
+use crate::sqlite::blobs::FileBlobs;
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::{OpenHere, is_open_here};
 use crate::sqlite::place::DATABASE;
@@ -40,6 +41,7 @@ pub(super) struct WriterSetup {
     pub(super) checkpoint_bytes: usize,
     pub(super) figures: Arc<UpkeepFigures>,
     pub(super) here: Arc<OpenHere>,
+    pub(super) blobs: Arc<FileBlobs>,
 }
 
 /// A database under a store directory.
@@ -51,7 +53,11 @@ pub(crate) struct SqliteMedium {
 
 impl SqliteMedium {
     /// Makes the database when it is not there, and checks it when it is.
-    pub(crate) fn open(directory: Arc<StoreDirectory>, settings: &LogSettings) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        directory: Arc<StoreDirectory>,
+        settings: &LogSettings,
+        blobs: Arc<FileBlobs>,
+    ) -> Result<Self, OpenError> {
         let LogSettings { vfs, durability, model, checkpoint_bytes } = *settings;
         let database = Database { path: directory.events_db(), vfs };
         // Inspected before SQLite reads the log. If another store has the directory open, that store has inspected the log
@@ -104,6 +110,7 @@ impl SqliteMedium {
             checkpoint_bytes: checkpoint_bytes.unwrap_or(CHECKPOINT_BYTES),
             figures: Arc::default(),
             here,
+            blobs,
         };
         Ok(Self { writer, wal_damage: alone.flatten(), was_alone })
     }

@@ -33,8 +33,8 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Erasing, Head, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource, Position,
-    ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage,
+    AuditedEvent, AuditedSession, Erasing, Head, Listing, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource,
+    Position, ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage, SweepMark,
 };
 use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
@@ -342,6 +342,14 @@ impl LogReader for ReadOnlyReader {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
         self.read(|reader| reader.scan(page, after, events_max, bytes_max))
+    }
+
+    fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
+        self.read(|reader| reader.sweep_mark(digest))
+    }
+
+    fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
+        self.read(|reader| reader.listed_blobs(after, max))
     }
 
     fn standing(&mut self) -> Result<Standing, LogError> {

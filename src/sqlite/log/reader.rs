@@ -9,13 +9,13 @@ use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
-use super::{all_events, deleted, index, listing, lookup, redaction, snapshots};
+use super::{all_events, deleted, index, listing, lookup, redaction, snapshots, swept};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Erasing, Head, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, Ownership, Position, ScannedPage,
-    SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage,
+    Erasing, Head, Listing, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, Ownership, Position, ScannedPage,
+    SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage, SweepMark,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -217,6 +217,14 @@ impl LogReader for SqliteReader {
     ) -> Result<Option<Position>, LogError> {
         let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
         all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
+    }
+
+    fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
+        swept::mark(&self.connection, digest).map_err(|error| self.named(error))
+    }
+
+    fn listed_blobs(&mut self, after: Option<&Digest>, max: usize) -> Result<Vec<(Digest, Listing)>, LogError> {
+        swept::rows(&self.connection, after, max).map_err(|error| self.named(error))
     }
 
     fn standing(&mut self) -> Result<Standing, LogError> {

@@ -22,6 +22,7 @@ use super::medium::WriterSetup;
 use super::parts;
 use super::recent::Recent;
 use super::schema;
+use super::swept::SweptTable;
 use super::transaction::Transaction;
 use crate::port::{
     Claiming, CommitError, Durability, Epoch, EventLog, Head, LogError, LogKey, Refusal, Settled, UpkeepLeft,
@@ -31,11 +32,7 @@ use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::OpenHere;
 use erasing::ErasureProgress;
 use scope::Scope;
-
-/// About how many bytes a row takes in the write-ahead log beside its record.
-const ROW_BYTES: usize = 256;
-/// How many bytes a transaction takes in the write-ahead log beside its rows: the pages at the ends of table and index.
-const COMMIT_BYTES: usize = 3 * 4096;
+use upkeep::{COMMIT_BYTES, bytes_of};
 
 /// How many logs are remembered: those of all sessions that are in memory by default, about 2 MiB. At the limit all of them are
 /// forgotten, and each is looked up once more when it is written next.
@@ -66,6 +63,7 @@ pub(super) struct SqliteLog {
     pub(super) indexing: Indexing,
     erasure: ErasureProgress,
     durability: Durability,
+    swept: SweptTable,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
     #[expect(dead_code, reason = "it says by its drop that nothing is open any more")]
@@ -135,6 +133,7 @@ impl SqliteLog {
         // While this connection is open, SQLite itself does not remove its write-ahead log.
         let wal = setup.database.companion("-wal");
         let identity = setup.identity.with(wal.clone())?;
+        let swept = SweptTable::open(setup.blobs, &connection)?;
         let wal_number = parts::wal_number(&connection)?;
         // With nothing in the log now, all that was read before is in the file.
         let wal_bytes = identity.check()?;
@@ -157,6 +156,7 @@ impl SqliteLog {
             indexing: Indexing::default(),
             erasure,
             durability: setup.durability,
+            swept,
             figures: setup.figures,
             checkpoint_bytes: setup.checkpoint_bytes,
             here: setup.here,
@@ -234,6 +234,7 @@ impl SqliteLog {
         let begun = if only_reads { Transaction::reading(connection) } else { Transaction::writing(connection) };
         let transaction = begun.map_err(SqlError::from).map_err(not_written)?;
         let data_version = lookup::data_version(connection).map_err(not_written)?;
+        self.swept.catch_up(connection, data_version != self.data_version).map_err(not_written)?;
         if data_version != self.data_version {
             // Someone else committed: whatever we remember of heads and owners may be old.
             self.logs.clear();
@@ -253,6 +254,7 @@ impl SqliteLog {
             directory: &self.directory,
             recent: &recent,
             known: &self.logs,
+            swept: &mut self.swept,
             changed: HashMap::new(),
             deleted: HashSet::new(),
             redacted: Vec::new(),
@@ -323,14 +325,6 @@ impl SqliteLog {
             group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(it, _)| bytes_of(it)).sum();
         self.unchecked_bytes += if written > 0 { COMMIT_BYTES + written } else { 0 };
         Ok(answers)
-    }
-}
-
-fn bytes_of(write: &Write) -> usize {
-    match write {
-        Write::Append { events, .. } => events.iter().map(|event| event.record.len() + ROW_BYTES).sum(),
-        Write::Redact(redaction) => redaction.records.iter().map(|it| it.record.len() + ROW_BYTES).sum(),
-        _ => ROW_BYTES,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, Digest, EventId};
 use crate::model::{SessionModel, View};
-use crate::port::{BlobError, BlobListing, BlobStore, OpenedMedium, Put};
+use crate::port::{BlobError, BlobListing, BlobLook, BlobStore, OpenedMedium, Put, SweepCount};
 use crate::session::{Append, Describe};
 use crate::store::{Session, Store};
 use crate::testkit::contract::pure::{AT, Folded, id_of, is_behind_own_event};
@@ -170,6 +170,22 @@ impl BlobStore for EveryBlob {
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
         self.0.remove(digest)
+    }
+
+    fn forget(&self, digest: &Digest) {
+        self.0.forget(digest);
+    }
+
+    fn look(&self, digest: &Digest) -> Result<Option<BlobLook>, BlobError> {
+        self.0.look(digest)
+    }
+
+    fn sweeps_seen(&self) -> Option<SweepCount> {
+        self.0.sweeps_seen()
+    }
+
+    fn see_sweeps(&self, count: SweepCount) {
+        self.0.see_sweeps(count);
     }
 
     fn list(&self, first: u8) -> Result<BlobListing, BlobError> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::codec::{self, Chain};
 use crate::id::{Digest, EventId, SessionId};
@@ -12,6 +13,7 @@ use crate::port::Durability;
 use crate::port::{Head, LogKey, LogMedium, LogReader, RedactedRecord, StoredEvent};
 use crate::replay;
 use crate::store::Store;
+use crate::store::sweeping::Sweep;
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::Image;
 use crate::testkit::layered::layered;
@@ -30,6 +32,8 @@ pub(super) struct Promised {
     redacted: Vec<(Arc<StoredEvent>, bool)>,
     /// The logs that may be gone, and whether they must be.
     deleted: BTreeMap<LogKey, bool>,
+    /// Whether a sweep has removed blobs, or may have.
+    has_swept: bool,
     /// How many events are acknowledged.
     pub(super) events: u64,
     /// A number that rises with each promise.
@@ -104,6 +108,13 @@ impl Promised {
             Note::Done => self.version += 1,
             Note::Stored { digest } => {
                 self.blobs.insert(*digest);
+                self.version += 1;
+            }
+            Note::Swept { blobs } => {
+                for digest in blobs {
+                    self.blobs.remove(digest);
+                }
+                self.has_swept = true;
                 self.version += 1;
             }
         }
@@ -234,8 +245,22 @@ impl<M: SessionModel> Check<M> {
         }
         let found = store.verify().await.map_err(|error| format!("it cannot be verified: {error}"))?;
         match found.problems.first() {
-            Some(problem) => Err(problem.to_string()),
-            None => Ok((given_up, erased.copies)),
+            Some(problem) => return Err(problem.to_string()),
+            None if promised.has_swept => self.sweep_again(store).await?,
+            None => {}
+        }
+        Ok((given_up, erased.copies))
+    }
+
+    /// Another sweep ends what the one that was cut off has left, and takes nothing that an event names.
+    async fn sweep_again(&self, store: &Store<M>) -> Result<(), String> {
+        let sweep = Sweep::default().grace(Duration::ZERO);
+        store.sweep(sweep).await.map_err(|error| format!("it cannot be swept: {error}"))?;
+        let found = store.verify().await.map_err(|error| format!("it cannot be verified after a sweep: {error}"))?;
+        match found.problems.first() {
+            Some(problem) => Err(format!("after another sweep: {problem}")),
+            None if found.orphans > 0 => Err(format!("another sweep leaves {} blobs", found.orphans)),
+            None => Ok(()),
         }
     }
 

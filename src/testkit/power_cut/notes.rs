@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::Chain;
 use crate::id::{Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader, LogRedaction,
-    LogSource, Put, RedactedRecord, Refusal, Settled, SettledAs, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment, Write,
-    Written,
+    BlobError, BlobListing, BlobLook, BlobStore, CommitError, EventLog, LogError, LogKey, LogMedium, LogReader,
+    LogRedaction, LogSource, Put, RedactedRecord, Refusal, Settled, SettledAs, StoredEvent, SweepCount, SweepStep,
+    Upkeep, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::disk::TestDisk;
 use crate::testkit::journal::JournalEntry;
@@ -52,6 +52,10 @@ pub(super) enum Note {
     },
     /// No byte is left of what was redacted so far.
     Erased,
+    /// These blobs may be gone from now on.
+    Swept {
+        blobs: Vec<Digest>,
+    },
     /// A step of the scenario is done.
     Done,
 }
@@ -133,6 +137,9 @@ impl EventLog for NotedWriter {
                 }
                 Write::Delete { log, .. } => self.notes.add(Note::Deleting { log: *log }),
                 _ => {}
+            }
+            if let Write::Sweep(SweepStep::Remove { blobs, .. }) = write {
+                self.notes.add(Note::Swept { blobs: blobs.clone() });
             }
         }
         let answers = self.inner.commit(group)?;
@@ -224,6 +231,22 @@ impl BlobStore for NotedBlobs {
 
     fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
         self.inner.remove(digest)
+    }
+
+    fn forget(&self, digest: &Digest) {
+        self.inner.forget(digest);
+    }
+
+    fn look(&self, digest: &Digest) -> Result<Option<BlobLook>, BlobError> {
+        self.inner.look(digest)
+    }
+
+    fn sweeps_seen(&self) -> Option<SweepCount> {
+        self.inner.sweeps_seen()
+    }
+
+    fn see_sweeps(&self, count: SweepCount) {
+        self.inner.see_sweeps(count);
     }
 
     fn list(&self, first: u8) -> Result<BlobListing, BlobError> {

@@ -20,6 +20,7 @@ use crate::sqlite::log::recent::Recent;
 use crate::sqlite::log::redaction::ToRedact;
 use crate::sqlite::log::row::{META, SqlEventId, log_meta};
 use crate::sqlite::log::runs::KeyHash;
+use crate::sqlite::log::swept::SweptTable;
 use crate::sqlite::log::{deleted, listing, lookup, redaction, snapshots};
 
 /// One group's work inside its transaction.
@@ -28,6 +29,7 @@ pub(super) struct Scope<'a> {
     pub(super) directory: &'a StoreDirectory,
     pub(super) recent: &'a Recent,
     pub(super) known: &'a HashMap<LogKey, LogState>,
+    pub(super) swept: &'a mut SweptTable,
     /// The states of logs that this group has changed, kept apart until COMMIT has returned.
     pub(super) changed: HashMap<LogKey, LogState>,
     /// The logs that this group has deleted.
@@ -49,6 +51,7 @@ impl Scope<'_> {
             Write::Redact(redaction) => self.redact(redaction),
             Write::Release { log, epoch } => self.release(*log, *epoch),
             Write::Delete { session, log, head, at } => self.delete(session, *log, *head, *at),
+            Write::Sweep(step) => Ok(Ok(Written::Swept(self.swept.step(self.connection, step)?))),
         }
     }
 
@@ -171,6 +174,9 @@ impl Scope<'_> {
             && (self.recent.has_key(log, key) || self.added.has_key(log, key))
         {
             return Ok(Err(Refusal::KeyTaken));
+        }
+        if let Some(refusal) = self.swept.refusal(self.connection, events)? {
+            return Ok(Err(refusal));
         }
         if let Some(listed) = listed {
             listing::put(self.connection, log, listed)?;

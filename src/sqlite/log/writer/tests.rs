@@ -4,7 +4,8 @@
 use super::*;
 use crate::codec::Chain;
 use crate::id::{EventId, SessionId, Timestamp};
-use crate::port::{LogMeta, LogSource, StoredEvent};
+use crate::port::{Claiming, Durability, LogMeta, LogSource, StoredEvent};
+use crate::sqlite::blobs::FileBlobs;
 use crate::sqlite::files::OsFiles;
 use crate::sqlite::log::medium::{LogSettings, SqliteMedium};
 use crate::sqlite::log::schema::Database;
@@ -25,7 +26,9 @@ impl Bench {
         let directory = Arc::new(directory);
         let durability = Durability::PowerLoss;
         let settings = LogSettings { vfs: None, durability, model: "test", checkpoint_bytes: Some(CHECKPOINT_BYTES) };
-        let medium = SqliteMedium::open(Arc::clone(&directory), &settings).unwrap();
+        let blobs = FileBlobs::new(Arc::new(OsFiles), directory.blobs(), directory.tmp(), 1 << 20);
+        let blobs = Arc::new(blobs);
+        let medium = SqliteMedium::open(Arc::clone(&directory), &settings, Arc::clone(&blobs)).unwrap();
         let database = Database { path: directory.events_db(), vfs: None };
         let identity = Identity::of(database.path.clone()).unwrap();
         let wal = database.companion("-wal");
@@ -39,6 +42,7 @@ impl Bench {
             checkpoint_bytes: CHECKPOINT_BYTES,
             figures,
             here,
+            blobs,
         };
         Self { log: SqliteLog::open(setup).unwrap(), medium, wal, path }
     }

@@ -1,11 +1,25 @@
 //! Checkpoints of the writing end: when one is made, what a reader holds back, and the size of the write-ahead log.
 
 use super::SqliteLog;
-use crate::port::LogError;
+use crate::port::{LogError, Write};
 use crate::sqlite::log::{checkpoint, parts};
+
+/// About how many bytes a row takes in the write-ahead log beside its record.
+const ROW_BYTES: usize = 256;
+/// How many bytes a transaction takes in the write-ahead log beside its rows: the pages at the ends of table and index.
+pub(super) const COMMIT_BYTES: usize = 3 * 4096;
 
 /// The write-ahead log is large from this many times the bytes after which a checkpoint is due.
 const WAL_CHECKPOINTS_MAX: u64 = 8;
+
+/// About how many bytes a write takes in the write-ahead log.
+pub(super) fn bytes_of(write: &Write) -> usize {
+    match write {
+        Write::Append { events, .. } => events.iter().map(|event| event.record.len() + ROW_BYTES).sum(),
+        Write::Redact(redaction) => redaction.records.iter().map(|it| it.record.len() + ROW_BYTES).sum(),
+        _ => ROW_BYTES,
+    }
+}
 
 pub(super) fn wal_bytes_max(checkpoint_bytes: usize) -> u64 {
     (checkpoint_bytes as u64).saturating_mul(WAL_CHECKPOINTS_MAX)
