@@ -9,6 +9,7 @@ mod agent_host;
 mod chat_host;
 mod endings;
 mod examples;
+mod housekeeping;
 mod replay_transcript;
 mod runtimes;
 mod sse_server;
