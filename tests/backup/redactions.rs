@@ -114,9 +114,9 @@ async fn a_restored_store_has_the_redaction_as_the_store_does() {
 
     let store = open(&StoreConfig::directory(&restored)).await;
     let session = store.open_session("s2").await.unwrap();
-    let head = session.head();
+    let head = session.view().unwrap().head();
     let retried = session.append_with(keyed_secret()).unwrap().await.unwrap();
-    assert_eq!((retried.head, session.head()), (said[4], head), "the retry finds the first result");
+    assert_eq!((retried.head, session.view().unwrap().head()), (said[4], head), "the retry finds the first result");
     let other = append(&session, TallyBody::Noted("another secret".to_owned())).await.unwrap().head;
     soon(store.backup(places.path("b2"))).await.unwrap();
     redact(&session, &[other, said[0]], &store).await;
@@ -164,7 +164,8 @@ async fn a_redaction_while_a_backup_runs_is_in_it_whole_or_not_at_all() {
         .chain([(Port::Sessions, 0), (Port::Page, 0)])
         .collect();
     let (mut of_before, mut of_after) = (0, 0);
-    for (port, nth, has_earlier) in moments.into_iter().flat_map(|(port, nth)| [(port, nth, false), (port, nth, true)]) {
+    for (port, nth, has_earlier) in moments.into_iter().flat_map(|(port, nth)| [(port, nth, false), (port, nth, true)])
+    {
         let case = format!("{port:?} {nth} {has_earlier}");
         let places = Places::new();
         let (from, to) = (places.path("store"), places.path("b"));

@@ -309,7 +309,9 @@ impl CopiedLog {
     fn remove_rows(&mut self, log: LogKey) -> SqlResult<Vec<Run>> {
         let segments: Vec<Segment> = self
             .connection()
-            .prepare_cached("SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 ORDER BY first_event")?
+            .prepare_cached(
+                "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 ORDER BY first_event",
+            )?
             .query_map([log.0], Segment::read)?
             .collect::<Result<_, _>>()?;
         let mut runs = Vec::new();
