@@ -64,7 +64,6 @@ impl Copier<'_> {
     fn read_again(&mut self, log: LogKey) -> Result<(), Error> {
         let taken = self.copy.log.take_out(log)?;
         let Some((mut after, first)) = taken.begin() else { return Ok(()) };
-        self.own.remove(&log);
         self.read_again.note(log, taken.last(), first.before());
         let mut page = StoredPage::default();
         while after < taken.last() {
