@@ -182,7 +182,7 @@ impl LogReader for WatchedReader {
     }
 
     fn redacted_logs(&mut self) -> Result<HashMap<LogKey, u64>, LogError> {
-        self.reader.redacted_logs()
+        self.faults.call(Call::Scan, || self.reader.redacted_logs())
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {

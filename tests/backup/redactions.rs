@@ -158,7 +158,7 @@ async fn a_store_with_an_erasure_pending_is_backed_up_and_nothing_is_pending_in_
 #[actix::test]
 async fn a_redaction_while_a_backup_runs_is_in_it_whole_or_not_at_all() {
     // How many calls of each kind a backup has at most here. A log that is read again is read by pages.
-    let moments: Vec<(Port, u64)> = (0..7)
+    let moments: Vec<(Port, u64)> = (0..8)
         .map(|n| (Port::Scan, n))
         .chain((0..10).step_by(3).map(|n| (Port::GetBlob, n)))
         .chain([(Port::Sessions, 0), (Port::Page, 0)])
