@@ -18,7 +18,7 @@ mod rebuild;
 pub(crate) use copy::{CopyDirectory, Copying, FinishedCopy};
 #[cfg(feature = "testkit")]
 pub(crate) use files::{Files, OsFiles};
-pub(crate) use log::{CopyRole, KeyHash, OwnEvents, SalvageReader, TakenLog, key_hash_of};
+pub(crate) use log::{CopyRole, KeyHash, OwnEvents, SalvageReader, TakenLog, TakenOut, key_hash_of};
 pub use log::{WalDamage, WalLoss};
 #[cfg(feature = "testkit")]
 pub(crate) use log::{decode_under_checksum, scan_under_header};

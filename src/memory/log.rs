@@ -1,5 +1,6 @@
 //! The ends of a log in memory.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::PoisonError;
 
@@ -133,6 +134,12 @@ impl LogReader for MemoryReader {
 
     fn redactions(&mut self, log: LogKey) -> Result<u64, LogError> {
         Ok(self.disk.lock().log(log)?.redactions)
+    }
+
+    fn redacted_logs(&mut self) -> Result<HashMap<LogKey, u64>, LogError> {
+        let disk = self.disk.lock();
+        let redacted = disk.logs.iter().filter(|(_, log)| log.redactions > 0);
+        Ok(redacted.map(|(key, log)| (*key, log.redactions)).collect())
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {

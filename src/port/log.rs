@@ -1,5 +1,7 @@
 //! The ports to the durable log: what the persist actor writes through, and what reader threads read through.
 
+use std::collections::HashMap;
+
 use super::event::{Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 use super::page::StoredPage;
 use super::scan::{Position, ScannedPage};
@@ -122,6 +124,9 @@ pub(crate) trait LogReader: Send {
 
     /// How often events of a log were redacted: what was read of it before the number rose may hold what is gone.
     fn redactions(&mut self, log: LogKey) -> Result<u64, LogError>;
+
+    /// The [`redactions`](Self::redactions) of all logs that have any. A log that was deleted may be among them.
+    fn redacted_logs(&mut self) -> Result<HashMap<LogKey, u64>, LogError>;
 
     /// The newest stored view of a log.
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError>;

@@ -51,7 +51,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use copy::{CopiedLog, CopyRole, OwnEvents};
+pub(crate) use copy::{CopiedLog, CopyRole, OwnEvents, TakenOut};
 pub(super) use medium::{LogSettings, SqliteMedium};
 pub(super) use read_only::ReadOnlyDatabase;
 pub(crate) use rebuild::{RebuiltLog, TakenLog};

@@ -99,7 +99,7 @@ impl fmt::Debug for BackupOptions {
 impl<M: SessionModel> Store<M> {
     /// Copies everything that is committed by now into a directory, while the store goes on: every session with its events,
     /// title and labels, and the blobs that these events name. Called again with the same directory, it copies what is new,
-    /// and takes out of the copy what was deleted.
+    /// and takes out of the copy what was deleted or redacted.
     ///
     /// # What the copy is
     /// A directory of a store, as it was at one moment: it has all that was acknowledged before the call, of each append
@@ -119,7 +119,8 @@ impl<M: SessionModel> Store<M> {
     ///
     /// # What it costs
     /// The events are read a page at a time on reader threads, in the order of the commits, and each blob by itself; no
-    /// commit waits, and no read transaction stays open. After a deletion the database of the copy is written anew.
+    /// commit waits, and no read transaction stays open. After a deletion or a redaction the database of the copy
+    /// is written anew, and of a session that was redacted all events are read again.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a directory that has something else, is a store or the backup of another store, lies

@@ -83,7 +83,7 @@ ports! {
     Page { log: i64, after: EventId },
     /// Finding an append key.
     FindKey { log: i64, key: AppendKey },
-    /// Reading a page of the events of all logs, or where they end.
+    /// Reading a page of the events of all logs, where they end, or how often they were redacted.
     Scan,
     /// Asking whether a blob is being swept.
     SweepMark { digest: Digest },

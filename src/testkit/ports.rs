@@ -1,5 +1,6 @@
 //! The watched ends of a log and the watched blob store.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -179,6 +180,10 @@ impl LogReader for WatchedReader {
 
     fn redactions(&mut self, log: LogKey) -> Result<u64, LogError> {
         self.reader.redactions(log)
+    }
+
+    fn redacted_logs(&mut self) -> Result<HashMap<LogKey, u64>, LogError> {
+        self.faults.call(Call::Scan, || self.reader.redacted_logs())
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {

@@ -11,6 +11,7 @@ mod cost;
 mod cut_off;
 mod deletions;
 mod kills;
+mod redactions;
 mod refusals;
 
 use std::collections::BTreeMap;

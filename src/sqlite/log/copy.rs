@@ -8,6 +8,8 @@
 //! it has come; `backup_unclean`, while bytes may be here that the copy does not name: those of what was removed, or of a
 //! backup that was cut off.
 
+mod redacted;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
@@ -28,6 +30,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{OwnBody, SessionCore};
 use crate::id::{EventId, SessionId};
 use crate::port::{Durability, Head, Listed, LogError, LogKey, Position, ScannedPage, ScannedRow, SessionRow, StoreId};
+pub(crate) use redacted::TakenOut;
 
 const BACKUP_OF: &str = "backup_of";
 const BACKUP_POSITION: &str = "backup_position";
@@ -294,23 +297,34 @@ impl CopiedLog {
     }
 
     fn remove_log(&mut self, log: LogKey) -> SqlResult<()> {
-        if let Some(taken) = self.waiting.remove(&log) {
-            self.waiting_runs -= taken.runs.len();
-            self.remove_events(log, &taken.runs)?;
-        }
-        let segments: Vec<Segment> = self
-            .connection()
-            .prepare_cached("SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1")?
-            .query_map([log.0], Segment::read)?
-            .collect::<Result<_, _>>()?;
-        for segment in segments {
-            self.remove_events(log, &segment.decode()?)?;
-        }
-        for table in ["event_index", "snapshots", "redactions", "logs"] {
+        self.remove_rows(log)?;
+        for table in ["snapshots", "redactions", "logs"] {
             self.connection().prepare_cached(&format!("DELETE FROM {table} WHERE log_key = ?1"))?.execute([log.0])?;
         }
         self.is_unclean = true;
         Ok(())
+    }
+
+    /// Removes the events of a log, with their index, and tells where they were.
+    fn remove_rows(&mut self, log: LogKey) -> SqlResult<Vec<Run>> {
+        let segments: Vec<Segment> = self
+            .connection()
+            .prepare_cached(
+                "SELECT log_key, first_event, runs FROM event_index WHERE log_key = ?1 ORDER BY first_event",
+            )?
+            .query_map([log.0], Segment::read)?
+            .collect::<Result<_, _>>()?;
+        let mut runs = Vec::new();
+        for segment in segments {
+            runs.extend(segment.decode()?);
+        }
+        if let Some(taken) = self.waiting.remove(&log) {
+            self.waiting_runs -= taken.runs.len();
+            runs.extend(taken.runs);
+        }
+        self.remove_events(log, &runs)?;
+        self.connection().prepare_cached("DELETE FROM event_index WHERE log_key = ?1")?.execute([log.0])?;
+        Ok(runs)
     }
 
     fn remove_events(&self, log: LogKey, runs: &[Run]) -> SqlResult<()> {

@@ -17,6 +17,7 @@
 //! One race is left. If the last store closes, and removes the write-ahead log, between a look and SQLite's own opening,
 //! SQLite makes an empty one anew. The next store takes it as its own.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -324,6 +325,10 @@ impl LogReader for ReadOnlyReader {
 
     fn redactions(&mut self, log: LogKey) -> Result<u64, LogError> {
         self.read(|reader| reader.redactions(log))
+    }
+
+    fn redacted_logs(&mut self) -> Result<HashMap<LogKey, u64>, LogError> {
+        self.read(|reader| reader.redacted_logs())
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {

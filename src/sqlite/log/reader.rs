@@ -1,5 +1,6 @@
 //! Reading the durable log. Each call is one read transaction, so that no reader holds back a checkpoint.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -198,6 +199,10 @@ impl LogReader for SqliteReader {
 
     fn redactions(&mut self, log: LogKey) -> Result<u64, LogError> {
         redaction::count(&self.connection, log).map_err(|error| self.named(error))
+    }
+
+    fn redacted_logs(&mut self) -> Result<HashMap<LogKey, u64>, LogError> {
+        redaction::counts(&self.connection).map_err(|error| self.named(error))
     }
 
     fn snapshot(&mut self, log: LogKey) -> Result<Option<SnapshotRow>, LogError> {

@@ -8,6 +8,8 @@
 //! Of an append key nothing is left but that there was one: empty bytes in the column, and zeros instead of the hash in the
 //! index. The record tells whether a key is the one that is gone.
 
+use std::collections::HashMap;
+
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::error::{SqlError, SqlResult};
@@ -142,6 +144,14 @@ pub(super) fn count(connection: &Connection, log: LogKey) -> SqlResult<u64> {
     };
     let count: Option<i64> = select.query_row([log.0], |row| row.get(0)).optional()?;
     Ok(count.unwrap_or_default().unsigned_abs())
+}
+
+/// How often logs were redacted, of those that were.
+pub(super) fn counts(connection: &Connection) -> SqlResult<HashMap<LogKey, u64>> {
+    let statement = prepared(connection, "SELECT log_key, abs(count) FROM redactions")?;
+    let Some(mut statement) = statement else { return Ok(HashMap::new()) };
+    let rows = statement.query_map([], |row| Ok((LogKey(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs())))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// A query of the table; `None` where there is no such table, in a database of format 1 that is only read.

@@ -5,7 +5,9 @@
 //! the rows were read, so a log that is listed was there all the time, with all of its events; a log that is not is taken
 //! out again. A blob that is gone although its event was listed belongs to a log that was deleted since: then the
 //! names are listed once more, and only a blob of a log that is still listed is missing. So a backup needs no lock that a
-//! process could die with, and none that a store opened to be read could not take.
+//! process could die with, and none that a store opened to be read could not take. Redactions are noticed as well: [`redactions`].
+
+mod redactions;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -28,6 +30,7 @@ use crate::sqlite::{BlobFailure, CopyDirectory, CopyRole, Copying, FinishedCopy,
 use crate::stats::Gauge;
 use crate::store::verifying::Verifier;
 use crate::threads::Readers;
+use redactions::ReadAgain;
 
 /// The most events and record bytes in one page.
 const PAGE_EVENTS_MAX: usize = 1024;
@@ -65,6 +68,7 @@ pub(super) fn copy<M: SessionModel>(
     let copying = Copying { role, medium: &source.medium, source: standing.store, model: M::NAME, now: source.now };
     let copy = CopyDirectory::open(to, &copying)?;
     let begun_at = copy.log.begun_at();
+    let redactions = copy.log.redacted_logs()?;
     let mut copier = Copier {
         source,
         copy,
@@ -72,6 +76,8 @@ pub(super) fn copy<M: SessionModel>(
         stop,
         copied_to: begun_at,
         checked_to: begun_at,
+        redactions,
+        read_again: ReadAgain::default(),
         own: HashMap::new(),
         heads: HashMap::new(),
         unnamed: SessionId::new("unnamed")?,
@@ -98,6 +104,9 @@ struct Copier<'a> {
     /// How far rows were copied, and how far they were read back.
     copied_to: Position,
     checked_to: Position,
+    /// How often logs were redacted when their rows were read.
+    redactions: HashMap<LogKey, u64>,
+    read_again: ReadAgain,
     /// Foldlog's own events that were copied and are not in the list yet.
     own: HashMap<LogKey, OwnEvents>,
     /// Stands for the session of an event until something is wrong with it.
@@ -157,14 +166,19 @@ impl Copier<'_> {
     fn take_all(&mut self) -> Result<Position, Error> {
         let mut missing: Vec<Missing> = Vec::new();
         loop {
+            self.read_redacted_again()?;
             let end = self.source.read(|reader| Ok(reader.standing()?.end))?;
             self.copy_rows(end)?;
             self.list()?;
-            for lacking in missing {
+            if self.was_redacted_meanwhile()? {
+                continue;
+            }
+            for lacking in std::mem::take(&mut missing) {
                 self.copy_again(lacking)?;
             }
             missing = self.check_rows()?;
             if missing.is_empty() {
+                self.copy.log.note_redactions(&self.redactions)?;
                 return Ok(end);
             }
         }
@@ -228,15 +242,21 @@ impl Copier<'_> {
     fn check_rows(&mut self) -> Result<Vec<Missing>, Error> {
         let (mut page, mut missing) = (ScannedPage::default(), Vec::new());
         self.copy.log.complete_index()?;
-        while let Some(next) = self.copy.log.read_back(&mut page, self.checked_to, PAGE_EVENTS_MAX, PAGE_BYTES_MAX)? {
+        let mut after = self.read_again.from(self.checked_to);
+        while let Some(next) = self.copy.log.read_back(&mut page, after, PAGE_EVENTS_MAX, PAGE_BYTES_MAX)? {
             self.check_stop()?;
             for row in page.rows() {
+                if row.position <= self.checked_to && !self.read_again.has(row.log) {
+                    continue;
+                }
                 for blob in self.check_row(row)? {
                     missing.extend(self.copy_blob(row.log, row.event.id, blob)?);
                 }
             }
-            self.checked_to = next;
+            after = next;
         }
+        self.checked_to = self.checked_to.max(after);
+        self.check_read_again()?;
         for (log, head) in std::mem::take(&mut self.heads) {
             if self.copy.log.last(log)?.is_some_and(|last| last != head.id) {
                 let reason = "the index of the copy does not end with it".to_owned();
@@ -291,6 +311,10 @@ impl Copier<'_> {
     /// Tries again to copy a blob, unless its session is gone.
     fn copy_again(&mut self, missing: Missing) -> Result<(), Error> {
         let Missing { log, event, blob, .. } = missing;
+        if self.read_again.has(log) {
+            // The event may be redacted, and not name it any more. If it does, the check finds it missing once more.
+            return Ok(());
+        }
         let Some(session) = self.copy.log.session_of(log)? else { return Ok(()) };
         match self.copy_blob(log, event, blob)? {
             None => Ok(()),
