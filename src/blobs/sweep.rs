@@ -100,7 +100,7 @@ struct SweepRun<'a> {
 }
 
 /// A blob that no event names, as far as the log was read, and its length.
-type Candidate = (Digest, u64);
+type UnnamedBlob = (Digest, u64);
 
 impl SweepRun<'_> {
     fn run(&mut self) -> Result<(), Error> {
@@ -140,7 +140,7 @@ impl SweepRun<'_> {
         }
     }
 
-    fn choose(&mut self, digests: &[Digest]) -> Result<Vec<Candidate>, Error> {
+    fn choose(&mut self, digests: &[Digest]) -> Result<Vec<UnnamedBlob>, Error> {
         let mut candidates = Vec::new();
         for digest in digests {
             if self.referenced.contains(digest) {
@@ -157,7 +157,7 @@ impl SweepRun<'_> {
     }
 
     /// Lists, looks at what was committed meanwhile, removes. What was put within `grace` is not listed.
-    fn round(&mut self, candidates: &[Candidate], grace: Duration) -> Result<(), Error> {
+    fn round(&mut self, candidates: &[UnnamedBlob], grace: Duration) -> Result<(), Error> {
         let mut listed = Vec::new();
         for rows in candidates.chunks(ROWS_MAX) {
             let blobs = rows.iter().map(|(digest, _)| *digest).collect();
@@ -193,7 +193,7 @@ impl SweepRun<'_> {
         self.tally.in_grace_bytes += bytes;
     }
 
-    fn remove(&mut self, batch: &[(Candidate, Listing)]) -> Result<(), Error> {
+    fn remove(&mut self, batch: &[(UnnamedBlob, Listing)]) -> Result<(), Error> {
         let Some((_, listing)) = batch.first().copied() else { return Ok(()) };
         let blobs = batch.iter().map(|((digest, _), _)| *digest).collect();
         let step = SweepStep::Remove { listing, blobs, grace: self.plan.grace };

@@ -309,6 +309,9 @@ impl LogReader for Stepped<'_> {
     fn erasing(&mut self) -> Result<Erasing, LogError> {
         unreachable!()
     }
+    fn redacted_logs(&mut self) -> Result<std::collections::HashMap<LogKey, u64>, LogError> {
+        unreachable!()
+    }
     fn chain_at(&mut self, _: LogKey, _: EventId) -> Result<Option<Chain>, LogError> {
         unreachable!()
     }
