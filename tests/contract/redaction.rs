@@ -370,3 +370,41 @@ async fn an_emptied_session_is_redacted_as_well(disk: TestDisk) {
     assert_gone(&store, &session, 1).await;
     soon(store.close()).await.unwrap();
 }
+
+#[actix::test]
+async fn a_store_with_redacted_events_is_read_repaired_salvaged_and_backed_up_as_any_other() {
+    let disk = TestDisk::directory();
+    let directory = disk.path().unwrap();
+    let store = disk.open().await;
+    let session = store.open_session("s").await.unwrap();
+    let key = format!("key-{SECRET}");
+    soon(session.append_with(keyed_by(vec![user(SECRET), user("two")], &key)).unwrap()).await.unwrap();
+    soon(session.redact(redact([at(1)]))).await.unwrap();
+    say(&session, "goes on").await;
+    let view = session.view().unwrap();
+    let aside = tempfile::tempdir().unwrap();
+    let [backup, repaired] = ["backup", "repaired"].map(|name| aside.path().join(name));
+    soon(store.backup(&backup)).await.unwrap();
+    soon(store.close()).await.unwrap();
+
+    let read_only = soon(Store::<Agent>::open_read_only(disk.config())).await.unwrap();
+    assert_eq!(soon(read_only.read_state("s")).await.unwrap().view, *view);
+    assert!(soon(read_only.verify()).await.unwrap().is_sound());
+    soon(read_only.close()).await.unwrap();
+
+    let repair = Store::<Agent>::repair(&directory, &repaired).unwrap();
+    assert!(repair.is_whole(), "{:?}", repair.not_taken);
+    for copy in [backup, repaired] {
+        let store = soon(Store::open(foldlog::StoreConfig::directory(&copy))).await.unwrap();
+        let session = store.resume_session("s").await.unwrap();
+        assert_eq!(session.view().unwrap(), view);
+        assert_gone(&store, &session, 1).await;
+        let again = soon(session.append_with(keyed_by(vec![user("anything")], &key)).unwrap()).await.unwrap();
+        assert_eq!((again.repeated, again.head), (true, at(2)));
+        soon(store.close()).await.unwrap();
+        for path in files_below(&copy) {
+            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            assert!(!text.contains(SECRET), "{}", path.display());
+        }
+    }
+}
