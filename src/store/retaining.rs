@@ -140,7 +140,10 @@ impl<M: SessionModel> Store<M> {
         self.0.services.check_open()?;
         let candidates = self.candidates(retention).await?;
         let now = self.0.services.config.clock.now();
-        let before = self.log_bytes().await?;
+        let before = match mode {
+            RetainMode::Apply => self.log_bytes().await?,
+            RetainMode::DryRun => 0,
+        };
         let mut retained = Retained::default();
         let (mut counted, mut bytes) = (0, 0_u64);
         for candidate in candidates {
@@ -181,21 +184,21 @@ impl<M: SessionModel> Store<M> {
         if lock(&self.0.registry).get(id).is_some_and(|entry| entry.log.key == key) {
             return Ok(Verdict::Kept(WhyKept::Open));
         }
-        let owner = self.0.services.readers.read_in_turn(move |reader| Ok(reader.living_owner(key)?)).await;
-        match owner {
+        let session = id.clone();
+        let read =
+            move |reader: &mut dyn LogReader| reader.living_owner(key).map_err(|error| error.of_session(&session));
+        match self.0.services.readers.read_in_turn(read).await {
             Ok(Some(owner)) if owner.id != self.0.services.me.as_str() => {
                 return Ok(Verdict::Kept(WhyKept::Owned(owner)));
             }
             Ok(_) => {}
-            Err(error) if is_of_the_store(&error) => return Err(error),
-            Err(error) => return Ok(Verdict::Kept(WhyKept::Unreadable(error))),
+            Err(error) => return verdict_of(error, WhyKept::Unreadable),
         }
         if !retention.unfinished {
             match self.count_unfinished(candidate).await {
                 Ok(0) => {}
                 Ok(unfinished) => return Ok(Verdict::Kept(WhyKept::Unfinished(unfinished))),
-                Err(error) if is_of_the_store(&error) => return Err(error),
-                Err(error) => return Ok(Verdict::Kept(WhyKept::Unreadable(error))),
+                Err(error) => return verdict_of(error, WhyKept::Unreadable),
             }
         }
         if mode == RetainMode::DryRun {
@@ -203,13 +206,7 @@ impl<M: SessionModel> Store<M> {
         }
         match self.delete(id, key, Some(candidate.head)).await {
             Ok(()) => Ok(Verdict::Gone),
-            Err(error) => match error.kind() {
-                ErrorKind::UnknownSession { .. } | ErrorKind::SessionDeleted { .. } => Ok(Verdict::Gone),
-                ErrorKind::OwnedElsewhere { owner, .. } => Ok(Verdict::Kept(WhyKept::Owned(owner.clone()))),
-                ErrorKind::HeadMoved { .. } => Ok(Verdict::Kept(WhyKept::Changed)),
-                _ if is_of_the_store(&error) => Err(error),
-                _ => Ok(Verdict::Kept(WhyKept::Failed(error))),
-            },
+            Err(error) => verdict_of(error, WhyKept::Failed),
         }
     }
 
@@ -299,6 +296,18 @@ fn unless_damaged<T>(read: Result<T, LogError>) -> Result<Option<T>, LogError> {
 fn is_older(last: Timestamp, now: Timestamp, time: Duration) -> bool {
     let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     last.as_micros() < now.as_micros().saturating_sub(micros)
+}
+
+/// What an error says of the session that it came for. One that is of the whole store ends the call.
+fn verdict_of(error: Error, otherwise: fn(Error) -> WhyKept) -> Result<Verdict, Error> {
+    match error.kind() {
+        // Somebody else has deleted it just now.
+        ErrorKind::UnknownSession { .. } | ErrorKind::SessionDeleted { .. } => Ok(Verdict::Gone),
+        ErrorKind::OwnedElsewhere { owner, .. } => Ok(Verdict::Kept(WhyKept::Owned(owner.clone()))),
+        ErrorKind::HeadMoved { .. } => Ok(Verdict::Kept(WhyKept::Changed)),
+        _ if is_of_the_store(&error) => Err(error),
+        _ => Ok(Verdict::Kept(otherwise(error))),
+    }
 }
 
 /// Whether no other session would fare better.
