@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_millis(10);
 /// A step of the upkeep takes the log's writer away from the groups. So, while groups come, a pause follows that is longer
 /// than the step by this factor; and one as long as the step while none comes.
 const PAUSE_FACTOR: u32 = 24;
-/// How often it is tried for those who wait, at intervals of [`RETRY`].
+/// How often what a reader or another process has held back is tried for those who wait, at intervals of [`RETRY`].
 const HELD_BACK_TRIES: u32 = 50;
 /// After how long what a reader has held back is tried again. Rare enough to cost nothing, and soon enough for whoever
 /// watches how full the disk is.
@@ -73,10 +73,7 @@ impl PersistActor {
     fn schedule_upkeep(&mut self, context: &mut Context<Self>) {
         let left = self.writer.upkeep_left();
         // Most readers need the log for a moment.
-        let held_back_for_now =
-            left == UpkeepLeft::HeldBack && self.tries_left > 0 && !self.waiting_for_steps.is_empty();
-        if held_back_for_now {
-            self.tries_left -= 1;
+        if left == UpkeepLeft::HeldBack && self.may_try_again() {
             return self.schedule_upkeep_in(RETRY, context);
         }
         if left != UpkeepLeft::Steps {
@@ -90,6 +87,11 @@ impl PersistActor {
             UpkeepLeft::Steps => self.step_took,
         };
         self.schedule_upkeep_in(pause, context);
+    }
+
+    /// Whether those who wait are not told yet that something is left.
+    fn may_try_again(&self) -> bool {
+        self.tries_left > 0 && !self.waiting_for_steps.is_empty()
     }
 
     fn schedule_upkeep_in(&mut self, pause: Duration, context: &mut Context<Self>) {
@@ -117,9 +119,22 @@ impl PersistActor {
         (self.step_took, self.group_since_step) = (begun.elapsed(), false);
         match done {
             // Another process writes.
-            Err(LogError::Busy) => self.schedule_upkeep_in(RETRY, context),
-            Err(error) => self.answer_waiting_for_steps(&Err(error)),
-            Ok(()) => self.schedule_upkeep(context),
+            Err(LogError::Busy) => {
+                self.tries_left = self.tries_left.saturating_sub(1);
+                if !self.may_try_again() {
+                    self.answer_waiting_for_steps(&Ok(()));
+                }
+                self.schedule_upkeep_in(RETRY, context);
+            }
+            Err(error) => {
+                self.answer_waiting_for_steps(&Err(error));
+                self.schedule_upkeep(context);
+            }
+            Ok(()) => {
+                let is_held_back = self.writer.upkeep_left() == UpkeepLeft::HeldBack;
+                self.tries_left = self.tries_left.saturating_sub(u32::from(is_held_back));
+                self.schedule_upkeep(context);
+            }
         }
     }
 

@@ -122,31 +122,24 @@ impl GroupWriter {
         if self.closed {
             return (pending.reply)(Err(PersistError::Closed), Follows::Nothing);
         }
+        if pending.write.appends_to().is_some_and(|log| self.is_fenced(log, pending.incarnation)) {
+            return (pending.reply)(Err(PersistError::Fenced), Follows::Nothing);
+        }
         match &pending.write {
             // Nothing was sent before the first fence. Kept for every session that is opened, these would only grow.
             Write::Fence { log, .. } if pending.incarnation <= 1 => drop(self.incarnations.remove(&log.key)),
             Write::Fence { log, .. } => drop(self.incarnations.insert(log.key, pending.incarnation)),
-            Write::Append { log, .. } => {
-                if self.is_fenced(log, pending.incarnation) {
-                    return (pending.reply)(Err(PersistError::Fenced), Follows::Nothing);
-                }
-            }
-            Write::Redact(redaction) => {
-                if self.is_fenced(&redaction.log, pending.incarnation) {
-                    return (pending.reply)(Err(PersistError::Fenced), Follows::Nothing);
-                }
-            }
             // Nothing is in flight when a log is given up.
             Write::Release { log, .. } => drop(self.incarnations.remove(log)),
-            Write::Register { .. } | Write::Snapshot { .. } | Write::Delete { .. } | Write::Sweep(_) => {}
+            _ => {}
         }
         self.reads += usize::from(is_read(&pending.write));
         self.pending.push_back(pending);
     }
 
     /// Whether a later incarnation of the session has asked for its log.
-    fn is_fenced(&self, log: &LogKey, incarnation: u64) -> bool {
-        self.incarnations.get(log).is_some_and(|latest| incarnation < *latest)
+    fn is_fenced(&self, log: LogKey, incarnation: u64) -> bool {
+        self.incarnations.get(&log).is_some_and(|latest| incarnation < *latest)
     }
 
     /// Tells the metrics how many writes were answered: all that were pushed and do not wait any more.
@@ -214,6 +207,11 @@ impl GroupWriter {
                 if appends > 0 {
                     // A group that writes nothing goes through on a full disk, too.
                     self.commits.worked();
+                }
+                for (write, answer) in writes.iter().zip(&answers) {
+                    if let (Write::Delete { log, .. }, Ok(_)) = (write, answer) {
+                        self.incarnations.remove(log);
+                    }
                 }
                 for (((_, reply), answer), follows) in waiting.into_iter().zip(answers).zip(follows(&writes)) {
                     reply(answer.map_err(PersistError::Refused), follows);
@@ -285,7 +283,9 @@ impl GroupWriter {
             }
             Err(error) => {
                 self.upkeep.failed(&error);
-                self.upkeep_left = UpkeepLeft::Nothing;
+                // It is tried again, unless this store cannot go on.
+                let is_lost = matches!(error, LogError::Lost(_));
+                self.upkeep_left = if is_lost { UpkeepLeft::Nothing } else { UpkeepLeft::HeldBack };
                 Err(error)
             }
         }
@@ -383,8 +383,8 @@ impl GroupWriter {
                 Write::Append { log, .. } | Write::Release { log, .. } | Write::Delete { log, .. } => {
                     written.insert(*log)
                 }
-                // No fence depends on what these write.
                 Write::Redact(redaction) => written.insert(redaction.log),
+                // No fence depends on what these write.
                 Write::Register { .. } | Write::Snapshot { .. } | Write::Sweep(_) => false,
             };
             self.pending.push_back(pending);

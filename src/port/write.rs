@@ -59,6 +59,15 @@ pub(crate) struct RedactedRecord {
 }
 
 impl Write {
+    /// The log that it adds events to.
+    pub(crate) fn appends_to(&self) -> Option<LogKey> {
+        match self {
+            Self::Append { log, .. } => Some(*log),
+            Self::Redact(redaction) => Some(redaction.log),
+            _ => None,
+        }
+    }
+
     /// What the log holds if the write was written: the chain hash of the last event that it appends. `None` for a write
     /// that is safe to ask for again.
     pub(crate) fn proof(&self) -> Option<(LogKey, EventId, Chain)> {

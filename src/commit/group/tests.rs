@@ -42,6 +42,8 @@ struct FaultyMedium {
     raised: Arc<Mutex<Option<Epoch>>>,
     /// The log of which settling finds nothing out.
     unsettled: Arc<Mutex<Option<LogKey>>>,
+    /// Why the next upkeep fails.
+    cannot_keep_up: Arc<Mutex<Option<LogError>>>,
     /// Why settling fails as a whole.
     cannot_settle: Arc<Mutex<Option<LogError>>>,
 }
@@ -106,7 +108,7 @@ impl EventLog for FaultyLog {
     }
 
     fn upkeep(&mut self, _: UpkeepMoment) -> Result<UpkeepLeft, LogError> {
-        Ok(UpkeepLeft::Nothing)
+        lock(&self.1.cannot_keep_up).take().map_or(Ok(UpkeepLeft::Nothing), Err)
     }
 
     fn left(&self) -> UpkeepLeft {
@@ -136,6 +138,7 @@ impl Bench {
             is_locked: Arc::default(),
             raised: Arc::default(),
             unsettled: Arc::default(),
+            cannot_keep_up: Arc::default(),
             cannot_settle: Arc::default(),
         };
         let writer =

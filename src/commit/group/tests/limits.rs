@@ -93,6 +93,35 @@ fn what_is_remembered_of_fences_does_not_grow_with_the_sessions_that_were_opened
     assert!(matches!(answer.try_recv(), Ok(Ok(Written::Appended { .. }))));
 }
 
+#[test]
+fn what_is_remembered_of_fences_goes_with_a_deleted_session() {
+    let mut bench = limited(100);
+    let log = bench.session("s");
+    let _asked = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
+    flush_all(&mut bench);
+    let session = SessionId::new("s").unwrap();
+    let _deleted = bench.push(Write::Delete { session, log: log.meta.key, head: None, at: Timestamp::default() }, 0);
+    flush_all(&mut bench);
+    assert_eq!(bench.writer.incarnations.len(), 0);
+}
+
+#[test]
+fn an_upkeep_that_failed_is_tried_again() {
+    let mut bench = limited(100);
+    let mut log = bench.session("s");
+    *lock(&bench.medium.cannot_keep_up) = Some(LogError::Io("no sync".to_owned()));
+    let _appended = bench.push(log.append(), 1);
+    flush_all(&mut bench);
+    assert_eq!(bench.writer.upkeep_left(), UpkeepLeft::HeldBack);
+    bench.writer.keep_up_when_idle().unwrap();
+    assert_eq!(bench.writer.upkeep_left(), UpkeepLeft::Nothing);
+    // A store that has lost its files has nothing to try.
+    *lock(&bench.medium.cannot_keep_up) = Some(LogError::Lost("moved".to_owned()));
+    let _appended = bench.push(log.append(), 1);
+    flush_all(&mut bench);
+    assert_eq!(bench.writer.upkeep_left(), UpkeepLeft::Nothing);
+}
+
 // --- log lines ---
 
 struct Collector;
