@@ -19,7 +19,7 @@ impl Listing {
 
 /// How many times a sweep has said that removed blobs leave the list. What a store knew to be durable before counts no
 /// longer after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SweepCount(pub(crate) i64);
 
 /// What the list says of a blob.

@@ -13,8 +13,9 @@ use crate::threads::lock;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Erased {
-    /// How many deleted sessions may still have bytes in the store, since something keeps them for now: a program that reads
-    /// the log, or another store that writes. The store goes on by itself.
+    /// How many sessions that were deleted, or of which events were redacted, may still have bytes of that in the store,
+    /// since something keeps them: a program that reads the log or another store that writes it, and then this store goes on
+    /// by itself; or damage, and then [`Store::repair`] makes a directory without them. The log of the program says which.
     pub pending: u64,
     /// Files that foldlog has kept for people and does not remove: copies of damaged write-ahead logs. They may hold
     /// anything that the log ever held.
@@ -22,7 +23,7 @@ pub struct Erased {
 }
 
 impl Erased {
-    /// Tells whether no byte of a deleted session is left.
+    /// Tells whether no byte is left of what was deleted or redacted.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.pending == 0 && self.copies.is_empty()
@@ -91,8 +92,8 @@ impl<M: SessionModel> Store<M> {
         services.delete(id, log, head, tell).await
     }
 
-    /// Waits until nothing of the sessions that were deleted is left in any file of the store, and does that work without a
-    /// pause. What keeps it from being complete is in the answer: then the store goes on by itself, as it does without this
+    /// Waits until nothing of the sessions that were deleted, and of the events that were redacted, is left in any file of
+    /// the store, and does that work without a pause. What keeps it from being complete is in the answer: then the store goes on by itself, as it does without this
     /// call.
     ///
     /// # Errors

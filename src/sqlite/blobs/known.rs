@@ -79,10 +79,11 @@ impl Known {
         self.lock().sweeps_seen
     }
 
-    /// Notes a count of sweeps. If it is another one than was seen before, everything is forgotten.
+    /// Notes a count of sweeps. If it is higher than the one that was seen before, everything is forgotten. A lower one was
+    /// read before it.
     pub(crate) fn see_sweeps(&self, count: SweepCount) {
         let mut state = self.lock();
-        if state.sweeps_seen == Some(count) {
+        if state.sweeps_seen.is_some_and(|seen| seen >= count) {
             return;
         }
         if state.sweeps_seen.replace(count).is_some() {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::around_damage::Indexing;
 use super::error::{SqlError, SqlResult};
 use super::recent::Recent;
-use super::row::position_behind_deleted;
+use super::row::position_behind_lost;
 use super::runs::{KeyHash, RecentRow, Run};
 use crate::id::EventId;
 use crate::port::LogKey;
@@ -25,7 +25,7 @@ impl Added {
     /// The position that the group's next event must be given; `None` where SQLite gives the right one.
     pub(crate) fn given_position(&self, connection: &Connection) -> SqlResult<Option<i64>> {
         // Those behind the first one follow it.
-        if self.events > 0 { Ok(None) } else { position_behind_deleted(connection) }
+        if self.events > 0 { Ok(None) } else { position_behind_lost(connection) }
     }
 
     pub(crate) fn push(&mut self, log: LogKey, id: EventId, key: Option<KeyHash>, position: i64) -> SqlResult<()> {

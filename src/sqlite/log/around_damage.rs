@@ -71,18 +71,18 @@ impl SqliteLog {
                 Err(CommitError::NotWritten(LogError::Corrupt(reason))) => match self.indexing.around_damage() {
                     Some(other) => {
                         log::error!("the index of events is damaged, and is written otherwise from now on: {reason}");
-                        (self.indexing, self.recent) = (other, None);
+                        (self.indexing, self.remembered.recent) = (other, None);
                     }
                     None => {
                         // Not the index alone: whatever does not need the damaged pages is written.
-                        (self.indexing, self.recent) = (known, None);
+                        (self.indexing, self.remembered.recent) = (known, None);
                         return commit_each(self, group, &reason);
                     }
                 },
                 outcome => {
                     if self.indexing != known && outcome.as_ref().is_ok_and(|all| all.iter().any(met_damage)) {
                         // It was not the index.
-                        (self.indexing, self.recent) = (known, None);
+                        (self.indexing, self.remembered.recent) = (known, None);
                     }
                     return outcome;
                 }

@@ -20,7 +20,7 @@ use super::new_database::{NewDatabase, close, empty_log, enter_end, enter_runs};
 use super::rebuild::TakenLog;
 use super::recent::Recent;
 use super::redaction;
-use super::row::{STORE_ID, SqlEventId, put_setting, setting};
+use super::row::{INSERT_EVENT, STORE_ID, SqlEventId, put_setting, setting};
 use super::runs::{KeyHash, Run};
 use super::schema::{self, Database, Found, OpenError};
 use super::segments::Segment;
@@ -177,21 +177,16 @@ impl CopiedLog {
     /// Adds an event, in the order of the positions.
     pub(crate) fn add(&mut self, row: ScannedRow<'_>) -> Result<(), LogError> {
         let ScannedRow { position, log, event } = row;
-        self.connection()
-            .prepare_cached(
-                "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
-                position.0,
-                log.0,
-                SqlEventId(event.id),
-                event.event_type,
-                event.at.as_micros(),
-                redaction::key_column(event),
-                event.chain.0,
-                event.record,
-            ])?;
+        self.connection().prepare_cached(INSERT_EVENT)?.execute(params![
+            position.0,
+            log.0,
+            SqlEventId(event.id),
+            event.event_type,
+            event.at.as_micros(),
+            redaction::key_column(event),
+            event.chain.0,
+            event.record,
+        ])?;
         let waiting = self.waiting.entry(log).or_default();
         let before = waiting.runs.len();
         waiting.push(event.id, position.0, redaction::key_hash_of(event));

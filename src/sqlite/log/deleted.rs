@@ -28,8 +28,13 @@ pub(super) fn is_deleted(connection: &Connection, log: LogKey) -> SqlResult<bool
     // What cannot be read is found where it is needed.
     match unless_torn(has_row(connection, log))? {
         Some(false) => Ok(!unless_torn(has_name(connection, log))?.unwrap_or(true)),
-        _ => Ok(unless_torn(is_marked(connection, log))?.unwrap_or(false)),
+        _ => is_void(connection, log),
     }
+}
+
+/// Whether a log that has a row of `logs` was deleted.
+pub(super) fn is_void(connection: &Connection, log: LogKey) -> SqlResult<bool> {
+    Ok(unless_torn(is_marked(connection, log))?.unwrap_or(false))
 }
 
 /// Whether `logs` has a row for it.
@@ -70,10 +75,20 @@ pub(super) fn next_to_erase(connection: &Connection, after: LogKey) -> SqlResult
     Ok(next)
 }
 
-/// Takes the mark off the logs that are erased.
-pub(super) fn forget_erased(connection: &Connection) -> SqlResult<()> {
-    let sql = "DELETE FROM deleted_logs WHERE log_key NOT IN (SELECT log_key FROM logs)";
-    connection.prepare_cached(sql)?.execute([])?;
+/// The marked logs of which no row is left.
+pub(super) fn erased(connection: &Connection) -> SqlResult<Vec<LogKey>> {
+    let sql = "SELECT log_key FROM deleted_logs WHERE log_key NOT IN (SELECT log_key FROM logs)";
+    let mut select = connection.prepare_cached(sql)?;
+    let logs = select.query_map([], |row| row.get(0).map(LogKey))?;
+    Ok(logs.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Takes the mark off logs of which nothing is left in any file.
+pub(super) fn unmark(connection: &Connection, erased: &[LogKey]) -> SqlResult<()> {
+    let mut delete = connection.prepare_cached("DELETE FROM deleted_logs WHERE log_key = ?1")?;
+    for log in erased {
+        delete.execute([log.0])?;
+    }
     Ok(())
 }
 

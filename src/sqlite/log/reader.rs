@@ -238,7 +238,7 @@ impl LogReader for SqliteReader {
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {
         let logs = deleted::count_marked(&self.connection).map_err(|error| self.named(error))?;
-        let redacted = redaction::pending(&self.connection).map_err(|error| self.named(error))?.len() as u64;
+        let redacted = redaction::pending_of_living(&self.connection).map_err(|error| self.named(error))?;
         let copies = self.directory.as_ref().map_or_else(|| Ok(Vec::new()), |directory| directory.kept_copies());
         let copies = copies.map_err(|error| LogError::Io(error.to_string()))?;
         let bytes = lookup::database_bytes(&self.connection).map_err(|error| self.named(error))?;

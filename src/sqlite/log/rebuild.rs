@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::error::{SqlError, SqlResult};
 use super::listing;
 use super::new_database::{NewDatabase, enter_end, enter_runs};
-use super::row::SqlEventId;
+use super::row::{HIGHEST_POSITION, INSERT_EVENT, SqlEventId, end_of_events, meta_number, put_setting};
 use super::runs::{KeyHash, Run};
 use super::salvage::{SalvageReader, type_in};
 use super::schema::Database;
@@ -133,13 +133,12 @@ impl RebuiltLog {
 
     /// Notes the last position of the damaged table, so that none is given twice: the rows at its end may not be taken.
     fn keep_highest_position(&self, old: &SalvageReader, taken: i64) -> SqlResult<()> {
-        let noted = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'highest_position'";
-        let number = |sql: &str| old.connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
         // What cannot be read is not known.
-        let highest = [noted, "SELECT max(position) FROM events"].map(|sql| number(sql).ok().flatten());
-        if let Some(highest) = highest.into_iter().flatten().max().filter(|highest| *highest > taken) {
-            let sql = "INSERT OR REPLACE INTO meta(name, value) VALUES ('highest_position', CAST(?1 AS TEXT))";
-            self.new.connection.prepare_cached(sql)?.execute([highest])?;
+        let noted = meta_number(&old.connection, HIGHEST_POSITION).unwrap_or_default();
+        let end = end_of_events(&old.connection).ok().flatten().map_or(0, |end| end - 1);
+        let highest = noted.max(end);
+        if highest > taken {
+            put_setting(&self.new.connection, HIGHEST_POSITION, Some(&highest.to_string()))?;
         }
         Ok(())
     }
@@ -160,13 +159,7 @@ impl RebuiltLog {
             *column = Value::Text(event_type);
         }
         let bytes = columns.iter().map(bytes_of).sum();
-        self.new
-            .connection
-            .prepare_cached(
-                "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(columns)?;
+        self.new.connection.prepare_cached(INSERT_EVENT)?.execute(columns)?;
         Ok(bytes)
     }
 

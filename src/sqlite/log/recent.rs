@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::error::{SqlError, SqlResult, unless_torn};
 use super::redaction;
-use super::row::{IndexEntry, SqlEventId, append_key_at, bytes_at, end_of_events};
+use super::row::{IndexEntry, SqlEventId, bytes_at, end_of_events, meta_number};
 use super::runs::{KeyHash, RecentRow, Run, encode_segment};
 use super::scan::scan;
 use super::segments::{last_in_readable_segments, last_in_segments};
@@ -91,7 +91,7 @@ impl Recent {
     pub(crate) fn catch_up(&mut self, connection: &Connection) -> SqlResult<()> {
         self.indexed.clear();
         // Rows are never changed, but for a redaction.
-        let redactions = unless_torn(redaction::count_all(connection))?.unwrap_or_default();
+        let redactions = unless_torn(meta_number(connection, redaction::MADE))?.unwrap_or_default();
         if redactions != self.redactions {
             *self = Self { whole: self.whole, redactions, ..Self::default() };
         }
@@ -325,11 +325,9 @@ impl Recent {
     fn move_log(&mut self, connection: &Connection, log: LogKey) -> SqlResult<u64> {
         let last = match self.indexed.get(&log) {
             Some(last) => *last,
+            None if !deleted::has_row(connection, log).unwrap_or(true) => return Ok(self.forget(log)),
             None => self.last_indexed(connection, log)?,
         };
-        if !deleted::has_row(connection, log).unwrap_or(true) {
-            return Ok(self.forget(log));
-        }
         let Some(runs) = self.logs.get_mut(&log) else { return Ok(0) };
         let mut next = last.next();
         let mut segment = Vec::with_capacity(runs.len().min(SEGMENT_RUNS_MAX));
@@ -391,7 +389,10 @@ impl Recent {
         let older = self.groups.partition_point(|group| group.first <= position);
         let mut moves = 0;
         while self.groups.iter().take(older).any(|group| group.left > 0) {
-            let Some(log) = self.oldest_first.pop_front().filter(|_| moves < moves_max) else { return Ok(false) };
+            if moves == moves_max {
+                return Ok(false);
+            }
+            let Some(log) = self.oldest_first.pop_front() else { return Ok(false) };
             self.move_log(connection, log)?;
             moves += 1;
         }
@@ -416,10 +417,11 @@ impl Recent {
         let (log, id, key) = connection
             .prepare_cached("SELECT log_key, event_id, append_key FROM events WHERE position = ?1")?
             .query_row([last], |row| {
-                Ok((LogKey(row.get(0)?), row.get::<_, SqlEventId>(1)?.0, append_key_at(row, 2)?))
+                let key = row.get_ref(2)?.as_blob_or_null()?.and_then(KeyHash::of_column);
+                Ok((LogKey(row.get(0)?), row.get::<_, SqlEventId>(1)?.0, key))
             })?;
         let mut row = RecentRow::default();
-        row.push(log, id, last, key.as_ref().map(KeyHash::of));
+        row.push(log, id, last, key);
         connection
             .prepare_cached("INSERT OR REPLACE INTO recent_index(first_position, runs) VALUES (?1, ?2)")?
             .execute((last, row.encode(last)))?;

@@ -12,13 +12,15 @@ use std::collections::HashMap;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
+use super::deleted;
 use super::error::{SqlError, SqlResult};
 use super::index;
 use super::recent::Recent;
-use super::row::{IndexEntry, SqlEventId, event_at};
+use super::row::{IndexEntry, SqlEventId, event_at, raise_meta_number};
 use super::runs::{KeyHash, RecentRow, Run, encode_segment};
 use super::schema;
 use super::segments::segment_of;
+use super::tombstone;
 use crate::codec;
 use crate::id::AppendKey;
 use crate::port::{LogError, LogKey, RedactedRecord, StoredEvent, StoredRow};
@@ -114,20 +116,18 @@ impl<'a> ToRedact<'a> {
 /// The length of a record without an append key with which a row has the size of one with a key and a record of these
 /// lengths; the next smaller one, if there is none.
 fn room_of(key: usize, record: usize) -> usize {
-    // The type of bytes says their length in seven bits a byte.
-    let in_row = |bytes: usize| match 2 * bytes + 12 {
-        0..=0x7f => 1,
-        0x80..=0x3fff => 2,
-        0x4000..=0x1f_ffff => 3,
-        _ => 4,
-    } + bytes;
+    let in_row = |bytes: usize| tombstone::text(bytes as i64) as usize;
     // No key and empty bytes both take one byte.
     let left = if key == 0 { in_row(record) } else { in_row(key) + in_row(record) - 1 };
     (1..=5).map(|size| left.saturating_sub(size)).find(|bytes| in_row(*bytes) <= left).unwrap_or(record)
 }
 
+/// The number in `meta` of how many redactions were ever made: whoever sees another one than before has rows of before.
+pub(super) const MADE: &str = "redactions_made";
+
 /// Counts one more redaction of a log. The count is below zero for as long as the files may hold bytes of what is gone.
 pub(super) fn count_up(connection: &Connection, log: LogKey) -> SqlResult<()> {
+    raise_meta_number(connection, MADE)?;
     connection
         .prepare_cached(
             "INSERT INTO redactions(log_key, count) VALUES (?1, -1)
@@ -162,19 +162,21 @@ fn prepared<'a>(connection: &'a Connection, sql: &str) -> SqlResult<Option<Cache
     }
 }
 
-/// How often any log was redacted.
-pub(super) fn count_all(connection: &Connection) -> SqlResult<i64> {
-    let sum = prepared(connection, "SELECT coalesce(sum(abs(count)), 0) FROM redactions")?;
-    let Some(mut sum) = sum else { return Ok(0) };
-    Ok(sum.query_row([], |row| row.get(0))?)
-}
-
 /// The logs of whose redacted events the files may hold bytes, with their counts.
 pub(super) fn pending(connection: &Connection) -> SqlResult<Vec<(LogKey, i64)>> {
     let statement = prepared(connection, "SELECT log_key, count FROM redactions WHERE count < 0")?;
     let Some(mut statement) = statement else { return Ok(Vec::new()) };
     let rows = statement.query_map([], |row| Ok((LogKey(row.get(0)?), row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many of these logs are not deleted: what is, is erased as a whole.
+pub(super) fn pending_of_living(connection: &Connection) -> SqlResult<u64> {
+    let mut logs = 0;
+    for (log, _) in pending(connection)? {
+        logs += u64::from(!deleted::is_void(connection, log)?);
+    }
+    Ok(logs)
 }
 
 /// Notes that the files hold nothing of what was redacted, unless a log was redacted again since.

@@ -60,6 +60,11 @@ pub(super) const EVENTS: &str =
     "SELECT event_id, event_type, event_at, append_key, chain, record, log_key, position FROM events
      WHERE position >= ?1 AND position < ?2 ORDER BY position";
 
+/// Adds an event, with all columns.
+pub(super) const INSERT_EVENT: &str =
+    "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
 /// Whether a row of [`EVENTS`] is at a position, and of a log.
 pub(super) fn is_at(row: &Row<'_>, position: i64, log: LogKey) -> bool {
     row.get(7).is_ok_and(|found: i64| found == position) && row.get(6).is_ok_and(|found: i64| found == log.0)
@@ -67,13 +72,10 @@ pub(super) fn is_at(row: &Row<'_>, position: i64, log: LogKey) -> bool {
 
 /// The key of a row of [`EVENTS`]. It is made anew: a [`StoredRow`] only refers to it.
 pub(super) fn append_key(row: &Row<'_>) -> rusqlite::Result<Option<AppendKey>> {
-    append_key_at(row, 3)
-}
-
-pub(super) fn append_key_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<AppendKey>> {
+    const COLUMN: usize = 3;
     // Empty where the key is gone.
-    let key = row.get_ref(column)?.as_blob_or_null()?.filter(|key| !key.is_empty());
-    key.map(AppendKey::new).transpose().map_err(|error| not_ours(column, error))
+    let key = row.get_ref(COLUMN)?.as_blob_or_null()?.filter(|key| !key.is_empty());
+    key.map(AppendKey::new).transpose().map_err(|error| not_ours(COLUMN, error))
 }
 
 /// A row of [`EVENTS`], without a copy of its bytes.
@@ -113,15 +115,27 @@ pub(super) fn end_of_events(connection: &Connection) -> SqlResult<Option<i64>> {
         connection.prepare_cached("SELECT max(position) FROM events")?.query_row([], |row| row.get(0))?;
     Ok(last.map(|last| last.saturating_add(1)))
 }
-
-/// The rows of `meta` that tell of the store as a whole.
-pub(super) const HIGHEST_POSITION: &str = "highest_position";
 pub(super) const STORE_ID: &str = "store_id";
 
 /// A row of `meta`.
 pub(super) fn setting(connection: &Connection, name: &str) -> SqlResult<Option<String>> {
     let mut select = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
     Ok(select.query_row([name], |row| row.get(0)).optional()?)
+}
+
+/// A number in `meta`; 0 if there is none.
+pub(super) fn meta_number(connection: &Connection, name: &str) -> SqlResult<i64> {
+    let mut select = connection.prepare_cached("SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?1")?;
+    Ok(select.query_row([name], |row| row.get(0)).optional()?.unwrap_or_default())
+}
+
+/// Raises a number in `meta`, and gives it.
+pub(super) fn raise_meta_number(connection: &Connection, name: &str) -> SqlResult<i64> {
+    let mut raise = connection.prepare_cached(
+        "INSERT INTO meta VALUES (?1, '1') ON CONFLICT(name) DO UPDATE SET value = CAST(value AS INTEGER) + 1
+         RETURNING CAST(value AS INTEGER)",
+    )?;
+    Ok(raise.query_row([name], |row| row.get(0))?)
 }
 
 /// Writes a row of `meta`, or removes it.
@@ -135,14 +149,16 @@ pub(super) fn put_setting(connection: &Connection, name: &str, value: Option<&st
     Ok(())
 }
 
-/// The position that the next event must be given, where SQLite would give one that was used before. Whoever deletes the
-/// events at the end of the table notes in `meta` how far it went, since positions are never used again.
-pub(super) fn position_behind_deleted(connection: &Connection) -> SqlResult<Option<i64>> {
-    let highest: Option<i64> = connection
-        .prepare_cached("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'highest_position'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    let Some(highest) = highest else { return Ok(None) };
+/// The number in `meta` of the last position that a damaged directory had used, in the one that a repair made of it: the
+/// events at the end may not have been taken, and positions are never used again.
+pub(super) const HIGHEST_POSITION: &str = "highest_position";
+
+/// The position that the next event must be given, where SQLite would give one that was used before the store was repaired.
+pub(super) fn position_behind_lost(connection: &Connection) -> SqlResult<Option<i64>> {
+    let highest = meta_number(connection, HIGHEST_POSITION)?;
+    if highest == 0 {
+        return Ok(None);
+    }
     let end = end_of_events(connection)?;
     Ok(end.is_none_or(|end| end <= highest).then(|| highest.saturating_add(1)))
 }

@@ -100,7 +100,9 @@ CREATE VIEW event_log AS
 ";
 
 /// Room for deletion, redaction and sweep. `meta` may have more rows from now on: `store_id`, see [`name_store`];
-/// those of a backup, see [`copy`](super::copy); `wal_number`, see [`parts`](super::parts); `highest_position`, see [`position_behind_deleted`](super::row::position_behind_deleted).
+/// those of a backup, see [`copy`](super::copy); `wal_number`, see [`parts`](super::parts); `highest_position`, see
+/// [`HIGHEST_POSITION`](super::row::HIGHEST_POSITION); `redactions_made`, see [`MADE`](super::redaction::MADE);
+/// `sweep_listings` and `sweeps`, see [`swept`](super::swept).
 const FORMAT_2: &str = "
 -- How often events of a log were redacted: what was read or folded before is of other bytes.
 CREATE TABLE redactions(
@@ -114,7 +116,7 @@ CREATE TABLE deleted_logs(
     deleted_at INTEGER NOT NULL
 ) STRICT;
 
--- Blobs that were swept: what a store remembers of them from before is wrong.
+-- Blobs that are being swept, each with the number of its listing, negative once it was removed.
 CREATE TABLE swept_blobs(
     digest   BLOB PRIMARY KEY,
     swept_at INTEGER NOT NULL

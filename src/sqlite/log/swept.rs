@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{SqlError, SqlResult};
+use super::row::{meta_number, raise_meta_number};
 use crate::codec;
 use crate::id::{BlobRef, Digest};
 use crate::port::{BlobError, BlobStore, Listing, Refusal, StoredEvent, SweepCount, SweepDone, SweepMark, SweepStep};
@@ -23,6 +24,8 @@ pub(super) struct SweptTable {
     blobs: Arc<FileBlobs>,
     /// Whether blobs are listed, as of the last look. `None` when a step of a sweep may have changed it.
     has_listed: Option<bool>,
+    /// Whether blobs that this store knew to be durable may be gone, as of the last look.
+    may_be_gone: bool,
 }
 
 impl SweptTable {
@@ -30,7 +33,7 @@ impl SweptTable {
     /// at; a later one finds out what was missed.
     pub(super) fn open(blobs: Arc<FileBlobs>, connection: &Connection) -> SqlResult<Self> {
         blobs.see_sweeps(count(connection)?);
-        Ok(Self { blobs, has_listed: None })
+        Ok(Self { blobs, has_listed: None, may_be_gone: false })
     }
 
     /// Looks again, if something may have changed. An empty table is asked once.
@@ -41,6 +44,7 @@ impl SweptTable {
         self.blobs.see_sweeps(count(connection)?);
         let mut select = connection.prepare_cached("SELECT EXISTS(SELECT 1 FROM swept_blobs)")?;
         self.has_listed = Some(select.query_row([], |row| row.get(0))?);
+        self.may_be_gone = self.blobs.has_forgotten();
         Ok(())
     }
 
@@ -50,8 +54,8 @@ impl SweptTable {
     /// the table; or, once the removed blobs have left the table, in the count of sweeps, and then each blob is made
     /// sure of anew. A blob that is there now stays there: only a listed blob is removed, and only by a transaction.
     pub(super) fn refusal(&self, connection: &Connection, events: &[StoredEvent]) -> SqlResult<Option<Refusal>> {
-        let (may_be_listed, may_be_gone) = (self.has_listed != Some(false), self.blobs.has_forgotten());
-        if !may_be_listed && !may_be_gone {
+        let may_be_listed = self.has_listed != Some(false);
+        if !may_be_listed && !self.may_be_gone {
             return Ok(None);
         }
         for event in events {
@@ -78,15 +82,13 @@ impl SweptTable {
             SweepStep::List { blobs, grace } => self.list(connection, blobs, *grace),
             SweepStep::Remove { listing, blobs, grace } => self.remove(connection, *listing, blobs, *grace),
             SweepStep::Unlist { blobs } => unlist(connection, blobs),
-            SweepStep::Count => {
-                self.blobs.see_sweeps(SweepCount(raise(connection, SWEEPS)?));
-                Ok(SweepDone::Counted)
-            }
+            // Seen by the next look: a count whose commit fails was never made.
+            SweepStep::Count => raise_meta_number(connection, SWEEPS).map(|_| SweepDone::Counted),
         }
     }
 
     fn list(&self, connection: &Connection, blobs: &[Digest], grace: Duration) -> SqlResult<SweepDone> {
-        let listing = Listing(raise(connection, LISTINGS)?);
+        let listing = Listing(raise_meta_number(connection, LISTINGS)?);
         let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO swept_blobs VALUES (?1, ?2)")?;
         let mut left = Vec::new();
         for digest in blobs {
@@ -161,16 +163,5 @@ fn listed(connection: &Connection, digest: &Digest) -> SqlResult<Option<Listing>
 }
 
 fn count(connection: &Connection) -> SqlResult<SweepCount> {
-    let mut select = connection.prepare_cached("SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?1")?;
-    let count = select.query_row([SWEEPS], |row| row.get(0)).optional()?;
-    Ok(SweepCount(count.unwrap_or_default()))
-}
-
-/// Raises a number in `meta`, and gives it.
-fn raise(connection: &Connection, name: &str) -> SqlResult<i64> {
-    let mut raise = connection.prepare_cached(
-        "INSERT INTO meta VALUES (?1, '1') ON CONFLICT(name) DO UPDATE SET value = CAST(value AS INTEGER) + 1
-         RETURNING CAST(value AS INTEGER)",
-    )?;
-    Ok(raise.query_row([name], |row| row.get(0))?)
+    Ok(SweepCount(meta_number(connection, SWEEPS)?))
 }

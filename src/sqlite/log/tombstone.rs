@@ -96,7 +96,7 @@ fn integer(value: i64) -> i64 {
 }
 
 /// The bytes of a text, or of bytes, in a row, with their type.
-fn text(bytes: i64) -> i64 {
+pub(super) fn text(bytes: i64) -> i64 {
     varint(2 * bytes + 13) + bytes
 }
 

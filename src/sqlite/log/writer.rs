@@ -1,6 +1,7 @@
 //! The durable log: one writing connection, one transaction a group.
 
 mod erasing;
+mod remembered;
 mod scope;
 mod upkeep;
 
@@ -25,12 +26,13 @@ use super::schema;
 use super::swept::SweptTable;
 use super::transaction::Transaction;
 use crate::port::{
-    Claiming, CommitError, Durability, Epoch, EventLog, Head, LogError, LogKey, Refusal, Settled, UpkeepLeft,
-    UpkeepMoment, Write, Written,
+    Claiming, CommitError, Durability, Epoch, EventLog, Head, LogError, Refusal, Settled, UpkeepLeft, UpkeepMoment,
+    Write, Written,
 };
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::open_here::OpenHere;
 use erasing::ErasureProgress;
+use remembered::Remembered;
 use scope::Scope;
 use upkeep::{COMMIT_BYTES, bytes_of};
 
@@ -46,9 +48,7 @@ pub(super) struct SqliteLog {
     /// sync of the directory.
     directory_synced: bool,
     identity: Identity,
-    /// What the database says of each log, as of `data_version`. Only what was committed.
-    logs: HashMap<LogKey, LogState>,
-    data_version: i64,
+    pub(super) remembered: Remembered,
     unchecked_bytes: usize,
     /// The number of the write-ahead log that the database file has, if the next commit may raise it.
     wal_number_in_file: Option<i64>,
@@ -58,12 +58,9 @@ pub(super) struct SqliteLog {
     wal_is_large: bool,
     /// The size of the write-ahead log at which readers are waited for.
     wal_bytes_max: u64,
-    /// As of `data_version`. `None` when a transaction that was rolled back may have made it wrong.
-    pub(super) recent: Option<Recent>,
     pub(super) indexing: Indexing,
     erasure: ErasureProgress,
     durability: Durability,
-    swept: SweptTable,
     figures: Arc<UpkeepFigures>,
     checkpoint_bytes: usize,
     #[expect(dead_code, reason = "it says by its drop that nothing is open any more")]
@@ -98,6 +95,7 @@ impl EventLog for SqliteLog {
             UpkeepMoment::AfterGroup => Ok(()),
             UpkeepMoment::Idle => self.checkpoint_when_idle().and_then(|()| self.erase()),
         };
+        let done = done.and_then(|()| self.look_for_marks());
         done.map_err(|error| error.of_database(self.path()))?;
         Ok(self.left())
     }
@@ -144,19 +142,16 @@ impl SqliteLog {
             wal,
             directory_synced: false,
             identity,
-            logs: HashMap::new(),
-            data_version: 0,
+            remembered: Remembered::new(swept),
             // A connection that was dropped may have left a checkpoint due.
             unchecked_bytes: usize::try_from(wal_bytes).unwrap_or(usize::MAX),
             wal_bytes_max: upkeep::wal_bytes_max(setup.checkpoint_bytes),
             wal_number_in_file: (wal_bytes == 0).then_some(wal_number),
             wal_held_back: false,
             wal_is_large: false,
-            recent: None,
             indexing: Indexing::default(),
             erasure,
             durability: setup.durability,
-            swept,
             figures: setup.figures,
             checkpoint_bytes: setup.checkpoint_bytes,
             here: setup.here,
@@ -189,7 +184,7 @@ impl SqliteLog {
     }
 
     /// Checks that what was just committed is in the files that the next store will open.
-    fn check_files(&mut self) -> Result<(), CommitError> {
+    fn check_committed(&mut self) -> Result<(), CommitError> {
         match self.identity.check() {
             Ok(wal_bytes) => self.figures.log_bytes(wal_bytes),
             Err(error) => {
@@ -203,58 +198,38 @@ impl SqliteLog {
                 return Err(CommitError::Unknown(error));
             }
         }
+        self.wal_number_in_file = None;
         Ok(())
     }
 
     /// Reads the index before a transaction that writes: SQLite fails the COMMIT of one in which a page could not be read.
     fn read_around_damage(&mut self) -> SqlResult<()> {
-        let transaction = Transaction::reading(&self.connection)?;
-        let data_version = lookup::data_version(&self.connection)?;
-        if self.recent.is_some() && data_version == self.data_version {
+        if self.indexing == Indexing::Both {
             return Ok(());
         }
-        self.logs.clear();
-        let mut recent = match self.recent.take() {
-            Some(recent) => recent,
-            None if self.indexing == Indexing::RecentAlone => Recent::whole(&self.connection)?,
-            None => Recent::default(),
-        };
-        recent.catch_up(&self.connection)?;
-        (self.recent, self.data_version) = (Some(recent), data_version);
+        let transaction = Transaction::reading(&self.connection)?;
+        if self.remembered.recent.is_none() && self.indexing == Indexing::RecentAlone {
+            self.remembered.recent = Some(Recent::whole(&self.connection)?);
+        }
+        let recent = self.remembered.catch_up(&self.connection)?;
+        self.remembered.recent = Some(recent);
         Ok(transaction.rollback()?)
     }
 
     pub(super) fn commit_group(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError> {
         let not_written = |error: SqlError| CommitError::NotWritten(error.into());
-        if self.indexing != Indexing::Both {
-            self.read_around_damage().map_err(not_written)?;
-        }
+        self.read_around_damage().map_err(not_written)?;
         let only_reads = group.iter().all(|write| matches!(write, Write::Fence { claim: Claiming::No, .. }));
         let connection = &self.connection;
         let begun = if only_reads { Transaction::reading(connection) } else { Transaction::writing(connection) };
         let transaction = begun.map_err(SqlError::from).map_err(not_written)?;
-        let data_version = lookup::data_version(connection).map_err(not_written)?;
-        self.swept.catch_up(connection, data_version != self.data_version).map_err(not_written)?;
-        if data_version != self.data_version {
-            // Someone else committed: whatever we remember of heads and owners may be old.
-            self.logs.clear();
-            self.erasure.look_for_marks(connection).map_err(not_written)?;
-        }
-        // Taken out until COMMIT has returned, so that a failure before that leaves `None`, and all rows are read
-        // again.
-        let recent = self.recent.take();
-        let current = recent.is_some() && data_version == self.data_version;
-        let mut recent = recent.unwrap_or_default();
-        if !current {
-            recent.catch_up(connection).map_err(not_written)?;
-        }
-        self.data_version = data_version;
+        let mut recent = self.remembered.catch_up(connection).map_err(not_written)?;
         let mut scope = Scope {
             connection,
             directory: &self.directory,
             recent: &recent,
-            known: &self.logs,
-            swept: &mut self.swept,
+            known: &self.remembered.logs,
+            swept: &mut self.remembered.swept,
             changed: HashMap::new(),
             deleted: HashSet::new(),
             redacted: Vec::new(),
@@ -286,17 +261,11 @@ impl SqliteLog {
         if let Err(error) = added.enter(connection, &mut recent, self.indexing) {
             return Err(rolled_back(transaction, error));
         }
-        if let Some(in_file) = self.wal_number_in_file.filter(|_| !only_reads)
-            && let Err(error) = parts::raise_wal_number(connection, in_file)
+        if !only_reads
+            && let Err(error) =
+                before_commit(connection, self.wal_number_in_file, &self.directory, &mut self.directory_synced)
         {
-            return Err(rolled_back(transaction, error.into()));
-        }
-        // Before the first commit, so that where a write-ahead log is missing nothing was ever in it, or somebody has removed it.
-        if !only_reads && !self.directory_synced {
-            if let Err(error) = self.directory.sync_root() {
-                return Err(rolled_back(transaction, SqlError::outside(&error)));
-            }
-            self.directory_synced = true;
+            return Err(rolled_back(transaction, error));
         }
         let ended = if only_reads { transaction.rollback() } else { transaction.commit() };
         ended.map_err(|error| match LogError::from(error) {
@@ -305,27 +274,45 @@ impl SqliteLog {
             error => CommitError::Unknown(error),
         })?;
         if !only_reads {
-            self.check_files()?;
-            self.wal_number_in_file = None;
+            self.check_committed()?;
         }
-        if self.logs.len() + changed.len() > LOGS_MAX {
-            self.logs = HashMap::new();
+        let logs = &mut self.remembered.logs;
+        if logs.len() + changed.len() > LOGS_MAX {
+            *logs = HashMap::new();
         }
-        self.logs.extend(changed);
-        for log in deleted {
-            self.logs.remove(&log);
+        logs.extend(changed);
+        for log in &deleted {
+            logs.remove(log);
+        }
+        if !deleted.is_empty() || !redacted.is_empty() {
             self.erasure.look_again();
         }
-        if !redacted.is_empty() {
-            self.erasure.look_again();
-        }
-        self.recent = Some(recent);
+        self.remembered.recent = Some(recent);
         // A write that was refused has written nothing.
         let written: usize =
             group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(it, _)| bytes_of(it)).sum();
         self.unchecked_bytes += if written > 0 { COMMIT_BYTES + written } else { 0 };
         Ok(answers)
     }
+}
+
+/// What each transaction that writes does last, before COMMIT.
+fn before_commit(
+    connection: &Connection,
+    wal_number_in_file: Option<i64>,
+    directory: &StoreDirectory,
+    directory_synced: &mut bool,
+) -> SqlResult<()> {
+    if let Some(in_file) = wal_number_in_file {
+        parts::raise_wal_number(connection, in_file)?;
+    }
+    // Before the first commit, so that where a write-ahead log is missing nothing was ever in it, or somebody has
+    // removed it.
+    if !*directory_synced {
+        directory.sync_root().map_err(|error| SqlError::outside(&error))?;
+        *directory_synced = true;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::codec::{self, RecordHeader};
+use crate::id::{BlobEncoding, BlobKind, BlobRef};
 
 /// Deletes a log as its session's store does.
 pub(super) fn delete(end: &mut End, name: &str, log: LogMeta) -> Result<Written, Refusal> {
@@ -217,4 +219,71 @@ fn no_name_stays_in_the_pages_of_the_others() {
         }
     }
     assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn the_last_of_many_logs_that_wait_to_be_moved_is_erased() {
+    for disk in Disk::both() {
+        let mut end = disk.open();
+        let logs: Vec<_> = (0..40)
+            .map(|n| {
+                let (log, epoch) = end.register(&format!("s{n}"));
+                end.write(append(log, epoch.unwrap(), vec![event(1, None)])).unwrap();
+                log
+            })
+            .collect();
+        delete(&mut end, "s39", logs[39]).unwrap();
+        erase(&disk, &mut end, |_| {});
+        assert_eq!(end.reader.erasing().unwrap().logs, 0);
+    }
+}
+
+/// A record that names a blob.
+fn naming(id: u64, digest: Digest) -> StoredEvent {
+    let blob = BlobRef { digest, bytes: 3, kind: BlobKind::Text, encoding: BlobEncoding::Plain };
+    let (first, last) = (EventId::new(id), EventId::new(id));
+    let header =
+        RecordHeader { schema: 1, event_type: Some("x"), salt: [0; 8], first, last, key: None, refs: vec![blob] };
+    StoredEvent { record: codec::encode_record(&header, b"body"), ..event(id, None) }
+}
+
+/// Whatever transaction of a store comes first behind a commit of another one, it takes notice for all that follow.
+#[test]
+fn a_listing_of_another_store_is_seen_by_an_append_behind_a_step_of_erasing() {
+    for disk in Disk::both() {
+        let (mut one, mut other) = (disk.open(), disk.open());
+        let (log, epoch) = one.register("s");
+        let (gone, gone_epoch) = one.register("gone");
+        let events = (1..=3).map(|id| event(id, None)).collect();
+        one.write(append(gone, gone_epoch.unwrap(), events)).unwrap();
+        delete(&mut one, "gone", gone).unwrap();
+        let digest = Digest::from_bytes([7; 32]);
+        let list = SweepStep::List { blobs: vec![digest], grace: std::time::Duration::ZERO };
+        assert!(matches!(other.write(Write::Sweep(list)), Ok(Written::Swept(_))));
+        one.log.upkeep(UpkeepMoment::Idle).unwrap();
+        let refused = one.write(append(log, epoch.unwrap(), vec![naming(1, digest)]));
+        assert!(matches!(refused, Err(Refusal::NoBlob { .. })), "{refused:?}");
+    }
+}
+
+/// What another store erases between the emptying of the log by one store and its next commit is in the log that was begun
+/// since.
+#[test]
+fn a_mark_goes_only_if_its_log_had_no_row_before_the_write_ahead_log_was_emptied() {
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let mut end = disk.open();
+    let logs = ["a", "b"].map(|name| {
+        let (log, epoch) = end.register(name);
+        end.write(append(log, epoch.unwrap(), vec![event(1, None)])).unwrap();
+        log
+    });
+    let beside = disk.beside();
+    for (name, log) in ["a", "b"].iter().zip(logs) {
+        delete(&mut end, name, log).unwrap();
+        beside.execute("DELETE FROM logs WHERE log_key = ?1", [log.key.0]).unwrap();
+    }
+    let erased = crate::sqlite::log::deleted::erased(&beside).unwrap();
+    assert_eq!(erased, logs.map(|log| log.key));
+    crate::sqlite::log::deleted::unmark(&beside, &erased[..1]).unwrap();
+    assert_eq!(crate::sqlite::log::deleted::erased(&beside).unwrap(), [logs[1].key]);
 }

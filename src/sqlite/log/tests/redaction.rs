@@ -293,3 +293,31 @@ fn a_reader_of_another_program_holds_the_erasure_back_and_the_next_store_finishe
     erase(&mut next);
     assert_eq!(places_of(directory.path(), &secret), [""; 0]);
 }
+
+#[test]
+fn a_damaged_deleted_log_does_not_hold_a_redaction_back() {
+    let mut dice = Random(3);
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(directory) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    let mut logs = interleaved(&mut end, 3, 20, &mut dice);
+    let gone = &logs[0];
+    let segment = (gone.log.key.0, vec![0xff; 20]);
+    disk.beside().execute("INSERT INTO event_index(log_key, first_event, runs) VALUES (?1, 900, ?2)", segment).unwrap();
+    delete(&mut end, &gone.name, gone.log).unwrap();
+    while end.log.left() == UpkeepLeft::Steps {
+        end.log.upkeep(UpkeepMoment::Idle).unwrap();
+    }
+    let left = end.reader.erasing().unwrap();
+    assert_eq!((left.logs, left.redacted), (1, 0), "its index cannot be read");
+    let secret = logs[2].whole[&1].clone();
+    let redaction = logs[2].redaction(1, b"");
+    end.write(redaction).unwrap();
+    assert_eq!(end.reader.erasing().unwrap().redacted, 1);
+    while end.log.left() == UpkeepLeft::Steps {
+        end.log.upkeep(UpkeepMoment::Idle).unwrap();
+    }
+    let left = end.reader.erasing().unwrap();
+    assert_eq!((left.logs, left.redacted), (1, 0));
+    assert_eq!(places_of(directory.path(), &secret), [""; 0]);
+}

@@ -15,7 +15,8 @@
 
 use rusqlite::Connection;
 
-use super::SqliteLog;
+use super::upkeep::ROW_BYTES;
+use super::{SqliteLog, before_commit};
 use crate::port::{CommitError, LogError, LogKey, UpkeepLeft};
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::log::around_damage::{Indexing, rolled_back};
@@ -24,7 +25,7 @@ use crate::sqlite::log::recent::Recent;
 use crate::sqlite::log::segments::{Segment, first_segment};
 use crate::sqlite::log::tombstone::Trimmed;
 use crate::sqlite::log::transaction::Transaction;
-use crate::sqlite::log::{checkpoint, deleted, index, lookup, parts, redaction, schema, snapshots, tombstone};
+use crate::sqlite::log::{checkpoint, deleted, index, parts, redaction, schema, snapshots, tombstone};
 
 /// How much a step does: about two milliseconds, since the next group waits for it.
 const STEP_ROWS: usize = 256;
@@ -32,8 +33,6 @@ const STEP_BYTES: usize = 128 << 10;
 /// How many logs are moved out of the index of recent events in a step. Each has a row of `event_index` somewhere.
 const STEP_MOVES: usize = 32;
 const STEP_PAGES: usize = 32;
-/// About how many bytes a row that goes takes in the write-ahead log.
-const ROW_BYTES: usize = 256;
 /// So many free pages stay: the next commits take them.
 const FREE_PAGES_KEPT: i64 = 256;
 
@@ -43,23 +42,25 @@ pub(super) struct ErasureProgress {
     stage: Stage,
     /// The last log that was erased since the writing end was opened.
     after: LogKey,
+    /// Whether damage keeps what was deleted. Redactions are finished all the same.
+    is_stuck: bool,
+    /// Whether a reader has kept the write-ahead log: then what was deleted is erased first.
+    is_held_back: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Something may be marked, or free.
     Steps,
-    /// Everything is erased, and a reader keeps the write-ahead log.
+    /// Everything is erased that can be, and a reader keeps the write-ahead log.
     HeldBack,
-    /// Something is left that a damaged row keeps.
-    Stuck,
     Done,
 }
 
 impl ErasureProgress {
     /// What an earlier store has left to do.
     pub(super) fn found(connection: &Connection) -> Result<Self, LogError> {
-        let mut erasure = Self { stage: Stage::Done, after: LogKey::default() };
+        let mut erasure = Self { stage: Stage::Done, after: LogKey::default(), is_stuck: false, is_held_back: false };
         erasure.look_for_marks(connection)?;
         if free_pages(connection)? > FREE_PAGES_KEPT {
             erasure.stage = Stage::Steps;
@@ -67,28 +68,27 @@ impl ErasureProgress {
         Ok(erasure)
     }
 
-    /// Another store may have deleted or redacted something.
-    pub(super) fn look_for_marks(&mut self, connection: &Connection) -> SqlResult<()> {
+    /// Looks whether another store has deleted or redacted something.
+    fn look_for_marks(&mut self, connection: &Connection) -> SqlResult<()> {
         // Where the table cannot be read, nothing is erased.
-        let deleted = unless_torn(deleted::count_marked(connection))?.unwrap_or_default() > 0;
-        if deleted || unless_torn(redaction::pending(connection))?.is_some_and(|logs| !logs.is_empty()) {
+        if unless_torn(deleted::count_marked(connection))?.unwrap_or_default() > 0
+            || unless_torn(redaction::pending(connection))?.is_some_and(|logs| !logs.is_empty())
+        {
             self.look_again();
         }
         Ok(())
     }
 
-    /// Something was deleted.
+    /// Something was deleted or redacted.
     pub(super) fn look_again(&mut self) {
-        if self.stage != Stage::Stuck {
-            self.stage = Stage::Steps;
-        }
+        self.stage = Stage::Steps;
     }
 
     pub(super) fn left(&self) -> UpkeepLeft {
         match self.stage {
             Stage::Steps => UpkeepLeft::Steps,
             Stage::HeldBack => UpkeepLeft::HeldBack,
-            Stage::Stuck | Stage::Done => UpkeepLeft::Nothing,
+            Stage::Done => UpkeepLeft::Nothing,
         }
     }
 }
@@ -127,16 +127,12 @@ impl Budget {
 impl SqliteLog {
     /// Does one step, if there is any to do.
     pub(super) fn erase(&mut self) -> Result<(), LogError> {
-        if !matches!(self.erasure.stage, Stage::Steps | Stage::HeldBack) {
+        if self.erasure.stage == Stage::Done {
             return Ok(());
         }
         if self.unchecked_bytes >= self.checkpoint_bytes {
             self.unchecked_bytes = 0;
             self.checkpoint()?;
-        }
-        if self.indexing != Indexing::Both {
-            self.stop_erasing("the index of events is damaged");
-            return Ok(());
         }
         self.connection.busy_timeout(std::time::Duration::ZERO)?;
         // The next group makes its commit durable, and this one with it. A step that is lost is done again.
@@ -149,20 +145,40 @@ impl SqliteLog {
 
     fn stop_erasing(&mut self, reason: &str) {
         log::error!("what was deleted stays until Store::repair makes a new directory: {reason}");
-        self.erasure.stage = Stage::Stuck;
+        self.erasure.is_stuck = true;
     }
 
     fn step(&mut self) -> Result<(), LogError> {
+        let next = self.next_to_erase()?;
+        let redacted = redaction::pending(&self.connection)?;
+        // Whoever has redacted something need not wait for all that was deleted.
+        let finishes_first = !redacted.is_empty() && !self.erasure.is_held_back;
+        match next {
+            Some(log) if !finishes_first => self.erase_from(log),
+            _ if !redacted.is_empty() => self.finish(&redacted),
+            _ if !deleted::erased(&self.connection)?.is_empty() => self.finish(&redacted),
+            _ if self.erasure.is_stuck => {
+                self.erasure.stage = Stage::Done;
+                Ok(())
+            }
+            _ => self.give_room_back(),
+        }
+    }
+
+    /// The next deleted log, in turn.
+    fn next_to_erase(&mut self) -> Result<Option<LogKey>, LogError> {
+        if self.erasure.is_stuck {
+            return Ok(None);
+        }
         let next = match deleted::next_to_erase(&self.connection, self.erasure.after)? {
             None => deleted::next_to_erase(&self.connection, LogKey::default())?,
             next => next,
         };
-        match next {
-            Some(log) => self.erase_from(log),
-            None if deleted::count_marked(&self.connection)? > 0 => self.finish(),
-            None if !redaction::pending(&self.connection)?.is_empty() => self.finish(),
-            None => self.give_room_back(),
+        if next.is_some() && self.indexing != Indexing::Both {
+            self.stop_erasing("the index of events is damaged");
+            return Ok(None);
         }
+        Ok(next)
     }
 
     /// Erases marked logs, this one first, until the step has done enough.
@@ -194,12 +210,16 @@ impl SqliteLog {
         }
     }
 
-    /// Empties the write-ahead log, and takes the marks off. A reader may keep it for now.
-    fn finish(&mut self) -> Result<(), LogError> {
+    /// Empties the write-ahead log, and takes the marks off what had no row any more before that. A reader may keep it for
+    /// now.
+    fn finish(&mut self, redacted: &[(LogKey, i64)]) -> Result<(), LogError> {
         let number = parts::wal_number(&self.connection)?;
-        let redacted = redaction::pending(&self.connection)?;
-        if !checkpoint::truncate(&self.connection, &self.identity)? {
-            self.erasure.stage = Stage::HeldBack;
+        let erased = deleted::erased(&self.connection)?;
+        let is_emptied = checkpoint::truncate(&self.connection, &self.identity)?;
+        self.erasure.is_held_back = !is_emptied;
+        if !is_emptied {
+            let has_more = self.next_to_erase()?.is_some();
+            self.erasure.stage = if has_more { Stage::Steps } else { Stage::HeldBack };
             return Ok(());
         }
         self.sync_emptied()?;
@@ -213,9 +233,17 @@ impl SqliteLog {
             self.directory.remove_views_but(&named).map_err(|error| LogError::Io(error.to_string()))?;
         }
         self.write_beside_groups(|connection, _, _| {
-            redaction::erased(connection, &redacted)?;
-            deleted::forget_erased(connection)
+            redaction::erased(connection, redacted)?;
+            deleted::unmark(connection, &erased)
         })
+    }
+
+    /// Looks for what another store has deleted or redacted, if one has written.
+    pub(super) fn look_for_marks(&mut self) -> Result<(), LogError> {
+        if self.remembered.take_others_wrote() {
+            self.erasure.look_for_marks(&self.connection)?;
+        }
+        Ok(())
     }
 
     /// Gives free pages at the end of the file back to the file system.
@@ -239,33 +267,23 @@ impl SqliteLog {
         &mut self,
         write: impl FnOnce(&Connection, &mut Recent, &StoreDirectory) -> SqlResult<()>,
     ) -> Result<(), LogError> {
+        self.read_around_damage()?;
         let connection = &self.connection;
         let transaction = Transaction::writing(connection)?;
-        let data_version = lookup::data_version(connection)?;
-        let known = self.recent.take();
-        let is_current = known.is_some() && data_version == self.data_version;
-        let mut recent = known.unwrap_or_default();
-        if !is_current {
-            self.logs.clear();
-            recent.catch_up(connection)?;
-        }
-        self.data_version = data_version;
-        let in_file = self.wal_number_in_file;
-        let written = write(connection, &mut recent, &self.directory).and_then(|()| match in_file {
-            Some(in_file) => Ok(parts::raise_wal_number(connection, in_file)?),
-            None => Ok(()),
-        });
+        let mut recent = self.remembered.catch_up(connection)?;
+        let (in_file, synced) = (self.wal_number_in_file, &mut self.directory_synced);
+        let written = write(connection, &mut recent, &self.directory)
+            .and_then(|()| before_commit(connection, in_file, &self.directory, synced));
         if let Err(error) = written {
             return Err(match rolled_back(transaction, error) {
                 CommitError::NotWritten(error) | CommitError::Unknown(error) => error,
             });
         }
         transaction.commit()?;
-        self.check_files().map_err(|error| match error {
+        self.check_committed().map_err(|error| match error {
             CommitError::NotWritten(error) | CommitError::Unknown(error) => error,
         })?;
-        self.wal_number_in_file = None;
-        self.recent = Some(recent);
+        self.remembered.recent = Some(recent);
         Ok(())
     }
 }

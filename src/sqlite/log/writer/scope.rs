@@ -18,7 +18,7 @@ use crate::sqlite::log::added::Added;
 use crate::sqlite::log::error::{SqlError, SqlResult};
 use crate::sqlite::log::recent::Recent;
 use crate::sqlite::log::redaction::ToRedact;
-use crate::sqlite::log::row::{META, SqlEventId, log_meta};
+use crate::sqlite::log::row::{INSERT_EVENT, META, SqlEventId, log_meta};
 use crate::sqlite::log::runs::KeyHash;
 use crate::sqlite::log::swept::SweptTable;
 use crate::sqlite::log::{deleted, listing, lookup, redaction, snapshots};
@@ -75,13 +75,16 @@ impl Scope<'_> {
     }
 
     fn read_state(&self, log: LogKey) -> SqlResult<Result<LogState, Refusal>> {
-        if deleted::is_deleted(self.connection, log)? {
-            return Ok(Err(Refusal::Deleted));
-        }
         let mut statement =
             self.connection.prepare_cached(&format!("SELECT owner, epoch, {META} FROM logs WHERE log_key = ?1"))?;
         let row = statement.query_row([log.0], |row| Ok((row.get(0)?, Epoch(row.get(1)?), log_meta(row, 2)?)));
-        let Some((owner, epoch, meta)) = row.optional()? else { return Ok(Err(Refusal::UnknownLog)) };
+        let Some((owner, epoch, meta)) = row.optional()? else {
+            let is_deleted = deleted::is_deleted(self.connection, log)?;
+            return Ok(Err(if is_deleted { Refusal::Deleted } else { Refusal::UnknownLog }));
+        };
+        if deleted::is_void(self.connection, log)? {
+            return Ok(Err(Refusal::Deleted));
+        }
         let head = lookup::head(self.connection, self.recent, meta)?;
         Ok(Ok(LogState { owner, epoch, head }))
     }
@@ -181,10 +184,7 @@ impl Scope<'_> {
         if let Some(listed) = listed {
             listing::put(self.connection, log, listed)?;
         }
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO events(position, log_key, event_id, event_type, event_at, append_key, chain, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?;
+        let mut insert = self.connection.prepare_cached(INSERT_EVENT)?;
         for event in events {
             let position = self.added.given_position(self.connection)?;
             insert.execute((
@@ -239,12 +239,12 @@ impl Scope<'_> {
             Ok(found) => found,
             Err(error) => return Err(self.of_one_log(error)),
         };
-        // The file goes first: without it, whoever needs the view folds the log.
-        if let Some(view) = snapshots::find(self.connection, *log)? {
-            self.directory.remove_view(&view.digest).map_err(|error| SqlError::outside(&error))?;
-        }
         if let Err(refusal) = self.append(*log, *epoch, *after, std::slice::from_ref(event), listed.as_ref())? {
             return Ok(Err(refusal));
+        }
+        // The file goes before the commit: without it, whoever needs the view folds the log.
+        if let Some(view) = snapshots::find(self.connection, *log)? {
+            self.directory.remove_view(&view.digest).map_err(|error| SqlError::outside(&error))?;
         }
         self.connection.prepare_cached("DELETE FROM snapshots WHERE log_key = ?1")?.execute([log.0])?;
         for found in &found {

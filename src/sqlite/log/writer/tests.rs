@@ -85,7 +85,7 @@ fn what_is_remembered_of_logs_has_a_bound_and_a_forgotten_log_is_looked_up_again
     for n in 0..LOGS_MAX / 1000 + 2 {
         let made = bench.register(n * 1000..(n + 1) * 1000);
         first.push(made[0]);
-        assert!(bench.log.logs.len() <= LOGS_MAX, "{}", bench.log.logs.len());
+        assert!(bench.log.remembered.logs.len() <= LOGS_MAX, "{}", bench.log.remembered.logs.len());
     }
     for n in 0..3 {
         for log in &first {
@@ -94,7 +94,7 @@ fn what_is_remembered_of_logs_has_a_bound_and_a_forgotten_log_is_looked_up_again
     }
     // One that is gone is not remembered either.
     let fence = first.iter().map(|(log, _)| Write::Fence { log: *log, claim: Claiming::No }).collect::<Vec<_>>();
-    bench.log.logs.clear();
+    bench.log.remembered.logs.clear();
     for answer in bench.log.commit(&fence).unwrap() {
         assert!(matches!(answer, Ok(Written::Fenced { head, .. }) if head.id == EventId::new(3)));
     }

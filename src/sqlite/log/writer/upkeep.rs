@@ -5,7 +5,7 @@ use crate::port::{LogError, Write};
 use crate::sqlite::log::{checkpoint, parts};
 
 /// About how many bytes a row takes in the write-ahead log beside its record.
-const ROW_BYTES: usize = 256;
+pub(super) const ROW_BYTES: usize = 256;
 /// How many bytes a transaction takes in the write-ahead log beside its rows: the pages at the ends of table and index.
 pub(super) const COMMIT_BYTES: usize = 3 * 4096;
 
