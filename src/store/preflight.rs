@@ -58,8 +58,9 @@ pub struct PreflightedSession {
 pub enum ViewComparison {
     /// The session has no stored view.
     NoView,
-    /// Its stored view has another format, [`SCHEMA`](SessionModel::SCHEMA) or [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA). This build
-    /// does not use it: the first opening of the session folds all events.
+    /// Its stored view has another format, [`SCHEMA`](SessionModel::SCHEMA) or
+    /// [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA). This build does not use it: the first opening of the session folds
+    /// all events.
     OtherSchema,
     /// They are equal.
     Same,
@@ -72,6 +73,9 @@ pub enum ViewComparison {
         /// What is wrong with it.
         reason: String,
     },
+    /// The session has a stored view that this build could use, and its events cannot be folded:
+    /// [`PreflightedSession::problem`] says why.
+    NotCompared,
 }
 
 impl Preflight {
@@ -212,6 +216,11 @@ fn compare_with_stored<M: SessionModel>(
         Ok(folded) => folded,
         Err(error) if is_of_the_session(&error) => {
             found.problem = Some(error);
+            found.stored_view = match origin {
+                Ok(Some(_)) => ViewComparison::NotCompared,
+                Ok(None) => ViewComparison::NoView,
+                Err(unusable) => unused(unusable),
+            };
             return Ok(found);
         }
         Err(error) => return Err(error),
@@ -221,8 +230,7 @@ fn compare_with_stored<M: SessionModel>(
     (found.events, found.elapsed, found.head) = (report.events, report.elapsed, view.head());
     found.stored_view = match origin {
         Ok(None) => ViewComparison::NoView,
-        Err(UnusableSnapshot::OfOtherBuild(_)) => ViewComparison::OtherSchema,
-        Err(UnusableSnapshot::Wrong(reason)) => ViewComparison::Unusable { reason },
+        Err(unusable) => unused(unusable),
         // The fold ends before the stored view, which a build stored that folds more.
         Ok(Some(origin)) if origin.head.id > view.head() => ViewComparison::Changed,
         Ok(Some(origin)) => {
@@ -238,6 +246,14 @@ fn compare_with_stored<M: SessionModel>(
         }
     };
     Ok(found)
+}
+
+/// What a stored view is that this build does not begin with.
+fn unused(unusable: UnusableSnapshot) -> ViewComparison {
+    match unusable {
+        UnusableSnapshot::OfOtherBuild(_) => ViewComparison::OtherSchema,
+        UnusableSnapshot::Wrong(reason) => ViewComparison::Unusable { reason },
+    }
 }
 
 /// Whether the error is a finding about the session, and not that it cannot be read just now.

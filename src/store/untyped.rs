@@ -9,7 +9,7 @@ use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::id::{AppendKey, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::log_position::LogPosition;
-use crate::port::{LogReader, StoredRow};
+use crate::port::{Head, LogReader, StoredRow};
 use crate::replay::{open_record, read_page_by};
 use crate::store::SessionSummary;
 use crate::store::read_only::{ReadOnlyInner, find, on_a_thread};
@@ -125,10 +125,24 @@ impl UntypedStore {
     /// [`ErrorKind::InvalidSessionId`](crate::ErrorKind::InvalidSessionId),
     /// [`ErrorKind::UnknownSession`](crate::ErrorKind::UnknownSession). Those of [`list_sessions`](Self::list_sessions).
     pub async fn head(&self, id: impl AsRef<str>) -> Result<EventId, Error> {
+        Ok(self.read_head(id.as_ref()).await?.id)
+    }
+
+    /// When the last event of a session was stamped; `None` if the session has none. The time is stored beside the
+    /// event's record: the record is neither read nor checked.
+    ///
+    /// # Errors
+    /// Those of [`head`](Self::head).
+    pub async fn head_at(&self, id: impl AsRef<str>) -> Result<Option<Timestamp>, Error> {
+        let head = self.read_head(id.as_ref()).await?;
+        Ok((head.id != EventId::ZERO).then_some(head.at))
+    }
+
+    async fn read_head(&self, id: &str) -> Result<Head, Error> {
         let session = SessionId::new(id)?;
         let read = move |reader: &mut dyn LogReader| {
             let log = find(reader, &session)?;
-            Ok(reader.head(log).map_err(|error| error.of_session(&session))?.id)
+            reader.head(log).map_err(|error| error.of_session(&session))
         };
         self.inner.open_here()?.readers.read(read).await
     }

@@ -70,3 +70,41 @@ impl Directory {
         Failure::Store { store: self.path.clone(), error }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::ColorChoice;
+    use foldlog::agent::{AgentBody, Message};
+
+    use super::*;
+
+    /// A directory of sessions that have one event each, `hello`, opened to be read.
+    pub(crate) fn with_sessions(names: &[&str]) -> (tempfile::TempDir, Directory) {
+        let path = tempfile::tempdir().unwrap();
+        block_on(async {
+            let store = Store::open(StoreConfig::directory(path.path())).await.unwrap();
+            for name in names {
+                let session = store.open_session(name).await.unwrap();
+                session.append(AgentBody::MessageAppended(Message::user("hello"))).unwrap().await.unwrap();
+            }
+            store.close().await.unwrap();
+        });
+        let shared = Shared { dir: Some(path.path().to_owned()), json: false, color: ColorChoice::Never };
+        let directory = Directory::open(&shared).unwrap();
+        (path, directory)
+    }
+
+    /// Deletes a session, as a host does beside the command.
+    pub(crate) fn delete(path: &Path, session: &str) {
+        let path = path.to_owned();
+        let session = session.to_owned();
+        let deleting = std::thread::spawn(move || {
+            block_on(async {
+                let store = Store::open(StoreConfig::directory(path)).await.unwrap();
+                store.delete_session(session).await.unwrap();
+                store.close().await.unwrap();
+            });
+        });
+        deleting.join().unwrap();
+    }
+}

@@ -57,6 +57,18 @@ impl Failure {
             Self::Store { error, .. } => exit_of(error),
         }
     }
+
+    /// Whether what was asked for is damaged, or cannot be decoded by this build: to read it again is of no use.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.exit() == Exit::Damaged
+    }
+
+    /// Whether there is no such session, or none any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        use ErrorKind::{SessionDeleted, UnknownSession};
+        let Self::Store { error, .. } = self else { return false };
+        matches!(error.kind(), UnknownSession { .. } | SessionDeleted { .. })
+    }
 }
 
 impl From<io::Error> for Failure {

@@ -28,14 +28,14 @@ use terminal::Output;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut output = Output::stdout(arguments.shared.json, arguments.shared.color);
-    let ended = commands::run(&arguments, &mut output).and_then(|exit| output.finish().map(|()| exit));
+    let ended = commands::run(&arguments, &mut output).and_then(|exit| output.flush().map(|()| exit));
     match ended {
         Ok(exit) => exit.into(),
         // Who read the output has seen enough.
         Err(Failure::NobodyReads) => Exit::Done.into(),
         Err(failure) => {
             // What was said until then comes before the error. If it cannot be said, the failure is what matters.
-            let _ = output.finish();
+            let _ = output.flush();
             terminal::say_error(&failure);
             failure.exit().into()
         }

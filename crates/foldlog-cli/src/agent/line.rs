@@ -108,7 +108,8 @@ fn of_session(session: &SessionInfo) -> String {
     parts.join(", ")
 }
 
-fn span(started: Option<Timestamp>, ended: Option<Timestamp>) -> Option<String> {
+/// How long something took that began and ended.
+pub(crate) fn span(started: Option<Timestamp>, ended: Option<Timestamp>) -> Option<String> {
     let micros = ended?.as_micros().checked_sub(started?.as_micros())?;
     u64::try_from(micros).ok().map(duration)
 }

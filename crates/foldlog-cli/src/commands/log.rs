@@ -65,8 +65,14 @@ impl Log {
             _ => Timestamp::from_micros(i64::MIN),
         };
         let mut pace = Pace::default();
+        let mut events_max = PAGE;
         loop {
-            let (page, more) = read(directory, &self.id, after)?;
+            let (page, more) = read(directory, &self.id, after, events_max)?;
+            // Where one event has no body, the next may have none either: what is read behind it would be read again.
+            events_max = match page.last() {
+                Some(Logged::Header(_, Some(_))) => 1,
+                _ => PAGE.min(2 * events_max),
+            };
             for logged in &page {
                 after = logged.position();
                 if logged.at() >= from && self.wants(logged.event_type()) {
@@ -95,15 +101,21 @@ impl Log {
     }
 }
 
-/// A page of events. One that this build does not decode is read without its body.
-fn read(directory: &Directory, id: &str, after: LogPosition) -> Result<(Vec<Logged>, bool), Failure> {
+/// A page of events, and whether more may follow. An event that this build does not decode is read without its body,
+/// alone.
+fn read(
+    directory: &Directory,
+    id: &str,
+    after: LogPosition,
+    events_max: usize,
+) -> Result<(Vec<Logged>, bool), Failure> {
     let headers = |events, unreadable: Option<Error>| {
         let page = directory.read(directory.untyped.headers_after(id, after, events))?;
         let logged = page.headers.into_iter().map(|header| Logged::Header(header, unreadable.clone()));
         Ok((logged.collect(), page.more))
     };
-    let Some(agent) = &directory.agent else { return headers(PAGE, None) };
-    match futures::executor::block_on(agent.events_after(id, after, PAGE)) {
+    let Some(agent) = &directory.agent else { return headers(events_max, None) };
+    match futures::executor::block_on(agent.events_after(id, after, events_max)) {
         Ok(page) => Ok((page.events.into_iter().map(Logged::Whole).collect(), page.more)),
         Err(error) if matches!(error.kind(), ErrorKind::NewerRecord { .. } | ErrorKind::Undecodable { .. }) => {
             headers(1, Some(error))

@@ -39,12 +39,7 @@ struct Listed<'a> {
 
 impl Ls {
     pub(crate) fn run(&self, directory: &Directory, output: &mut Output<'_>) -> Result<Exit, Failure> {
-        let sessions = sessions(directory, self.after.as_deref())?.take(self.max.unwrap_or(usize::MAX));
-        let sessions = sessions.map(|summary| -> Result<_, Failure> {
-            let summary = summary?;
-            let last = last_event(directory, &summary)?;
-            Ok((summary, last))
-        });
+        let sessions = listed(directory, self.after.as_deref())?.take(self.max.unwrap_or(usize::MAX));
         if output.is_json {
             for found in sessions {
                 let (SessionSummary { id, created, head, title, labels, .. }, last) = found?;
@@ -86,13 +81,55 @@ pub(crate) fn sessions(
     .flatten())
 }
 
-/// How many events the sessions have now: for progress. More may come.
-pub(crate) fn events_of_all(directory: &Directory) -> Result<u64, Failure> {
-    sessions(directory, None)?.map(|summary| Ok(summary?.head.get())).sum()
+/// How many events the sessions have now: for progress. More may come. 0 if they cannot be counted.
+pub(crate) fn events_of_all(directory: &Directory) -> u64 {
+    let count = || sessions(directory, None)?.map(|summary| Ok(summary?.head.get())).sum::<Result<u64, Failure>>();
+    // On a thread of its own: the call may come from within a read that this thread waits for, and `block_on` panics
+    // within another.
+    std::thread::scope(|scope| {
+        let counting = std::thread::Builder::new().spawn_scoped(scope, count).ok()?;
+        counting.join().ok()?.ok()
+    })
+    .unwrap_or_default()
 }
 
-fn last_event(directory: &Directory, summary: &SessionSummary) -> Result<Option<Timestamp>, Failure> {
-    let before = summary.head.prev();
-    let page = directory.read(directory.untyped.headers_after(&summary.id, before, 1))?;
-    Ok(page.headers.first().map(|header| header.at))
+/// All sessions after this one, each with the time of its last event. A session that was deleted since its page was
+/// read is left out, and one whose end is damaged has no time.
+fn listed(
+    directory: &Directory,
+    after: Option<&str>,
+) -> Result<impl Iterator<Item = Result<(SessionSummary, Option<Timestamp>), Failure>>, Failure> {
+    Ok(sessions(directory, after)?.filter_map(|summary| {
+        let summary = match summary {
+            Ok(summary) => summary,
+            Err(failure) => return Some(Err(failure)),
+        };
+        match directory.read(directory.untyped.head_at(&summary.id)) {
+            Ok(last) => Some(Ok((summary, last))),
+            Err(failure) if failure.is_damage() => Some(Ok((summary, None))),
+            Err(failure) if failure.is_gone() => None,
+            Err(failure) => Some(Err(failure)),
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::tests::{delete, with_sessions};
+
+    #[test]
+    fn a_session_that_is_deleted_while_sessions_are_listed_is_left_out() {
+        let (path, directory) = with_sessions(&["a", "b", "c"]);
+        let mut listed = listed(&directory, None).unwrap().map(|found| found.unwrap().0.id.to_string());
+        assert_eq!(listed.next().as_deref(), Some("a"));
+        delete(path.path(), "b");
+        assert_eq!(listed.collect::<Vec<_>>(), ["c"]);
+    }
+
+    #[test]
+    fn events_can_be_counted_within_a_read() {
+        let (_path, directory) = with_sessions(&["a", "b"]);
+        assert_eq!(futures::executor::block_on(async { events_of_all(&directory) }), 2);
+    }
 }

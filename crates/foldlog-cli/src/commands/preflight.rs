@@ -38,7 +38,7 @@ struct Whole<'a> {
 pub(crate) fn run(directory: &Directory, output: &mut Output<'_>) -> Result<Exit, Failure> {
     let instead = "call ReadOnlyStore::<Model>::preflight in a test of the host's own";
     let store = directory.agent("preflight", instead)?;
-    let mut progress = Progress::new("events", events_of_all(directory)?);
+    let mut progress = Progress::new("events", || events_of_all(directory));
     let (mut done, mut told, mut others) = (0, Ok(()), Others::default());
     let is_json = output.is_json;
     let found = directory.read(store.preflight(|session| {
@@ -108,6 +108,7 @@ fn name_of(compared: &ViewComparison) -> &'static str {
         ViewComparison::Same => "same",
         ViewComparison::Changed => "changed",
         ViewComparison::Unusable { .. } => "unusable",
+        ViewComparison::NotCompared => "not_compared",
         _ => "unknown",
     }
 }

@@ -9,7 +9,7 @@ use crate::arguments::Shared;
 use crate::commands::log::Logged;
 use crate::directory;
 use crate::failure::{Exit, Failure};
-use crate::terminal::{Output, Style, escaped};
+use crate::terminal::{Output, say, say_error};
 
 #[derive(Debug, Args)]
 pub(crate) struct Salvage {
@@ -32,20 +32,22 @@ impl Salvage {
         let failed = |error: Error| Failure::Store { store: store.clone(), error };
         let mut salvage = Store::salvage(&store).map_err(failed)?;
         match &self.id {
-            Some(id) => write(id, &salvage.session(id).map_err(failed)?, output),
+            Some(id) => write(id, salvage.session(id).map_err(failed)?, output),
             None => list(&mut salvage, output, failed),
         }
     }
 }
 
 /// The events of the longest valid beginning, and on standard error why there are no more.
-fn write(id: &str, salvaged: &Salvaged<Agent>, output: &mut Output<'_>) -> Result<Exit, Failure> {
-    for event in &salvaged.events {
-        Logged::Whole(event.clone()).write(id, output)?;
+fn write(id: &str, salvaged: Salvaged<Agent>, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let Salvaged { events, stopped_by, .. } = salvaged;
+    let read = events.len();
+    for event in events {
+        Logged::Whole(event).write(id, output)?;
     }
     output.flush()?;
-    let Some(error) = &salvaged.stopped_by else { return Ok(Exit::Done) };
-    crate::terminal::say(&format!("{} events can be read: {error}", salvaged.events.len()));
+    let Some(error) = stopped_by else { return Ok(Exit::Done) };
+    say(&format!("{read} events can be read: {error}"));
     Ok(Exit::Found)
 }
 
@@ -76,15 +78,9 @@ fn list(
     if !output.is_json {
         output.rows(&["SESSION", "EVENTS", "STOPPED BY"], rows.into_iter().map(Ok))?;
     }
-    match stopped_by {
-        // Some names cannot be read.
-        Some(error) => {
-            let line = output.styled(Style::Bad, escaped(&error.to_string()));
-            if !output.is_json {
-                output.line(line)?;
-            }
-            Err(failed(error))
-        }
-        None => Ok(exit),
-    }
+    let Some(error) = stopped_by else { return Ok(exit) };
+    // Some names cannot be read.
+    output.flush()?;
+    say_error(&failed(error));
+    Ok(Exit::Found)
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(directory: &Directory, output: &mut Output<'_>) -> Result<Exit
     let instead = "its host can call ReadOnlyStore::<Model>::verify";
     let store = directory.agent("verify", instead)?;
     // As many as there are now. More may come, and damage may hide some.
-    let mut progress = Progress::new("events", events_of_all(directory).unwrap_or_default());
+    let mut progress = Progress::new("events", || events_of_all(directory));
     let verified = directory.read(store.verify_with(|so_far| progress.set(so_far.events)))?;
     drop(progress);
     if output.is_json {

@@ -112,10 +112,6 @@ impl<'a> Output<'a> {
         Ok(self.writer.flush()?)
     }
 
-    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        self.flush()
-    }
-
     /// Writes rows as a table on a terminal; elsewhere a line each, with tabs between the columns, and no heading.
     pub(crate) fn rows(
         &mut self,

@@ -8,24 +8,33 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// A command that ends sooner shows no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Counts how many things there are to be done.
+type Count<'a> = Box<dyn FnOnce() -> u64 + Send + 'a>;
+
 /// A bar on standard error.
-pub(crate) struct Progress {
+pub(crate) struct Progress<'a> {
     what: &'static str,
+    /// Called when the bar is made: nobody else needs the total.
+    count: Option<Count<'a>>,
     total: u64,
     begun: Instant,
     bar: Option<ProgressBar>,
 }
 
-impl Progress {
-    /// Begins work of `total` things, such as `events`.
-    pub(crate) fn new(what: &'static str, total: u64) -> Self {
-        Self { what, total, begun: Instant::now(), bar: None }
+impl<'a> Progress<'a> {
+    /// Begins work on things, such as `events`. If a bar is shown, `count` tells how many there are. It is called
+    /// within [`set`](Self::set).
+    pub(crate) fn new(what: &'static str, count: impl FnOnce() -> u64 + Send + 'a) -> Self {
+        Self { what, count: Some(Box::new(count)), total: 0, begun: Instant::now(), bar: None }
     }
 
     /// So many of them are done.
     pub(crate) fn set(&mut self, done: u64) {
         if self.bar.is_none() && (self.begun.elapsed() < PATIENCE || !std::io::stderr().is_terminal()) {
             return;
+        }
+        if let Some(count) = self.count.take() {
+            self.total = count();
         }
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(self.total), ProgressDrawTarget::stderr_with_hz(5));
@@ -45,7 +54,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for Progress<'_> {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

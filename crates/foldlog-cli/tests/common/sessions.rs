@@ -1,5 +1,6 @@
 //! Directories that tests write: a session with everything in it, a hostile one, and one of another model.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use foldlog::agent::{
@@ -7,8 +8,8 @@ use foldlog::agent::{
     SessionInfo, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage,
 };
 use foldlog::{
-    Clock, DecodeError, Describe, Event, Json, ManualClock, Session, SessionModel, Store, StoreConfig, Timestamp,
-    decode_body,
+    BlobRef, Clock, DecodeError, Describe, Event, Json, ManualClock, Session, SessionModel, SnapshotPolicy, Store,
+    StoreConfig, Timestamp, decode_body,
 };
 use futures::executor::block_on;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,11 @@ impl Written {
     pub fn describe(&mut self, title: &str, label: &str, value: &str) -> &mut Self {
         block_on(self.session.describe(Describe::new().title(title).label(label, value)).unwrap()).unwrap();
         self
+    }
+
+    /// Puts a text as a blob.
+    pub fn put(&self, text: &str) -> BlobRef {
+        block_on(self.store.put_text(text.to_owned())).unwrap()
     }
 
     pub fn end_in_place(&mut self) {
@@ -290,8 +296,13 @@ impl SessionModel for Newer {
     }
 }
 
-/// The sessions of [`everything`], and one, `of-tomorrow`, with an event of a newer build between two of today.
+/// The sessions of [`everything`], and one, `of-tomorrow`, with an event of today and behind it one of a newer build.
 pub fn with_a_newer_event(directory: &Path) {
+    with_newer_events(directory, 1);
+}
+
+/// As [`with_a_newer_event`], with so many events of the newer build.
+pub fn with_newer_events(directory: &Path, events: usize) {
     everything(directory);
     let message = |text: &str| AgentBody::MessageAppended(Message::user(text));
     let mut written = Written::begin(directory, "of-tomorrow");
@@ -300,17 +311,59 @@ pub fn with_a_newer_event(directory: &Path) {
         let clock = Clock::Manual(ManualClock::new(Timestamp::from_micros(BEGUN + 5_000_000)));
         let config = StoreConfig { clock, ..StoreConfig::directory(directory) };
         let store = Store::<Newer>::open_model(config).await.unwrap();
-        store.open_session("of-tomorrow").await.unwrap().append("sheep".to_owned()).unwrap().await.unwrap();
+        let session = store.open_session("of-tomorrow").await.unwrap();
+        for _ in 0..events {
+            session.append("sheep".to_owned()).unwrap().await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+}
+
+/// One session, `viewed`, of three events, whose view is stored.
+pub fn with_a_stored_view(directory: &Path) {
+    let snapshots = SnapshotPolicy { closing_events: 1, ..SnapshotPolicy::default() };
+    block_on(async {
+        let config = StoreConfig { snapshots, ..StoreConfig::directory(directory) };
+        let store = Store::open(config).await.unwrap();
+        let session = store.open_session("viewed").await.unwrap();
+        for text in ["a", "b", "c"] {
+            session.append(AgentBody::MessageAppended(Message::user(text))).unwrap().await.unwrap();
+        }
+        session.close().await.unwrap();
         store.close().await.unwrap();
     });
 }
 
 /// Damages the record of an event.
 pub fn damage_event(directory: &Path, event: u64) {
+    change(directory, &format!("UPDATE events SET record = substr(record, 2) WHERE event_id = {event}"));
+}
+
+/// Takes away the row of an event, to which the index still leads.
+pub fn lose_event(directory: &Path, event: u64) {
+    change(directory, &format!("DELETE FROM events WHERE event_id = {event}"));
+}
+
+/// Changes one row of the database.
+fn change(directory: &Path, statement: &str) {
     let database = rusqlite::Connection::open(directory.join("events.db")).unwrap();
-    let changed = database.execute("UPDATE events SET record = substr(record, 2) WHERE event_id = ?1", [event as i64]);
-    assert_eq!(changed.unwrap(), 1);
+    assert_eq!(database.execute(statement, []).unwrap(), 1);
     database.close().unwrap();
+}
+
+/// Fills the pages from which the names of sessions are read with zeros.
+pub fn damage_names(directory: &Path) {
+    let path = directory.join("events.db");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let page_bytes: u32 = database.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+    let mut statement = database.prepare("SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'sessions'").unwrap();
+    let pages: Vec<u32> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    drop(statement);
+    database.close().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    for page in pages {
+        file.write_all_at(&vec![0; page_bytes as usize], u64::from((page - 1) * page_bytes)).unwrap();
+    }
 }
 
 /// One session, `tally`, of another model.

@@ -1,19 +1,12 @@
 //! A session of another model: what its events are, without their bodies.
 
-use std::collections::BTreeMap;
-
 use foldlog::{EventId, Timestamp};
 use serde::Serialize;
 
+use crate::commands::stats::OfTypes;
 use crate::directory::{Directory, PAGE};
 use crate::failure::{Exit, Failure};
-use crate::terminal::{Output, Style, bytes, count, counted, escaped, time};
-
-#[derive(Debug, Default, Serialize)]
-struct OfType {
-    events: u64,
-    record_bytes: u64,
-}
+use crate::terminal::{Output, Style, bytes, counted, escaped, time};
 
 /// The outline in JSON.
 #[derive(Serialize)]
@@ -26,7 +19,7 @@ struct Outline<'a> {
     last: Option<Timestamp>,
     record_bytes: u64,
     references: u64,
-    types: BTreeMap<String, OfType>,
+    types: OfTypes,
 }
 
 pub(super) fn run(id: &str, directory: &Directory, output: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -39,21 +32,21 @@ pub(super) fn run(id: &str, directory: &Directory, output: &mut Output<'_>) -> R
         last: None,
         record_bytes: 0,
         references: 0,
-        types: BTreeMap::new(),
+        types: OfTypes::default(),
     };
+    let head = directory.read(directory.untyped.head(id))?;
     loop {
         let page = directory.read(directory.untyped.headers_after(id, outline.head, PAGE))?;
-        for header in page.headers {
+        for header in &page.headers {
             outline.head = header.id;
             outline.first.get_or_insert(header.at);
             outline.last = Some(header.at);
             outline.record_bytes += header.record_bytes;
             outline.references += header.refs.len() as u64;
-            let of_type = outline.types.entry(header.event_type).or_default();
-            of_type.events += 1;
-            of_type.record_bytes += header.record_bytes;
+            outline.types.add(header);
         }
-        if !page.more {
+        // As many as there were, though a host goes on.
+        if !page.more || outline.head >= head {
             break;
         }
     }
@@ -74,7 +67,5 @@ fn say(outline: &Outline<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
         output.line(format!("from {} to {} UTC", time(first), time(last)))?;
     }
     output.line("")?;
-    let rows = outline.types.iter();
-    let rows = rows.map(|(name, of)| Ok(vec![name.clone(), count(of.events), bytes(of.record_bytes)]));
-    output.rows(&["TYPE", "EVENTS", "RECORDS"], rows)
+    outline.types.say(output)
 }

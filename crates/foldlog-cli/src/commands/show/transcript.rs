@@ -10,7 +10,7 @@ use foldlog::{Content, ReadOnlyStore, StoredState, Timestamp};
 
 use super::ends_early;
 use super::text::Texts;
-use crate::agent::{cost, media_on_a_line, name_of, tokens, used};
+use crate::agent::{cost, media_on_a_line, name_of, span, tokens, used};
 use crate::failure::Failure;
 use crate::terminal::{Output, Style, counted, duration, escaped, time};
 
@@ -321,9 +321,4 @@ impl<'a> Transcript<'a> {
         let lines = self.texts.lines(&failure.message).join(" ");
         output.line(format!("{indent}{kind}: {lines}"))
     }
-}
-
-fn span(started: Option<Timestamp>, ended: Option<Timestamp>) -> Option<String> {
-    let micros = ended?.as_micros().checked_sub(started?.as_micros())?;
-    u64::try_from(micros).ok().map(duration)
 }
