@@ -87,8 +87,8 @@ fn hash_of_key(first: Digest, key: &AppendKey) -> [u8; KEY_BYTES] {
 }
 
 /// Splits a record behind its format.
-pub(super) fn decode(mut rest: Rest<'_>) -> Result<(RecordHeader<'_>, &[u8]), RecordError> {
-    let split = Split::of(&mut rest)?;
+pub(super) fn decode(rest: Rest<'_>) -> Result<(RecordHeader<'_>, &[u8]), RecordError> {
+    let split = Split::of(rest)?;
     Ok((split.header, split.body))
 }
 
@@ -96,11 +96,14 @@ struct Split<'a> {
     header: RecordHeader<'a>,
     key: Option<[u8; KEY_BYTES]>,
     body: &'a [u8],
+    /// Where the zeros at the end of the record begin.
+    end: usize,
 }
 
 impl<'a> Split<'a> {
     /// `rest` is what follows the format, and in the end the zeros behind the body.
-    fn of(rest: &mut Rest<'a>) -> Result<Self, RecordError> {
+    fn of(mut rest: Rest<'a>) -> Result<Self, RecordError> {
+        let record_bytes = rest.0.len() + 1;
         let _: [u8; 32] = rest.array("first digest")?;
         let checksum = rest.array("checksum")?;
         let checked = rest.0;
@@ -116,19 +119,19 @@ impl<'a> Split<'a> {
         let refs = rest.blob_refs()?;
         let bytes = u32::from_le_bytes(rest.array("length of the body")?);
         let body = rest.take(bytes as usize, "body")?;
-        let end = checked.len() - rest.0.len();
-        let is_right = checked.get(..end).is_some_and(|checked| checksum_of(checked) == checksum);
+        let is_right =
+            checked.get(..checked.len() - rest.0.len()).is_some_and(|checked| checksum_of(checked) == checksum);
         if !is_right || rest.0.iter().any(|byte| *byte != 0) {
             return Err(RecordError::Checksum);
         }
-        let salt = Salt::default();
-        Ok(Self { header: RecordHeader { schema, event_type, salt, first, last, key: None, refs }, key, body })
+        let (salt, end) = (Salt::default(), record_bytes - rest.0.len());
+        Ok(Self { header: RecordHeader { schema, event_type, salt, first, last, key: None, refs }, key, body, end })
     }
 }
 
 fn split(record: &[u8]) -> Option<Split<'_>> {
     let (format, rest) = record.split_first()?;
-    (*format == REDACTED).then(|| Split::of(&mut Rest(rest)).ok()).flatten()
+    (*format == REDACTED).then(|| Split::of(Rest(rest)).ok()).flatten()
 }
 
 fn redacted_key(record: &[u8]) -> Option<[u8; KEY_BYTES]> {
@@ -137,7 +140,7 @@ fn redacted_key(record: &[u8]) -> Option<[u8; KEY_BYTES]> {
 
 /// Whether the append had a key that is gone.
 pub(crate) fn has_redacted_key(record: &[u8]) -> bool {
-    is_redacted(record) && redacted_key(record).is_some()
+    redacted_key(record).is_some()
 }
 
 /// Whether the key that is gone was this one.
@@ -148,12 +151,7 @@ pub(crate) fn was_key(record: &[u8], key: &AppendKey) -> bool {
 
 /// The digest of a redacted record, without the zeros at its end; `None` of any other record.
 pub(crate) fn redacted_digest(record: &[u8]) -> Option<Digest> {
-    let (format, rest) = record.split_first()?;
-    let mut rest = Rest(rest);
-    if *format != REDACTED || Split::of(&mut rest).is_err() {
-        return None;
-    }
-    record.get(..record.len() - rest.0.len()).map(digest)
+    record.get(..split(record)?.end).map(digest)
 }
 
 #[cfg(test)]

@@ -143,7 +143,8 @@ impl OwnBody {
         Ok(())
     }
 
-    /// What is left when it is redacted: texts go, and what was taken away stays taken away.
+    /// What is left when it is redacted. Names of labels go with the other texts, since they may be secrets: a label is
+    /// then what it was before the event, also one that the event has taken away. An earlier title does not come back.
     pub(crate) fn redacted(&self) -> Self {
         match self {
             Self::Described(described) => Self::Described(Described {

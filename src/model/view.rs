@@ -32,8 +32,8 @@ impl<M: SessionModel> View<M> {
         self.head
     }
 
-    /// The BLAKE3 of the session model's own view, encoded: equal states have equal digests. `None` for
-    /// a session model that does not encode views.
+    /// The BLAKE3 of the session model's own view, encoded: equal states have equal digests. `None` for a session model
+    /// that does not encode views.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         M::encode_view(&self.state).map(|bytes| codec::digest(&bytes))

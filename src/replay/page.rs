@@ -87,9 +87,9 @@ pub(crate) fn read_page<M: SessionModel>(
     Ok(EventPage { events, more })
 }
 
-/// Reads one page, checks its chain, and decodes each of its events as `decode` says. Also tells whether more events may
-/// follow. A page ends before an event that is damaged or cannot be decoded; if it begins
-/// with such an event, that is its error. A position beyond the end of the log, or of another history, is an error, too.
+/// Reads one page, checks its chain, and decodes each of its events as `decode` says. Also tells whether more events
+/// may follow. A page ends before an event that is damaged or cannot be decoded; if it begins with such an event, that
+/// is its error. A position beyond the end of the log, or of another history, is an error, too.
 pub(crate) fn read_page_by<T>(
     reader: &mut dyn LogReader,
     session: &SessionId,

@@ -12,7 +12,7 @@ use super::recovered::Condition;
 use crate::codec::{self, RecordHeader};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, RedactedEvent, SessionCore};
-use crate::id::{Digest, EventId, SessionId};
+use crate::id::{BlobRef, Digest, EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::{Head, LogMeta, LogReader, RedactedRecord, StoredPage, StoredRow};
 use crate::threads::guarded;
@@ -107,10 +107,16 @@ impl<M: SessionModel> RedactionPlan<'_, M> {
         };
         let called = "redact, check, stamp, apply or counters";
         let body = guarded(called, replacing).map_err(|panicked| refused(stored.id, panicked))??;
-        let bytes = codec::encode_body(&body).map_err(encoded)?;
-        codec::check_shape(&body, &bytes).map_err(encoded)?;
         let mut refs = Vec::new();
         M::blob_refs(&body, &mut |blob| refs.push(*blob));
+        // Nobody would see to it that the blob is there, and a sweep that looks only at later events would remove it.
+        let is_named = |blob: &BlobRef| header.refs.iter().any(|it| (it.digest, it.bytes) == (blob.digest, blob.bytes));
+        if let Some(BlobRef { digest, bytes, .. }) = refs.iter().find(|blob| !is_named(blob)) {
+            let reason = format!("its replacement names a blob that it does not name, {digest} of {bytes} bytes");
+            return Err(refused(stored.id, reason));
+        }
+        let bytes = codec::encode_body(&body).map_err(encoded)?;
+        codec::check_shape(&body, &bytes).map_err(encoded)?;
         let named = refs.iter().map(|blob| blob.digest).collect();
         let header = RecordHeader { schema: M::SCHEMA, refs, ..header.clone() };
         let record = codec::redact_record(stored.record, &header, stored.event_type, &bytes);

@@ -31,6 +31,9 @@ use crate::session::redact::Redact;
 #[rtype(result = "Result<Appended<M>, Error>")]
 pub struct Append<M: SessionModel> {
     pub(crate) bodies: Bodies<M>,
+    /// What is to be redacted, if it is a redaction. Its body is then the event that says so, without the events that
+    /// it names: they are known when the redaction was prepared.
+    pub(crate) redact: Option<Arc<Redact<M>>>,
     pub(crate) expected_head: Option<EventId>,
     pub(crate) key: Option<AppendKey>,
 }
@@ -45,7 +48,7 @@ impl<M: SessionModel> Append<M> {
     /// Appends bodies with consecutive ids, all or nothing. An empty batch writes nothing and succeeds.
     #[must_use]
     pub fn batch(bodies: Vec<M::Body>) -> Self {
-        Self { bodies: Bodies::Model(bodies), expected_head: None, key: None }
+        Self { bodies: Bodies::Model(bodies), redact: None, expected_head: None, key: None }
     }
 
     /// Appends only if `head` is the last stamped event; otherwise the append is refused with [`ErrorKind::HeadMoved`].
@@ -67,7 +70,9 @@ impl<M: SessionModel> Append<M> {
 
 impl<M: SessionModel> Clone for Append<M> {
     fn clone(&self) -> Self {
-        Self { bodies: self.bodies.clone(), expected_head: self.expected_head, key: self.key.clone() }
+        let Self { bodies, redact, expected_head, key } = self;
+        let (bodies, redact, key) = (bodies.clone(), redact.clone(), key.clone());
+        Self { bodies, redact, expected_head: *expected_head, key }
     }
 }
 
@@ -83,15 +88,13 @@ pub(crate) enum Bodies<M: SessionModel> {
     Model(Vec<M::Body>),
     /// One body of foldlog's own. The session model is asked about none.
     Own(OwnBody),
-    /// The body of a redaction, which is made when the redaction was prepared.
-    Redact(Arc<Redact<M>>),
 }
 
 impl<M: SessionModel> Bodies<M> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Model(bodies) => bodies.len(),
-            Self::Own(_) | Self::Redact(_) => 1,
+            Self::Own(_) => 1,
         }
     }
 
@@ -99,7 +102,7 @@ impl<M: SessionModel> Bodies<M> {
     pub(crate) fn schema(&self) -> u16 {
         match self {
             Self::Model(_) => M::SCHEMA,
-            Self::Own(_) | Self::Redact(_) => OwnBody::SCHEMA,
+            Self::Own(_) => OwnBody::SCHEMA,
         }
     }
 
@@ -107,7 +110,6 @@ impl<M: SessionModel> Bodies<M> {
         match self {
             Self::Model(bodies) => codec::fingerprint(salt, bodies),
             Self::Own(body) => body.fingerprint(salt),
-            Self::Redact(redact) => codec::fingerprint(salt, std::slice::from_ref(&redact.events)),
         }
     }
 
@@ -116,8 +118,6 @@ impl<M: SessionModel> Bodies<M> {
         match self {
             Self::Model(_) => own_type.is_none(),
             Self::Own(body) => own_type == Some(body.event_type()),
-            // Without an append key, a redaction is a retry of nothing.
-            Self::Redact(_) => false,
         }
     }
 }
@@ -127,7 +127,6 @@ impl<M: SessionModel> Clone for Bodies<M> {
         match self {
             Self::Model(bodies) => Self::Model(bodies.clone()),
             Self::Own(body) => Self::Own(body.clone()),
-            Self::Redact(redact) => Self::Redact(Arc::clone(redact)),
         }
     }
 }
@@ -137,7 +136,6 @@ impl<M: SessionModel> std::fmt::Debug for Bodies<M> {
         match self {
             Self::Model(bodies) => bodies.fmt(f),
             Self::Own(body) => body.fmt(f),
-            Self::Redact(redact) => redact.fmt(f),
         }
     }
 }

@@ -15,13 +15,13 @@ use crate::model::SessionModel;
 /// A change of a session's title and labels, and the conditions under which it is written:
 /// [`Session::describe`](crate::Session::describe).
 ///
-/// It changes what it names and leaves the rest: of two callers that set a label each, neither undoes what the other did. It is
-/// one event, `foldlog.described`, among the events of the session, and is answered as an append is. One that names nothing
-/// writes nothing and succeeds.
+/// It changes what it names and leaves the rest: of two callers that set a label each, neither undoes what the other
+/// did. It is one event, `foldlog.described`, among the events of the session, and is answered as an append is. One
+/// that names nothing writes nothing and succeeds.
 ///
 /// # Limits
-/// A title has at most 1,024 bytes, the name of a label 1 to 64, the value of a label at most 256, and a session has at most 32
-/// labels: all of it is read by each list of sessions. One describe names at most 64 labels.
+/// A title has at most 1,024 bytes, the name of a label 1 to 64, the value of a label at most 256, and a session has at
+/// most 32 labels: all of it is read by each list of sessions. One describe names at most 64 labels.
 ///
 /// # Errors
 /// As an actor message, those of [`Session::describe`](crate::Session::describe) and those of its
@@ -90,7 +90,7 @@ impl<M: SessionModel> Describe<M> {
         let Self { described, expected_head, key, model: _ } = self;
         let is_empty = described == Described::default();
         let bodies = if is_empty { Bodies::Model(Vec::new()) } else { Bodies::Own(OwnBody::Described(described)) };
-        Append { bodies, expected_head, key }
+        Append { bodies, redact: None, expected_head, key }
     }
 }
 

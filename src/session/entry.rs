@@ -23,7 +23,7 @@ use super::state::{Ended, SessionState, Task};
 use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event::OwnBody;
-use crate::id::{EventId, SessionId};
+use crate::id::SessionId;
 use crate::log_position::LogPosition;
 use crate::model::SessionModel;
 use crate::port::{Epoch, LogMeta};
@@ -106,15 +106,17 @@ impl<M: SessionModel> Entry<M> {
         match &append.bodies {
             Bodies::Model(_) => {}
             Bodies::Own(body) => body.check()?,
-            Bodies::Redact(redact) => redact.check(limit)?,
         }
+        let redacted = match &append.redact {
+            Some(redact) => redact.check(limit)?,
+            None => 0,
+        };
         let size = match &append.bodies {
             Bodies::Model(bodies) => bodies.iter().map(checked_bytes::<M>).sum::<Result<u64, _>>(),
             Bodies::Own(body) => body.encode().map(|bytes| bytes.len() as u64).map_err(|error| error.to_string()),
-            Bodies::Redact(redact) => Ok((redact.events.len() * size_of::<EventId>() + redact.reason.len()) as u64),
         };
         let refused = |reason| Error::from(ErrorKind::BodyRefused { reason });
-        let size = size.map_err(refused)? + append.bodies.len() as u64 * EVENT_BYTES;
+        let size = size.map_err(refused)? + redacted + append.bodies.len() as u64 * EVENT_BYTES;
         let limits = InFlightLimits::of(config);
         let limit = limits.append_bytes_max().min(config.batch_bytes_max as u64);
         if size > limit {

@@ -1,7 +1,7 @@
 //! An append on its way: as the caller asked for it ([`Request`]), stamped and sent to be persisted ([`StampedAppend`]), and
 //! answered ([`AppendReply`]). Stamped appends that have no answer yet stand in a queue, in order ([`InFlight`]).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ use crate::stats::Metrics;
 /// An append that was accepted and is not stamped yet.
 pub(crate) struct Request<M: SessionModel> {
     pub(crate) bodies: Bodies<M>,
+    /// What is to be redacted: see [`Append`].
+    pub(crate) redact: Option<Arc<Redact<M>>>,
     pub(crate) expected_head: Option<EventId>,
     pub(crate) key: Option<AppendKey>,
     /// Whether the blobs that it references are known to be durable.
@@ -58,6 +60,7 @@ impl<M: SessionModel> Request<M> {
         let (sender, answer) = oneshot::channel();
         let request = Self {
             bodies: append.bodies,
+            redact: append.redact,
             expected_head: append.expected_head,
             key: append.key,
             are_refs_checked: false,
@@ -69,14 +72,6 @@ impl<M: SessionModel> Request<M> {
 
     pub(crate) fn answer(self, answer: Result<Appended<M>, Error>) {
         self.reply.answer(answer);
-    }
-
-    /// The redaction that it asks for, if it is one.
-    pub(crate) fn redact(&self) -> Option<Arc<Redact<M>>> {
-        match &self.bodies {
-            Bodies::Redact(redact) => Some(Arc::clone(redact)),
-            Bodies::Model(_) | Bodies::Own(_) => None,
-        }
     }
 
     pub(crate) fn into_reply(self) -> AppendReply<M> {
@@ -127,12 +122,10 @@ impl<M: SessionModel> StampedAppend<M> {
         }
     }
 
-    /// The events that it has redacted; `None` if it is an append of any other kind.
-    pub(crate) fn redacted(&self) -> Option<BTreeSet<EventId>> {
-        match self.events.first()?.as_own()?.body() {
-            OwnBody::Redacted(redacted) => Some(redacted.events.iter().map(|it| it.event).collect()),
-            _ => None,
-        }
+    /// Whether it has redacted other events.
+    pub(crate) fn is_redaction(&self) -> bool {
+        let own = self.events.first().and_then(LogEvent::as_own);
+        own.is_some_and(|event| matches!(event.body(), OwnBody::Redacted(_)))
     }
 
     /// Whether a retry under the same key has the same bodies.

@@ -10,18 +10,19 @@ use super::actor::SessionActor;
 use super::append::{Append, Bodies};
 use super::entry::Entry;
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, OwnBody, Redacted};
+use crate::event::{Event, OwnBody, Redacted, RedactedEvent};
 use crate::id::{Digest, EventId};
 use crate::model::SessionModel;
 use crate::port::Erasing;
 use crate::replay::Replace;
 
-/// Which events of a session are to be redacted, why, and what is to be left of them: [`Session::redact`](crate::Session::redact).
+/// Which events of a session are to be redacted, why, and what is to be left of them:
+/// [`Session::redact`](crate::Session::redact).
 ///
 /// **What is left.** [`Redact::replace`] says it. Without it the session model does
 /// ([`SessionModel::redact`]); the built-in [`Agent`](crate::agent::Agent) leaves ids, roles, times, numbers, tools' names
 /// and the ids of calls, and `[redacted]` where a text was. Of foldlog's own events, foldlog itself takes away title, labels
-/// and reason.
+/// and reason: a label is then what it was before the event, also one that the event has taken away.
 ///
 /// # Errors
 /// As an actor message, those of [`Session::redact`](crate::Session::redact).
@@ -54,8 +55,10 @@ impl<M: SessionModel> Redact<M> {
         self
     }
 
-    /// Has each event of the session model replaced by what the function makes of it, whatever the session model would make.
-    /// The replacement must be of the same event type. Its ids are those of the original, whatever the function puts there.
+    /// Has each event of the session model replaced by what the function makes of it, whatever the session model would
+    /// make. The replacement must be of the same event type, and name no blob that the original does not name: nobody
+    /// would look for it, and a sweep may remove it. Its ids are those of the original, whatever the function puts
+    /// there.
     #[must_use]
     pub fn replace(mut self, replace: impl Fn(&Event<M>) -> M::Body + Send + Sync + 'static) -> Self {
         self.replace = Some(Arc::new(replace));
@@ -71,12 +74,18 @@ impl<M: SessionModel> Redact<M> {
 
     fn into_append(self) -> (Append<M>, Arc<Self>) {
         let redact = Arc::new(self);
-        let bodies = Bodies::Redact(Arc::clone(&redact));
-        (Append { bodies, expected_head: redact.expected_head, key: None }, redact)
+        let bodies = Bodies::Own(redact.body(Vec::new()));
+        let (expected_head, asked) = (redact.expected_head, Some(Arc::clone(&redact)));
+        (Append { bodies, redact: asked, expected_head, key: None }, redact)
     }
 
-    /// Refuses what no session can do.
-    pub(super) fn check(&self, events_max: usize) -> Result<(), Error> {
+    /// What the session notes of it, with the events whose records were made.
+    pub(super) fn body(&self, events: Vec<RedactedEvent>) -> OwnBody {
+        OwnBody::Redacted(Redacted { events, reason: self.reason.clone() })
+    }
+
+    /// Refuses what no session can do, and tells how many bytes the names of the events take.
+    pub(super) fn check(&self, events_max: usize) -> Result<u64, Error> {
         if self.events.is_empty() {
             return Err(ErrorKind::InvalidArgument { what: "a redaction names no event".to_owned() }.into());
         }
@@ -84,7 +93,7 @@ impl<M: SessionModel> Redact<M> {
             let (size, limit) = (self.events.len() as u64, events_max as u64);
             return Err(ErrorKind::TooLarge { what: "redaction", unit: "events", size, limit }.into());
         }
-        OwnBody::Redacted(Redacted { reason: self.reason.clone(), ..Redacted::default() }).check()
+        Ok((self.events.len() * size_of::<EventId>()) as u64)
     }
 }
 

@@ -128,8 +128,6 @@ impl<M: SessionModel> Stamper<M> {
         match bodies {
             Bodies::Model(bodies) => self.stamp_bodies(&mut stamped, &append, bodies, view)?,
             Bodies::Own(body) => self.stamp_own(&mut stamped, &append, body)?,
-            // The session stamps the event of a redaction that was prepared.
-            Bodies::Redact(_) => return Err(refused(RecordError::NotStable)),
         }
         Ok(stamped)
     }

@@ -321,7 +321,7 @@ impl<M: SessionModel> SessionState<M> {
             }
             match self.waiting.pop_front() {
                 None => return,
-                Some(Task::Append(request)) if request.redact().is_some() && !self.is_quiet() => {
+                Some(Task::Append(request)) if request.redact.is_some() && !self.is_quiet() => {
                     return self.waiting.push_front(Task::Append(request));
                 }
                 Some(Task::Append(request)) => self.append(request, env),
@@ -389,7 +389,7 @@ impl<M: SessionModel> SessionState<M> {
         if let Err(error) = self.check_head(&request) {
             return request.answer(Err(error));
         }
-        if let Some(redact) = request.redact() {
+        if let Some(redact) = request.redact.clone() {
             return self.prepare_redaction(request, redact);
         }
         if !request.are_refs_checked {

@@ -219,7 +219,8 @@ impl<M: SessionModel> Session<M> {
         receiver.await.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
-    /// Reads a page of the committed events after `after`, an [`EventId`] or a [`LogPosition`], in order: up to `events_max` (at least one), and no more than
+    /// Reads a page of the committed events after `after`, an [`EventId`] or a [`LogPosition`], in order: up to
+    /// `events_max` (at least one), and no more than
     /// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max).
     ///
     /// # Errors
@@ -310,11 +311,12 @@ impl<M: SessionModel> Session<M> {
     /// Makes this store the session's owner though the present owner is alive, and brings the view up to date: for a
     /// present owner that hangs. A dead owner needs no take-over: the next append claims the session at once.
     ///
-    /// From then on nothing that the old owner stamped is written. Its next append, or the next turn that it takes, fails
-    /// with [`ErrorKind::OwnedElsewhere`], which names this store. (A turn that it takes while an append of its own is in
-    /// flight it still gets: it learns by that append, which is refused, that it has lost the session.) It can still read, and it can take the session over in
-    /// its turn. What it does outside of the log (a turn that it runs, a tool that it called) is not stopped: make sure
-    /// first that the owner hangs, and is not only slow. If this store owns the session already, nothing changes.
+    /// From then on nothing that the old owner stamped is written. Its next append, or the next turn that it takes,
+    /// fails with [`ErrorKind::OwnedElsewhere`], which names this store. (A turn that it takes while an append of its
+    /// own is in flight it still gets: it learns by that append, which is refused, that it has lost the session.) It
+    /// can still read, and it can take the session over in its turn. What it does outside of the log (a turn that it
+    /// runs, a tool that it called) is not stopped: make sure first that the owner hangs, and is not only slow. If this
+    /// store owns the session already, nothing changes.
     ///
     /// A process that was stopped in the middle of a commit holds the write lock of the whole directory. Then this waits,
     /// as every append of every store does, until that process goes on or is killed.
@@ -381,9 +383,9 @@ impl<M: SessionModel> Session<M> {
     /// this store's until the store closes or the session is opened and closed again.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`]; [`ErrorKind::DiskFull`] or
-    /// [`ErrorKind::CorruptStore`] if the log could not be given up. Closing a session that is closed or deleted is not an error; such a call
-    /// may return before the call that has closed it.
+    /// [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`]; [`ErrorKind::DiskFull`] or [`ErrorKind::CorruptStore`]
+    /// if the log could not be given up. Closing a session that is closed or deleted is not an error; such a call may
+    /// return before the call that has closed it.
     ///
     /// # Cancellation
     /// Dropping the future cancels nothing that it has begun: the session is closed all the same.

@@ -11,7 +11,8 @@
 //! u32       length of the core, then the core in bincode: title, and labels as a map of text to text
 //! ...       the view, as the model encodes it, to the end
 //! ```
-//! Format 1 is the same without the core. It is written where the core is empty, so that builds which know no core use it, too.
+//! Format 1 is the same without the core. It is written where the core is empty, so that builds which know no core use
+//! it, too.
 
 use bytes::Bytes;
 
@@ -23,8 +24,8 @@ use crate::port::{Head, LogMeta};
 const FORMAT: u8 = 2;
 const FORMAT_WITHOUT_CORE: u8 = 1;
 
-/// What a snapshot holds beside what says which view it is. `B` are bytes: of the filter of append keys, of the core (`None` if
-/// it is empty), and of the view.
+/// What a snapshot holds beside what says which view it is. `B` are bytes: of the filter of append keys, of the core
+/// (`None` if it is empty), and of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SnapshotParts<B> {
     pub(crate) keys: B,

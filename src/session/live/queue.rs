@@ -1,6 +1,6 @@
 //! The bounded queue of one subscriber: what waits for it, what was left out, and whether it follows live.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -198,11 +198,11 @@ impl<M: SessionModel> SubscriberQueue<M> {
         self.is_behind = true;
     }
 
-    /// Drops what is queued from the first of these events on, which were redacted. The rest is read from the log.
-    pub(super) fn forget(&mut self, redacted: &BTreeSet<EventId>) {
+    /// Events were redacted: drops what is queued from the first event on. Its events are read from the log.
+    pub(super) fn forget_events(&mut self) {
         self.redactions += 1;
-        let is_redacted = |item: &Queued<M>| matches!(item, Queued::Event(event) if redacted.contains(&event.id()));
-        let Some(place) = self.items.iter().position(is_redacted) else { return };
+        let is_event = |item: &Queued<M>| matches!(item, Queued::Event(_));
+        let Some(place) = self.items.iter().position(is_event) else { return };
         let behind = self.items.split_off(place);
         self.uncounted = self.items.iter().filter(|item| matches!(item, Queued::Kept(_) | Queued::Cut(_))).count();
         let mut before = None;

@@ -1,6 +1,5 @@
 //! One subscriber of one session: it takes what is published, and sends it on, one item at a time.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use actix::prelude::{Message, Recipient};
@@ -174,9 +173,9 @@ impl<M: SessionModel> Subscriber<M> {
         Self::pump(self);
     }
 
-    /// Events of the session were redacted: nothing of before goes out any more.
-    pub(crate) fn redacted(self: &Arc<Self>, events: &BTreeSet<EventId>) {
-        lock(&self.queue).forget(events);
+    /// Events of the session were redacted: what was queued of before is read again from the log.
+    pub(crate) fn forget_events(self: &Arc<Self>) {
+        lock(&self.queue).forget_events();
         Self::pump(self);
     }
 

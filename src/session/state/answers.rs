@@ -79,9 +79,13 @@ impl<M: SessionModel> SessionState<M> {
         self.resident.enter(recovered.bytes);
         self.effects.push(Effect::Resident);
         self.published.replace(recovered.view, recovered.report.condition.clone());
+        let is_redacted = recovered.redactions != self.published.redactions();
         self.published.set_redactions(recovered.redactions);
         self.report = recovered.report;
         for subscriber in &self.subscribers {
+            if is_redacted {
+                subscriber.forget_events();
+            }
             subscriber.resync(self.committed.id);
         }
         self.publish_transients();

@@ -28,10 +28,11 @@ impl<M: SessionModel> SessionState<M> {
             return self.was_deleted();
         }
         self.follow_epoch(&result);
-        if let Some(events) = self.in_flight.oldest().and_then(StampedAppend::redacted) {
+        if self.in_flight.oldest().is_some_and(StampedAppend::is_redaction) {
             self.set_asking(false);
             if result.is_ok() {
-                return self.redacted(&events);
+                // It is acknowledged when the log was read anew.
+                return self.recover();
             }
         }
         self.persisted += usize::from(result.is_ok());

@@ -2,13 +2,10 @@
 //! then one write puts them into the log, with the event that says so. Then the session reads its log anew, as after a
 //! failure: whatever it held of the old events is gone before anyone is answered.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Effect, Env, SessionState, Task};
 use crate::error::{Error, ErrorKind};
-use crate::event::{OwnBody, Redacted};
-use crate::id::EventId;
 use crate::model::SessionModel;
 use crate::port::{Epoch, Listed, LogRedaction, Write};
 use crate::replay::PreparedRedaction;
@@ -35,7 +32,7 @@ impl<M: SessionModel> SessionState<M> {
     ) {
         self.set_asking(false);
         if let Some(Task::Append(request)) = self.waiting.pop_front() {
-            match (result, self.owned, request.redact()) {
+            match (result, self.owned, request.redact.clone()) {
                 (Ok(prepared), Some(epoch), Some(redact)) => self.redact(prepared, epoch, &redact, request, env),
                 (Err(error), ..) => request.answer(Err(error)),
                 // The ownership was lost meanwhile: the redaction asks for it, and is prepared again.
@@ -64,9 +61,8 @@ impl<M: SessionModel> SessionState<M> {
         }
         // Set by an earlier preparation, if the session lost its ownership then: of the same events.
         redact.blobs.get_or_init(|| blobs);
-        let body = OwnBody::Redacted(Redacted { events: noted, reason: redact.reason.clone() });
-        let mut stamped = match self.stamper.stamp(Bodies::Own(body), None, None, env.now, env.config.record_bytes_max)
-        {
+        let (bodies, bytes_max) = (Bodies::Own(redact.body(noted)), env.config.record_bytes_max);
+        let mut stamped = match self.stamper.stamp(bodies, None, None, env.now, bytes_max) {
             Ok(stamped) => stamped,
             Err(error) => return request.answer(Err(error)),
         };
@@ -84,13 +80,5 @@ impl<M: SessionModel> SessionState<M> {
         self.in_flight.push_append(StampedAppend { events, head, key: None, record_bytes, replies });
         // Nothing is stamped until the log was read again.
         self.set_asking(true);
-    }
-
-    /// The redaction in flight is written. It is acknowledged when the log was read anew.
-    pub(super) fn redacted(&mut self, events: &BTreeSet<EventId>) {
-        for subscriber in &self.subscribers {
-            subscriber.redacted(events);
-        }
-        self.recover();
     }
 }
