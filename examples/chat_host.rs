@@ -48,6 +48,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             other => println!("{request} waits: {other:?}"),
         }
     }
+    compact(&session).await?; // a kill may have come between an answer and this
     store.close().await?; // ends the stream that is shown
     Ok(showing.await?)
 }

@@ -3,6 +3,7 @@
 //! The modules `error` and `id` use each other: an error names the session, and making a session id may fail.
 
 mod advice;
+mod hints;
 mod http;
 mod owner;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use crate::id::{Digest, EventId, SessionId};
 pub use advice::{NextStep, WasWritten};
+use hints::{other_append, way_below};
 pub use owner::OwnerInfo;
 use owner::way_around;
 
@@ -163,6 +165,12 @@ pub enum ErrorKind {
         /// The event that the caller has.
         event: EventId,
     },
+    /// The session was deleted, and this handle with it. [`Store::open_session`](crate::Store::open_session) makes a new one.
+    #[error("session {session} was deleted: Store::open_session makes a new one of that name")]
+    SessionDeleted {
+        /// The session.
+        session: SessionId,
+    },
     /// The append key was used before, with other bodies.
     #[error(
         "append key was used in session {session} for {}: use a key for one append, and hand over the same bodies in a retry",
@@ -223,17 +231,10 @@ pub enum ErrorKind {
         /// The limit of the configuration.
         limit: u64,
     },
-
     /// The guard of this call has no turn any more: it has ended the turn, or
     /// [`Session::revoke_turn`](crate::Session::revoke_turn) took the turn away from it.
     #[error("this guard has no turn of session {session} any more: it has ended, or Session::revoke_turn took it away")]
     TurnNotHeld {
-        /// The session.
-        session: SessionId,
-    },
-    /// The session was deleted, and this handle with it. [`Store::open_session`](crate::Store::open_session) makes a new one.
-    #[error("session {session} was deleted: Store::open_session makes a new one of that name")]
-    SessionDeleted {
         /// The session.
         session: SessionId,
     },
@@ -285,6 +286,7 @@ pub enum ErrorKind {
         /// What happened.
         reason: String,
     },
+
     // --- the session is read-only, until another build opens it ---
     /// The log holds an event of a type or schema that this build does not know. The session is read-only, and its view
     /// ends before that event.
@@ -334,6 +336,7 @@ pub enum ErrorKind {
         /// What `decode` says of the bytes.
         reason: String,
     },
+
     // --- the directory is not for this build ---
     /// The database has a newer format than this build knows. The database was left untouched.
     #[error("the store is of format {found}, this build knows up to {supported}: upgrade this program")]
@@ -419,33 +422,6 @@ pub enum ErrorKind {
         /// What is wrong, and of which session where that is known.
         reason: String,
     },
-}
-
-/// What the append has written whose key another one uses.
-fn other_append(first: EventId, written: u64, given: u64) -> String {
-    let last = EventId::new(first.get().saturating_add(written.saturating_sub(1)));
-    let bodies = |count| if count == 1 { "1 body".to_owned() } else { format!("{count} bodies") };
-    match (written, given) {
-        (1, 1) => format!("event {first}, with another body"),
-        (1, _) => format!("event {first} alone, and this append has {}", bodies(given)),
-        _ if written == given => format!("events {first} to {last}, with other bodies"),
-        _ => format!("events {first} to {last}, and this append has {}", bodies(given)),
-    }
-}
-
-/// What to do about something that is too large.
-fn way_below(what: &str) -> &'static str {
-    match what {
-        "encoded event" => {
-            ": make blobs of large values, with Store::intern_text or put_bytes, or raise StoreConfig::record_bytes_max"
-        }
-        "batch" => ": append it in several batches, or raise StoreConfig::batch_events_max",
-        "append" => {
-            ": make blobs of large values, with Store::intern_text or put_bytes, append less at once, or raise StoreConfig::batch_bytes_max, session_in_flight_bytes_max and in_flight_bytes_max"
-        }
-        "blob" => ": store it in parts, or raise StoreConfig::blob_bytes_max",
-        _ => "",
-    }
 }
 
 impl Error {

@@ -75,8 +75,8 @@ impl AgentView {
 
     /// The same for a turn that runs: the message that it answers comes last, and behind that what this turn has added,
     /// and turns for the same message before it, which were interrupted. Earlier turns stand together in the same way. A
-    /// message that waited for its turn is given although a compaction covers it.
-    /// What users have said since, and no turn has answered yet, is left out: it is for turns to come.
+    /// message that waited for its turn is given although a compaction covers it. What users have said since, and no turn
+    /// has answered yet, is left out: it is for turns to come.
     ///
     /// Messages in the order of the log would end with what another user asked meanwhile, or with the answer to a message
     /// that was sent before this one.

@@ -17,6 +17,7 @@ on_both_media!(
     a_request_whose_first_caller_has_left_is_run_by_another,
     a_turn_that_was_begun_is_interrupted,
     a_request_whose_answer_is_on_its_way_gets_no_other,
+    a_request_that_is_queued_on_its_way_is_not_overtaken,
     a_stop_that_is_repeated_appends_nothing_twice,
 );
 
@@ -153,6 +154,30 @@ async fn a_request_whose_answer_is_on_its_way_gets_no_other(disk: TestDisk) {
             turn.answer(Message::assistant("ho")).await.unwrap();
         }
         assert_eq!(session.view().unwrap().messages.len(), 2, "after {polls} polls");
+        was_ready
+    })
+    .await;
+}
+
+async fn a_request_that_is_queued_on_its_way_is_not_overtaken(disk: TestDisk) {
+    at_every_poll(disk, async |session, polls| {
+        let request = |name| session.begin_turn_once(Message::user(name), key(name));
+        let TurnBegun::Now(running) = request("a").await.unwrap() else { panic!("it is the first") };
+        let was_ready = dropped_after(polls, request("b")).await;
+        drop(running);
+        let began = request("c").await.unwrap();
+        let order: Vec<_> = session.view().unwrap().messages.iter().filter_map(|said| said.inline_text()).collect();
+        let is_ahead = order.iter().any(|said| said == "b");
+        assert!(is_ahead || !was_ready, "it was told that it waits: {order:?}");
+        match began {
+            TurnBegun::Now(mut turn) => {
+                assert!(!is_ahead, "after {polls} polls c begins though b waits ahead of it: {order:?}");
+                turn.answer(Message::assistant("ho")).await.unwrap();
+            }
+            TurnBegun::Queued(_) => assert!(is_ahead, "after {polls} polls c waits for nobody: {order:?}"),
+            other => panic!("after {polls} polls: {other:?}"),
+        }
+        session.interrupt("its caller has left").await.unwrap();
         was_ready
     })
     .await;

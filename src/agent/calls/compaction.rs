@@ -36,8 +36,7 @@ impl Session<Agent> {
     ///
     /// # Errors
     /// [`ErrorKind::BeyondHead`] if the view has not reached `through`; [`ErrorKind::RefusedByView`] if an earlier compaction
-    /// covers more. Nothing is written then. Those of
-    /// [`Session::append`] and of its receipt.
+    /// covers more. Nothing is written then. Those of [`Session::append`] and of its receipt.
     ///
     /// # Cancellation
     /// The compaction is written, or it is not: dropping the future does not take back an append that it has made.

@@ -238,7 +238,7 @@ impl<M: SessionModel> Check<M> {
         }
         let erased = store.erase_deleted().await.map_err(|error| format!("what was deleted stays: {error}"))?;
         if erased.pending > 0 {
-            return Err(format!("{} deleted sessions stay", erased.pending));
+            return Err(format!("of {} sessions bytes stay that were deleted or redacted", erased.pending));
         }
         for digest in &promised.blobs {
             store.get_bytes(*digest).await.map_err(|error| format!("blob {digest}: {error}"))?;

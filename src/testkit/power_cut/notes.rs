@@ -136,10 +136,8 @@ impl EventLog for NotedWriter {
                     self.notes.add(Note::Redacting { log, records });
                 }
                 Write::Delete { log, .. } => self.notes.add(Note::Deleting { log: *log }),
+                Write::Sweep(SweepStep::Remove { blobs, .. }) => self.notes.add(Note::Swept { blobs: blobs.clone() }),
                 _ => {}
-            }
-            if let Write::Sweep(SweepStep::Remove { blobs, .. }) = write {
-                self.notes.add(Note::Swept { blobs: blobs.clone() });
             }
         }
         let answers = self.inner.commit(group)?;

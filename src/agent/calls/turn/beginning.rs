@@ -1,4 +1,4 @@
-//! BeginningTurn a turn.
+//! Beginning a turn.
 
 use std::sync::Arc;
 
@@ -139,6 +139,10 @@ impl Session<Agent> {
     pub async fn begin_turn_once(&self, message: Message, key: AppendKey) -> Result<TurnBegun, Error> {
         let _beginning = self.lock_beginning().await;
         let guard = self.take_turn().await;
+        if guard.is_ok() {
+            // A message that a call has queued whose future was dropped may be on its way, and comes first.
+            self.entry().settle().await?;
+        }
         let place = match &guard {
             Ok(_) if self.current_view().await?.unanswered().next().is_none() => RequestPlace::First,
             Ok(_) => RequestPlace::Behind,
