@@ -91,8 +91,13 @@ pub(crate) async fn append(load: Load, beside: Beside, timing: Timing) -> Sample
     let callers = sessions.into_iter().map(|session| actix::spawn(appends::keep_appending(session, load, window)));
     let latencies = join_all(callers.collect::<Vec<_>>()).await.into_iter().flat_map(Result::unwrap).collect();
     let ended = matches!(beside, Beside::Backup { .. } | Beside::Sweep { .. }) && work.is_finished();
-    let sample = window.stop(1, latencies).fact("ended before the appends", f64::from(u8::from(ended)));
+    let mut sample = window.stop(1, latencies).fact("ended before the appends", f64::from(u8::from(ended)));
     work.abort();
+    let steps = store.stats().erasing_step_micros;
+    if steps.count() > 0 {
+        sample = sample.fact("step p99, ms", steps.quantile(0.99) as f64 / 1e3);
+        sample = sample.fact("longest step, ms", steps.max() as f64 / 1e3).fact("steps", steps.count() as f64);
+    }
     store.close().await.unwrap();
     sample
 }

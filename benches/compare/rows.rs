@@ -123,7 +123,7 @@ fn lifecycle_rows(divisor: u64) -> Vec<Row> {
     let row = |work: String, ours: Beside, other: Beside| {
         let beside = move |beside| move |timing| lifecycle::append(Load::of(100, PowerLoss), beside, timing);
         let what = format!("{}, while {work}", sessions(100));
-        Row::new(Topic::Features, what, beside(ours), "the same without", beside(other)).p99_wanted(1.0 / 1.5)
+        Row::new(Topic::Features, what, beside(ours), "the same without", beside(other)).p99_wanted(0.67)
     };
     let copied = Copied::new(events);
     let first = Arc::clone(&copied);
