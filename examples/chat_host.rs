@@ -10,7 +10,7 @@
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use actix::clock::{sleep, timeout};
-use foldlog::agent::{Agent, AgentTransient, Message, Part, Role, RunningTurn};
+use foldlog::agent::{Agent, AgentTransient, Failure, Message, Part, Role, RunningTurn};
 use foldlog::agent::{ToolCall, ToolResult, TurnBegun, TurnEnd};
 use foldlog::{AppendKey, Error, EventStream, Item, Session, Store, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
@@ -37,12 +37,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Store::open(StoreConfig::directory(directory)).await?;
     let session = store.open_session("chat").await?;
     let showing = actix::spawn(show(session.subscribe(SubscribeFrom::Now).await?, lines_max));
-    for left in session.interrupt("the host was killed").await? {
-        println!("{left} was left open, and is ended now");
-    }
     for (request, text) in REQUESTS {
         match session.begin_turn_once(Message::user(text), AppendKey::new(request)?).await? {
-            TurnBegun::Now(turn) => run(turn, request).await?, // also if a kill has ended the turn before
+            // Also if a kill has cut a turn off: what it has left open is ended by then.
+            TurnBegun::Now(mut turn) => {
+                if let Err(error) = run(&mut turn, request).await {
+                    // If the turn were dropped instead, the next run of this program would begin it again.
+                    turn.end(TurnEnd::Error(Failure::new("host", error.to_string()))).await?;
+                }
+                compact(&session).await?;
+            }
             TurnBegun::Ended(turn) => println!("{request} has its turn: {:?}", turn.status),
             // Nobody else runs turns of this session: see begin_next_turn for hosts that take requests at any time.
             other => println!("{request} waits: {other:?}"),
@@ -54,7 +58,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Runs a turn to its end: asks the language model until it calls no more tools, or until the user changes the question.
-async fn run(mut turn: RunningTurn, request: &str) -> Result<(), Error> {
+async fn run(turn: &mut RunningTurn, request: &str) -> Result<(), Error> {
     let session = turn.session().clone();
     let mut changed = pin!(changed(&session, request));
     loop {
@@ -64,14 +68,13 @@ async fn run(mut turn: RunningTurn, request: &str) -> Result<(), Error> {
             turn.delta(word)?;
             // The next word takes a while, and the user may have changed the question by then.
             if let Ok(changed) = timeout(Duration::from_millis(1), changed.as_mut()).await {
-                turn.end(TurnEnd::Cancelled).await?;
-                return changed;
+                changed?;
+                return turn.end(TurnEnd::Cancelled).await.map(drop);
             }
         }
         let calls: Vec<_> = answer.parts.iter().filter_map(Part::as_tool_call).cloned().collect();
         if calls.is_empty() {
-            turn.answer(answer).await?;
-            return compact(&session).await;
+            return turn.answer(answer).await.map(drop);
         }
         turn.say(answer).await?; // durable before a tool runs
         // All tools at once. Each result is durable as soon as its tool is done.

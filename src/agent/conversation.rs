@@ -5,9 +5,12 @@
 //! calls and results of its own. What the provider ran itself ([`ToolKind::Provider`], and results in an assistant's
 //! message) is not matched: it goes back where it stood.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use imbl::OrdSet;
+
+use crate::agent::entity::Turn;
 use crate::agent::id::{MessageId, TurnId};
 use crate::agent::message::{Message, Role};
 use crate::agent::open_calls::{OpenCall, OpenCalls};
@@ -57,76 +60,106 @@ impl AgentView {
     /// The messages to send to the language model, in an order that providers accept: system and developer messages, the
     /// message of the last compaction, then the kept messages, each result right behind the message of its call.
     ///
+    /// The kept messages are in the order of the log, but for what other turns have said in between: behind a message that
+    /// was asked stands all that its turns have said. What waits for its first turn comes last. So a question is followed by
+    /// its answer, whatever was sent meanwhile.
+    ///
     /// Left out are: what a compaction covers, earlier summaries included; results of no kept call, and further results
     /// of a call that has one; side chains; texts that are empty and have no origin, nor has their message; messages
-    /// without a part. A message whose results move leaves its other parts where it was, as a message of the same id.
-    /// Those of a message of role [`Role::Tool`] move with its results, and stand behind all results of that answer.
+    /// without a part. A message that waited for its turn is given although a compaction covers it. A message whose results
+    /// move leaves its other parts where it was, as a message of the same id. Those of a message of role [`Role::Tool`] move
+    /// with its results, and stand behind all results of that answer.
     ///
     /// A call without a result has none here, which providers refuse:
     /// [`Session::interrupt`](crate::Session::interrupt) gives each one. Contents may be blobs:
     /// [`Session::provider_messages`](crate::Session::provider_messages) reads them, too.
     ///
-    /// Takes time in the number of kept messages. [`AgentView::kept_messages`] gives the same messages in the order of the
-    /// log.
+    /// Takes time in the number of kept messages, and while a message waits, in that of turns. [`AgentView::kept_messages`]
+    /// gives the same messages in the order of the log.
     #[must_use]
     pub fn provider_messages(&self) -> Vec<Arc<Message>> {
-        self.in_provider_order(self.conversation())
+        let waiting = self.waiting();
+        let messages = self.by_questions(waiting.iter().copied()).into_iter();
+        let (waiting, before): (Vec<_>, Vec<_>) = messages.partition(|said| waiting.contains(&said.message.id));
+        self.to_send(before.into_iter().chain(waiting))
     }
 
     /// The same for a turn that runs: the message that it answers comes last, and behind that what this turn has added,
-    /// and turns for the same message before it, which were interrupted. Earlier turns stand together in the same way. A
-    /// message that waited for its turn is given although a compaction covers it. What users have said since, and no turn
-    /// has answered yet, is left out: it is for turns to come.
-    ///
-    /// Messages in the order of the log would end with what another user asked meanwhile, or with the answer to a message
-    /// that was sent before this one.
+    /// and turns for the same message before it, which were given up. What users have said since, and no turn has answered
+    /// yet, is left out, and so is whatever waits: it is for turns to come.
     #[must_use]
     pub fn provider_messages_of(&self, turn: TurnId) -> Vec<Arc<Message>> {
         let Some(asked) = self.turns.get(turn).and_then(|turn| turn.user_message) else {
             return self.provider_messages();
         };
         // Turns begin in the order of the messages that they answer, but for those that are begun anew.
-        let later = self.turns.iter().rev().filter_map(|turn| Some((turn.id, turn.user_message?)));
-        let later: Vec<_> = later.take_while(|(_, message)| *message >= asked).collect();
-        let begun: HashSet<MessageId> = later.iter().map(|(_, message)| *message).collect();
-        let of_asked: HashSet<TurnId> =
-            later.iter().filter(|(_, message)| *message == asked).map(|(id, _)| *id).collect();
-        let is_of_turn = |message: &Message| {
-            let is_behind = message.turn.is_none() && message.id > asked;
+        let later = self.turns.iter().rev().filter_map(|turn| turn.user_message);
+        let begun: HashSet<MessageId> = later.take_while(|message| *message >= asked).collect();
+        let waiting = self.waiting();
+        let is_new = |message: &Message| message.turn.is_none() && message.id > asked;
+        let is_for_later = |message: &Message| {
+            waiting.contains(&message.id)
+                || (is_new(message) && message.role == Role::User && !begun.contains(&message.id))
+        };
+        let is_of_turn = |said: &Said| {
+            let message = &said.message;
             message.id == asked
-                || message.turn.is_some_and(|turn| of_asked.contains(&turn))
-                || (is_behind && results(message).next().is_some())
+                || self.question_of(message) == Some(asked)
+                || (is_new(message) && said.is_beside_results)
         };
-        let is_queued = |message: &Message| {
-            message.turn.is_none() && message.id > asked && message.role == Role::User && !begun.contains(&message.id)
-        };
-        let (of_turn, others): (Vec<_>, Vec<_>) = self.conversation().partition(|message| is_of_turn(message));
-        let covered = self.covered_while_waiting(asked, &of_asked);
-        let mut before: Vec<_> = others.into_iter().filter(|message| !is_queued(message)).collect();
-        // Each message stands with the one that its turn answers, as it did when that turn was run.
-        before.sort_by_key(|message| {
-            let asked = message.turn.and_then(|turn| self.turns.get(turn)?.user_message);
-            asked.map_or(message.id, |asked| asked.min(message.id))
+        let messages = self.by_questions([asked]).into_iter();
+        let (of_turn, mut before): (Vec<_>, Vec<_>) = messages.partition(is_of_turn);
+        before.retain(|said| !is_for_later(&said.message));
+        self.to_send(before.into_iter().chain(of_turn))
+    }
+
+    /// The messages that wait for their first turn.
+    fn waiting(&self) -> OrdSet<MessageId> {
+        let mut waiting = self.unanswered.clone();
+        let mut begun = self.turns.iter().rev().filter_map(|turn| turn.user_message);
+        while let Some(message) = begun.next().filter(|_| !waiting.is_empty()) {
+            waiting.remove(&message);
+        }
+        waiting
+    }
+
+    /// The message that the turn of a message answers.
+    fn question_of(&self, message: &Message) -> Option<MessageId> {
+        self.turns.get(message.turn?)?.user_message
+    }
+
+    /// The kept messages with the results of their calls, behind each question what its turns have said. Of these questions
+    /// and those of the kept messages, one that a compaction has covered while it waited is there, too.
+    fn by_questions(&self, asked: impl IntoIterator<Item = MessageId>) -> Vec<Said> {
+        let kept: Vec<_> = self.conversation().collect();
+        let questions = kept.iter().filter_map(|message| self.question_of(message));
+        let running = self.turns.unfinished(Turn::is_running).filter_map(|(_, turn)| turn.user_message);
+        let questions: BTreeSet<_> = questions.chain(running).chain(asked).collect();
+        let covered = questions.into_iter().filter_map(|question| self.covered_while_waiting(question));
+        // Results meet their calls in the order of the log, since ids are not unique.
+        let mut ordered = Ordered::default();
+        covered.chain(kept).for_each(|message| ordered.push(message));
+        let mut messages = ordered.said;
+        messages.sort_by_cached_key(|Said { message, .. }| {
+            self.question_of(message).map_or(message.id, |question| question.min(message.id))
         });
-        self.in_provider_order(before.into_iter().chain(covered).chain(of_turn))
+        messages
     }
 
     /// A message that a compaction has covered before any of its turns did something. The summary knows no answer to it. Where
     /// a turn had done something, the summary stands for the message and for that.
-    fn covered_while_waiting(&self, asked: MessageId, turns: &HashSet<TurnId>) -> Option<&Arc<Message>> {
+    fn covered_while_waiting(&self, asked: MessageId) -> Option<&Arc<Message>> {
         let message = self.message(asked).filter(|message| Some(message.event_id) < self.compact_from)?;
         let place = self.messages.binary_search_by_key(&asked, |message| message.id).ok()?;
         let mut since = self.messages.iter_from(place).take_while(|message| Some(message.id) < self.summary);
         let is_own = message.agent.is_none() && !message.role.is_instruction();
-        (is_own && !since.any(|message| message.turn.is_some_and(|turn| turns.contains(&turn)))).then_some(message)
+        (is_own && !since.any(|message| self.question_of(message) == Some(asked))).then_some(message)
     }
 
-    fn in_provider_order<'a>(&'a self, kept: impl Iterator<Item = &'a Arc<Message>>) -> Vec<Arc<Message>> {
-        let summary = self.summary.as_ref();
-        let first = self.instructions.iter().chain(summary).filter_map(|id| self.message(*id)).cloned();
-        let mut ordered = Ordered::default();
-        kept.for_each(|message| ordered.push(message));
-        first.chain(ordered.into_messages()).filter_map(without_empty_texts).collect()
+    /// The instructions, the summary, and these messages, without what providers refuse.
+    fn to_send(&self, messages: impl Iterator<Item = Said>) -> Vec<Arc<Message>> {
+        let first = self.instructions.iter().chain(self.summary.as_ref()).filter_map(|id| self.message(*id)).cloned();
+        first.chain(messages.flat_map(Said::into_messages)).filter_map(without_empty_texts).collect()
     }
 
     /// The first event whose messages a compaction has to keep if it is to cover those up to `through`: the event behind
@@ -171,6 +204,14 @@ struct Ordered {
 struct Said {
     message: Arc<Message>,
     results: Vec<Arc<Message>>,
+    /// Whether the message had results, too, which stand behind their calls.
+    is_beside_results: bool,
+}
+
+impl Said {
+    fn into_messages(self) -> impl Iterator<Item = Arc<Message>> {
+        std::iter::once(self.message).chain(results_first(self.results))
+    }
 }
 
 impl Ordered {
@@ -217,10 +258,10 @@ impl Ordered {
             }
         }
         if !is_split {
-            self.said.push(Said { message: Arc::clone(message), results: Vec::new() });
+            self.said.push(Said { message: Arc::clone(message), results: Vec::new(), is_beside_results: false });
         } else if !rest.is_empty() {
             let message = Arc::new(Message { parts: rest, ..(**message).clone() });
-            self.said.push(Said { message, results: Vec::new() });
+            self.said.push(Said { message, results: Vec::new(), is_beside_results: true });
         }
         for call in owed(message) {
             self.places.insert(call.message, self.said.len().saturating_sub(1));
@@ -232,10 +273,6 @@ impl Ordered {
     fn place_of_call(&mut self, result: &ToolResult) -> Option<usize> {
         let call = self.open.take(None, result)?;
         self.places.get(&call.message).copied()
-    }
-
-    fn into_messages(self) -> impl Iterator<Item = Arc<Message>> {
-        self.said.into_iter().flat_map(|said| std::iter::once(said.message).chain(results_first(said.results)))
     }
 }
 

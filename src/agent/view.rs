@@ -110,6 +110,17 @@ impl AgentView {
         self.messages.iter_from(start)
     }
 
+    /// What a turn has answered: the assistant's last message in it, those of side chains left out. `None` if the assistant said
+    /// nothing. Its text may be in a blob: [`Store::read_content`](crate::Store::read_content).
+    ///
+    /// Takes time in the number of messages since the one that the turn answers.
+    #[must_use]
+    pub fn answer_of(&self, turn: TurnId) -> Option<&Arc<Message>> {
+        let asked = self.turns.get(turn)?.user_message;
+        let mut since = self.messages.iter().rev().take_while(|message| Some(message.id) >= asked);
+        since.find(|message| message.turn == Some(turn) && message.role == Role::Assistant && message.agent.is_none())
+    }
+
     /// The messages that nobody has answered yet, in the order in which they were sent: those that wait for their turn
     /// ([`AgentBody::TurnQueued`]), and those whose last turn was
     /// [`Interrupted`](crate::agent::TurnStatus::Interrupted). [`Session::begin_next_turn`] begins the turn of the first.
@@ -119,6 +130,11 @@ impl AgentView {
     /// [`Session::begin_next_turn`]: crate::Session::begin_next_turn
     pub fn unanswered(&self) -> impl Iterator<Item = &Arc<Message>> {
         self.unanswered.iter().filter_map(|id| self.message(*id))
+    }
+
+    /// Whether the log has a turn without an end.
+    pub(super) fn has_running_turn(&self) -> bool {
+        self.turns.unfinished(Turn::is_running).next().is_some()
     }
 
     pub(super) fn turns_taken(&self) -> Turns {

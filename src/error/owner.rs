@@ -16,8 +16,9 @@ pub struct OwnerInfo {
     pub host: String,
     /// When the owner opened the store.
     pub since: Timestamp,
-    /// Whether the owner is another store object of this very process, which was neither closed nor dropped. A process
-    /// needs only one store of a directory: its handles can be cloned.
+    /// Whether the owner is another store object of this very process, which was not closed, or is closing still: one whose
+    /// handles were dropped closes in the background. A process needs only one store of a directory: its handles can be
+    /// cloned.
     pub in_this_process: bool,
 }
 
@@ -26,7 +27,8 @@ impl fmt::Display for OwnerInfo {
         if self.in_this_process {
             write!(
                 f,
-                "another store that this process opened and did not close (close it, or use a clone of its handle): "
+                "another store that this process opened and that has not closed yet (close it and await that, or use a clone of \
+                 its handle; one whose handles were dropped is closing: try again): "
             )?;
         }
         match self.process {

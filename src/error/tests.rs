@@ -40,7 +40,10 @@ fn an_owner_is_named_with_a_readable_time_and_the_way_around_it() {
     let other = owned(owner(4711, false));
     assert_says(&other, &["session s", "process 4711 on host-1 since 2023-11-14T22:13:20", "Session::take_over"]);
     let here = owned(owner(4711, true));
-    assert_says(&here, &["another store that this process opened and did not close", "a clone of its handle"]);
+    assert_says(
+        &here,
+        &["another store that this process opened and that has not closed yet", "a clone of its handle"],
+    );
     assert!(!here.to_string().contains("take_over"), "{here}");
     let unknown = owned(owner(0, false)).to_string();
     assert!(unknown.contains("owner owner-1") && !unknown.contains("process 0"), "{unknown}");

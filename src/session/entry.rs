@@ -1,7 +1,8 @@
 //! A session's entry in the registry of its store. The entry outlives the session's actor, and handles find the actor
-//! through it. Its folder has more of it: `turn` (the right to run a turn), `emptying` (out of memory), `waking`
-//! (back into memory) and `deleting`.
+//! through it. Its folder has more of it: `turn` (the right to run a turn), `beginning` (one request at a time gets it),
+//! `emptying` (out of memory), `waking` (back into memory) and `deleting`.
 
+mod beginning;
 mod deleting;
 mod emptying;
 mod turn;
@@ -29,6 +30,8 @@ use crate::model::SessionModel;
 use crate::port::{Epoch, LogMeta};
 use crate::replay::{Condition, EventPage, check_position, read_page};
 use crate::threads::{guarded, lock};
+pub(crate) use beginning::Beginning;
+use beginning::BeginningLock;
 use emptying::Residence;
 pub(crate) use turn::HeldTurns;
 pub use turn::TurnGuard;
@@ -44,6 +47,7 @@ pub(crate) struct Entry<M: SessionModel> {
     address: RwLock<Address<M>>,
     in_flight: Arc<InFlightCount>,
     residence: Residence,
+    beginning: BeginningLock,
     pub(crate) context: HostContext,
 }
 
@@ -75,6 +79,7 @@ impl<M: SessionModel> Entry<M> {
             address: RwLock::new(Address::None),
             in_flight: Arc::new(InFlightCount::new(Arc::clone(&services.metrics))),
             residence: Residence::default(),
+            beginning: BeginningLock::default(),
             context: HostContext::default(),
         });
         entry.address()?;

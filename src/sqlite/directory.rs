@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::owner_file::{left, parse_owner_file};
+use super::owner_file::{is_here, left, parse_owner_file};
 use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::Timestamp;
 use crate::port::{Liveness, OwnerId, Ownership};
@@ -382,12 +382,14 @@ impl StoreDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Liveness::Dead),
             Err(error) => return Err(error),
         };
+        let in_this_process = is_here(owner);
         match file.try_lock_shared() {
             Ok(()) => Ok(Liveness::Dead),
             Err(TryLockError::WouldBlock) => {
                 let mut text = Vec::new();
                 Reading { files: &*self.files, path, file: &file }.take(4096).read_to_end(&mut text)?;
-                Ok(Liveness::Alive(parse_owner_file(owner, &String::from_utf8_lossy(&text))))
+                let info = parse_owner_file(owner, &String::from_utf8_lossy(&text));
+                Ok(Liveness::Alive(OwnerInfo { in_this_process, ..info }))
             }
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -400,13 +402,14 @@ impl StoreDirectory {
         if self.released.swap(true, Ordering::SeqCst) || self.info.process != std::process::id() {
             return Ok(());
         }
-        left(&self.info);
         let path = self.owner_path(&self.me);
         let removed = self.remove_temporaries(&self.me).and_then(|()| {
             unless(io::ErrorKind::NotFound, self.files.remove_file(&path)).map_err(failed("cannot remove", &path))
         });
         // Not left to closing the files: a child process that is just being started still has them open.
         let unlocked = self.owner_file.unlock().map_err(failed("cannot unlock", &path));
+        // Behind the unlock: as long as another store takes this owner for alive, it is told that it is of this process.
+        left(&self.info);
         self.unlock()?;
         Ok(removed.and(unlocked)?)
     }

@@ -14,7 +14,7 @@ pub(crate) fn owner_file_text(info: &OwnerInfo) -> String {
     format!("process {}\nhost {}\nsince {}\n", info.process, info.host, info.since.as_micros())
 }
 
-/// Reads an owner file as far as it goes: its owner may be writing it just now.
+/// Reads an owner file as far as it goes: its owner may be writing it just now. [`is_here`] tells what the file does not.
 pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     OwnerInfo {
@@ -22,8 +22,14 @@ pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
         process: field("process").and_then(|value| value.parse().ok()).unwrap_or(0),
         host: field("host").unwrap_or(UNKNOWN_HOST).to_owned(),
         since: Timestamp::from_micros(field("since").and_then(|value| value.parse().ok()).unwrap_or(0)),
-        in_this_process: lock_here().get(id.as_str()) == Some(&std::process::id()),
+        in_this_process: false,
     }
+}
+
+/// Whether an owner is a store object of this process. Whoever looks whether it is alive, too, asks this first: it may leave
+/// in between.
+pub(crate) fn is_here(id: &OwnerId) -> bool {
+    lock_here().get(id.as_str()) == Some(&std::process::id())
 }
 
 /// The owners that are store objects of this process, with its id. What an owner file says does not tell: two containers

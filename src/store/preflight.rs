@@ -32,6 +32,14 @@ pub struct Preflight {
     pub elapsed: Duration,
 }
 
+impl fmt::Display for Preflight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sessions, events, findings, more_findings, slowest: _, elapsed: _ } = self;
+        let findings = findings.len() as u64 + more_findings;
+        write!(f, "{sessions} sessions, {events} events, {findings} findings")
+    }
+}
+
 /// What a build makes of one session.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -159,7 +167,8 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// for finding in &preflight.findings {
     ///     eprintln!("{finding}");
     /// }
-    /// assert!(preflight.is_clean());
+    /// assert!(preflight.is_clean(), "{preflight}");
+    /// # assert_eq!(preflight.to_string(), "1 sessions, 1 events, 0 findings");
     /// # assert_eq!((preflight.sessions, preflight.events), (1, 1));
     /// # store.close().await }) }
     /// ```

@@ -207,6 +207,29 @@ fn requests_that_come_while_another_is_answered_wait_and_are_answered_once_in_or
 }
 
 #[test]
+fn a_server_that_starts_while_another_runs_a_turn_takes_what_that_leaves() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = Server::start(directory.path());
+    let text = long_text(200);
+    old.post("k1", &text);
+    old.follow("0").words(2);
+    let new = Server::start(directory.path());
+    let (status, refusal) = new.post("k2", "more");
+    assert!(!status.starts_with("HTTP/1.1 202"), "the old server has the session: {status}");
+    assert!(refusal.contains("another store writes"), "{refusal}");
+    old.process.signal("-TERM");
+    assert!(old.process.end().status.success());
+    assert!(new.post("k2", "more").0.starts_with("HTTP/1.1 202"));
+    let mut client = new.follow("0");
+    let events: Vec<_> = (0..2).flat_map(|_| client.events_until_turn("final")).collect();
+    assert_eq!([&text, "more"].map(|asked| answers(&events, asked)), [1, 1]);
+    new.process.signal("-TERM");
+    assert!(new.process.end().status.success());
+    let turns: Vec<_> = state(directory.path()).iter().map(|(status, message)| (*status, message.get())).collect();
+    assert_eq!(turns, [(TurnStatus::Interrupted, 1), (TurnStatus::Final, 1), (TurnStatus::Final, 2)]);
+}
+
+#[test]
 fn an_answer_that_kills_have_cut_off_is_given_once_by_the_last_server() {
     let directory = tempfile::tempdir().unwrap();
     let text = long_text(100);

@@ -12,7 +12,7 @@ use crate::common::providers::assert_accepted;
 use crate::common::*;
 
 /// How often the host waits.
-const PAUSES: usize = 13;
+const PAUSES: usize = 12;
 
 /// Tells the parent that the host has come here, and goes on when it is told to.
 fn pause() {
@@ -26,8 +26,6 @@ pub(crate) async fn host(directory: &Path) -> Result<(), Error> {
     let store = Store::open(StoreConfig::directory(directory)).await?;
     pause();
     let session = store.open_session("support-4711").await?;
-    pause();
-    session.interrupt("the program was killed").await?;
     pause();
     let mut turn = session.begin_turn(Message::user("where is my order?")).await?;
     pause();
@@ -93,7 +91,7 @@ async fn killed_between_any_two_lines_of_the_readme_a_session_is_acceptable_afte
             child.expect("paused");
         }
         child.kill();
-        turns += usize::from(lines >= 4);
+        turns += usize::from(lines >= 3);
         assert_eq!(assert_repaired(directory.path()).await, turns, "after {lines} lines");
     }
 }

@@ -126,7 +126,10 @@ async fn a_store_that_this_process_did_not_close_is_called_so() {
         assert_eq!(error.next_step(), NextStep::AskTheOwner);
         let ErrorKind::OwnedElsewhere { owner, .. } = error.kind() else { panic!("{error:?}") };
         assert!(owner.in_this_process && owner.process == std::process::id());
-        assert!(error.to_string().contains("another store that this process opened and did not close"), "{error}");
+        assert!(
+            error.to_string().contains("another store that this process opened and that has not closed yet"),
+            "{error}"
+        );
         // The way out that the text names.
         soon(leaked.close()).await.unwrap();
         append(&session, TallyBody::Added(2)).await.unwrap();

@@ -7,16 +7,19 @@ use crate::agent::calls::at_head::append_at_head;
 use crate::agent::calls::batch_room::BatchRoom;
 use crate::agent::calls::references::{known_step, known_turn, step_to_put, turn_to_put};
 use crate::agent::{
-    Agent, AgentBody, AgentView, Failure, Message, OpenCall, Step, StepStatus, ToolResult, Turn, TurnStatus,
+    Agent, AgentBody, AgentView, Failure, Message, OpenCall, Step, StepStatus, ToolResult, Turn, TurnId, TurnStatus,
 };
 use crate::error::{Error, ErrorKind};
 use crate::id::Timestamp;
 use crate::model::Unfinished;
-use crate::session::{Entry, TurnGuard};
+use crate::session::TurnGuard;
 use crate::store::Session;
 
 /// How much of the reason each result repeats: a backtrace, once for each of thousands of calls, would go to a provider.
 const REASON_CHARS_MAX: usize = 500;
+
+/// Why a turn was ended that had no end when the next began.
+const GIVEN_UP: &str = "the turn was given up without an end, by a task or process that has dropped it or died";
 
 impl Session<Agent> {
     /// Ends what a dead process left open, in one batch, and tells what that was. Each tool call without an answer gets a
@@ -28,8 +31,10 @@ impl Session<Agent> {
     /// ended in several batches, results first. A reference to a turn, step or message that the session does not have, which
     /// schema 1 accepted, is left out of what is put.
     ///
-    /// If nothing is open, nothing is taken or written. A host calls this once for each session after its process has
-    /// started: a server before it takes the first request, not in each handler.
+    /// If nothing is open, nothing is taken or written. Each call that begins a turn ends one that was given up by itself.
+    /// So a host needs this call only for what is open outside of a turn, such as the calls of a background agent, or where it
+    /// appends the bodies of its turns by itself: once for each session after its process has started.
+    ///
     /// foldlog runs no tool again, since it does not know what the tool has done; the language model is told, and decides.
     /// If the real result of such a call comes afterwards, append it: it stays in the log and is not sent, since the call
     /// has a result.
@@ -71,8 +76,8 @@ impl Session<Agent> {
             return Ok(Vec::new());
         }
         let in_flight = || Error::from(ErrorKind::TurnInFlight { session: entry.id.clone() });
-        let _turn = entry.take_turn_unchecked().ok_or_else(in_flight)?;
-        interrupt(entry, reason.into()).await
+        let turn = entry.take_turn_unchecked().ok_or_else(in_flight)?;
+        interrupt(&turn, reason.into(), Scope::All).await
     }
 }
 
@@ -82,23 +87,54 @@ impl TurnGuard<Agent> {
     /// # Errors
     /// [`ErrorKind::TurnNotHeld`] if the turn was taken away from this guard. Those of [`Session::interrupt`].
     pub async fn interrupt(&self, reason: impl Into<String>) -> Result<Vec<Unfinished>, Error> {
-        if !self.is_held() {
-            return Err(ErrorKind::TurnNotHeld { session: self.entry().id.clone() }.into());
-        }
-        interrupt(self.entry(), reason.into()).await
+        interrupt(self, reason.into(), Scope::All).await
     }
 }
 
-/// Ends what is open. The caller has the turn.
-async fn interrupt(entry: &Arc<Entry<Agent>>, reason: String) -> Result<Vec<Unfinished>, Error> {
+/// Ends the turns that still run in the log, with their steps and calls, for a caller that has just taken the turn: so nobody
+/// runs them any more.
+pub(super) async fn end_given_up(turn: &TurnGuard<Agent>) -> Result<(), Error> {
+    let entry = turn.entry();
+    // What was appended by a call whose future was dropped may be on its way: the beginning of a turn, or its end.
+    entry.settle().await?;
+    let view = Arc::clone(entry).current_view().await?;
+    if view.has_running_turn() {
+        interrupt(turn, GIVEN_UP.to_owned(), Scope::RunningTurns).await?;
+    }
+    Ok(())
+}
+
+/// What of a session is ended.
+#[derive(Debug, Clone, Copy)]
+enum Scope {
+    All,
+    /// The turns that run, and what belongs to them. What a background agent has open stays.
+    RunningTurns,
+}
+
+impl Scope {
+    /// Whether what belongs to a turn, or to none, is ended.
+    fn has(self, view: &AgentView, turn: Option<TurnId>) -> bool {
+        match self {
+            Self::All => true,
+            Self::RunningTurns => turn.and_then(|turn| view.turns.get(turn)).is_some_and(|turn| turn.is_running()),
+        }
+    }
+}
+
+/// Ends what is open.
+async fn interrupt(turn: &TurnGuard<Agent>, reason: String, scope: Scope) -> Result<Vec<Unfinished>, Error> {
+    let entry = turn.entry();
     let config = &entry.services.config;
     let mut ended = Vec::new();
     append_at_head(entry, |view, batches| {
+        // Whoever took the turn away may have begun another by now, which is alive.
+        turn.check_held()?;
         if batches == 0 {
             ended = view.unfinished();
         }
         // One batch, but for a session with more open calls than a batch takes: turns end with the last one.
-        let mut bodies = interruption(view, &reason, config.clock.now()).peekable();
+        let mut bodies = interruption(view, &reason, config.clock.now(), scope).peekable();
         Ok((BatchRoom::of(config).fill(&mut bodies), bodies.peek().is_none()))
     })
     .await?;
@@ -106,13 +142,14 @@ async fn interrupt(entry: &Arc<Entry<Agent>>, reason: String) -> Result<Vec<Unfi
 }
 
 /// What ends everything that is open in a view: results, then steps, then turns. Each is made when it is asked for.
-fn interruption(view: &AgentView, reason: &str, now: Timestamp) -> impl Iterator<Item = AgentBody> {
+fn interruption(view: &AgentView, reason: &str, now: Timestamp, scope: Scope) -> impl Iterator<Item = AgentBody> {
     let failure = move || Failure::new("interrupted", reason);
-    let steps = view.steps.unfinished(Step::is_running).map(move |(_, step)| {
-        let error = step.error.clone().or_else(|| Some(failure()));
-        let step = step_to_put(view, step);
-        AgentBody::StepPut(Step { status: StepStatus::Interrupted, ended: Some(now), error, ..step })
-    });
+    let steps =
+        view.steps.unfinished(move |step| step.is_running() && scope.has(view, step.turn)).map(move |(_, step)| {
+            let error = step.error.clone().or_else(|| Some(failure()));
+            let step = step_to_put(view, step);
+            AgentBody::StepPut(Step { status: StepStatus::Interrupted, ended: Some(now), error, ..step })
+        });
     let turns = view.turns.unfinished(Turn::is_running).map(move |(_, turn)| {
         let error = turn.error.clone().or_else(|| Some(failure()));
         let turn = turn_to_put(view, turn);
@@ -120,7 +157,9 @@ fn interruption(view: &AgentView, reason: &str, now: Timestamp) -> impl Iterator
     });
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
     let text = format!("interrupted, it is not known whether the tool has run: {reason}");
-    unanswered(view, view.open_calls.iter(), text).chain(steps).chain(turns)
+    let turn_of = |call: &OpenCall| view.message(call.message).and_then(|message| message.turn);
+    let calls = view.open_calls.iter().filter(move |call| scope.has(view, turn_of(call)));
+    unanswered(view, calls, text).chain(steps).chain(turns)
 }
 
 /// A result, marked as an error, for each of these open calls. Each is made when it is asked for.

@@ -40,8 +40,8 @@ impl Session<Agent> {
 }
 
 impl RunningTurn {
-    /// The messages to send to the language model in this turn: [`Session::provider_messages`], with the message that the
-    /// turn answers and what the turn has added behind it at the end, and without what users have sent for later turns
+    /// The messages to send to the language model in this turn: those of [`Session::provider_messages`] in the same order, but
+    /// the message that the turn answers and what the turn has added behind it at the end, and without what waits for later turns
     /// ([`AgentView::provider_messages_of`](crate::agent::AgentView::provider_messages_of)).
     ///
     /// # Errors

@@ -27,17 +27,18 @@ pub use ending::TurnEnd;
 /// # Ending
 /// [`answer`](Self::answer) and [`end`](Self::end) end the turn, and give the right to run a turn back. A call that
 /// fails has not ended the turn, so ending can be tried again. After the end, each call fails with
-/// [`ErrorKind::TurnNotHeld`]. So it does when [`Session::revoke_turn`] took the turn away. What waits then begins with
-/// [`Session::begin_next_turn`].
+/// [`ErrorKind::TurnNotHeld`]. So it does when [`Session::revoke_turn`] took the turn away; of a session that was deleted, with
+/// [`ErrorKind::SessionDeleted`]. What waits then begins with [`Session::begin_next_turn`].
 ///
 /// # Cancellation
 /// Dropping the future of a call does not take back what it has appended. Ending the turn goes by the view, so a step
 /// that such a call has begun is ended, too.
 ///
 /// # Dropping
-/// A turn that is dropped without an end stays unfinished in the log: one warning is logged, and [`Session::interrupt`]
-/// ends the turn. The right to run a turn is given back.
-#[must_use = "a turn that is dropped without an end stays unfinished"]
+/// A turn that is dropped without an end is given up, as if its process had died: one warning is logged, the right to run a
+/// turn is given back, the next turn that begins ends this one as interrupted, and [`Session::begin_next_turn`] begins
+/// another for its message. So [`end`](Self::end) a turn whose work has failed: dropped, it would begin again and again.
+#[must_use = "a turn that is dropped without an end is begun again"]
 pub struct RunningTurn {
     session: Session<Agent>,
     /// `None` once the turn has ended.
@@ -234,7 +235,7 @@ impl RunningTurn {
         });
         let appended = appended.await;
         if let Err(error) = &appended
-            && matches!(error.kind(), ErrorKind::TurnNotHeld { .. })
+            && matches!(error.kind(), ErrorKind::TurnNotHeld { .. } | ErrorKind::SessionDeleted { .. })
         {
             self.guard = None;
         }
@@ -258,7 +259,7 @@ impl RunningTurn {
     }
 
     fn not_held(&self) -> Error {
-        ErrorKind::TurnNotHeld { session: self.session.id().clone() }.into()
+        self.session.entry().turn_not_held()
     }
 }
 
@@ -272,7 +273,7 @@ impl Drop for RunningTurn {
     fn drop(&mut self) {
         // Whoever took the turn away knows about it.
         if self.check_held().is_ok() {
-            log::warn!("turn {} was dropped without an end; Session::interrupt ends it", self.id);
+            log::warn!("turn {} was dropped without an end; the next turn that begins ends it", self.id);
         }
     }
 }

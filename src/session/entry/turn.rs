@@ -27,7 +27,7 @@ use crate::threads::{guarded, lock};
 /// # Losing
 /// A guard that is never dropped, because its task hangs or leaked it, keeps the turn for as long as the store is open.
 /// [`Session::revoke_turn`](crate::Session::revoke_turn) takes the turn away from it: then the guard is good for nothing,
-/// [`is_held`](Self::is_held) says so, and dropping it gives nothing back.
+/// [`is_held`](Self::is_held) says so, and dropping it gives nothing back. Deleting the session does the same.
 #[must_use = "dropping the guard gives the turn back at once"]
 pub struct TurnGuard<M: SessionModel> {
     entry: Arc<Entry<M>>,
@@ -40,6 +40,11 @@ impl<M: SessionModel> TurnGuard<M> {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.entry.services.turns.is_held(&self.entry.id, self.turn)
+    }
+
+    /// Refuses if this guard has lost the turn.
+    pub(crate) fn check_held(&self) -> Result<(), Error> {
+        if self.is_held() { Ok(()) } else { Err(self.entry.turn_not_held()) }
     }
 
     /// The session whose turn it is.
@@ -87,6 +92,10 @@ impl HeldTurns {
         let turn = HeldTurn { number: self.next.fetch_add(1, Ordering::Relaxed), log };
         held.insert(session.clone(), turn);
         Some(turn)
+    }
+
+    fn is_taken(&self, session: &SessionId) -> bool {
+        lock(&self.held).contains_key(session)
     }
 
     fn is_held(&self, session: &SessionId, turn: HeldTurn) -> bool {
@@ -144,7 +153,20 @@ impl<M: SessionModel> Entry<M> {
         Some(TurnGuard { entry: Arc::clone(self), turn })
     }
 
+    /// Whether somebody in this store has the turn.
+    pub(crate) fn is_turn_taken(&self) -> bool {
+        self.services.turns.is_taken(&self.id)
+    }
+
+    /// The error for a call of a guard that has no turn any more: of a session that was deleted, that says so.
+    pub(crate) fn turn_not_held(&self) -> Error {
+        let not_held = || ErrorKind::TurnNotHeld { session: self.id.clone() }.into();
+        self.check_open().err().unwrap_or_else(not_held)
+    }
+
     pub(crate) fn revoke_turn(&self) -> bool {
+        // The lock first: a call that has it looks whether it was revoked when it has taken the turn.
+        self.beginning.revoke();
         self.services.turns.revoke(&self.id)
     }
 

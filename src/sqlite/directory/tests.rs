@@ -323,6 +323,23 @@ fn a_store_that_must_migrate_while_another_is_open_gives_up_and_says_so() {
         .unwrap();
 }
 
+/// Or the program would be told to send its call to another process, which is itself.
+#[test]
+fn an_owner_that_leaves_is_of_this_process_for_as_long_as_it_is_alive() {
+    let root = tempfile::tempdir().unwrap();
+    let watcher = open(root.path());
+    for _ in 0..300 {
+        let leaving = open(root.path());
+        let me = leaving.me().to_string();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(leaving));
+            while let Liveness::Alive(owner) = watcher.liveness(&me).unwrap() {
+                assert!(owner.in_this_process);
+            }
+        });
+    }
+}
+
 /// It shares the open files, and a lock belongs to the open file.
 #[test]
 fn a_child_by_fork_gives_up_nothing_of_its_parents() {

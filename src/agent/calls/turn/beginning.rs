@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use futures::lock::{Mutex, OwnedMutexGuard};
-
 use super::RunningTurn;
+use crate::agent::calls::interruption::end_given_up;
 use crate::agent::{Agent, AgentBody, Message, MessageId, Turn};
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, EventId};
-use crate::session::{Append, Appended, TurnGuard};
+use crate::session::{Append, Appended, Beginning, TurnGuard};
 use crate::store::Session;
 
 /// What [`Session::begin_turn_once`] found.
@@ -16,14 +15,16 @@ use crate::store::Session;
 #[must_use = "a turn that has begun is to be run"]
 pub enum TurnBegun {
     /// The turn of the request has begun with this call: run it. It is the first for its message, or the one before was
-    /// interrupted.
+    /// given up or interrupted.
     Now(RunningTurn),
     /// The message waits, behind a turn that runs or messages that came earlier: it is in the log, and one of
     /// [`AgentView::unanswered`](crate::agent::AgentView::unanswered). [`Session::begin_next_turn`] begins the first.
     Queued(MessageId),
     /// Somebody runs the turn of the request still.
     Running(Arc<Turn>),
-    /// The turn of the request has ended, and its status says how.
+    /// The turn of the request has ended, and its status says how. [`AgentView::answer_of`] has the answer.
+    ///
+    /// [`AgentView::answer_of`]: crate::agent::AgentView::answer_of
     Ended(Arc<Turn>),
 }
 
@@ -39,21 +40,20 @@ impl TurnBegun {
     }
 }
 
-/// The lock that is held while a turn of a request begins. A call that looks at the session has the right to run a turn for
-/// a moment. Without the lock a request that comes in that moment would be queued, with nobody to take it.
-#[derive(Default)]
-struct BeginningTurn(Arc<Mutex<()>>);
-
 impl Session<Agent> {
     /// Begins a turn: takes the right to run it, and appends the user's message and the start of the turn in one batch.
     /// The rest of the turn's life is [`RunningTurn`].
+    ///
+    /// A turn of this session that still runs in the log was given up, by a task that dropped it or a process that died: each
+    /// call that begins a turn ends it first, as [`Session::interrupt`] does, with its steps and tool calls. A turn that a host
+    /// runs by bodies alone, without the right to run it ([`Session::take_turn`]), counts as given up, too.
     ///
     /// # Errors
     /// Those of [`Session::take_turn`], of [`Session::append`] and of its receipt.
     ///
     /// # Cancellation
-    /// Dropping the future gives the turn back. If the batch was appended by then, the turn is in the log and has no end:
-    /// [`Session::interrupt`] ends it.
+    /// Dropping the future gives the turn back. If the batch was appended by then, the turn is in the log and has no end: the
+    /// next turn that begins ends it, and [`Session::begin_next_turn`] begins another one for its message.
     ///
     /// # Examples
     /// ```
@@ -73,7 +73,8 @@ impl Session<Agent> {
     /// # }) }
     /// ```
     pub async fn begin_turn(&self, message: Message) -> Result<RunningTurn, Error> {
-        let guard = self.take_turn().await?;
+        let guard = self.take_turn_to_begin(None).await?;
+        guard.check_held()?;
         let appended = self.append_batch(beginning(message))?.await?;
         Ok(RunningTurn::new(self.clone(), guard, &appended))
     }
@@ -88,7 +89,7 @@ impl Session<Agent> {
     /// # Cancellation
     /// As that of [`Session::begin_turn`].
     pub async fn begin_turn_for(&self, message: MessageId) -> Result<RunningTurn, Error> {
-        let guard = self.take_turn().await?;
+        let guard = self.take_turn_to_begin(None).await?;
         self.begin_for(guard, message).await
     }
 
@@ -97,31 +98,36 @@ impl Session<Agent> {
     ///
     /// | answer | the request | what the caller does |
     /// |---|---|---|
-    /// | [`Now`](TurnBegun::Now) | has begun, for the first time or since its last turn was interrupted | runs the turn, then [`begin_next_turn`](Session::begin_next_turn) |
+    /// | [`Now`](TurnBegun::Now) | has begun, for the first time or since its last turn was given up | runs the turn, then [`begin_next_turn`](Session::begin_next_turn) |
     /// | [`Queued`](TurnBegun::Queued) | waits for a turn that runs, or behind others | [`begin_next_turn`](Session::begin_next_turn): whoever runs a turn takes it later, and if nobody does, this caller |
     /// | [`Running`](TurnBegun::Running) | is being answered | nothing |
-    /// | [`Ended`](TurnBegun::Ended) | was answered, has failed, or was cancelled | shows the answer |
+    /// | [`Ended`](TurnBegun::Ended) | was answered, has failed, or was cancelled | shows the answer ([`AgentView::answer_of`]) |
     ///
-    /// A turn that has no end, and that nobody in this process runs, has died: it is interrupted, and another one begins. So
-    /// a host that sends each request until it is told an end answers each exactly once, however often it dies. A turn that
-    /// ended in an error or was cancelled is an end: begin another with [`Session::begin_turn_for`] if the user wants it.
+    /// A turn that was dropped, or whose process died, is interrupted, and its request waits for another one. So a host that
+    /// sends each request until it is told an end answers each exactly once, however often it dies. A turn that ended in an
+    /// error or was cancelled is an end: begin another with [`Session::begin_turn_for`] if the user wants it. So end a turn
+    /// whose work has failed; dropped, it would begin again and again, ahead of all others.
     ///
-    /// Requests are taken in the order in which they came, those first whose turn was interrupted.
+    /// Requests are taken in the order in which they came, so those whose turn was given up come first.
     ///
     /// The message has to be the same in each try, its time included: leave [`Message::at`] out.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyReused`] if the key was used for something else. If the key is new: those of
-    /// [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`]; nothing is queued then.
+    /// [`ErrorKind::KeyReused`] if the key was used for something else. If the key is new, or the
+    /// request waits still: those of [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`]; nothing is queued then.
     ///
     /// # Cancellation
     /// As that of [`Session::begin_turn`]. The next call with the same key tells what has become of the request. A future that is
-    /// kept and not polled any more keeps other calls of this method and of [`Session::begin_next_turn`] waiting: drop it.
+    /// kept and not polled any more keeps other calls of this method and of [`Session::begin_next_turn`] waiting: drop it, or
+    /// [revoke](Session::revoke_turn) what it holds.
+    ///
+    /// [`AgentView::answer_of`]: crate::agent::AgentView::answer_of
     ///
     /// # Examples
     /// ```
-    /// # use foldlog::agent::{Message, RunningTurn, TurnBegun};
+    /// # use foldlog::agent::{Failure, Message, RunningTurn, TurnBegun, TurnEnd};
     /// # use foldlog::{AppendKey, Error, Session};
+    /// # async fn run(turn: &mut RunningTurn) -> Result<(), Error> { turn.answer(Message::assistant("hi")).await.map(drop) }
     /// async fn request(session: Session, id: &str, text: &str) -> Result<(), Error> {
     ///     let mut next = match session.begin_turn_once(Message::user(text), AppendKey::new(id)?).await? {
     ///         TurnBegun::Now(turn) => Some(turn),
@@ -130,25 +136,24 @@ impl Session<Agent> {
     ///         TurnBegun::Ended(turn) => return Ok(println!("it was answered before: {:?}", turn.status)),
     ///     };
     ///     while let Some(mut turn) = next {
-    ///         turn.answer(Message::assistant("hi")).await?;
+    ///         if let Err(error) = run(&mut turn).await {
+    ///             turn.end(TurnEnd::Error(Failure::new("host", error.to_string()))).await?;
+    ///         }
     ///         next = session.begin_next_turn().await?;
     ///     }
     ///     Ok(())
     /// }
     /// ```
     pub async fn begin_turn_once(&self, message: Message, key: AppendKey) -> Result<TurnBegun, Error> {
-        let _beginning = self.lock_beginning().await;
-        let guard = self.take_turn().await;
-        if guard.is_ok() {
-            // A message that a call has queued whose future was dropped may be on its way, and comes first.
-            self.entry().settle().await?;
-        }
+        let beginning = self.entry().lock_beginning().await;
+        let guard = self.take_turn_to_begin(Some(&beginning)).await;
         let place = match &guard {
             Ok(_) if self.current_view().await?.unanswered().next().is_none() => RequestPlace::First,
             Ok(_) => RequestPlace::Behind,
             Err(error) if matches!(error.kind(), ErrorKind::TurnInFlight { .. }) => RequestPlace::Behind,
             Err(error) => RequestPlace::None(error.clone()),
         };
+        guard.as_ref().map_or(Ok(()), TurnGuard::check_held)?;
         let appended = self.append_once(message, key, place).await?;
         let message = appended.message_id().unwrap_or_default();
         let guard = match guard {
@@ -165,34 +170,34 @@ impl Session<Agent> {
             let is_next = view.unanswered().next().is_some_and(|next| next.id == message);
             return match guard {
                 Ok(guard) if is_next => self.begin_for(guard, message).await.map(TurnBegun::Now),
+                Err(error) if !matches!(error.kind(), ErrorKind::TurnInFlight { .. }) => Err(error),
                 _ => Ok(TurnBegun::Queued(message)),
             };
         }
         match (view.turns.iter().rev().find(|turn| turn.user_message == Some(message)), guard) {
             (Some(turn), _) if !turn.is_running() => Ok(TurnBegun::Ended(Arc::clone(turn))),
-            (Some(turn), Err(_)) => Ok(TurnBegun::Running(Arc::clone(turn))),
-            // Another store has written it since this one has read the log.
-            (None, Err(error)) => Err(error),
-            (last, Ok(guard)) => {
-                // While this call has the guard, nobody runs a turn: one without an end is dead.
-                if last.is_some() {
-                    guard.interrupt("the turn had no end, and its request came again").await?;
-                }
-                self.begin_for(guard, message).await.map(TurnBegun::Now)
-            }
+            (Some(turn), Err(_)) if self.entry().is_turn_taken() => Ok(TurnBegun::Running(Arc::clone(turn))),
+            // No turn can begin, or another store has written it since this one has read the log.
+            (_, Err(error)) => Err(error),
+            // A body of the host's has begun it since the turn was taken, or has taken the message away from its turn.
+            (_, Ok(guard)) => self.begin_for(guard, message).await.map(TurnBegun::Now),
         }
     }
 
     /// Begins the turn of the first message that nobody has answered: the next that [`Session::begin_turn_once`] has
-    /// queued, or one whose turn was interrupted ([`AgentView::unanswered`]). `None` if no message waits, or if somebody
-    /// has the turn, who makes this call in turn. A host makes it wherever a turn has ended or a request was queued, and once
-    /// for each session after its process has started and [`Session::interrupt`] has ended what a dead process left open.
+    /// queued, or one whose turn was given up or interrupted ([`AgentView::unanswered`]). `None` if no message waits, or if
+    /// somebody has the turn, who makes this call in turn. A host makes it wherever a turn has ended or a request was queued, and
+    /// once for each session after its process has started.
+    ///
+    /// A turn that is still in scope has the turn until it has [ended](RunningTurn::end) or is dropped: until then this call
+    /// gives `None`.
     ///
     /// A message that is not to be answered any more is taken off by ending its turn:
     /// `session.begin_turn_for(message).await?.end(TurnEnd::Cancelled).await?`.
     ///
     /// # Errors
-    /// If a message waits: those of [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`].
+    /// If a message waits, or a turn has no end: those of [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`]. So
+    /// [`ErrorKind::OwnedElsewhere`] while another process runs a turn of the session, which then goes on by itself.
     ///
     /// # Cancellation
     /// As that of [`Session::begin_turn`].
@@ -201,25 +206,30 @@ impl Session<Agent> {
     ///
     /// # Examples
     /// ```
-    /// # use foldlog::agent::{Message, RunningTurn};
+    /// # use foldlog::agent::{Failure, Message, RunningTurn, TurnEnd};
     /// # use foldlog::{Error, Session};
-    /// # async fn run(mut turn: RunningTurn) -> Result<(), Error> { turn.answer(Message::assistant("hi")).await.map(drop) }
+    /// # async fn run(turn: &mut RunningTurn) -> Result<(), Error> { turn.answer(Message::assistant("hi")).await.map(drop) }
     /// async fn go_on(session: &Session) -> Result<(), Error> {
-    ///     session.interrupt("the host was restarted").await?;
-    ///     while let Some(turn) = session.begin_next_turn().await? {
-    ///         run(turn).await?;
+    ///     while let Some(mut turn) = session.begin_next_turn().await? {
+    ///         if let Err(error) = run(&mut turn).await {
+    ///             // Without this end the turn would be begun again and again, ahead of all others.
+    ///             turn.end(TurnEnd::Error(Failure::new("host", error.to_string()))).await?;
+    ///         }
     ///     }
     ///     Ok(())
     /// }
     /// ```
     pub async fn begin_next_turn(&self) -> Result<Option<RunningTurn>, Error> {
-        let _beginning = self.lock_beginning().await;
+        let beginning = self.entry().lock_beginning().await;
         // What was queued by a call whose future was dropped may be on its way.
         self.entry().settle().await?;
-        if self.current_view().await?.unanswered().next().is_none() {
+        let view = self.current_view().await?;
+        // A turn without an end that nobody has was given up, and its message waits.
+        let waits = view.unanswered().next().is_some() || view.has_running_turn();
+        if !waits || self.entry().is_turn_taken() {
             return Ok(None);
         }
-        let guard = match self.take_turn().await {
+        let guard = match self.take_turn_to_begin(Some(&beginning)).await {
             Err(error) if matches!(error.kind(), ErrorKind::TurnInFlight { .. }) => return Ok(None),
             guard => guard?,
         };
@@ -231,13 +241,19 @@ impl Session<Agent> {
         }
     }
 
-    /// The guard borrows nothing, so that the futures of the calls can be spawned on any thread.
-    async fn lock_beginning(&self) -> OwnedMutexGuard<()> {
-        let beginning = self.context_or_insert_with(BeginningTurn::default);
-        Arc::clone(&beginning.0).lock_owned().await
+    /// Takes the right to run a turn, and ends a turn that was given up. A call that has lost the lock gets no turn, since
+    /// others begin turns by now.
+    async fn take_turn_to_begin(&self, lock: Option<&Beginning>) -> Result<TurnGuard<Agent>, Error> {
+        let guard = self.take_turn().await?;
+        if lock.is_some_and(Beginning::is_revoked) {
+            return Err(ErrorKind::TurnNotHeld { session: self.id().clone() }.into());
+        }
+        end_given_up(&guard).await?;
+        Ok(guard)
     }
 
     async fn begin_for(&self, guard: TurnGuard<Agent>, message: MessageId) -> Result<RunningTurn, Error> {
+        guard.check_held()?;
         let appended = self.append(AgentBody::TurnStarted(Turn::for_message(message)))?.await?;
         Ok(RunningTurn::new(self.clone(), guard, &appended))
     }
