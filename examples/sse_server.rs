@@ -63,10 +63,12 @@ async fn list(store: Data<Store>, query: Query<HashMap<String, String>>) -> Answ
 /// Takes a user's message, which is answered in the background. The same request again, under the same key, changes nothing.
 #[post("/sessions/{id}/messages")]
 async fn ask(store: Data<Store>, id: Path<String>, request: HttpRequest, text: String) -> Answered {
-    let key = AppendKey::new(request.headers().get("Idempotency-Key").map(|key| key.as_bytes()).unwrap_or_default())?;
+    let Some(key) = request.headers().get("Idempotency-Key") else {
+        return Ok(HttpResponse::BadRequest().body("each message needs an Idempotency-Key of its own\n"));
+    };
     let session = store.open_session(id.as_str()).await?;
     let message = Message::user(store.intern_text(text).await?);
-    let begun = session.begin_turn_once(message, key).await?;
+    let begun = session.begin_turn_once(message, AppendKey::new(key.as_bytes())?).await?;
     let asked = begun.message();
     let next = match begun {
         TurnBegun::Now(turn) => Some(turn),
@@ -121,9 +123,8 @@ async fn follow(store: Data<Store>, id: Path<String>, request: HttpRequest) -> A
         let id = if let Item::Event(event) = &item { format!("id: {}\n", event.position()) } else { String::new() };
         Ok(format!("{id}data: {}\n\n", serde_json::to_string(&item)?).into())
     });
-    let mut response = HttpResponse::Ok();
-    response.content_type("text/event-stream").insert_header(("Cache-Control", "no-cache"));
-    Ok(response.streaming(frames))
+    let no_cache = ("Cache-Control", "no-cache");
+    Ok(HttpResponse::Ok().content_type("text/event-stream").insert_header(no_cache).streaming(frames))
 }
 
 /// An error as a status: docs/guide/errors.md has all kinds.
@@ -134,15 +135,15 @@ struct Refusal(#[from] Error);
 type Answered = Result<HttpResponse, Refusal>;
 
 impl ResponseError for Refusal {
-    fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(self.0.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-
     fn error_response(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status_code());
-        if matches!(self.status_code(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
+        let status = self.0.http_status();
+        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(code);
+        if matches!(status, 503 | 507) {
             response.insert_header(("Retry-After", "1"));
         }
-        response.body(format!("{self}\n"))
+        // The store's own text says what the host can do about it.
+        let is_unknown = matches!(self.0.kind(), ErrorKind::UnknownSession { .. });
+        response.body(if is_unknown { "there is no such session\n".to_owned() } else { format!("{self}\n") })
     }
 }

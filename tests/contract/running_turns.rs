@@ -6,7 +6,7 @@ use foldlog::agent::{
     StepStatus, ToolResult, TurnBegun, TurnEnd, TurnId, TurnStatus, Usage,
 };
 use foldlog::testkit::{Fault, Faults, Port};
-use foldlog::{ErrorKind, Item, Session, SubscribeFrom};
+use foldlog::{ErrorKind, Item, Session, StoreConfig, SubscribeFrom};
 use futures::StreamExt;
 
 use crate::common::*;
@@ -26,6 +26,7 @@ on_both_media!(
     a_turn_that_was_taken_away_writes_nothing_more,
     a_dropped_turn_logs_one_warning_gives_the_right_back_and_stays_unfinished,
     deltas_and_output_name_the_turn_and_the_step,
+    deltas_that_find_the_session_busy_wait_for_the_next,
     a_step_that_failed_is_followed_by_another,
     appended_names_what_it_has_minted,
 );
@@ -385,6 +386,43 @@ async fn deltas_and_output_name_the_turn_and_the_step(disk: TestDisk) {
             AgentTransient::OutputChunk { turn, step, stream: OutputStream::Stderr, text: text("c") },
         ]
     );
+    store.close().await.unwrap();
+}
+
+async fn deltas_that_find_the_session_busy_wait_for_the_next(disk: TestDisk) {
+    let faults = Faults::default();
+    let config = StoreConfig { session_in_flight_max: 3, ..faults.watch(disk.config()) };
+    let store = foldlog::Store::open(config).await.unwrap();
+    let session = store.open_session("s").await.unwrap();
+    let mut turn = session.begin_turn(Message::user("hi")).await.unwrap();
+    turn.begin_step().await.unwrap();
+    let mut items = session.subscribe(SubscribeFrom::Now).await.unwrap();
+    let mut held = faults.hold(Port::Commit);
+    let on_its_way = session.append(noted(0)).unwrap();
+    held.reached().await;
+    // One append and two transients are in flight, and the rest waits.
+    for number in 0..100 {
+        turn.delta(format!("{number} ")).unwrap();
+        turn.output(OutputStream::Stdout, "x").unwrap();
+    }
+    assert_refused!(turn.delta("y".repeat(70_000)), ErrorKind::Busy { .. });
+    held.release();
+    on_its_way.await.unwrap();
+    append(&session, noted(1)).await.unwrap();
+    turn.delta("end").unwrap();
+    turn.output(OutputStream::Stdout, "end").unwrap();
+    let (mut text, mut output) = (String::new(), String::new());
+    while !(text.ends_with("end") && output.ends_with("end")) {
+        match soon(items.next()).await.unwrap() {
+            Item::Transient(AgentTransient::TokenDelta { text: shown, .. }) => text += &shown,
+            Item::Transient(AgentTransient::OutputChunk { text: shown, .. }) => output += &shown,
+            Item::Event(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let all: String = (0..100).map(|number| format!("{number} ")).collect();
+    assert_eq!((text, output), (all + "end", "x".repeat(100) + "end"));
+    turn.answer(Message::assistant("so")).await.unwrap();
     store.close().await.unwrap();
 }
 

@@ -216,7 +216,7 @@ fn a_server_that_starts_while_another_runs_a_turn_takes_what_that_leaves() {
     let new = Server::start(directory.path());
     let (status, refusal) = new.post("k2", "more");
     assert!(!status.starts_with("HTTP/1.1 202"), "the old server has the session: {status}");
-    assert!(refusal.contains("another store writes"), "{refusal}");
+    assert!(refusal.contains("take_over"), "it names the owner: {refusal}");
     old.process.signal("-TERM");
     assert!(old.process.end().status.success());
     assert!(new.post("k2", "more").0.starts_with("HTTP/1.1 202"));
@@ -298,7 +298,10 @@ fn sessions_are_listed_in_pages_and_errors_are_statuses() {
         assert!(answer.0.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
         assert!(answer.1.contains(text), "{answer:?}");
     };
-    refused(server.get("/sessions/s/events"), "404", "there is no session s");
+    refused(server.get("/sessions/s/events"), "404", "there is no such session");
+    let without_key =
+        "POST /sessions/s/messages HTTP/1.1\r\nContent-Length: 5\r\nHost: test\r\nConnection: close\r\n\r\nhello";
+    refused(server.ask(without_key), "400", "each message needs an Idempotency-Key");
     assert_eq!(server.get("/sessions").1, "[]", "to ask for a session makes none");
     refused(server.post("", "hello"), "400", "append key is 0 bytes, limit is 1 to 64");
     refused(server.post(&"k".repeat(65), "hello"), "400", "append key is 65 bytes");

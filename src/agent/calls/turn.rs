@@ -1,15 +1,15 @@
-//! The life of a turn, a line for each thing that happens in it: begun (`turn/beginning.rs`), run (here), and ended
-//! (`turn/ending.rs` says what is put).
+//! The life of a turn, a line for each thing that happens in it: begun (`turn/beginning.rs`), run (here), shown to subscribers
+//! (`turn/showing.rs`), and ended (`turn/ending.rs` says what is put).
 
 mod beginning;
 mod ending;
+mod showing;
 
 use crate::agent::calls::at_head::append_at_head;
 use crate::agent::calls::batch_room::BatchRoom;
 use crate::agent::calls::references::turn_to_put;
 use crate::agent::{
-    Agent, AgentBody, AgentTransient, AgentView, Eval, Failure, Message, MessageId, OutputStream, Role, Step, StepId,
-    ToolResult, Turn, TurnId,
+    Agent, AgentBody, AgentView, Eval, Failure, Message, MessageId, Role, Step, StepId, ToolResult, Turn, TurnId,
 };
 use crate::error::{Error, ErrorKind};
 use crate::session::{Appended, TurnGuard};
@@ -17,6 +17,7 @@ use crate::store::Session;
 pub use beginning::TurnBegun;
 use ending::Ending;
 pub use ending::TurnEnd;
+use showing::HeldBack;
 
 /// A turn that runs, from [`Session::begin_turn`] to its [`end`](Self::end). It holds the right to run a turn, as
 /// [`TurnGuard`] does, and knows the ids: it writes them into everything that is appended through it.
@@ -47,6 +48,7 @@ pub struct RunningTurn {
     user_message: MessageId,
     /// The step that runs.
     step: Option<StepId>,
+    held_back: HeldBack,
 }
 
 impl RunningTurn {
@@ -72,26 +74,6 @@ impl RunningTurn {
     #[must_use]
     pub fn session(&self) -> &Session<Agent> {
         &self.session
-    }
-
-    /// Shows subscribers text that the language model has just produced. Without a step, step 0 is named.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TurnNotHeld`]. Those of [`Session::notify`].
-    pub fn delta(&self, text: impl Into<String>) -> Result<(), Error> {
-        self.check_held()?;
-        let (turn, step) = (self.id, self.step.unwrap_or_default());
-        self.session.notify(AgentTransient::TokenDelta { turn, step, text: text.into() })
-    }
-
-    /// Shows subscribers what code or a tool has just written. Without a step, step 0 is named.
-    ///
-    /// # Errors
-    /// Those of [`delta`](Self::delta).
-    pub fn output(&self, stream: OutputStream, text: impl Into<String>) -> Result<(), Error> {
-        self.check_held()?;
-        let (turn, step) = (self.id, self.step.unwrap_or_default());
-        self.session.notify(AgentTransient::OutputChunk { turn, step, stream, text: text.into() })
     }
 
     /// Begins a step: one call of the language model, and what follows from it. A step that runs is done with this: its

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::RunningTurn;
+use super::showing::HeldBack;
 use crate::agent::calls::interruption::end_given_up;
 use crate::agent::{Agent, AgentBody, Message, MessageId, Turn};
 use crate::error::{Error, ErrorKind};
@@ -312,6 +313,13 @@ impl RunningTurn {
             _ => None,
         });
         let (id, user_message) = begun.map(|turn| (turn.id, turn.user_message)).unwrap_or_default();
-        Self { session, guard: Some(guard), id, user_message: user_message.unwrap_or_default(), step: None }
+        Self {
+            session,
+            guard: Some(guard),
+            id,
+            user_message: user_message.unwrap_or_default(),
+            step: None,
+            held_back: HeldBack::default(),
+        }
     }
 }
