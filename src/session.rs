@@ -37,7 +37,7 @@ pub use actor::SessionActor;
 pub use append::{Append, Appended, Receipt};
 pub use describe::Describe;
 pub use entry::TurnGuard;
-pub(crate) use entry::{Beginning, Entry, HeldTurns};
+pub(crate) use entry::{BeginningGuard, Entry, HeldTurns};
 pub(crate) use live::KeptLimits;
 pub use live::{Delivery, EventStream, Gap, Item, SubscribeFrom, Subscription};
 pub(crate) use messages::SubscribeStream;

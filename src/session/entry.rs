@@ -30,7 +30,7 @@ use crate::model::SessionModel;
 use crate::port::{Epoch, LogMeta};
 use crate::replay::{Condition, EventPage, check_position, read_page};
 use crate::threads::{guarded, lock};
-pub(crate) use beginning::Beginning;
+pub(crate) use beginning::BeginningGuard;
 use beginning::BeginningLock;
 use emptying::Residence;
 pub(crate) use turn::HeldTurns;

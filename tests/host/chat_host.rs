@@ -86,7 +86,7 @@ fn a_chat_that_died_between_each_answer_and_its_compaction_is_compacted() {
             && view.compact_from.is_none()
     };
     let (_, lines) = died_where(&[], "turn_put", |view| has_only_ended(view, 2));
-    let (directory, _) = died_where(&[lines], "turn_put", |view| has_only_ended(view, REQUESTS.len()));
+    let (directory, _) = died_where(&[lines], "turn_put", |view| has_only_ended(view, 3));
     finish(directory.path());
 }
 

@@ -77,7 +77,7 @@ impl Session<Agent> {
         }
         let in_flight = || Error::from(ErrorKind::TurnInFlight { session: entry.id.clone() });
         let turn = entry.take_turn_unchecked().ok_or_else(in_flight)?;
-        interrupt(&turn, reason.into(), Scope::All).await
+        interrupt(&turn, reason.into(), ToEnd::All).await
     }
 }
 
@@ -87,7 +87,7 @@ impl TurnGuard<Agent> {
     /// # Errors
     /// [`ErrorKind::TurnNotHeld`] if the turn was taken away from this guard. Those of [`Session::interrupt`].
     pub async fn interrupt(&self, reason: impl Into<String>) -> Result<Vec<Unfinished>, Error> {
-        interrupt(self, reason.into(), Scope::All).await
+        interrupt(self, reason.into(), ToEnd::All).await
     }
 }
 
@@ -99,20 +99,20 @@ pub(super) async fn end_given_up(turn: &TurnGuard<Agent>) -> Result<(), Error> {
     entry.settle().await?;
     let view = Arc::clone(entry).current_view().await?;
     if view.has_running_turn() {
-        interrupt(turn, GIVEN_UP.to_owned(), Scope::RunningTurns).await?;
+        interrupt(turn, GIVEN_UP.to_owned(), ToEnd::RunningTurns).await?;
     }
     Ok(())
 }
 
 /// What of a session is ended.
 #[derive(Debug, Clone, Copy)]
-enum Scope {
+enum ToEnd {
     All,
     /// The turns that run, and what belongs to them. What a background agent has open stays.
     RunningTurns,
 }
 
-impl Scope {
+impl ToEnd {
     /// Whether what belongs to a turn, or to none, is ended.
     fn has(self, view: &AgentView, turn: Option<TurnId>) -> bool {
         match self {
@@ -123,7 +123,7 @@ impl Scope {
 }
 
 /// Ends what is open.
-async fn interrupt(turn: &TurnGuard<Agent>, reason: String, scope: Scope) -> Result<Vec<Unfinished>, Error> {
+async fn interrupt(turn: &TurnGuard<Agent>, reason: String, to_end: ToEnd) -> Result<Vec<Unfinished>, Error> {
     let entry = turn.entry();
     let config = &entry.services.config;
     let mut ended = Vec::new();
@@ -134,7 +134,7 @@ async fn interrupt(turn: &TurnGuard<Agent>, reason: String, scope: Scope) -> Res
             ended = view.unfinished();
         }
         // One batch, but for a session with more open calls than a batch takes: turns end with the last one.
-        let mut bodies = interruption(view, &reason, config.clock.now(), scope).peekable();
+        let mut bodies = interruption(view, &reason, config.clock.now(), to_end).peekable();
         Ok((BatchRoom::of(config).fill(&mut bodies), bodies.peek().is_none()))
     })
     .await?;
@@ -142,10 +142,10 @@ async fn interrupt(turn: &TurnGuard<Agent>, reason: String, scope: Scope) -> Res
 }
 
 /// What ends everything that is open in a view: results, then steps, then turns. Each is made when it is asked for.
-fn interruption(view: &AgentView, reason: &str, now: Timestamp, scope: Scope) -> impl Iterator<Item = AgentBody> {
+fn interruption(view: &AgentView, reason: &str, now: Timestamp, to_end: ToEnd) -> impl Iterator<Item = AgentBody> {
     let failure = move || Failure::new("interrupted", reason);
     let steps =
-        view.steps.unfinished(move |step| step.is_running() && scope.has(view, step.turn)).map(move |(_, step)| {
+        view.steps.unfinished(move |step| step.is_running() && to_end.has(view, step.turn)).map(move |(_, step)| {
             let error = step.error.clone().or_else(|| Some(failure()));
             let step = step_to_put(view, step);
             AgentBody::StepPut(Step { status: StepStatus::Interrupted, ended: Some(now), error, ..step })
@@ -158,7 +158,7 @@ fn interruption(view: &AgentView, reason: &str, now: Timestamp, scope: Scope) ->
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
     let text = format!("interrupted, it is not known whether the tool has run: {reason}");
     let turn_of = |call: &OpenCall| view.message(call.message).and_then(|message| message.turn);
-    let calls = view.open_calls.iter().filter(move |call| scope.has(view, turn_of(call)));
+    let calls = view.open_calls.iter().filter(move |call| to_end.has(view, turn_of(call)));
     unanswered(view, calls, text).chain(steps).chain(turns)
 }
 

@@ -35,12 +35,12 @@ impl Default for Current {
 }
 
 /// The lock is held until this is dropped. It borrows nothing, so that the futures of the calls can be spawned on any thread.
-pub(crate) struct Beginning {
+pub(crate) struct BeginningGuard {
     _lock: OwnedMutexGuard<()>,
     revoked: Shared<oneshot::Receiver<()>>,
 }
 
-impl Beginning {
+impl BeginningGuard {
     /// Whether somebody else may have the lock by now.
     pub(crate) fn is_revoked(&self) -> bool {
         self.revoked.clone().now_or_never().is_some()
@@ -48,14 +48,14 @@ impl Beginning {
 }
 
 impl BeginningLock {
-    async fn lock(&self) -> Beginning {
+    async fn lock(&self) -> BeginningGuard {
         loop {
             let (waiting, revoked) = {
                 let current = lock(&self.0);
                 (Arc::clone(&current.lock).lock_owned(), current.revoked.clone())
             };
             if let Either::Left((_lock, _)) = select(waiting, revoked.clone()).await {
-                return Beginning { _lock, revoked };
+                return BeginningGuard { _lock, revoked };
             }
         }
     }
@@ -69,7 +69,7 @@ impl BeginningLock {
 }
 
 impl<M: SessionModel> Entry<M> {
-    pub(crate) async fn lock_beginning(&self) -> Beginning {
+    pub(crate) async fn lock_beginning(&self) -> BeginningGuard {
         self.beginning.lock().await
     }
 }

@@ -8,7 +8,7 @@ use crate::agent::calls::interruption::end_given_up;
 use crate::agent::{Agent, AgentBody, Message, MessageId, Turn};
 use crate::error::{Error, ErrorKind};
 use crate::id::{AppendKey, EventId};
-use crate::session::{Append, Appended, Beginning, TurnGuard};
+use crate::session::{Append, Appended, BeginningGuard, TurnGuard};
 use crate::store::Session;
 
 /// What [`Session::begin_turn_once`] found.
@@ -244,9 +244,9 @@ impl Session<Agent> {
 
     /// Takes the right to run a turn, and ends a turn that was given up. A call that has lost the lock gets no turn, since
     /// others begin turns by now.
-    async fn take_turn_to_begin(&self, lock: Option<&Beginning>) -> Result<TurnGuard<Agent>, Error> {
+    async fn take_turn_to_begin(&self, lock: Option<&BeginningGuard>) -> Result<TurnGuard<Agent>, Error> {
         let guard = self.take_turn().await?;
-        if lock.is_some_and(Beginning::is_revoked) {
+        if lock.is_some_and(BeginningGuard::is_revoked) {
             return Err(ErrorKind::TurnNotHeld { session: self.id().clone() }.into());
         }
         end_given_up(&guard).await?;

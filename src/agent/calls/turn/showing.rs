@@ -1,23 +1,22 @@
 //! What a turn shows to subscribers while it is written: text and output, which nobody stores.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::RunningTurn;
 use crate::agent::{AgentTransient, OutputStream, StepId};
 use crate::error::{Error, ErrorKind};
 use crate::session::Task;
-use crate::threads::lock;
 
 /// How much text of one kind waits while the session is busy.
 const HELD_BACK_BYTES_MAX: usize = 64 * 1024;
 
 /// What could not be shown yet, since the session was busy. It goes ahead of what is shown next.
 #[derive(Debug, Default)]
-pub(super) struct HeldBack(Mutex<Vec<Shown>>);
+pub(super) struct HeldBack(Mutex<Vec<HeldText>>);
 
 /// Text of one kind: of the language model, if it is of no stream.
 #[derive(Debug)]
-struct Shown {
+struct HeldText {
     step: StepId,
     stream: Option<OutputStream>,
     text: String,
@@ -51,7 +50,7 @@ impl RunningTurn {
         let (turn, step) = (self.id, self.step.unwrap_or_default());
         let entry = self.session.entry();
         // Held until the transient is handed over, so that tools which write at once change no order.
-        let mut held_back = lock(&self.held_back.0);
+        let mut held_back = self.held_back.0.lock().unwrap_or_else(PoisonError::into_inner);
         held_back.retain(|shown| shown.step == step);
         let place = held_back.iter().position(|shown| shown.stream == stream);
         match entry.transient_permit() {
@@ -70,7 +69,7 @@ impl RunningTurn {
                 match shown {
                     _ if waiting + text.len() > HELD_BACK_BYTES_MAX => return Err(busy),
                     Some(shown) => shown.text += &text,
-                    None => held_back.push(Shown { step, stream, text }),
+                    None => held_back.push(HeldText { step, stream, text }),
                 }
                 Ok(())
             }
