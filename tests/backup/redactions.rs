@@ -127,40 +127,6 @@ async fn a_restored_store_has_the_redaction_as_the_store_does() {
     }
 }
 
-/// A copy takes rows out and puts others in, and rows that stay move to other pages meanwhile. What stood in their old places
-/// goes, too.
-#[actix::test]
-async fn what_was_moved_in_a_copy_before_it_was_redacted_leaves_no_byte() {
-    let places = Places::new();
-    let to = places.path("b");
-    let store = open(&StoreConfig::directory(places.path("store"))).await;
-    let mut dice = foldlog::testkit::Dice::new(1);
-    let sessions = [store.open_session("one").await.unwrap(), store.open_session("two").await.unwrap()];
-    let mut secrets = Vec::new();
-    for n in 0..300_u64 {
-        for session in &sessions {
-            let texts = (0..1 + dice.below(4)).map(|m| {
-                let secret = blake3::hash(format!("{n} {m} {}", session.id()).as_bytes()).to_hex().to_string();
-                secrets.push(secret[..16].to_owned());
-                TallyBody::Noted(secret.repeat(1 + dice.below(6) as usize))
-            });
-            let _ = soon(session.append_batch(texts.collect()).unwrap()).await.unwrap();
-        }
-    }
-    soon(store.backup(&to)).await.unwrap();
-    let all = |session: &Session<Tally>| (1..=session.view().unwrap().head().get()).map(at).collect::<Vec<_>>();
-    let [of_one, of_two] = [all(&sessions[0]), all(&sessions[1])];
-    for (session, events) in [(&sessions[0], &of_one[..1]), (&sessions[1], &of_two), (&sessions[0], &of_one)] {
-        redact(session, events).await;
-        soon(store.backup(&to)).await.unwrap();
-    }
-    soon(store.close()).await.unwrap();
-    let secrets: std::collections::HashSet<&[u8]> = secrets.iter().map(String::as_bytes).collect();
-    let bytes = std::fs::read(to.join("events.db")).unwrap();
-    let found = bytes.windows(16).filter(|window| window[0].is_ascii_hexdigit() && secrets.contains(window)).count();
-    assert_eq!(found, 0, "secrets in the copy");
-}
-
 /// A reader keeps the old bytes in the write-ahead log of the store.
 #[actix::test]
 async fn a_store_with_an_erasure_pending_is_backed_up_and_nothing_is_pending_in_the_copy() {
