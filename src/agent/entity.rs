@@ -118,7 +118,8 @@ pub enum TurnStatus {
     BudgetExceeded,
     /// The user or the host ended the turn before it was done.
     Cancelled,
-    /// Its process ended before the turn did: [`Session::interrupt`](crate::Session::interrupt) has put this.
+    /// Its task or process ended before the turn did: the next turn that began, or
+    /// [`Session::interrupt`](crate::Session::interrupt), has put this.
     Interrupted,
 }
 
@@ -173,7 +174,8 @@ pub enum StepStatus {
     Done,
     /// The step ended in an error.
     Error,
-    /// Its process ended before the step did: [`Session::interrupt`](crate::Session::interrupt) has put this.
+    /// Its task or process ended before the step did: the next turn that began, or
+    /// [`Session::interrupt`](crate::Session::interrupt), has put this.
     Interrupted,
 }
 

@@ -302,9 +302,9 @@ impl<M: SessionModel> Session<M> {
     /// whose task hangs. A future that was about to begin a turn, and is kept without being polled, stops nobody any more,
     /// either.
     ///
-    /// Nothing is appended: the turn stays unfinished in the log until the next one begins, or an event ends it. The task that had the guard is not
-    /// stopped, and can go on appending: end it first, or let it ask [`TurnGuard::is_held`] when it comes back. A guard in
-    /// another store is not reached: see [`Session::take_over`].
+    /// Nothing is appended: the turn stays unfinished in the log until the next one begins, or an event ends it. The task
+    /// that had the guard is not stopped, and can go on appending: end it first, or let it ask [`TurnGuard::is_held`] when it
+    /// comes back. A guard in another store is not reached: see [`Session::take_over`].
     pub fn revoke_turn(&self) -> bool {
         self.entry.revoke_turn()
     }
