@@ -76,6 +76,9 @@ pub(crate) trait SweepWorld {
     /// Commits one step.
     fn step(&mut self, step: SweepStep) -> Result<SweepDone, Error>;
 
+    /// A blob was removed; in a dry run, would be.
+    fn removed(&mut self, blob: &Digest, bytes: u64);
+
     /// Called between the steps. An error ends the sweep where it is.
     fn pause(&mut self, so_far: &Swept) -> Result<(), Error>;
 }
@@ -115,6 +118,7 @@ impl SweepRun<'_> {
                 if self.plan.is_dry {
                     self.tally.removed += candidates.len() as u64;
                     self.tally.removed_bytes += candidates.iter().map(|(_, bytes)| bytes).sum::<u64>();
+                    candidates.iter().for_each(|(digest, bytes)| self.world.removed(digest, *bytes));
                 } else {
                     self.round(&candidates, self.plan.grace)?;
                 }
@@ -203,6 +207,7 @@ impl SweepRun<'_> {
             if !left.contains(digest) {
                 self.tally.removed += 1;
                 self.tally.removed_bytes += bytes;
+                self.world.removed(digest, *bytes);
                 self.gone.push((*digest, listing.removed()));
                 continue;
             }
