@@ -293,6 +293,7 @@ fn what_is_changed_is_told_to_programs() {
     let to = tempfile::tempdir().unwrap();
     let (backup, restored) = (to.path().join("backup"), to.path().join("restored"));
     let (backup, restored) = (backup.to_str().unwrap(), restored.to_str().unwrap());
+    let time = regex::Regex::new("\"last\":\"[^\"]*\"").unwrap();
     for (golden, arguments) in [
         ("doctor", &["doctor"][..]),
         ("rm_dry", &["rm", "other", "--dry-run"]),
@@ -309,7 +310,6 @@ fn what_is_changed_is_told_to_programs() {
     ] {
         let told = run(directory, &[arguments, &["--json"]].concat()).ok();
         let told = if golden == "doctor" { without_the_machine(&told) } else { told };
-        let time = regex::Regex::new("\"last\":\"[^\"]*\"").unwrap();
         let told =
             if golden.starts_with("retain") { time.replace_all(&told, "\"last\":\"TIME\"").into_owned() } else { told };
         assert_golden(&format!("changes/{golden}.json"), directory, &told);
