@@ -32,7 +32,7 @@ const WORKERS: usize = 2;
 /// new length, each name is there or not, as a seed decides. A name is durable when its directory was synced, not before.
 ///
 /// Each rebuilt disk must open; every event of it must be one that was stamped, with its bytes, and ids and chain must
-/// be dense from the first; each acknowledged event, session and blob must be there (at [`Durability::ProcessCrash`] a tail
+/// be dense from the first; each acknowledged event, session and blob must be there, and no event that a store has said was not written (at [`Durability::ProcessCrash`] a tail
 /// of events may be gone); the view must equal the fold of these events; every reference must resolve; and the store must
 /// accept an append to each session. A session that was deleted is not there, and no file has a record of it.
 ///
@@ -288,11 +288,25 @@ struct Cut {
     promised: Promised,
 }
 
+/// What becomes of what is not synced.
+#[derive(Debug, Clone, Copy)]
+struct Variant {
+    /// When a sync fails: the kernel may have written it all the same.
+    after_a_failed_sync: Unsynced,
+    after_a_cut: Unsynced,
+}
+
+impl From<Unsynced> for Variant {
+    fn from(unsynced: Unsynced) -> Self {
+        Self { after_a_failed_sync: unsynced, after_a_cut: unsynced }
+    }
+}
+
 /// All rebuilt disks to check, in order, each only once.
 struct Cuts<'a> {
     entries: std::slice::Iter<'a, JournalEntry>,
     notes: &'a Notes,
-    variants: Vec<Unsynced>,
+    variants: Vec<Variant>,
     /// One for each variant, since a sync that fails leaves different disks.
     disks: Vec<RecordedDisk>,
     /// The variants that are still to come at this cut.
@@ -310,7 +324,11 @@ struct Cuts<'a> {
 impl<'a> Cuts<'a> {
     fn new<M: SessionModel>(cuts: &PowerCuts<M>, entries: &'a [JournalEntry], notes: &'a Notes) -> Self {
         let mixed = (0..cuts.mixed).map(|n| Unsynced::Mixed(cuts.seed.wrapping_mul(1000).wrapping_add(n)));
-        let variants: Vec<_> = [Unsynced::Lost, Unsynced::Kept].into_iter().chain(mixed).collect();
+        let mut variants: Vec<_> =
+            [Unsynced::Lost, Unsynced::Kept].into_iter().chain(mixed).map(Variant::from).collect();
+        if cuts.failing_sync.is_some() {
+            variants.push(Variant { after_a_failed_sync: Unsynced::Kept, after_a_cut: Unsynced::Lost });
+        }
         Self {
             entries: entries.iter(),
             notes,
@@ -334,9 +352,9 @@ impl<'a> Cuts<'a> {
                     continue;
                 };
                 // Another mixture at each cut.
-                let unsynced = match unsynced {
+                let unsynced = match unsynced.after_a_cut {
                     Unsynced::Mixed(seed) => Unsynced::Mixed(seed.wrapping_add((self.at as u64) << 32)),
-                    other => *other,
+                    other => other,
                 };
                 let image = disk.after_a_cut(unsynced);
                 if self.seen.insert((image.fingerprint(), self.promised.version)) {
@@ -351,7 +369,7 @@ impl<'a> Cuts<'a> {
                 self.at += 1;
                 self.after = entry.to_string();
                 for (disk, unsynced) in self.disks.iter_mut().zip(&self.variants) {
-                    disk.step(entry, *unsynced);
+                    disk.step(entry, unsynced.after_a_failed_sync);
                 }
             }
             if self.dice.one_in(self.one_of) {

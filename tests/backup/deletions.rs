@@ -161,3 +161,39 @@ async fn a_session_that_is_deleted_while_a_backup_runs_is_in_it_whole_or_not_at_
     println!("{with} with the session, {without} without");
     assert!(without > 6);
 }
+
+/// Rows that are taken out of a copy take their neighbours along to other pages. What stood in the place of those goes, too.
+#[actix::test]
+async fn events_that_stood_beside_deleted_ones_leave_no_byte_in_the_copy_when_they_are_deleted_themselves() {
+    let places = Places::new();
+    let to = places.path("b");
+    let store = open(&StoreConfig::directory(places.path("store"))).await;
+    let mut dice = foldlog::testkit::Dice::new(3);
+    let mut sessions = Vec::new();
+    for n in 0..20 {
+        sessions.push((store.open_session(format!("s{n}")).await.unwrap(), Vec::new()));
+    }
+    for round in 0..1200 {
+        let place = dice.below(20) as usize;
+        let (session, secrets) = &mut sessions[place];
+        let texts = (0..1 + dice.below(8)).map(|n| {
+            let secret = blake3::hash(format!("{round} {n}").as_bytes()).to_hex().to_string();
+            let bytes = 20 + dice.below(if n == 7 { 2500 } else { 200 });
+            secrets.push(secret[..16].to_owned());
+            TallyBody::Noted(secret[..16].bytes().cycle().take(bytes as usize).map(char::from).collect())
+        });
+        let _ = soon(session.append_batch(texts.collect()).unwrap()).await.unwrap();
+    }
+    soon(store.backup(&to)).await.unwrap();
+    let mut gone = std::collections::HashSet::new();
+    while sessions.len() > 1 {
+        let (session, secrets) = sessions.swap_remove(dice.below(sessions.len() as u64) as usize);
+        soon(store.delete_session(session.id())).await.unwrap();
+        gone.extend(secrets.into_iter().map(String::into_bytes));
+        soon(store.backup(&to)).await.unwrap();
+        let bytes = std::fs::read(to.join("events.db")).unwrap();
+        let found = bytes.windows(16).filter(|window| window[0].is_ascii_hexdigit() && gone.contains(*window)).count();
+        assert_eq!(found, 0, "{} sessions are left", sessions.len());
+    }
+    soon(store.close()).await.unwrap();
+}

@@ -24,7 +24,7 @@ async fn fill_with_secret(store: &Store<Tally>) -> (Session<Tally>, Vec<EventId>
     let described = secret.describe(Describe::new().title(SECRET).label("kept", "no")).unwrap().await.unwrap();
     said.push(described.head);
     let blob = store.put_bytes(format!("{SECRET} in a blob").into_bytes()).await.unwrap();
-    said.push(append(&secret, TallyBody::Attached(blob)).await.unwrap().head);
+    said.push(append(&secret, TallyBody::Listed(vec![blob])).await.unwrap().head);
     fill(store, 2).await;
     (secret, said)
 }
@@ -33,11 +33,10 @@ fn keyed_secret() -> Append<Tally> {
     keyed(TallyBody::Noted(SECRET.to_owned()), SECRET)
 }
 
-/// Redacts events; a blob is replaced by one that is kept.
-async fn redact(session: &Session<Tally>, events: &[EventId], store: &Store<Tally>) -> Redaction {
-    let kept = store.put_bytes(b"nothing".to_vec()).await.unwrap();
-    let replace = move |event: &foldlog::Event<Tally>| match event.body() {
-        TallyBody::Attached(_) => TallyBody::Attached(kept),
+/// Redacts events, which name no blob any more then.
+async fn redact(session: &Session<Tally>, events: &[EventId]) -> Redaction {
+    let replace = |event: &foldlog::Event<Tally>| match event.body() {
+        TallyBody::Listed(_) => TallyBody::Listed(Vec::new()),
         _ => TallyBody::Noted("gone".to_owned()),
     };
     soon(session.redact(Redact::new(events.iter().copied()).replace(replace))).await.unwrap()
@@ -80,7 +79,7 @@ async fn a_redaction_is_applied_to_the_copy_with_every_byte() {
     assert_eq!(files_with_secret(&to).len(), 2, "the database and the blob");
     // In two parts: the second one is of a log that the copy has a redaction of.
     for (events, left) in [(&said[..2], 2), (&said[2..], 0)] {
-        redact(&session, events, &store).await;
+        redact(&session, events).await;
         let made = soon(store.backup(&to)).await.unwrap();
         assert_eq!(made.copied.events, 1, "foldlog.redacted");
         assert_eq!(whole_of(&to).await, whole_source(&from).await);
@@ -105,7 +104,7 @@ async fn a_restored_store_has_the_redaction_as_the_store_does() {
     let store = open(&StoreConfig::directory(&from)).await;
     let (session, said) = fill_with_secret(&store).await;
     soon(store.backup(&to)).await.unwrap();
-    redact(&session, &said, &store).await;
+    redact(&session, &said).await;
     soon(store.backup(&to)).await.unwrap();
     soon(Store::<Tally>::restore_model(&to, &restored)).await.unwrap();
     assert_eq!(whole_of(&restored).await, whole_source(&from).await);
@@ -118,7 +117,7 @@ async fn a_restored_store_has_the_redaction_as_the_store_does() {
     assert_eq!((retried.head, session.view().unwrap().head()), (said[4], head), "the retry finds the first result");
     let other = append(&session, TallyBody::Noted("another secret".to_owned())).await.unwrap().head;
     soon(store.backup(places.path("b2"))).await.unwrap();
-    redact(&session, &[other, said[0]], &store).await;
+    redact(&session, &[other, said[0]]).await;
     soon(store.backup(places.path("b2"))).await.unwrap();
     assert_eq!(whole_of(&places.path("b2")).await, whole_source(&restored).await);
     assert_eq!(redacted_in(&places.path("b2")).await, said.len() as u64 + 1);
@@ -137,7 +136,7 @@ async fn a_store_with_an_erasure_pending_is_backed_up_and_nothing_is_pending_in_
     let (session, said) = fill_with_secret(&store).await;
     let reader = rusqlite::Connection::open(from.join("events.db")).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM events;").unwrap();
-    let redaction = redact(&session, &said, &store).await;
+    let redaction = redact(&session, &said).await;
     let Erasure::Pending(pending) = redaction.erasure else { panic!("{redaction:?}") };
     assert!(pending.log);
     let counts = |path: &Path| -> Vec<i64> {
@@ -172,7 +171,7 @@ async fn a_redaction_while_a_backup_runs_is_in_it_whole_or_not_at_all() {
         let (session, said) = fill_with_secret(&store).await;
         if has_earlier {
             soon(store.backup(&to)).await.unwrap();
-            redact(&session, &said[..1], &store).await;
+            redact(&session, &said[..1]).await;
             fill(&store, 3).await;
         }
         let before = whole_source(&from).await;
@@ -188,7 +187,7 @@ async fn a_redaction_while_a_backup_runs_is_in_it_whole_or_not_at_all() {
         let reached = Box::pin(held.reached());
         let ended = Box::pin(eventually("the backup ends", || backup.is_finished()));
         soon(futures::future::select(reached, ended)).await;
-        redact(&session, &said, &store).await;
+        redact(&session, &said).await;
         // As a sweep does.
         let blob = before["s2"].view.blobs.iter().map(|blob| blob.digest).find(|digest| {
             let bytes = std::fs::read(from.join("blobs").join(&digest.to_string()[..2]).join(digest.to_string()));

@@ -42,6 +42,8 @@ pub enum TallyBody {
     FoldedFor(u64),
     /// No turn may be taken any more.
     Finished,
+    /// Any number of blobs, so that a redaction can take them away.
+    Listed(Vec<BlobRef>),
 }
 
 impl TallyBody {
@@ -211,6 +213,7 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
             TallyBody::Trapped(_) => "trapped",
             TallyBody::FoldedFor(_) => "folded",
             TallyBody::Finished => "finished",
+            TallyBody::Listed(_) => "listed",
         }
     }
 
@@ -260,6 +263,7 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
             TallyBody::Trapped(trap) => view.trap = Some(*trap),
             TallyBody::FoldedFor(group) => lock(&FOLDED).push((*group, std::thread::current().id())),
             TallyBody::Finished => view.finished = true,
+            TallyBody::Listed(blobs) => view.blobs.extend(blobs),
             TallyBody::Noted(_) | TallyBody::Refused => {}
         }
     }
@@ -271,8 +275,10 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
 
     fn blob_refs(body: &TallyBody, each: &mut dyn FnMut(&BlobRef)) {
         step_on(Place::BlobRefs, body);
-        if let TallyBody::Attached(blob) = body {
-            each(blob);
+        match body {
+            TallyBody::Attached(blob) => each(blob),
+            TallyBody::Listed(blobs) => blobs.iter().for_each(each),
+            _ => {}
         }
     }
 
@@ -288,7 +294,7 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
 
     fn decode(event_type: &str, schema: u16, bytes: &[u8]) -> Result<TallyBody, DecodeError> {
         let is_known = match event_type {
-            "added" | "noted" | "attached" | "trapped" | "folded" | "finished" => true,
+            "added" | "noted" | "attached" | "trapped" | "folded" | "finished" | "listed" => true,
             "named" => BUILD > OLD,
             _ => false,
         };

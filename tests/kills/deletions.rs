@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use foldlog::testkit::Dice;
-use foldlog::{ErrorKind, SnapshotPolicy, StoreConfig};
+use foldlog::{ErrorKind, RetainMode, Retention, SnapshotPolicy, StoreConfig, Verdict};
 
 use crate::common::child::{Child, tell};
 use crate::common::*;
@@ -51,6 +51,32 @@ pub(crate) async fn delete_until_killed(directory: &Path, life: &str) {
             soon(store.erase_deleted()).await.unwrap();
         }
         made += 1;
+    }
+}
+
+/// The same, but sessions go by a rule, several at once, some of them so large that room is given back to the file system.
+pub(crate) async fn retain_until_killed(directory: &Path, life: &str) {
+    let mut dice = Dice::new(life.parse().unwrap());
+    let store = open(&config(directory)).await;
+    let kept = soon(store.open_session("kept")).await.unwrap();
+    let rule = Retention::new().sessions_max(4);
+    for round in 0_u64.. {
+        for made in 0..1 + dice.below(4) {
+            let name = format!("{life}-{round}-{made}-{}", secret(&format!("{life} {round} {made}")));
+            let session = soon(store.open_session(&name)).await.unwrap();
+            let times = if dice.one_in(4) { 10_000 } else { 1 + dice.below(100) as usize };
+            append(&session, TallyBody::Noted(secret(&name).repeat(times))).await.unwrap();
+            soon(session.close()).await.unwrap();
+            tell(format!("made {name}"));
+            let appended = append(&kept, TallyBody::Added(1)).await.unwrap();
+            tell(format!("kept {}", appended.head));
+        }
+        for (mode, word) in [(RetainMode::DryRun, "deletes"), (RetainMode::Apply, "deleted")] {
+            let done = soon(store.retain(&rule, mode)).await.unwrap();
+            for session in done.sessions.iter().filter(|session| matches!(session.verdict, Verdict::Gone)) {
+                tell(format!("{word} {}", session.id));
+            }
+        }
     }
 }
 
@@ -109,12 +135,21 @@ impl Told {
 
 #[actix::test]
 async fn kills_while_sessions_are_deleted_bring_nothing_back_and_lose_nothing_of_others() {
+    kill_over_and_over("delete", 25).await;
+}
+
+#[actix::test]
+async fn kills_while_sessions_go_by_a_rule_bring_nothing_back_and_lose_nothing_of_others() {
+    kill_over_and_over("retain", 15).await;
+}
+
+async fn kill_over_and_over(task: &str, kills: u64) {
     let _watchdog = watchdog();
     let mut dice = seeded_dice();
     let directory = tempfile::tempdir().unwrap();
     let mut told = Told::default();
-    for _ in 0..number_of("FOLDLOG_KILLS").unwrap_or(25) {
-        let mut child = Child::with_task("delete", &dice.next_u64().to_string(), directory.path());
+    for _ in 0..number_of("FOLDLOG_KILLS").unwrap_or(kills) {
+        let mut child = Child::with_task(task, &dice.next_u64().to_string(), directory.path());
         let mut lines: Vec<_> = (0..dice.below(60)).map(|_| child.next().expect("it ends only when killed")).collect();
         // The moment is random, so there is nothing to wait for.
         actix::clock::sleep(Duration::from_micros(dice.below(6_000))).await;

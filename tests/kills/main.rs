@@ -20,6 +20,7 @@ async fn as_a_child() {
     let Some(child::Task { task, name, directory }) = child::task() else { return };
     match task.as_str() {
         "delete" => deletions::delete_until_killed(&directory, &name).await,
+        "retain" => deletions::retain_until_killed(&directory, &name).await,
         "redact" => redactions::redact_until_killed(&directory, &name).await,
         "live" => lives::live_until_killed(&directory, &name).await,
         "append" => levels::append_until_killed(&directory, levels::named(&name)).await,

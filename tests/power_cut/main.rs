@@ -96,6 +96,12 @@ async fn a_power_cut_at_any_moment_of_deletions_loses_nothing_of_others_and_brin
 }
 
 #[actix::test]
+async fn a_power_cut_at_any_moment_of_a_retention_and_of_giving_room_back_loses_nothing_of_others() {
+    let cuts = cuts().mixed(mixed(1)).cuts_max(cuts_max(50));
+    nothing_lost("retention", &cuts.run(scenarios::retention).await.unwrap());
+}
+
+#[actix::test]
 async fn a_power_cut_at_any_moment_of_redactions_loses_nothing_and_brings_no_byte_back() {
     nothing_lost("redactions", &cuts_of(80).run(scenarios::redactions).await.unwrap());
 }

@@ -1,7 +1,10 @@
 //! Goal: scenarios that a host goes through, few enough operations to cut each. Method: plain calls on plain stores.
 
 use super::common::{Tally, TallyBody};
-use foldlog::{Append, AppendKey, Describe, Error, EventId, Redact, SnapshotPolicy, Store, StoreConfig, Sweep};
+use foldlog::{
+    Append, AppendKey, Describe, Error, EventId, Redact, RetainMode, Retention, SnapshotPolicy, Store, StoreConfig,
+    Sweep,
+};
 use std::time::Duration;
 
 pub(super) async fn appends_batches_and_blobs(config: StoreConfig) -> Result<(), Error> {
@@ -269,6 +272,36 @@ pub(super) async fn deletions(config: StoreConfig) -> Result<(), Error> {
     store.erase_deleted().await?;
     store.delete_session("three").await?;
     store.close().await
+}
+
+/// Sessions go by their bytes, so many that room is given back to the file system, and the file is smaller in the end.
+pub(super) async fn retention(config: StoreConfig) -> Result<(), Error> {
+    let database = config.medium.as_directory().expect("a scenario is given a directory").join("events.db");
+    let bytes = || std::fs::metadata(&database).expect("the database is there").len();
+    let store = Store::<Tally>::open_model(config.clone()).await?;
+    for name in ["large", "small", "kept"] {
+        let session = store.open_session(name).await?;
+        let text = name.repeat(if name == "large" { 100_000 } else { 100 });
+        session
+            .append_batch(vec![TallyBody::Added(1), TallyBody::Noted(text.clone()), TallyBody::Noted(text)])?
+            .await?;
+        session.close().await?;
+    }
+    for _ in 0..3 {
+        let session = store.open_session("large").await?;
+        session.append(TallyBody::Noted("large".repeat(100_000)))?.await?;
+        session.close().await?;
+        store.open_session("kept").await?.append(TallyBody::Added(1))?.await?;
+    }
+    store.close().await?;
+    let before = bytes();
+    let store = Store::<Tally>::open_model(config).await?;
+    let done = store.retain(&Retention::new().record_bytes_max(100_000), RetainMode::Apply).await?;
+    assert_eq!(done.gone(), 2, "{done:?}");
+    store.resume_session("kept").await?.append(TallyBody::Added(1))?.await?;
+    store.close().await?;
+    assert!(bytes() * 2 < before, "{before} bytes became {}", bytes());
+    Ok(())
 }
 
 /// Events with append keys are redacted among others, twice over, with stored views and beside deletions; and again by the

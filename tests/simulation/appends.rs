@@ -4,7 +4,7 @@ use foldlog::testkit::{Call, Fault, Group, Outcome, Port};
 use foldlog::{Append, Appended, BlobRef, Describe, Digest, Error, ErrorKind, EventId, Session};
 
 use crate::common::{Tally, TallyBody, all_events, dangling, eventually, key, soon};
-use crate::truth::{Must, Owner, Sent, described, first_of, label_of, mark, position, shown, stamped};
+use crate::truth::{Known, Must, Owner, Sent, described, first_of, is_now, is_own, label_of, mark, position, shown};
 use crate::world::{At, IN_FLIGHT_BYTES_SMALL, World};
 
 impl World {
@@ -31,6 +31,14 @@ impl World {
             1 => Some(self.dice.below(head + 3)),
             _ => None,
         };
+        if let Some(key) = self.dice.pick(&truth.old_keys).copied()
+            && self.dice.one_in(20)
+        {
+            // Of a deleted session: to the new one it is new.
+            let is_known = used.iter().any(|(used, _)| *used == key);
+            let bodies = vec![self.marked()];
+            return (bodies, Some(key).filter(|_| !is_known), expected);
+        }
         if let Some((key, bodies)) = retry {
             let bodies = if self.dice.one_in(4) { vec![self.marked()] } else { bodies };
             return (bodies, Some(key), expected);
@@ -46,8 +54,8 @@ impl World {
         let more = if self.dice.one_in(3) { self.dice.below(4) } else { 0 };
         for _ in 0..more {
             let body = match self.dice.below(12) {
-                0..5 => match self.dice.pick(&self.blobs) {
-                    Some((blob, _)) => TallyBody::Attached(*blob),
+                0..5 => match self.blobs.pick(&mut self.dice) {
+                    Some(blob) => TallyBody::Attached(blob),
                     None => self.marked(),
                 },
                 5 => TallyBody::Attached(self.dangling()),
@@ -121,8 +129,8 @@ impl World {
         assert!(!is_refused, "accepted what check refuses");
         let (truth, blobs) = (&mut self.truths[at.session], &self.blobs);
         let is_stored = |body: &TallyBody| match body {
-            TallyBody::Attached(blob) => blobs.iter().any(|(known, _)| known.digest == blob.digest),
-            _ => true,
+            TallyBody::Attached(blob) => blobs.known(blob.digest),
+            _ => Known::There,
         };
         let must = truth.predict(at.store, &handed, number, expected, is_stored);
         self.trace.add(format!("append {at:?} {short:?} key {number:?} after {expected:?}: {must:?}"));
@@ -130,7 +138,16 @@ impl World {
             truth.refused.remove(&mark);
         }
         let (receipt, answer) = (Some(receipt), None);
-        truth.sent.push(Sent { handed, key: number, expected, store: at.store, must, receipt, answer });
+        truth.sent.push(Sent {
+            handed,
+            key: number,
+            expected,
+            redacts: Vec::new(),
+            store: at.store,
+            must,
+            receipt,
+            answer,
+        });
         true
     }
 
@@ -154,8 +171,8 @@ impl World {
                 if !self.is_stormy && self.dice.one_in(2) {
                     let log = all_events(&open).await;
                     for event in &appended.events {
-                        let found = log.get(position(event.id()) - 1).map(|found| (found.id(), shown(found)));
-                        assert_eq!(found, Some((event.id(), event.body().clone())), "acknowledged and not in the log");
+                        let found = log.get(position(event.id()) - 1).expect("acknowledged and not in the log");
+                        assert!(found.id() == event.id() && is_now(event.body(), &shown(found)), "{event:?} {found:?}");
                     }
                 }
             }
@@ -191,10 +208,15 @@ impl World {
         let truth = &self.truths[session];
         let at = |first: u64, appended: &Appended<Tally>| {
             let from = usize::try_from(first).unwrap() - 1;
-            let whole = stamped(&truth.predicted[..from], &sent.handed);
-            let bodies: Vec<_> = appended.events.iter().map(|event| event.body().clone()).collect();
-            let of_model = whole[from..].iter().filter(|body| !matches!(body, TallyBody::Noted(_)));
-            first_of(appended).get() == first && appended.head.get() == whole.len() as u64 && bodies.iter().eq(of_model)
+            let known =
+                sent.key.and_then(|key| truth.keys.get(&key)).map_or(sent.handed.len(), |(bodies, _)| bodies.len());
+            let mut of_model = truth.predicted[from..from + known].iter().filter(|body| !is_own(body));
+            let are_right =
+                appended.events.iter().all(|event| of_model.next().is_some_and(|now| is_now(event.body(), now)));
+            first_of(appended).get() == first
+                && appended.head.get() == (from + known) as u64
+                && are_right
+                && of_model.next().is_none()
         };
         let known_by_now = truth.known(&sent.handed, sent.key);
         let must = match (&sent.must, answer) {

@@ -4,12 +4,12 @@ use foldlog::{EventId, EventStream, Item, SubscribeFrom};
 use futures::{FutureExt, StreamExt};
 
 use crate::common::{Tally, TallyBody, soon};
-use crate::truth::{Owner, Truth, position, shown};
+use crate::truth::{Owner, Truth, is_now, position, shown};
 use crate::world::{At, World};
 
 pub struct Follower {
     pub at: At,
-    stream: EventStream<Tally>,
+    pub stream: EventStream<Tally>,
     /// The last event that it was given, or that a gap has named. `None` until one of them comes.
     position: Option<usize>,
     /// What it was given and is not compared yet.
@@ -17,13 +17,13 @@ pub struct Follower {
     last_transient: u64,
     leaves_out: bool,
     /// Whether it may have ended because the log could not be read.
-    is_tried: bool,
+    pub is_tried: bool,
     /// In a calm: an event behind this one is live, and says that it has not ended.
     settled: Option<usize>,
 }
 
 impl Follower {
-    fn take(&mut self, item: Item<Tally>, truth: &Truth) {
+    pub fn take(&mut self, item: Item<Tally>, truth: &Truth) {
         match item {
             Item::Event(event) => {
                 let id = position(event.id());
@@ -48,9 +48,18 @@ impl Follower {
                 let is_early = self.position.is_some_and(|position| position < after as usize);
                 assert!(!is_early || !truth.is_sure || mark <= truth.sure_from, "a transient too early");
             }
-            // A fault of the log's reads: the stream ends.
+            // A fault of the log's reads, or the session was deleted: the stream ends.
             Item::Failed(_) => {}
             other => panic!("a stream gives no {other:?}"),
+        }
+    }
+
+    pub fn compare(&mut self, truth: &Truth) {
+        if truth.is_sure {
+            for (id, body) in self.got.drain(..) {
+                assert_eq!(truth.predicted.get(id - 1), Some(&body), "what a subscriber got as {id}");
+            }
+            assert!(self.position.is_none_or(|position| position <= truth.predicted.len()), "a gap ahead");
         }
     }
 }
@@ -122,12 +131,18 @@ impl World {
 
     fn compare_follower(&mut self, index: usize) {
         let follower = &mut self.followers[index];
-        let truth = &self.truths[follower.at.session];
-        if truth.is_sure {
-            for (id, body) in follower.got.drain(..) {
-                assert_eq!(truth.predicted.get(id - 1), Some(&body), "what a subscriber got as {id}");
-            }
-            assert!(follower.position.is_none_or(|position| position <= truth.predicted.len()), "a gap ahead");
+        follower.compare(&self.truths[follower.at.session]);
+    }
+
+    /// Some events are redacted, or may be: what subscribers were given of them before counts no more.
+    pub fn forget_what_was_given(&mut self, session: usize, events: &[usize]) {
+        let log = &self.truths[session].log;
+        for follower in self.followers.iter_mut().filter(|follower| follower.at.session == session) {
+            follower.got.retain(|(id, body)| {
+                let is_redacted = events.contains(id);
+                assert!(!is_redacted || is_now(&log[id - 1], body), "what a subscriber got as {id}");
+                !is_redacted
+            });
         }
     }
 

@@ -10,8 +10,11 @@
 mod common;
 
 mod appends;
+mod backups;
+mod blobs;
 mod compare;
 mod followers;
+mod lifecycle;
 mod storms;
 mod truth;
 mod world;

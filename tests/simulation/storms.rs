@@ -105,10 +105,8 @@ impl World {
                 assert_eq!(report.condition, foldlog::Condition::Ready);
             }
         }
-        for (blob, bytes) in &self.blobs {
-            let store = self.stores[0].as_ref().unwrap();
-            assert_eq!(soon(store.get_bytes(blob.digest)).await.unwrap(), *bytes);
-        }
+        self.settle_blobs().await;
+        self.look_at_ghosts().await;
         self.catch_up().await;
     }
 

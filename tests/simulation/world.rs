@@ -2,17 +2,23 @@
 
 use foldlog::testkit::{Dice, Faults, ManualClock};
 use foldlog::{
-    BlobRef, ErrorKind, LagPolicy, LiveConfig, ResidencyConfig, Restart, Session, SessionId, SnapshotPolicy, Store,
-    StoreConfig, Timestamp,
+    ErrorKind, LagPolicy, LiveConfig, ResidencyConfig, Restart, Session, SessionId, SnapshotPolicy, Store, StoreConfig,
+    Timestamp,
 };
 
+use crate::backups::Backups;
+use crate::blobs::Blobs;
 use crate::common::tally::Tally;
 use crate::common::{TestDisk, soon};
 use crate::followers::Follower;
+use crate::lifecycle::Ghost;
 use crate::truth::{Owner, Truth, assert_described};
 
 /// A limit that some histories have: about thirty of their events, and more than any append of theirs.
 pub const IN_FLIGHT_BYTES_SMALL: usize = 8 << 10;
+
+/// How many sessions a history has.
+pub const SESSIONS: usize = 3;
 
 /// Which session of which store a step is about.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,7 +36,10 @@ pub struct World {
     /// By store, then by session.
     pub open: [Vec<Option<Session<Tally>>>; 2],
     pub truths: Vec<Truth>,
-    pub blobs: Vec<(BlobRef, Vec<u8>)>,
+    pub blobs: Blobs,
+    pub backups: Backups,
+    /// Handles of deleted sessions.
+    pub ghosts: Vec<Ghost>,
     pub followers: Vec<Follower>,
     /// Never used twice, so that every append can be told from every other.
     pub next_mark: u64,
@@ -65,10 +74,20 @@ pub struct Figures {
     pub transients: u64,
     pub emptied: u64,
     pub described: u64,
+    pub deleted: u64,
+    pub deletions_unsure: u64,
+    pub redacted: u64,
+    pub redactions_unsure: u64,
+    pub swept: u64,
+    pub swept_beside: u64,
+    pub sweeps_failed: u64,
+    pub backups: u64,
+    pub backups_failed: u64,
+    pub restored: u64,
 }
 
 impl Figures {
-    fn all(&mut self) -> [&mut u64; 17] {
+    fn all(&mut self) -> [&mut u64; 27] {
         [
             &mut self.histories,
             &mut self.steps,
@@ -87,6 +106,16 @@ impl Figures {
             &mut self.transients,
             &mut self.emptied,
             &mut self.described,
+            &mut self.deleted,
+            &mut self.deletions_unsure,
+            &mut self.redacted,
+            &mut self.redactions_unsure,
+            &mut self.swept,
+            &mut self.swept_beside,
+            &mut self.sweeps_failed,
+            &mut self.backups,
+            &mut self.backups_failed,
+            &mut self.restored,
         ]
     }
 
@@ -159,7 +188,9 @@ impl World {
             stores: [None, None],
             open: [Vec::new(), Vec::new()],
             truths: (0..3).map(|n| Truth::new(format!("s{n}"))).collect(),
-            blobs: Vec::new(),
+            blobs: Blobs::default(),
+            backups: Backups::default(),
+            ghosts: Vec::new(),
             followers: Vec::new(),
             next_mark: 1,
             is_stormy: false,
@@ -194,10 +225,15 @@ impl World {
         }
         match choice {
             0..5 => self.empty(store),
-            5..45 => self.append(at).await,
-            45..51 => self.hear_one(at.session).await,
-            51..55 => self.settle_step(at.session).await,
-            55..58 => self.put_blob(store).await,
+            5..36 => self.append(at).await,
+            36..40 => self.redact(at).await,
+            40..42 => self.delete(at).await,
+            42..43 => self.erase(store).await,
+            43..44 => self.back_up(store).await,
+            44..47 => self.sweep_step(store).await,
+            47..51 => self.hear_one(at.session).await,
+            51..54 => self.settle_step(at.session).await,
+            54..58 => self.put_blob(store).await,
             58..65 => self.follow(at).await,
             65..69 => self.notify(at),
             69..71 => self.leave(),
@@ -259,15 +295,6 @@ impl World {
                 }
                 None
             }
-        }
-    }
-
-    async fn put_blob(&mut self, store: usize) {
-        let bytes = vec![b'b'; 1 + self.dice.below(40) as usize];
-        self.trace.add(format!("put {} bytes", bytes.len()));
-        match soon(self.stores[store].as_ref().unwrap().put_bytes(bytes.clone())).await {
-            Ok(blob) => self.blobs.push((blob, bytes)),
-            Err(error) => assert!(self.is_stormy, "{error:?}"),
         }
     }
 
@@ -377,6 +404,7 @@ impl World {
             }
         }
         self.ended(None, store, None).await;
+        self.ghosts.retain(|ghost| ghost.store != store);
     }
 
     async fn end(&mut self) {

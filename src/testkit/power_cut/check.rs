@@ -27,6 +27,8 @@ const PAGE_BYTES: usize = 1 << 20;
 pub(super) struct Promised {
     logs: BTreeMap<LogKey, PromisedLog>,
     sessions: BTreeMap<SessionId, LogKey>,
+    /// The last events of writes that were settled as not written.
+    refused: HashSet<[u8; 32]>,
     blobs: BTreeSet<Digest>,
     /// Records that were redacted, and whether every byte of them must be gone before a store opens.
     redacted: Vec<(Arc<StoredEvent>, bool)>,
@@ -54,6 +56,8 @@ impl Promised {
                 let log = self.logs.entry(*log).or_default();
                 for event in events {
                     log.stamped.entry(event.id).or_default().push(Arc::new(event.clone()));
+                    // What was not written may be asked for again.
+                    self.refused.remove(&event.chain.0);
                 }
             }
             Note::Acknowledged { log, id, chain } => {
@@ -64,6 +68,10 @@ impl Promised {
                     self.events += id.get() - before.get();
                     self.version += 1;
                 }
+            }
+            Note::Refused { chain } => {
+                self.refused.insert(chain.0);
+                self.version += 1;
             }
             Note::Registered { session, log } => {
                 self.sessions.insert(session.clone(), *log);
@@ -212,6 +220,9 @@ impl<M: SessionModel> Check<M> {
             };
             if let Some(event) = events.iter().find(|event| !stamped(event)) {
                 return Err(of(format!("event {} is not one that was stamped", event.id)));
+            }
+            if let Some(event) = events.iter().find(|event| promised.refused.contains(&event.chain.0)) {
+                return Err(of(format!("event {} was settled as not written, and is there", event.id)));
             }
             if let Some((id, chain)) = log.acknowledged {
                 let head = events.last().map_or(EventId::ZERO, |event| event.id);

@@ -25,6 +25,10 @@ pub(super) enum Note {
         id: EventId,
         chain: Chain,
     },
+    /// The event with this chain is not in the log, and never comes to be there.
+    Refused {
+        chain: Chain,
+    },
     Registered {
         session: SessionId,
         log: LogKey,
@@ -167,11 +171,15 @@ impl EventLog for NotedWriter {
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
         let settled = self.inner.settle(group)?;
         for (write, settled) in group.iter().zip(&settled) {
-            if let (SettledAs::Written, Some((log, id, chain))) = (&settled.outcome, write.proof()) {
-                self.notes.add(Note::Acknowledged { log, id, chain });
-                if let Write::Redact(redaction) = write {
-                    self.notes.redacted(redaction);
+            match (&settled.outcome, write.proof()) {
+                (SettledAs::Written, Some((log, id, chain))) => {
+                    self.notes.add(Note::Acknowledged { log, id, chain });
+                    if let Write::Redact(redaction) = write {
+                        self.notes.redacted(redaction);
+                    }
                 }
+                (SettledAs::NotWritten, Some((_, _, chain))) => self.notes.add(Note::Refused { chain }),
+                _ => {}
             }
         }
         Ok(settled)

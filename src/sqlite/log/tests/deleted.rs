@@ -181,6 +181,51 @@ fn erasing_leaves_no_byte_and_no_other_log_is_touched() {
     }
 }
 
+/// Rows that go take their neighbours along to other pages. What stood in the place of those must not stay there.
+#[test]
+fn an_event_that_stood_beside_deleted_ones_leaves_no_byte_when_it_is_deleted_itself() {
+    let mut dice = 3_u64;
+    let mut next = move |end: usize| {
+        dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (dice >> 33) as usize % end
+    };
+    let disk = Disk::Directory(tempfile::tempdir().unwrap());
+    let Disk::Directory(directory) = &disk else { unreachable!() };
+    let mut end = disk.open();
+    let mut logs: Vec<_> = (0..24)
+        .map(|n| {
+            let (log, epoch) = end.register(&format!("s{n}"));
+            (format!("s{n}"), log, epoch.unwrap(), Vec::new())
+        })
+        .collect();
+    for _ in 0..1200 {
+        let place = next(logs.len());
+        let (_, log, epoch, secrets) = &mut logs[place];
+        let events = (0..1 + next(8)).map(|_| {
+            let secret = format!("{:016x}", (next(1 << 31) << 32) | next(1 << 31));
+            let record =
+                secret.bytes().cycle().take(20 + next(if secret.ends_with('0') { 2500 } else { 200 })).collect();
+            secrets.push(secret);
+            StoredEvent { record, ..event(secrets.len() as u64, None) }
+        });
+        let events = events.collect();
+        end.write(append(*log, *epoch, events)).unwrap();
+    }
+    let mut gone = Vec::new();
+    while logs.len() > 1 {
+        let (name, log, _, secrets) = logs.swap_remove(next(logs.len()));
+        delete(&mut end, &name, log).unwrap();
+        while end.log.left() == UpkeepLeft::Steps {
+            end.log.upkeep(UpkeepMoment::Idle).unwrap();
+        }
+        gone.extend(secrets);
+        if logs.len() % 6 == 1 {
+            assert_eq!(places_of(directory.path(), &gone), [""; 0]);
+        }
+    }
+    assert_eq!(end.wrong(), [""; 0]);
+}
+
 #[test]
 fn no_name_stays_in_the_pages_of_the_others() {
     let mut dice = 11_u64;

@@ -278,12 +278,20 @@ fn a_reader_of_another_program_holds_the_erasure_back_and_the_next_store_finishe
     let unnamed = directory.path().join("snapshots/00");
     std::fs::create_dir_all(&unnamed).unwrap();
     std::fs::write(unnamed.join("0".repeat(64)), &secret).unwrap();
+    // And the one that the log names.
+    let (head, digest) = (log.events.last().unwrap(), Digest::from_bytes([1; 32]));
+    let row = SnapshotRow { event: head.id, chain: head.chain, digest, bytes: 1, view_schema: 1, schema: 1 };
+    let named = directory.path().join("snapshots/01").join(digest.to_string());
+    std::fs::create_dir_all(named.parent().unwrap()).unwrap();
+    std::fs::write(&named, &secret).unwrap();
+    end.write(Write::Snapshot { log: log.log.key, epoch: log.epoch, row, redactions: 0 }).unwrap();
     let redaction = log.redaction(1, b"");
     end.write(redaction).unwrap();
     while end.log.left() == UpkeepLeft::Steps {
         end.log.upkeep(UpkeepMoment::Idle).unwrap();
     }
     assert_eq!(end.log.left(), UpkeepLeft::HeldBack);
+    assert!(!named.exists(), "the view of before goes with the commit, whatever keeps the log");
     assert_eq!(end.reader.erasing().unwrap().redacted, 1);
     assert!(!places_of(directory.path(), &secret).is_empty());
     drop(end);
