@@ -10,6 +10,6 @@ mod error;
 mod group;
 
 pub use actor::PersistActor;
-pub(crate) use actor::{CloseLog, EraseDeleted, Persist, persist_one, sweep_one};
+pub(crate) use actor::{CloseLog, Erase, Persist, persist_one, sweep_one};
 pub(crate) use error::PersistError;
 pub(crate) use group::{Follows, GroupLimits, GroupWriter, Reply};

@@ -89,7 +89,7 @@ pub use model::{
     DecodeError, RefuseByView, SessionModel, Turns, Unfinished, UnfinishedId, View, decode_body, decode_view,
     encode_view, split_variant,
 };
-pub use port::{Create, Durability, Medium, Upkeep};
+pub use port::{Create, Durability, Format, Medium, Upkeep};
 pub use replay::{Condition, EventPage, RecoveryReport, SnapshotPolicy};
 pub use session::{
     Append, Appended, CurrentView, DeleteSession, Delivery, Describe, Erasure, ErasurePending, EventStream,

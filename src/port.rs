@@ -31,7 +31,7 @@ pub(crate) use log::{
     AuditedEvent, AuditedSession, Erasing, EventLog, LogAudit, LogMedium, LogReader, LogSource, UpkeepLeft,
     UpkeepMoment,
 };
-pub use medium::{Create, Durability, Medium};
+pub use medium::{Create, Durability, Format, Medium};
 pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, OpeningToRead, Tidy};
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};

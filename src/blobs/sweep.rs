@@ -77,6 +77,9 @@ pub(crate) trait SweepWorld {
     /// Commits one step.
     fn step(&mut self, step: SweepStep) -> Result<SweepDone, Error>;
 
+    /// A blob was removed; in a dry run, would be.
+    fn removed(&mut self, blob: &Digest, bytes: u64);
+
     /// Called between the steps. An error calls the sweep off.
     fn pause(&mut self, so_far: &Swept) -> Result<(), Error>;
 }
@@ -128,6 +131,9 @@ impl SweepRun<'_> {
                 if self.plan.is_dry {
                     self.tally.removed += candidates.len() as u64;
                     self.tally.removed_bytes += candidates.iter().filter_map(|(_, bytes)| *bytes).sum::<u64>();
+                    for (digest, bytes) in &candidates {
+                        self.world.removed(digest, bytes.unwrap_or_default());
+                    }
                 } else {
                     self.round(&candidates, self.plan.grace)?;
                 }
@@ -225,6 +231,7 @@ impl SweepRun<'_> {
                 if let Some(bytes) = bytes {
                     self.tally.removed += 1;
                     self.tally.removed_bytes += bytes;
+                    self.world.removed(digest, *bytes);
                 }
                 self.gone.push((*digest, listing.removed()));
                 continue;

@@ -40,6 +40,7 @@ pub struct PersistActor {
     group_since_step: bool,
     /// Those who wait until the upkeep has no more steps.
     waiting_for_steps: Vec<oneshot::Sender<Result<(), LogError>>>,
+    waiting_for_redactions: Vec<oneshot::Sender<Result<(), LogError>>>,
     /// How often what a reader has held back is tried again before they are told.
     tries_left: u32,
     /// Since when another process has held the lock that the group waits for.
@@ -57,6 +58,7 @@ impl PersistActor {
             step_took: Duration::ZERO,
             group_since_step: false,
             waiting_for_steps: Vec::new(),
+            waiting_for_redactions: Vec::new(),
             tries_left: 0,
             locked_out: None,
         }
@@ -76,13 +78,20 @@ impl PersistActor {
         if left == UpkeepLeft::HeldBack && self.may_try_again() {
             return self.schedule_upkeep_in(RETRY, context);
         }
+        let redactions = self.writer.redactions_left();
+        if redactions == UpkeepLeft::HeldBack && self.may_try_again() {
+            return self.schedule_upkeep_in(RETRY, context);
+        }
+        if redactions != UpkeepLeft::Steps {
+            answer(&mut self.waiting_for_redactions, &Ok(()));
+        }
         if left != UpkeepLeft::Steps {
-            self.answer_waiting_for_steps(&Ok(()));
+            self.answer_all_waiting(&Ok(()));
         }
         let pause = match left {
             UpkeepLeft::Nothing => return,
             UpkeepLeft::HeldBack => UPKEEP_RETRY,
-            UpkeepLeft::Steps if !self.waiting_for_steps.is_empty() => Duration::ZERO,
+            UpkeepLeft::Steps if self.is_waited_for() => Duration::ZERO,
             UpkeepLeft::Steps if self.group_since_step => self.step_took.saturating_mul(PAUSE_FACTOR),
             UpkeepLeft::Steps => self.step_took,
         };
@@ -91,7 +100,11 @@ impl PersistActor {
 
     /// Whether those who wait are not told yet that something is left.
     fn may_try_again(&self) -> bool {
-        self.tries_left > 0 && !self.waiting_for_steps.is_empty()
+        self.tries_left > 0 && self.is_waited_for()
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.waiting_for_steps.is_empty() || !self.waiting_for_redactions.is_empty()
     }
 
     fn schedule_upkeep_in(&mut self, pause: Duration, context: &mut Context<Self>) {
@@ -122,27 +135,33 @@ impl PersistActor {
             Err(LogError::Busy) => {
                 self.tries_left = self.tries_left.saturating_sub(1);
                 if !self.may_try_again() {
-                    self.answer_waiting_for_steps(&Ok(()));
+                    self.answer_all_waiting(&Ok(()));
                 }
                 self.schedule_upkeep_in(RETRY, context);
             }
             Err(error) => {
-                self.answer_waiting_for_steps(&Err(error));
+                self.answer_all_waiting(&Err(error));
                 self.schedule_upkeep(context);
             }
             Ok(()) => {
-                let is_held_back = self.writer.upkeep_left() == UpkeepLeft::HeldBack;
+                let left = [self.writer.upkeep_left(), self.writer.redactions_left()];
+                let is_held_back = left.contains(&UpkeepLeft::HeldBack);
                 self.tries_left = self.tries_left.saturating_sub(u32::from(is_held_back));
                 self.schedule_upkeep(context);
             }
         }
     }
 
-    fn answer_waiting_for_steps(&mut self, answer: &Result<(), LogError>) {
-        for waiting in self.waiting_for_steps.drain(..) {
-            // Whoever asked may have lost interest.
-            let _ = waiting.send(answer.clone());
-        }
+    fn answer_all_waiting(&mut self, with: &Result<(), LogError>) {
+        answer(&mut self.waiting_for_redactions, with);
+        answer(&mut self.waiting_for_steps, with);
+    }
+}
+
+fn answer(waiting: &mut Vec<oneshot::Sender<Result<(), LogError>>>, with: &Result<(), LogError>) {
+    for waiting in waiting.drain(..) {
+        // Whoever asked may have lost interest.
+        let _ = waiting.send(with.clone());
     }
 }
 
@@ -248,18 +267,27 @@ impl Handler<KeepUp> for PersistActor {
     }
 }
 
-/// Takes the steps of the upkeep without a pause, and is answered when there are no more, or none that can be taken now.
-#[derive(Message)]
+/// Takes the steps of the upkeep without a pause, and is answered when there are no more of this, or none that can be taken
+/// now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), LogError>")]
-pub(crate) struct EraseDeleted;
+pub(crate) enum Erase {
+    /// What was redacted. It goes first.
+    Redacted,
+    /// That, and what was deleted.
+    All,
+}
 
-impl Handler<EraseDeleted> for PersistActor {
+impl Handler<Erase> for PersistActor {
     // Between two steps the actor handles other messages.
     type Result = ResponseFuture<Result<(), LogError>>;
 
-    fn handle(&mut self, _: EraseDeleted, context: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, what: Erase, context: &mut Context<Self>) -> Self::Result {
         let (sender, receiver) = oneshot::channel();
-        self.waiting_for_steps.push(sender);
+        match what {
+            Erase::Redacted => self.waiting_for_redactions.push(sender),
+            Erase::All => self.waiting_for_steps.push(sender),
+        }
         self.tries_left = HELD_BACK_TRIES;
         self.upkeep_scheduled = None;
         self.schedule_upkeep_in(Duration::ZERO, context);

@@ -274,6 +274,10 @@ impl GroupWriter {
         self.upkeep_left
     }
 
+    pub(crate) fn redactions_left(&self) -> UpkeepLeft {
+        self.log.as_ref().map_or(UpkeepLeft::Nothing, |log| log.redactions_left())
+    }
+
     /// After an upkeep that failed, the writing end is opened again by the next flush.
     fn keep_up(&mut self, mut log: Box<dyn EventLog>, moment: UpkeepMoment) -> Result<(), LogError> {
         match guarded(|| log.upkeep(moment)) {

@@ -52,6 +52,10 @@ impl EventLog for MemoryLog {
         UpkeepLeft::Nothing
     }
 
+    fn redactions_left(&self) -> UpkeepLeft {
+        UpkeepLeft::Nothing
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         Ok(())
     }

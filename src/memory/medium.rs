@@ -41,6 +41,7 @@ impl OpenMedium for MemoryDisk {
         opening.model.map_or(Ok(()), |expected| check_model(&model, expected))?;
         Ok(OpenedToRead {
             model,
+            format: None,
             log: Arc::new(self.clone()),
             blobs: Arc::new(MemoryBlobs::new(Arc::clone(&self.blobs), opening.blob_bytes_max)),
             snapshots: Arc::new(MemoryBlobs::new(Arc::clone(&self.snapshots), opening.snapshot_bytes_max)),

@@ -49,6 +49,9 @@ pub(crate) trait EventLog: Send {
     /// What is left to do: when the writing end was opened, and after the last upkeep.
     fn left(&self) -> UpkeepLeft;
 
+    /// What of that is left to do until nothing is in the medium's files of what was redacted. It goes before the rest.
+    fn redactions_left(&self) -> UpkeepLeft;
+
     /// Leaves the log in order, and closes.
     fn close(self: Box<Self>) -> Result<(), LogError>;
 }

@@ -115,10 +115,22 @@ pub(crate) struct OpenedMedium {
     pub(crate) found: Option<Arc<dyn Any + Send + Sync>>,
 }
 
+/// In which format a store is stored: [`UntypedStore::format`](crate::UntypedStore::format).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Format {
+    /// That of the store.
+    pub found: i64,
+    /// The newest that this build knows, to which a store that opens to write brings an older one.
+    pub supported: i64,
+}
+
 /// What a store that only reads gets of a medium. Of the two blob stores it makes the calls that read, and no other.
 pub(crate) struct OpenedToRead {
     /// The name of the session model that the medium keeps.
     pub(crate) model: String,
+    /// The format in which the medium is stored, if it is stored.
+    pub(crate) format: Option<Format>,
     pub(crate) log: Arc<dyn LogSource>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) snapshots: Arc<dyn BlobStore>,

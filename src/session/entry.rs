@@ -31,7 +31,6 @@ use crate::port::{Epoch, LogMeta};
 use crate::replay::{Condition, EventPage, check_position, read_page};
 use crate::threads::{guarded, lock};
 pub(crate) use beginning::BeginningGuard;
-use beginning::BeginningLock;
 use emptying::Residence;
 pub(crate) use turn::HeldTurns;
 pub use turn::TurnGuard;
@@ -47,7 +46,6 @@ pub(crate) struct Entry<M: SessionModel> {
     address: RwLock<Address<M>>,
     in_flight: Arc<InFlightCount>,
     residence: Residence,
-    beginning: BeginningLock,
     pub(crate) context: HostContext,
 }
 
@@ -79,7 +77,6 @@ impl<M: SessionModel> Entry<M> {
             address: RwLock::new(Address::None),
             in_flight: Arc::new(InFlightCount::new(Arc::clone(&services.metrics))),
             residence: Residence::default(),
-            beginning: BeginningLock::default(),
             context: HostContext::default(),
         });
         entry.address()?;

@@ -9,6 +9,7 @@ use actix::prelude::*;
 use super::actor::SessionActor;
 use super::append::{Append, Bodies};
 use super::entry::Entry;
+use crate::commit::Erase;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, OwnBody, Redacted, RedactedEvent};
 use crate::id::{Digest, EventId};
@@ -158,7 +159,7 @@ impl<M: SessionModel> Entry<M> {
     }
 
     async fn erased(&self, event: EventId, redact: &Redact<M>) -> Result<Redaction, Error> {
-        let Erasing { redacted, copies, .. } = self.services.erase().await?;
+        let Erasing { redacted, copies, .. } = self.services.erase(Erase::Redacted).await?;
         let blobs = redact.blobs.get().cloned().unwrap_or_default();
         let pending = ErasurePending { log: redacted > 0, blobs, copies };
         let is_complete = pending == ErasurePending::default();

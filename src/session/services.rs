@@ -11,7 +11,7 @@ use super::live::KeptLimits;
 use super::residency::Residency;
 use super::snapshots::Snapshots;
 use crate::blobs::BlobActor;
-use crate::commit::{EraseDeleted, Persist, PersistActor, PersistError, Reply};
+use crate::commit::{Erase, Persist, PersistActor, PersistError, Reply};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
@@ -91,9 +91,9 @@ impl Services {
         })
     }
 
-    /// Waits for what can be erased now of all that was deleted or redacted, and tells what is left.
-    pub(crate) async fn erase(&self) -> Result<Erasing, Error> {
-        self.persist.send(EraseDeleted).await.map_err(|_| Error::from(ErrorKind::StoreClosed))??;
+    /// Waits for what can be erased now, and tells what is left of all that was deleted or redacted.
+    pub(crate) async fn erase(&self, what: Erase) -> Result<Erasing, Error> {
+        self.persist.send(what).await.map_err(|_| Error::from(ErrorKind::StoreClosed))??;
         self.readers.read_in_turn(|reader| Ok(reader.erasing()?)).await
     }
 

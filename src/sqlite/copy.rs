@@ -175,10 +175,11 @@ pub(crate) struct FinishedCopy {
 impl FinishedCopy {
     /// Opens it to be verified.
     pub(crate) fn open_to_read(&self) -> Result<OpenedToRead, Error> {
-        let (log, model) = ReadOnlyDatabase::open(self.directory.events_db(), self.vfs, Some(self.model), true)?;
+        let (log, found) = ReadOnlyDatabase::open(self.directory.events_db(), self.vfs, Some(self.model), true)?;
         let files = self.directory.files();
         let blobs_in = |name: &str| Arc::new(FileBlobs::to_read(Arc::clone(files), &self.root.join(name), u64::MAX));
-        Ok(OpenedToRead { log: Arc::new(log), model, blobs: blobs_in(BLOBS), snapshots: blobs_in(SNAPSHOTS) })
+        let (blobs, snapshots) = (blobs_in(BLOBS), blobs_in(SNAPSHOTS));
+        Ok(OpenedToRead { log: Arc::new(log), model: found.model, format: Some(found.format), blobs, snapshots })
     }
 
     /// Lets stores open it, durably.

@@ -375,26 +375,6 @@ impl StoreDirectory {
         Ok(names.iter().filter_map(|name| OwnerId::parse(name.to_str()?)).filter(|owner| *owner != self.me).collect())
     }
 
-    /// Looks whether an owner is alive: it is as long as its file is locked.
-    fn look_at_owner(&self, owner: &OwnerId, path: &Path) -> io::Result<Liveness> {
-        let file = match self.files.open_file(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Liveness::Dead),
-            Err(error) => return Err(error),
-        };
-        let in_this_process = is_here(owner);
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Liveness::Dead),
-            Err(TryLockError::WouldBlock) => {
-                let mut text = Vec::new();
-                Reading { files: &*self.files, path, file: &file }.take(4096).read_to_end(&mut text)?;
-                let info = parse_owner_file(owner, &String::from_utf8_lossy(&text));
-                Ok(Liveness::Alive(OwnerInfo { in_this_process, ..info }))
-            }
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
     /// Gives everything up, in the order in which a crash at any point leaves what the next store clears. Only the first
     /// call does something. Others take this owner for dead from then on, so nothing may write afterwards.
     fn leave(&self) -> Result<(), DirectoryError> {
@@ -435,7 +415,7 @@ impl Ownership for StoreDirectory {
         // No store has ever had a name of another form; above all, such a name is never made a path.
         let Some(owner) = OwnerId::parse(owner) else { return Ok(Liveness::Dead) };
         let path = self.owner_path(&owner);
-        Ok(self.look_at_owner(&owner, &path).map_err(failed("cannot look at", &path))?)
+        Ok(look_at_owner(&*self.files, &owner, &path).map_err(failed("cannot look at", &path))?)
     }
 
     fn still_held(&self) -> Result<bool, Error> {
@@ -444,6 +424,26 @@ impl Ownership for StoreDirectory {
 
     fn release(&self) -> Result<(), Error> {
         Ok(self.leave()?)
+    }
+}
+
+/// Looks whether an owner is alive: it is as long as its file is locked.
+pub(crate) fn look_at_owner(files: &dyn Files, owner: &OwnerId, path: &Path) -> io::Result<Liveness> {
+    let file = match files.open_file(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Liveness::Dead),
+        Err(error) => return Err(error),
+    };
+    let in_this_process = is_here(owner);
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Liveness::Dead),
+        Err(TryLockError::WouldBlock) => {
+            let mut text = Vec::new();
+            Reading { files, path, file: &file }.take(4096).read_to_end(&mut text)?;
+            let info = parse_owner_file(owner, &String::from_utf8_lossy(&text));
+            Ok(Liveness::Alive(OwnerInfo { in_this_process, ..info }))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -103,10 +103,11 @@ impl OpenMedium for Directory {
         let root = std::path::absolute(&self.path).map_err(failed("cannot find directory", &self.path))?;
         let (blobs, snapshots) = (root.join(BLOBS), root.join(SNAPSHOTS));
         let has_contents = was_made(&*self.files, &root)?;
-        let (log, model) = ReadOnlyDatabase::open(root.join(place::DATABASE), self.vfs, opening.model, has_contents)?;
+        let (log, found) = ReadOnlyDatabase::open(root.join(place::DATABASE), self.vfs, opening.model, has_contents)?;
         let blobs_in = |path: &Path, bytes_max| Arc::new(FileBlobs::to_read(Arc::clone(&self.files), path, bytes_max));
         Ok(OpenedToRead {
-            model,
+            model: found.model,
+            format: Some(found.format),
             log: Arc::new(log),
             blobs: blobs_in(&blobs, opening.blob_bytes_max),
             snapshots: blobs_in(&snapshots, opening.snapshot_bytes_max),

@@ -198,10 +198,25 @@ impl<M: SessionModel> Store<M> {
     /// # Cancellation
     /// As of [`Store::backup`].
     pub async fn restore_model(backup: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Backup, Error> {
+        Self::restore_model_with(backup, to, BackupOptions::default()).await
+    }
+
+    /// As [`restore_model`](Self::restore_model), and tells how far it is ([`BackupOptions::on_progress`]).
+    ///
+    /// # Errors
+    /// Those of [`restore_model`](Self::restore_model).
+    ///
+    /// # Cancellation
+    /// As of [`Store::backup`].
+    pub async fn restore_model_with(
+        backup: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        options: BackupOptions,
+    ) -> Result<Backup, Error> {
         // A blob was within the limit of the store that put it.
         let config = StoreConfig { blob_bytes_max: usize::MAX, ..StoreConfig::directory(backup.as_ref()) };
         let source = Self::open_model_read_only(config).await?;
-        let restored = source.copy_to(to.as_ref(), CopyRole::Restore, BackupOptions::default()).await;
+        let restored = source.copy_to(to.as_ref(), CopyRole::Restore, options).await;
         source.close().await?;
         restored
     }

@@ -1,6 +1,7 @@
 //! Deleting sessions, and waiting until nothing is left of them.
 
 use super::Store;
+use crate::commit::Erase;
 use crate::error::Error;
 #[expect(unused_imports, reason = "for links of the rustdoc")]
 use crate::error::ErrorKind;
@@ -105,7 +106,7 @@ impl<M: SessionModel> Store<M> {
     pub async fn erase_deleted(&self) -> Result<Erased, Error> {
         let services = &self.0.services;
         services.check_open()?;
-        let left = services.erase().await?;
+        let left = services.erase(Erase::All).await?;
         Ok(Erased { pending: left.logs + left.redacted, copies: left.copies })
     }
 }

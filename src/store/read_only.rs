@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{Digest, SessionId};
 use crate::log_position::LogPosition;
 use crate::model::SessionModel;
-use crate::port::{BlobStore, LogMeta, LogReader, Medium, OpenedToRead, OpeningToRead};
+use crate::port::{BlobStore, Format, LogMeta, LogReader, Medium, OpenedToRead, OpeningToRead};
 use crate::replay::{EventPage, SnapshotStore, read_page};
 use crate::stats::{Metrics, Stats};
 use crate::store::backup::Source;
@@ -85,12 +85,15 @@ pub(super) struct ReadOnlyInner {
     /// The process that opened the store.
     process: u32,
     pub(super) page_events_max: usize,
+    pub(super) clock: Clock,
     medium: Medium,
     /// The name of the session model.
     pub(super) model: String,
+    /// The format of the medium, if it has one.
+    pub(super) format: Option<Format>,
     pub(super) readers: Readers,
     pub(super) recoveries: Arc<Recoveries>,
-    blobs: Arc<dyn BlobStore>,
+    pub(super) blobs: Arc<dyn BlobStore>,
     pub(super) snapshots: SnapshotStore,
     metrics: Arc<Metrics>,
 }
@@ -136,7 +139,7 @@ impl ReadOnlyInner {
             blob_bytes_max: config.blob_bytes_max as u64,
             snapshot_bytes_max: config.snapshots.bytes_max,
         };
-        let OpenedToRead { model, log, blobs, snapshots } = config.medium.open_to_read(&opening)?;
+        let OpenedToRead { model, format, log, blobs, snapshots } = config.medium.open_to_read(&opening)?;
         let metrics = Arc::new(Metrics::new());
         let (jobs_max, queued) = (config.queued_jobs_max, &metrics.reads_queued);
         let recoveries = Recoveries::start(&log, config.residency.recoveries_max, jobs_max, queued).map_err(io)?;
@@ -146,8 +149,10 @@ impl ReadOnlyInner {
         Ok(Self {
             process: std::process::id(),
             page_events_max: config.page_events_max,
+            clock: config.clock.clone(),
             medium: config.medium.clone(),
             model,
+            format,
             readers,
             recoveries: Arc::new(recoveries),
             blobs,
@@ -199,19 +204,14 @@ impl Drop for ReadOnlyInner {
 }
 
 impl<M: SessionModel> ReadOnlyStore<M> {
-    fn open(&self) -> Result<&ReadOnlyInner, Error> {
+    pub(super) fn open(&self) -> Result<&ReadOnlyInner, Error> {
         self.inner.open_here()
     }
 
     /// What a copy of the store is made of.
     pub(super) fn source(&self) -> Result<Source, Error> {
-        let ReadOnlyInner { readers, blobs, medium, .. } = self.open()?;
-        Ok(Source {
-            readers: readers.clone(),
-            blobs: Arc::clone(blobs),
-            medium: medium.clone(),
-            now: Clock::default().now(),
-        })
+        let ReadOnlyInner { readers, blobs, medium, clock, .. } = self.open()?;
+        Ok(Source { readers: readers.clone(), blobs: Arc::clone(blobs), medium: medium.clone(), now: clock.now() })
     }
 
     /// Lists sessions in the order of their ids, up to `max` after `after`.

@@ -5,12 +5,13 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{SessionSummary, Store};
-use crate::error::{Error, ErrorKind};
+use super::read_only::ReadOnlyStore;
+use super::{SessionSummary, Store, StoredState};
+use crate::error::{Error, ErrorKind, OwnerInfo};
 use crate::id::{EventId, Timestamp};
 use crate::model::SessionModel;
 use crate::port::{LogError, LogMeta, LogReader, SessionRow};
-use crate::threads::{guarded, lock};
+use crate::threads::{Readers, guarded, lock};
 pub use report::{Retained, RetainedSession, Verdict, WhyKept};
 
 /// Which sessions stay: see [`Store::retain`]. A session goes if one of the rules says so; without a rule nothing goes.
@@ -90,6 +91,19 @@ impl Retention {
         };
         self.labels.iter().all(has)
     }
+
+    /// Tells for each session, the latest first, whether the rules keep it.
+    fn judge(&self, candidates: Vec<Candidate>, now: Timestamp) -> impl Iterator<Item = (Candidate, bool)> {
+        let (mut counted, mut bytes) = (0, 0_u64);
+        candidates.into_iter().map(move |candidate| {
+            counted += 1;
+            bytes = bytes.saturating_add(candidate.record_bytes);
+            let is_old = self.unchanged_for.is_some_and(|time| is_older(candidate.last, now, time));
+            let is_beyond = self.sessions_max.is_some_and(|max| counted > max)
+                || self.record_bytes_max.is_some_and(|max| bytes > max);
+            (candidate, !is_old && !is_beyond)
+        })
+    }
 }
 
 /// A session that the rules are asked about.
@@ -99,6 +113,15 @@ struct Candidate {
     last: Timestamp,
     record_bytes: u64,
     summary: SessionSummary,
+}
+
+impl Retained {
+    fn push(&mut self, candidate: Candidate, verdict: Verdict) {
+        let Candidate { head, last, record_bytes, summary, .. } = candidate;
+        self.record_bytes += if matches!(verdict, Verdict::Gone) { record_bytes } else { 0 };
+        let session = RetainedSession { id: summary.id, last_event: last, events: head.get(), record_bytes, verdict };
+        self.sessions.push(session);
+    }
 }
 
 impl<M: SessionModel> Store<M> {
@@ -138,33 +161,19 @@ impl<M: SessionModel> Store<M> {
     /// ```
     pub async fn retain(&self, retention: &Retention, mode: RetainMode) -> Result<Retained, Error> {
         self.0.services.check_open()?;
-        let candidates = self.candidates(retention).await?;
+        let candidates = self.candidates().of(retention).await?;
         let now = self.0.services.config.clock.now();
         let before = match mode {
             RetainMode::Apply => self.log_bytes().await?,
             RetainMode::DryRun => 0,
         };
         let mut retained = Retained::default();
-        let (mut counted, mut bytes) = (0, 0_u64);
-        for candidate in candidates {
-            counted += 1;
-            bytes = bytes.saturating_add(candidate.record_bytes);
-            let is_old = retention.unchanged_for.is_some_and(|time| is_older(candidate.last, now, time));
-            let is_beyond = retention.sessions_max.is_some_and(|max| counted > max)
-                || retention.record_bytes_max.is_some_and(|max| bytes > max);
-            let verdict = match is_old || is_beyond {
-                false => Verdict::Kept(WhyKept::ByTheRules),
-                true => self.decide(retention, mode, &candidate).await?,
+        for (candidate, is_kept) in retention.judge(candidates, now) {
+            let verdict = match is_kept {
+                true => Verdict::Kept(WhyKept::ByTheRules),
+                false => self.decide(retention, mode, &candidate).await?,
             };
-            let is_gone = matches!(verdict, Verdict::Gone);
-            retained.record_bytes += if is_gone { candidate.record_bytes } else { 0 };
-            retained.sessions.push(RetainedSession {
-                id: candidate.summary.id,
-                last_event: candidate.last,
-                events: candidate.head.get(),
-                record_bytes: candidate.record_bytes,
-                verdict,
-            });
+            retained.push(candidate, verdict);
         }
         if mode == RetainMode::Apply && retained.gone() > 0 {
             retained.erased = Some(self.erase_deleted().await?);
@@ -184,25 +193,14 @@ impl<M: SessionModel> Store<M> {
         if lock(&self.0.registry).get(id).is_some_and(|entry| entry.log.key == key) {
             return Ok(Verdict::Kept(WhyKept::Open));
         }
-        let session = id.clone();
-        let read =
-            move |reader: &mut dyn LogReader| reader.living_owner(key).map_err(|error| error.of_session(&session));
-        match self.0.services.readers.read_in_turn(read).await {
-            Ok(Some(owner)) if owner.id != self.0.services.me.as_str() => {
-                return Ok(Verdict::Kept(WhyKept::Owned(owner)));
-            }
-            Ok(_) => {}
+        let owner = match self.candidates().living_owner(candidate).await {
+            Ok(owner) => owner.filter(|owner| owner.id != self.0.services.me.as_str()),
             Err(error) => return verdict_of(error, WhyKept::Unreadable),
-        }
-        if !retention.unfinished {
-            match self.count_unfinished(candidate).await {
-                Ok(0) => {}
-                Ok(unfinished) => return Ok(Verdict::Kept(WhyKept::Unfinished(unfinished))),
-                Err(error) => return verdict_of(error, WhyKept::Unreadable),
-            }
-        }
-        if mode == RetainMode::DryRun {
-            return Ok(Verdict::Gone);
+        };
+        let state = self.read_state(id);
+        let kept = decide(retention, owner, async { unfinished::<M>(&state.await?) }).await?;
+        if mode == RetainMode::DryRun || !matches!(kept, Verdict::Gone) {
+            return Ok(kept);
         }
         match self.delete(id, key, Some(candidate.head)).await {
             Ok(()) => Ok(Verdict::Gone),
@@ -214,15 +212,83 @@ impl<M: SessionModel> Store<M> {
         self.0.services.readers.read_in_turn(|reader| Ok(reader.erasing()?.bytes)).await
     }
 
-    async fn count_unfinished(&self, candidate: &Candidate) -> Result<usize, Error> {
-        let state = self.read_state(&candidate.summary.id).await?;
-        guarded("unfinished", || M::unfinished(state.view.state()).len())
-            .map_err(|panicked| ErrorKind::Unavailable { reason: panicked.to_string() }.into())
+    fn candidates(&self) -> Candidates<'_> {
+        let services = &self.0.services;
+        Candidates { readers: &services.readers, page_max: services.config.page_events_max }
+    }
+}
+
+impl<M: SessionModel> ReadOnlyStore<M> {
+    /// Says which sessions [`Store::retain`] would delete now, as its [`DryRun`](RetainMode::DryRun) does, and needs no store
+    /// that can write.
+    ///
+    /// # Errors
+    /// Those of [`Store::retain`] that come of reading.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the call.
+    pub async fn retain_dry_run(&self, retention: &Retention) -> Result<Retained, Error> {
+        let inner = self.open()?;
+        let candidates = Candidates { readers: &inner.readers, page_max: inner.page_events_max };
+        let mut retained = Retained::default();
+        for (candidate, is_kept) in retention.judge(candidates.of(retention).await?, inner.clock.now()) {
+            let verdict = match (is_kept, candidates.living_owner(&candidate).await) {
+                (true, _) => Verdict::Kept(WhyKept::ByTheRules),
+                (false, Err(error)) => verdict_of(error, WhyKept::Unreadable)?,
+                (false, Ok(owner)) => {
+                    let state = self.read_state(&candidate.summary.id);
+                    decide(retention, owner, async { unfinished::<M>(&state.await?) }).await?
+                }
+            };
+            retained.push(candidate, verdict);
+        }
+        retained.freeable_bytes = retained.record_bytes;
+        Ok(retained)
+    }
+}
+
+/// Whether a session that the rules do not keep goes, unless it is kept for another reason.
+async fn decide(
+    retention: &Retention,
+    owner: Option<OwnerInfo>,
+    unfinished: impl Future<Output = Result<usize, Error>>,
+) -> Result<Verdict, Error> {
+    if let Some(owner) = owner {
+        return Ok(Verdict::Kept(WhyKept::Owned(owner)));
+    }
+    if retention.unfinished {
+        return Ok(Verdict::Gone);
+    }
+    match unfinished.await {
+        Ok(0) => Ok(Verdict::Gone),
+        Ok(unfinished) => Ok(Verdict::Kept(WhyKept::Unfinished(unfinished))),
+        Err(error) => verdict_of(error, WhyKept::Unreadable),
+    }
+}
+
+/// How many things in a session have no end.
+fn unfinished<M: SessionModel>(state: &StoredState<M>) -> Result<usize, Error> {
+    guarded("unfinished", || M::unfinished(state.view.state()).len())
+        .map_err(|panicked| ErrorKind::Unavailable { reason: panicked.to_string() }.into())
+}
+
+/// Reads the sessions that a retention asks about.
+struct Candidates<'a> {
+    readers: &'a Readers,
+    page_max: usize,
+}
+
+impl Candidates<'_> {
+    async fn living_owner(&self, candidate: &Candidate) -> Result<Option<OwnerInfo>, Error> {
+        let (session, key) = (candidate.summary.id.clone(), candidate.meta.key);
+        self.readers
+            .read_in_turn(move |reader| reader.living_owner(key).map_err(|error| error.of_session(&session)))
+            .await
     }
 
     /// The sessions that the rules are asked about, the latest first.
-    async fn candidates(&self, retention: &Retention) -> Result<Vec<Candidate>, Error> {
-        let (readers, page_max) = (&self.0.services.readers, self.0.services.config.page_events_max);
+    async fn of(&self, retention: &Retention) -> Result<Vec<Candidate>, Error> {
+        let Self { readers, page_max } = *self;
         let retention = Arc::new(retention.clone());
         let mut found: Vec<Candidate> = Vec::new();
         let mut after = None;
@@ -248,7 +314,7 @@ impl<M: SessionModel> Store<M> {
 
     /// `None` for a session that was deleted just now.
     async fn candidate(&self, row: SessionRow) -> Result<Option<Candidate>, Error> {
-        let (readers, page_max) = (&self.0.services.readers, self.0.services.config.page_events_max);
+        let Self { readers, page_max } = *self;
         let (meta, head, created) = (row.meta, row.head, row.created);
         let session = row.session.clone();
         let last = readers

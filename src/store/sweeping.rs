@@ -8,9 +8,11 @@ use futures::channel::oneshot;
 
 use super::Store;
 use super::closing::Closing;
+use super::read_only::ReadOnlyInner;
 use crate::blobs::{SweepPlan, SweepWorld, Swept, sweep as run_sweep};
 use crate::commit::sweep_one;
 use crate::error::{Error, ErrorKind};
+use crate::id::Digest;
 use crate::model::SessionModel;
 use crate::port::{BlobStore, LogReader, SweepDone, SweepStep};
 use crate::session::Services;
@@ -25,6 +27,7 @@ const COMMIT_PAUSE: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 type OnProgress = Arc<dyn Fn(&Swept) + Send + Sync>;
+type OnRemoved = Arc<dyn Fn(Digest, u64) + Send + Sync>;
 
 /// What [`Store::sweep`] is to do. The default removes what no event names and what was put a day ago or earlier.
 #[derive(Clone)]
@@ -32,11 +35,12 @@ type OnProgress = Arc<dyn Fn(&Swept) + Send + Sync>;
 pub struct Sweep {
     plan: SweepPlan,
     on_progress: Option<OnProgress>,
+    on_removed: Option<OnRemoved>,
 }
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { plan: SweepPlan { grace: GRACE, is_dry: false }, on_progress: None }
+        Self { plan: SweepPlan { grace: GRACE, is_dry: false }, on_progress: None, on_removed: None }
     }
 }
 
@@ -66,6 +70,26 @@ impl Sweep {
     pub fn on_progress(mut self, on_progress: impl Fn(&Swept) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(on_progress));
         self
+    }
+
+    /// Calls a function with each blob that was removed, or by a dry run would be, and its bytes. It runs on the thread of
+    /// the sweep, which waits for it.
+    #[must_use]
+    pub fn on_removed(mut self, on_removed: impl Fn(Digest, u64) + Send + Sync + 'static) -> Self {
+        self.on_removed = Some(Arc::new(on_removed));
+        self
+    }
+
+    fn tell_progress(&self, so_far: &Swept) {
+        if let Some(on_progress) = &self.on_progress {
+            on_progress(so_far);
+        }
+    }
+
+    fn tell_removed(&self, blob: Digest, bytes: u64) {
+        if let Some(on_removed) = &self.on_removed {
+            on_removed(blob, bytes);
+        }
     }
 }
 
@@ -114,9 +138,9 @@ impl<M: SessionModel> Store<M> {
         let (sender, receiver) = oneshot::channel();
         let (services, log) = (Arc::clone(&self.0.services), Arc::clone(&self.0.log));
         let run = move || {
-            let Sweep { plan, on_progress } = sweep;
+            let plan = sweep.plan;
             let swept = log.reader().map_err(Error::from).and_then(|reader| {
-                let mut world = StoreWorld { services: &services, reader, on_progress, caller: &sender };
+                let mut world = StoreWorld { services: &services, reader, sweep, caller: &sender };
                 run_sweep(&mut world, plan)
             });
             // The caller may have lost interest.
@@ -138,7 +162,7 @@ impl<M: SessionModel> Store<M> {
 struct StoreWorld<'a> {
     services: &'a Services,
     reader: Box<dyn LogReader>,
-    on_progress: Option<OnProgress>,
+    sweep: Sweep,
     caller: &'a oneshot::Sender<Result<Swept, Error>>,
 }
 
@@ -166,9 +190,51 @@ impl SweepWorld for StoreWorld<'_> {
             // Nobody is told.
             return Err(ErrorKind::Unavailable { reason: "the sweep was called off".to_owned() }.into());
         }
-        if let Some(on_progress) = &self.on_progress {
-            on_progress(so_far);
-        }
+        self.sweep.tell_progress(so_far);
+        Ok(())
+    }
+
+    fn removed(&mut self, blob: &Digest, bytes: u64) {
+        self.sweep.tell_removed(*blob, bytes);
+    }
+}
+
+impl ReadOnlyInner {
+    /// Tells what a sweep would remove. On a reader thread, until it is done.
+    pub(super) async fn sweep_dry_run(&self, sweep: Sweep) -> Result<Swept, Error> {
+        let blobs = Arc::clone(&self.open_here()?.blobs);
+        let plan = SweepPlan { is_dry: true, ..sweep.plan };
+        let run = move |reader: &mut dyn LogReader| run_sweep(&mut DryWorld { reader, blobs: &*blobs, sweep }, plan);
+        self.readers.read(run).await
+    }
+}
+
+/// What a store that only reads lets a dry run have.
+struct DryWorld<'a> {
+    reader: &'a mut dyn LogReader,
+    blobs: &'a dyn BlobStore,
+    sweep: Sweep,
+}
+
+impl SweepWorld for DryWorld<'_> {
+    fn reader(&mut self) -> &mut dyn LogReader {
+        self.reader
+    }
+
+    fn blobs(&self) -> &dyn BlobStore {
+        self.blobs
+    }
+
+    fn step(&mut self, _: SweepStep) -> Result<SweepDone, Error> {
+        Err(ErrorKind::Unavailable { reason: "a dry run of a sweep commits nothing".to_owned() }.into())
+    }
+
+    fn removed(&mut self, blob: &Digest, bytes: u64) {
+        self.sweep.tell_removed(*blob, bytes);
+    }
+
+    fn pause(&mut self, so_far: &Swept) -> Result<(), Error> {
+        self.sweep.tell_progress(so_far);
         Ok(())
     }
 }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::blobs::Swept;
 use crate::config::StoreConfig;
-use crate::error::Error;
+use crate::error::{Error, OwnerInfo};
 use crate::id::{AppendKey, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::log_position::LogPosition;
-use crate::port::{Head, LogReader, StoredRow};
+use crate::port::{Format, Head, LogReader, StoredRow};
 use crate::replay::{open_record, read_page_by};
 use crate::store::SessionSummary;
 use crate::store::read_only::{ReadOnlyInner, on_a_thread, read_found};
+use crate::store::sweeping::Sweep;
 
 /// A store that is only read, of whichever session model it is: for tools that do not know the model, and show what can be
 /// read without it. It gives sessions, the headers of their events, and blobs. Bodies and views need the model:
@@ -109,6 +111,51 @@ impl UntypedStore {
     #[must_use]
     pub fn model(&self) -> &str {
         &self.inner.model
+    }
+
+    /// The format of the directory, as it was opened; `None` in memory. An older one becomes the newest when a store opens
+    /// the directory to write, and builds of older releases cannot open it any more.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        self.inner.format
+    }
+
+    /// The store that writes a session, in this process or another one, if one does.
+    ///
+    /// # Errors
+    /// Those of [`head`](Self::head), and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if nobody can tell
+    /// whether the owner is alive.
+    pub async fn living_owner(&self, id: impl AsRef<str>) -> Result<Option<OwnerInfo>, Error> {
+        let session = SessionId::new(id)?;
+        let read = move |reader: &mut dyn LogReader| {
+            read_found(reader, &session, |reader, log| {
+                reader.living_owner(log.key).map_err(|error| error.of_session(&session))
+            })
+        };
+        self.inner.open_here()?.readers.read(read).await
+    }
+
+    /// How many sessions that were deleted, or of which events were redacted, may still have bytes of that in the store: see
+    /// [`Store::erase_deleted`](crate::Store::erase_deleted).
+    ///
+    /// # Errors
+    /// Those of [`list_sessions`](Self::list_sessions).
+    pub async fn pending_erasures(&self) -> Result<u64, Error> {
+        let read = |reader: &mut dyn LogReader| Ok(reader.erasing()?);
+        let left = self.inner.open_here()?.readers.read(read).await?;
+        Ok(left.logs + left.redacted)
+    }
+
+    /// Tells what [`Store::sweep`](crate::Store::sweep) would remove now, as its dry run does, and needs no store that can
+    /// write.
+    ///
+    /// # Errors
+    /// Those of [`Store::sweep`](crate::Store::sweep) that come of reading.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not end the search.
+    pub async fn sweep_dry_run(&self, sweep: Sweep) -> Result<Swept, Error> {
+        self.inner.sweep_dry_run(sweep).await
     }
 
     /// Lists sessions in the order of their ids, up to `max` after `after`.

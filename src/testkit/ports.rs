@@ -126,6 +126,10 @@ impl EventLog for WatchedLog {
         self.log.left()
     }
 
+    fn redactions_left(&self) -> UpkeepLeft {
+        self.log.redactions_left()
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         let Self { log, faults } = *self;
         faults.call(Call::CloseLog, || log.close())

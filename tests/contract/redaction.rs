@@ -29,6 +29,7 @@ on_both_media!(
     another_store_learns_of_it_at_its_next_read_and_may_not_redact_what_it_does_not_own,
     a_stored_view_does_not_bring_the_secret_back,
     an_emptied_session_is_redacted_as_well,
+    a_redaction_does_not_wait_for_all_that_was_deleted,
 );
 
 const SECRET: &str = "sk-4711-do-not-tell";
@@ -412,4 +413,22 @@ async fn a_store_with_redacted_events_is_read_repaired_salvaged_and_backed_up_as
             assert!(!text.contains(SECRET), "{}", path.display());
         }
     }
+}
+
+async fn a_redaction_does_not_wait_for_all_that_was_deleted(disk: TestDisk) {
+    let store = disk.open().await;
+    let (large, session) = (store.open_session("large").await.unwrap(), store.open_session("s").await.unwrap());
+    for _ in 0..8 {
+        large.append_batch(vec![user("hello"); 4096]).unwrap().await.unwrap();
+    }
+    let said = say(&session, SECRET).await;
+    soon(store.delete_session("large")).await.unwrap();
+    let redaction = soon(session.redact(redact([said]))).await.unwrap();
+    assert_eq!(redaction.erasure, Erasure::Complete);
+    // A step takes 256 events at most.
+    let steps = store.stats().erasing_step_micros.count();
+    assert!(steps < 64, "{steps} steps were waited for");
+    assert_gone(&store, &session, 1).await;
+    assert!(soon(store.erase_deleted()).await.unwrap().is_complete());
+    soon(store.close()).await.unwrap();
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use foldlog::agent::{AgentBody, Turn};
 use foldlog::testkit::{Faults, ManualClock, Port};
 use foldlog::{
-    Clock, Describe, RetainMode, Retained, Retention, Session, SessionModel, Store, Timestamp, Verdict, WhyKept,
+    Clock, Describe, ErrorKind, RetainMode, Retained, Retention, Session, SessionModel, Store, Timestamp, UntypedStore,
+    Verdict, WhyKept,
 };
 
 use crate::common::*;
@@ -17,6 +18,7 @@ on_both_media!(
     sessions_go_by_number_and_by_bytes,
     only_sessions_with_the_label_are_looked_at,
     what_is_open_owned_or_unfinished_stays,
+    a_store_that_only_reads_says_what_would_go,
     a_session_that_gets_an_event_meanwhile_stays,
     without_a_rule_nothing_goes,
     room_comes_back,
@@ -152,6 +154,41 @@ async fn what_is_open_owned_or_unfinished_stays(disk: TestDisk) {
     assert_eq!(gone(&retained(&store, &retention.unfinished_too()).await), ["begun"]);
     soon(other.close()).await.unwrap();
     soon(store.close()).await.unwrap();
+}
+
+async fn a_store_that_only_reads_says_what_would_go(disk: TestDisk) {
+    let store = disk.open().await;
+    for (name, body) in [("plain", noted(1)), ("begun", AgentBody::TurnStarted(Turn::default()))] {
+        let session = store.open_session(name).await.unwrap();
+        append(&session, body).await.unwrap();
+        soon(session.close()).await.unwrap();
+    }
+    let owned = store.open_session("owned").await.unwrap();
+    append(&owned, noted(1)).await.unwrap();
+    let reading = soon(Store::open_read_only(disk.config())).await.unwrap();
+    let untyped = soon(UntypedStore::open(disk.config())).await.unwrap();
+    let retention = Retention::new().sessions_max(0);
+    let would = soon(reading.retain_dry_run(&retention)).await.unwrap();
+    assert_eq!(gone(&would), ["plain"]);
+    assert_eq!(would.freeable_bytes, would.record_bytes);
+    let why = |name: &str| would.sessions.iter().find(|session| session.id.as_str() == name).unwrap().verdict.clone();
+    let owner = soon(untyped.living_owner("owned")).await.unwrap().unwrap();
+    assert!(matches!(why("owned"), Verdict::Kept(WhyKept::Owned(found)) if found == owner && owner.in_this_process));
+    assert_eq!(soon(untyped.living_owner("plain")).await.unwrap(), None);
+    assert_refused!(soon(untyped.living_owner("absent")).await, ErrorKind::UnknownSession { .. });
+    assert!(matches!(why("begun"), Verdict::Kept(WhyKept::Unfinished(1))));
+    let all = retention.clone().unfinished_too();
+    assert_eq!(soon(reading.retain_dry_run(&all)).await.unwrap().gone(), 2);
+    let none = Retention::new().unchanged_for(HOUR);
+    assert_eq!(soon(reading.retain_dry_run(&none)).await.unwrap().gone(), 0);
+    assert_eq!(names(&store).await.len(), 3);
+    assert_eq!(soon(untyped.pending_erasures()).await.unwrap(), 0);
+    // Nobody owns it any more when its store is closed.
+    soon(store.close()).await.unwrap();
+    assert_eq!(soon(untyped.living_owner("owned")).await.unwrap(), None);
+    assert_eq!(soon(reading.retain_dry_run(&all)).await.unwrap().gone(), 3);
+    soon(reading.close()).await.unwrap();
+    soon(untyped.close()).await.unwrap();
 }
 
 async fn a_session_that_gets_an_event_meanwhile_stays(disk: TestDisk) {

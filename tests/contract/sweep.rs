@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldlog::testkit::{Call, Fault, Faults, Group, Port, Sweeping};
-use foldlog::{BlobRef, ErrorKind, Redact, Store, Sweep, Verification};
+use foldlog::{BlobRef, ErrorKind, Redact, Store, Sweep, UntypedStore, Verification};
 
 use crate::common::*;
 
@@ -76,7 +76,19 @@ async fn a_dry_run_tells_the_same_and_removes_nothing(disk: TestDisk) {
     assert_eq!((told.removed, told.removed_bytes), (1, 7));
     assert!(is_there(&store, unnamed).await);
     assert_eq!(store.verify().await.unwrap().orphans, 1);
-    assert_eq!(store.sweep(now()).await.unwrap(), told);
+    // A store that only reads tells the same, and which blobs.
+    let named = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let each = |sweep: Sweep| {
+        let named = Arc::clone(&named);
+        sweep.on_removed(move |digest, bytes| named.lock().unwrap().push((digest, bytes)))
+    };
+    let reading = UntypedStore::open(disk.config()).await.unwrap();
+    assert_eq!(reading.sweep_dry_run(each(now())).await.unwrap(), told);
+    assert!(is_there(&store, unnamed).await);
+    assert_eq!(store.sweep(each(now().dry_run())).await.unwrap(), told);
+    assert_eq!(store.sweep(each(now())).await.unwrap(), told);
+    assert_eq!(*named.lock().unwrap(), [(unnamed.digest, 7); 3]);
+    reading.close().await.unwrap();
     store.close().await.unwrap();
 }
 

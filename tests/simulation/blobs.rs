@@ -9,7 +9,7 @@ use foldlog::{BlobEncoding, BlobKind, BlobRef, Digest, ErrorKind, Sweep};
 use futures::future::join_all;
 
 use crate::common::{TallyBody, soon};
-use crate::truth::Known;
+use crate::truth::{Known, Sent};
 use crate::world::{At, SESSIONS, World};
 
 /// What was ever put.
@@ -57,6 +57,13 @@ impl World {
     pub async fn put_blob(&mut self, store: usize) {
         let bytes = vec![b'b'; 1 + self.dice.below(40) as usize];
         self.trace.add(format!("put {} bytes", bytes.len()));
+        let digest = Digest::from_bytes(*blake3::hash(&bytes).as_bytes());
+        let names_it = |body: &TallyBody| matches!(body, TallyBody::Attached(blob) if blob.digest == digest);
+        for truth in &mut self.truths {
+            // An append that has not answered may be checked before this put or after it.
+            let may_be_either = |sent: &Sent| sent.answer.is_none() && sent.handed.iter().any(names_it);
+            truth.is_sure &= self.blobs.known(digest) == Known::There || !truth.sent.iter().any(may_be_either);
+        }
         match soon(self.stores[store].as_ref().unwrap().put_bytes(bytes.clone())).await {
             Ok(_) => self.blobs.was_put(bytes, Known::There),
             Err(error) => {

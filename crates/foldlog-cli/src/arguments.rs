@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::commands::{cat, grep, log, ls, repair, salvage, show};
+use crate::commands::{backup, cat, describe, grep, log, ls, redact, repair, retain, rm, salvage, show, sweep};
 
-/// Looks into the directory of a foldlog store, beside the host that writes it.
+/// Looks into the directory of a foldlog store, and looks after it, beside the host that writes it.
 ///
-/// Every command opens the store to read it: nothing in it is made or changed, and nobody waits for it.
+/// Only `describe`, `rm`, `retain`, `sweep` and `redact` change something, and what deletes asks first. The others open the store to
+/// read it: nothing in it is made or changed, and nobody waits for it.
 #[derive(Debug, Parser)]
 #[command(name = "foldlog", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 done; 1 something wrong was found, or nothing was found; 2 wrong command line; 3 no \
-store that this build reads; 4 no such session or blob; 5 damaged; 6 cannot be read or written just now."
+    after_help = "Exit codes: 0 done; 1 something wrong was found, nothing was found, or something is left; 2 wrong command line; 3 no \
+store that this build reads; 4 no such session, event or blob; 5 damaged; 6 cannot be read or written just now."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -59,6 +60,22 @@ pub(crate) enum Command {
     Salvage(salvage::Salvage),
     /// Folds every session with this build, and compares with the stored views: before an upgrade
     Preflight,
+    /// Gives a session a title and labels
+    Describe(describe::Describe),
+    /// Deletes sessions with all of their events
+    Rm(rm::Rm),
+    /// Deletes the sessions that rules do not keep
+    Retain(retain::Retain),
+    /// Removes blobs that no event names
+    Sweep(sweep::Sweep),
+    /// Takes what events say out of a session
+    Redact(redact::Redact),
+    /// Copies everything into a directory, or what is new there
+    Backup(backup::Backup),
+    /// Makes a new store of a backup
+    Restore(backup::Restore),
+    /// Tells how the directory is: rights, space, owners, left-overs, whether or not a store can open it
+    Doctor,
     /// Writes completions for a shell
     #[command(after_help = "For bash: foldlog completions bash > ~/.local/share/bash-completion/completions/foldlog")]
     Completions {

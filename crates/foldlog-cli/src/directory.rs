@@ -1,4 +1,7 @@
-//! The store that a command reads. It is opened read-only, so a host that writes it waits for nothing.
+//! The store that a command reads. It is opened read-only, so a host that writes it waits for nothing. What changes
+//! something opens it once more, to write.
+
+mod writing;
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +11,13 @@ use futures::executor::block_on;
 
 use crate::arguments::Shared;
 use crate::failure::Failure;
+pub(crate) use writing::Writing;
 
 /// How many sessions or events are read at once.
 pub(crate) const PAGE: usize = 1024;
 
 /// A store, opened to be read. Calls block.
+#[derive(Clone)]
 pub(crate) struct Directory {
     path: PathBuf,
     /// What can be read whatever the session model.
@@ -30,7 +35,10 @@ pub(crate) fn path(shared: &Shared) -> Result<PathBuf, Failure> {
 
 impl Directory {
     pub(crate) fn open(shared: &Shared) -> Result<Self, Failure> {
-        let path = path(shared)?;
+        Self::open_at(path(shared)?)
+    }
+
+    pub(crate) fn open_at(path: PathBuf) -> Result<Self, Failure> {
         let open = || {
             // Blobs are read whatever limit the host has.
             let config = || StoreConfig { blob_bytes_max: u32::MAX as usize, ..StoreConfig::directory(&path) };

@@ -45,6 +45,8 @@ pub(crate) enum Failure {
     Store { store: PathBuf, error: Error },
     #[error("{0}")]
     OtherModel(String),
+    #[error("{0}")]
+    OlderFormat(String),
 }
 
 impl Failure {
@@ -53,7 +55,7 @@ impl Failure {
             Self::NobodyReads => Exit::Done,
             Self::Output(_) => Exit::Unavailable,
             Self::Usage(_) => Exit::Usage,
-            Self::OtherModel(_) => Exit::NoStore,
+            Self::OtherModel(_) | Self::OlderFormat(_) => Exit::NoStore,
             Self::Store { error, .. } => exit_of(error),
         }
     }
@@ -120,6 +122,10 @@ fn said(error: &Error) -> String {
             let what = format!("event {event} of session {session} is damaged: {reason}");
             format!("{what}\n`foldlog verify` tells what else is damaged")
         }
+        Kind::OwnedElsewhere { session, owner } => format!(
+            "session {session} is written by {owner}\nlet that process do it, or close the session there, or end the process; \
+             then run the command again"
+        ),
         Kind::CorruptStore { .. } => format!("{error}\n`foldlog verify` tells what else is damaged"),
         _ => error.to_string(),
     }

@@ -8,5 +8,5 @@ mod words;
 
 pub(crate) use escape::{escaped, escaped_lines};
 pub(crate) use output::{Output, Style, say, say_error};
-pub(crate) use progress::Progress;
+pub(crate) use progress::{Progress, waiting};
 pub(crate) use words::{bytes, count, counted, duration, shortened, time};

@@ -272,6 +272,52 @@ fn a_build_is_tried_on_what_others_wrote() {
     assert_eq!((&whole["clean"], &whole["findings"]), (&serde_json::json!(true), &serde_json::json!(0)));
 }
 
+/// Without what a doctor says of the machine.
+fn without_the_machine(told: &str) -> String {
+    let is_of_the_machine =
+        |line: &&str| line.contains("\"about\":\"file system\"") || line.contains("\"about\":\"space\"");
+    let told: String = told.lines().filter(|line| !is_of_the_machine(line)).map(|line| format!("{line}\n")).collect();
+    let text = regex::Regex::new("\"(says|advice)\":\"[^\"]*\"").unwrap();
+    let notes = regex::Regex::new("\"notes\":[0-9]+").unwrap();
+    let told = text.replace_all(&told, "\"$1\":\"a text\"");
+    notes.replace_all(&told, "\"notes\":0").into_owned()
+}
+
+#[test]
+fn what_is_changed_is_told_to_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    sessions::everything(directory);
+    let mut written = sessions::Written::begin(directory, "other");
+    written.put("nobody names this");
+    written.after(1, foldlog::agent::AgentBody::MessageAppended(foldlog::agent::Message::user("my key is 12345")));
+    written.end();
+    let to = tempfile::tempdir().unwrap();
+    let (backup, restored) = (to.path().join("backup"), to.path().join("restored"));
+    let (backup, restored) = (backup.to_str().unwrap(), restored.to_str().unwrap());
+    let time = regex::Regex::new("\"last\":\"[^\"]*\"").unwrap();
+    for (golden, arguments) in [
+        ("doctor", &["doctor"][..]),
+        ("rm_dry", &["rm", "other", "--dry-run"]),
+        ("retain_dry", &["retain", "--sessions-max", "0", "--dry-run"]),
+        ("sweep_dry", &["sweep", "--grace", "0s", "--dry-run"]),
+        ("redact_dry", &["redact", "other", "1", "--reason", "a key", "--dry-run"]),
+        ("redact", &["redact", "other", "1", "--reason", "a key", "--yes"]),
+        ("sweep", &["sweep", "--grace", "0s", "--yes"]),
+        ("backup", &["backup", backup]),
+        ("restore", &["restore", backup, restored]),
+        ("rm", &["rm", "other", "--yes"]),
+        ("describe", &["describe", "support-4711", "--title", "Found", "--label", "seen=yes"]),
+        ("retain", &["retain", "--sessions-max", "0", "--unfinished", "--yes"]),
+    ] {
+        let told = run(directory, &[arguments, &["--json"]].concat()).ok();
+        let told = if golden == "doctor" { without_the_machine(&told) } else { told };
+        let told =
+            if golden.starts_with("retain") { time.replace_all(&told, "\"last\":\"TIME\"").into_owned() } else { told };
+        assert_golden(&format!("changes/{golden}.json"), directory, &told);
+    }
+}
+
 #[test]
 fn what_was_sent_while_another_turn_ran_stands_in_its_own() {
     let directory = tempfile::tempdir().unwrap();

@@ -115,9 +115,27 @@ fn completions_name_every_command_for_every_shell() {
     let nowhere = std::path::Path::new("/nowhere");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(nowhere, &["completions", shell]).ok();
-        for command in
-            ["ls", "show", "log", "cat", "grep", "stats", "verify", "repair", "salvage", "preflight", "completions"]
-        {
+        for command in [
+            "ls",
+            "show",
+            "log",
+            "cat",
+            "grep",
+            "stats",
+            "verify",
+            "repair",
+            "salvage",
+            "preflight",
+            "describe",
+            "rm",
+            "retain",
+            "sweep",
+            "redact",
+            "backup",
+            "restore",
+            "doctor",
+            "completions",
+        ] {
             assert!(script.contains(command), "{shell} {command}");
         }
     }

@@ -243,6 +243,8 @@ impl SweepWorld for PeerWorld<'_> {
         PeerLog(self.peer).step(step)
     }
 
+    fn removed(&mut self, _: &Digest, _: u64) {}
+
     fn pause(&mut self, _: &Swept) -> Result<(), Error> {
         Ok(())
     }

@@ -115,6 +115,10 @@ impl EventLog for FaultyLog {
         UpkeepLeft::Nothing
     }
 
+    fn redactions_left(&self) -> UpkeepLeft {
+        UpkeepLeft::Nothing
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         self.0.close()
     }

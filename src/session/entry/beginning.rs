@@ -17,7 +17,7 @@ use crate::threads::lock;
 
 /// The lock of one session.
 #[derive(Default)]
-pub(super) struct BeginningLock(Mutex<Current>);
+struct BeginningLock(Mutex<Current>);
 
 /// The lock as it is until it is revoked.
 struct Current {
@@ -61,7 +61,7 @@ impl BeginningLock {
     }
 
     /// Takes the lock away from whoever has it. Those who wait get the next one.
-    pub(super) fn revoke(&self) {
+    fn revoke(&self) {
         let revoked = std::mem::take(&mut *lock(&self.0));
         // Its drop wakes tasks of the host, so it comes without the lock.
         drop(revoked.revoke);
@@ -69,7 +69,15 @@ impl BeginningLock {
 }
 
 impl<M: SessionModel> Entry<M> {
+    /// Takes the lock away from whoever has it.
+    pub(super) fn revoke_beginning(&self) {
+        if let Some(lock) = self.context.get::<BeginningLock>() {
+            lock.revoke();
+        }
+    }
+
     pub(crate) async fn lock_beginning(&self) -> BeginningGuard {
-        self.beginning.lock().await
+        // Not a field of the entry: most sessions never need it, and a cold one is to stay small.
+        self.context.get_or_insert_with(BeginningLock::default).lock().await
     }
 }

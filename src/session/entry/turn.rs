@@ -166,7 +166,7 @@ impl<M: SessionModel> Entry<M> {
 
     pub(crate) fn revoke_turn(&self) -> bool {
         // The lock first: a call that has it looks whether it was revoked when it has taken the turn.
-        self.beginning.revoke();
+        self.revoke_beginning();
         self.services.turns.revoke(&self.id)
     }
 

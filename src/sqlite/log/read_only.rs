@@ -36,10 +36,12 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Erasing, Head, Listing, LogAudit, LogError, LogKey, LogMeta, LogReader, LogSource,
-    Position, ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage, SweepMark,
+    AuditedEvent, AuditedSession, Erasing, Format, Head, Listing, Liveness, LogAudit, LogError, LogKey, LogMeta,
+    LogReader, LogSource, OwnerId, Position, ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage,
+    SweepMark,
 };
-use crate::sqlite::files::{FileId, FileStamp, if_there, is_mounted_read_only};
+use crate::sqlite::directory::{OWNERS, look_at_owner};
+use crate::sqlite::files::{FileId, FileStamp, OsFiles, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
 
 /// The formats that can be read as they are, without the migration that a store which writes makes when it opens. The one
@@ -63,6 +65,12 @@ pub(crate) struct ReadOnlyDatabase {
     here: Arc<OpenHere>,
 }
 
+/// What a database says of itself.
+pub(crate) struct FoundDatabase {
+    pub(crate) model: String,
+    pub(crate) format: Format,
+}
+
 /// How a connection reads, and which files it reads. If the next look gives the same, what the connection knows still holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
@@ -73,13 +81,13 @@ enum Access {
 
 impl ReadOnlyDatabase {
     /// Checks that there is a database, that it is for this build, and that it is of this session model, if one is given.
-    /// Gives the session model, too: the database is held to it from then on.
+    /// Gives what it found, too: the database is held to its session model from then on.
     pub(crate) fn open(
         path: PathBuf,
         vfs: Option<&'static str>,
         model: Option<&str>,
         has_contents: bool,
-    ) -> Result<(Self, String), OpenError> {
+    ) -> Result<(Self, FoundDatabase), OpenError> {
         let database = Database { path, vfs };
         if database.is_empty() {
             let path = database.path.clone();
@@ -91,11 +99,15 @@ impl ReadOnlyDatabase {
         let this = Self { database, model: model.map(Arc::from), here };
         for _ in 0..ATTEMPTS_MAX {
             let access = this.look_settled()?;
-            let opened = this.connect(access).map(|open| open.model);
+            let found = |open: OpenReader| {
+                let format = Format { found: open.format, supported: FORMAT };
+                FoundDatabase { model: open.model, format }
+            };
+            let opened = this.connect(access).map(found);
             if this.look()? == access {
                 return match opened {
                     Err(OpenError::NoStore(_)) if has_contents => Err(OpenError::Lost(this.database.path)),
-                    opened => opened.map(|model| (Self { model: Some(model.as_str().into()), ..this }, model)),
+                    opened => opened.map(|found| (Self { model: Some(found.model.as_str().into()), ..this }, found)),
                 };
             }
         }
@@ -318,7 +330,14 @@ impl LogReader for ReadOnlyReader {
     }
 
     fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError> {
-        self.read(|reader| reader.living_owner(log))
+        let owner = self.read(|reader| reader.owner(log))?;
+        let Some(owner) = owner.as_deref().and_then(OwnerId::parse) else { return Ok(None) };
+        let path = self.database.database.directory().join(OWNERS).join(owner.as_str());
+        match look_at_owner(&OsFiles, &owner, &path) {
+            Ok(Liveness::Alive(owner)) => Ok(Some(owner)),
+            Ok(Liveness::Dead) => Ok(None),
+            Err(error) => Err(LogError::Io(format!("cannot look at {}: {error}", path.display()))),
+        }
     }
 
     fn chain_at(&mut self, log: LogKey, id: EventId) -> Result<Option<Chain>, LogError> {

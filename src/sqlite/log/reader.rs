@@ -57,6 +57,11 @@ impl SqliteReader {
         })
     }
 
+    /// The store that the log says owns it, alive or not.
+    pub(super) fn owner(&mut self, log: LogKey) -> Result<Option<String>, LogError> {
+        self.read_log(log, |connection, _| Ok(lookup::owner(connection, log)?))
+    }
+
     /// Reads, and once more with the logs in memory that a page of the index has which cannot be read.
     fn read_around_damage<T>(
         &mut self,
@@ -184,7 +189,7 @@ impl LogReader for SqliteReader {
     }
 
     fn living_owner(&mut self, log: LogKey) -> Result<Option<OwnerInfo>, LogError> {
-        let owner = self.read_log(log, |connection, _| Ok(lookup::owner(connection, log)?))?;
+        let owner = self.owner(log)?;
         let (Some(owner), Some(directory)) = (owner, &self.directory) else { return Ok(None) };
         match directory.liveness(&owner) {
             Ok(Liveness::Alive(owner)) => Ok(Some(owner)),

@@ -90,7 +90,7 @@ impl SalvageReader {
             )
         });
         let mixed = parts::check(&database, &found.extent).err().map(|error| {
-            format!("{error}; what was taken is what they hold together: a repair without events.db-wal may take more")
+            format!("{error}; a repair takes what they hold together, and one without events.db-wal may take more")
         });
         damaged.into_iter().chain(mixed).collect()
     }

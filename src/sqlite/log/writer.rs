@@ -107,6 +107,10 @@ impl EventLog for SqliteLog {
         }
     }
 
+    fn redactions_left(&self) -> UpkeepLeft {
+        self.erasure.redactions_left()
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         self.identity.check_kept()?;
         checkpoint::truncate(&self.connection, &self.identity).map_err(|error| error.of_database(self.path()))?;
@@ -285,7 +289,7 @@ impl SqliteLog {
             logs.remove(log);
         }
         if !deleted.is_empty() || !redacted.is_empty() {
-            self.erasure.look_again();
+            self.erasure.look_again(!redacted.is_empty());
         }
         self.remembered.recent = Some(recent);
         // A write that was refused has written nothing.

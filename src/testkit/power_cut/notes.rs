@@ -198,6 +198,10 @@ impl EventLog for NotedWriter {
         self.inner.left()
     }
 
+    fn redactions_left(&self) -> UpkeepLeft {
+        self.inner.redactions_left()
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         self.inner.close()
     }

@@ -219,6 +219,11 @@ fn files_of(directory: &Path, part: &str) -> Files {
     found
 }
 
+/// The bytes of all files below a directory.
+pub(crate) fn bytes_below(directory: &Path) -> u64 {
+    files_of(directory, "").bytes
+}
+
 fn copies(directory: &Path) -> Vec<PathBuf> {
     let Ok(Seen::Directory(mut paths)) = look(directory) else { return Vec::new() };
     let is_copy = |name: &OsStr| {

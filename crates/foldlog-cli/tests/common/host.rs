@@ -97,6 +97,13 @@ impl Host {
         self.tell("calm").parse().unwrap()
     }
 
+    /// Kills it, and waits until it is gone.
+    pub fn kill(self) {}
+
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Closes its store.
     pub fn end(mut self) {
         assert_eq!(self.tell("end"), "closed");

@@ -47,6 +47,12 @@ impl Written {
         self
     }
 
+    /// Appends bodies in one go.
+    pub fn batch(&mut self, bodies: Vec<AgentBody>) -> &mut Self {
+        block_on(self.session.append_batch(bodies).unwrap()).unwrap();
+        self
+    }
+
     fn now(&self) -> Option<Timestamp> {
         Some(Timestamp::from_micros(self.now))
     }

@@ -13,10 +13,13 @@
 //!    commit, and what is left are the log, and files of stored views that no log names.
 //! 5. Pages that are free go back to the file system.
 
+use std::collections::HashSet;
+
 use rusqlite::Connection;
 
 use super::upkeep::ROW_BYTES;
 use super::{SqliteLog, before_commit};
+use crate::id::Digest;
 use crate::port::{CommitError, LogError, LogKey, UpkeepLeft};
 use crate::sqlite::directory::StoreDirectory;
 use crate::sqlite::log::around_damage::{Indexing, rolled_back};
@@ -33,6 +36,8 @@ const STEP_BYTES: usize = 128 << 10;
 /// How many logs are moved out of the index of recent events in a step. Each has a row of `event_index` somewhere.
 const STEP_MOVES: usize = 32;
 const STEP_PAGES: usize = 32;
+/// How many names of stored views are read in a step, of rows or of files.
+const STEP_VIEWS: usize = 2048;
 /// So many free pages stay: the next commits take them.
 const FREE_PAGES_KEPT: i64 = 256;
 
@@ -44,8 +49,25 @@ pub(super) struct ErasureProgress {
     after: LogKey,
     /// Whether damage keeps what was deleted. Redactions are finished all the same.
     is_stuck: bool,
-    /// Whether a reader has kept the write-ahead log: then what was deleted is erased first.
+    /// Whether something was redacted of which the files may have bytes.
+    has_redactions: bool,
+    /// Whether a reader has kept the write-ahead log: then a step is taken of what was deleted, before it is tried again.
     is_held_back: bool,
+    /// Redactions of which no more is in the write-ahead log.
+    finishing: Option<Finishing>,
+}
+
+/// What is left to do for redactions once the write-ahead log was emptied: the files of stored views that no log names may
+/// be of a log that was redacted, if a store has died or was storing them meanwhile.
+#[derive(Debug)]
+struct Finishing {
+    redacted: Vec<(LogKey, i64)>,
+    erased: Vec<LogKey>,
+    /// The stored views that logs name, up to this log.
+    named: HashSet<Digest>,
+    named_to: Option<LogKey>,
+    /// The next directory of stored views, by the first byte of their names.
+    shelf: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +82,14 @@ enum Stage {
 impl ErasureProgress {
     /// What an earlier store has left to do.
     pub(super) fn found(connection: &Connection) -> Result<Self, LogError> {
-        let mut erasure = Self { stage: Stage::Done, after: LogKey::default(), is_stuck: false, is_held_back: false };
+        let mut erasure = Self {
+            stage: Stage::Done,
+            after: LogKey::default(),
+            is_stuck: false,
+            has_redactions: false,
+            is_held_back: false,
+            finishing: None,
+        };
         erasure.look_for_marks(connection)?;
         if free_pages(connection)? > FREE_PAGES_KEPT {
             erasure.stage = Stage::Steps;
@@ -71,17 +100,25 @@ impl ErasureProgress {
     /// Looks whether another store has deleted or redacted something.
     fn look_for_marks(&mut self, connection: &Connection) -> SqlResult<()> {
         // Where the table cannot be read, nothing is erased.
-        if unless_torn(deleted::count_marked(connection))?.unwrap_or_default() > 0
-            || unless_torn(redaction::pending(connection))?.is_some_and(|logs| !logs.is_empty())
-        {
-            self.look_again();
+        let has_redactions = unless_torn(redaction::pending(connection))?.is_some_and(|logs| !logs.is_empty());
+        if has_redactions || unless_torn(deleted::count_marked(connection))?.unwrap_or_default() > 0 {
+            self.look_again(has_redactions);
         }
         Ok(())
     }
 
     /// Something was deleted or redacted.
-    pub(super) fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self, has_redactions: bool) {
         self.stage = Stage::Steps;
+        self.has_redactions |= has_redactions;
+    }
+
+    pub(super) fn redactions_left(&self) -> UpkeepLeft {
+        match self.has_redactions {
+            false => UpkeepLeft::Nothing,
+            true if self.is_held_back => UpkeepLeft::HeldBack,
+            true => UpkeepLeft::Steps,
+        }
     }
 
     pub(super) fn left(&self) -> UpkeepLeft {
@@ -149,14 +186,21 @@ impl SqliteLog {
     }
 
     fn step(&mut self) -> Result<(), LogError> {
+        if let Some(finishing) = self.erasure.finishing.take() {
+            return self.go_on_finishing(finishing);
+        }
         let next = self.next_to_erase()?;
         let redacted = redaction::pending(&self.connection)?;
+        self.erasure.has_redactions = !redacted.is_empty();
         // Whoever has redacted something need not wait for all that was deleted.
-        let finishes_first = !redacted.is_empty() && !self.erasure.is_held_back;
+        let finishes_first = self.erasure.has_redactions && !self.erasure.is_held_back;
         match next {
-            Some(log) if !finishes_first => self.erase_from(log),
-            _ if !redacted.is_empty() => self.finish(&redacted),
-            _ if !deleted::erased(&self.connection)?.is_empty() => self.finish(&redacted),
+            Some(log) if !finishes_first => {
+                self.erasure.is_held_back = false;
+                self.erase_from(log)
+            }
+            _ if !redacted.is_empty() => self.finish(redacted),
+            _ if !deleted::erased(&self.connection)?.is_empty() => self.finish(redacted),
             _ if self.erasure.is_stuck => {
                 self.erasure.stage = Stage::Done;
                 Ok(())
@@ -212,7 +256,7 @@ impl SqliteLog {
 
     /// Empties the write-ahead log, and takes the marks off what had no row any more before that. A reader may keep it for
     /// now.
-    fn finish(&mut self, redacted: &[(LogKey, i64)]) -> Result<(), LogError> {
+    fn finish(&mut self, redacted: Vec<(LogKey, i64)>) -> Result<(), LogError> {
         let number = parts::wal_number(&self.connection)?;
         let erased = deleted::erased(&self.connection)?;
         let is_emptied = checkpoint::truncate(&self.connection, &self.identity)?;
@@ -226,16 +270,42 @@ impl SqliteLog {
         self.erasure.stage = Stage::Steps;
         self.completed(number)?;
         self.directory.clear_dead_owners().map_err(|error| LogError::Io(error.to_string()))?;
-        if !redacted.is_empty() {
-            // Of a store that has died, or whose views were on their way while the log was redacted.
-            let named = snapshots::list(&self.connection, LogKey::default(), usize::MAX >> 1)?;
-            let named = named.into_iter().map(|(_, digest)| digest).collect();
-            self.directory.remove_views_but(&named).map_err(|error| LogError::Io(error.to_string()))?;
+        if redacted.is_empty() {
+            return self.write_beside_groups(|connection, _, _| deleted::unmark(connection, &erased));
         }
-        self.write_beside_groups(|connection, _, _| {
-            redaction::erased(connection, redacted)?;
-            deleted::unmark(connection, &erased)
-        })
+        let (named, named_to, shelf) = (HashSet::new(), Some(LogKey::default()), Some(0));
+        self.erasure.finishing = Some(Finishing { redacted, erased, named, named_to, shelf });
+        Ok(())
+    }
+
+    /// Removes some of the stored views that no log names. When all were looked at, takes the marks off.
+    fn go_on_finishing(&mut self, mut finishing: Finishing) -> Result<(), LogError> {
+        if let Some(after) = finishing.named_to {
+            let page = snapshots::list(&self.connection, after, STEP_VIEWS)?;
+            finishing.named_to = page.last().map(|(log, _)| *log).filter(|_| page.len() == STEP_VIEWS);
+            finishing.named.extend(page.into_iter().map(|(_, digest)| digest));
+        } else {
+            let mut views = 0;
+            while let Some(shelf) = finishing.shelf.filter(|_| views < STEP_VIEWS) {
+                let found = self.directory.remove_views_but(&finishing.named, shelf);
+                views += found.map_err(|error| LogError::Io(error.to_string()))?;
+                finishing.shelf = shelf.checked_add(1);
+            }
+        }
+        if finishing.named_to.is_some() || finishing.shelf.is_some() {
+            self.erasure.finishing = Some(finishing);
+            return Ok(());
+        }
+        let marked = self.write_beside_groups(|connection, _, _| {
+            redaction::erased(connection, &finishing.redacted)?;
+            deleted::unmark(connection, &finishing.erased)
+        });
+        if let Err(LogError::Busy) = marked {
+            self.erasure.finishing = Some(finishing);
+        }
+        marked?;
+        self.erasure.has_redactions = !redaction::pending(&self.connection)?.is_empty();
+        Ok(())
     }
 
     /// Looks for what another store has deleted or redacted, if one has written.

@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldlog::{LogPosition, Timestamp};
 
+use crate::commands::values::span;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Since {
     /// After an event.
@@ -20,7 +22,8 @@ impl FromStr for Since {
         if let Ok(position) = text.parse() {
             return Ok(Self::Event(position));
         }
-        if let Some(micros) = span(text) {
+        if let Ok(span) = span(text) {
+            let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
             return Ok(Self::Time(Timestamp::from_micros(now().saturating_sub(micros))));
         }
         text.parse().map(Self::Time).map_err(|_| {
@@ -29,19 +32,6 @@ impl FromStr for Since {
                 .to_owned()
         })
     }
-}
-
-/// A number of seconds, minutes, hours or days, in microseconds.
-fn span(text: &str) -> Option<i64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.parse::<u32>().ok().map(|number| i64::from(number) * seconds * 1_000_000)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the user speaks of now, and no event gets this time")]
@@ -62,7 +52,7 @@ mod tests {
         assert!(matches!("12-0123456789abcdef".parse(), Ok(Since::Event(_))));
         let time = Timestamp::from_micros(1_700_000_000_000_000);
         assert_eq!("2023-11-14T22:13:20Z".parse(), Ok(Since::Time(time)));
-        assert_eq!(["90s", "10m", "2h", "3d"].map(span), [90, 600, 7_200, 259_200].map(|s| Some(s * 1_000_000)));
+        assert!(matches!("90s".parse(), Ok(Since::Time(_))));
         for wrong in ["", "h", "-1h", "2w", "soon", "12-", "1.5h", "ü"] {
             assert!(wrong.parse::<Since>().is_err(), "{wrong}");
         }
