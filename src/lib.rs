@@ -23,7 +23,7 @@
 //! ```
 //!
 //! - Open: [`Store`], [`StoreConfig`]; to read only: [`ReadOnlyStore`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
-//!   [`StoredState`]. Follow: [`EventStream`], [`Delivery`], [`Gap`].
+//!   [`StoredState`]. Follow a session: [`EventStream`], [`Delivery`], [`Gap`]; the whole store: [`Feed`].
 //! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`DeleteSession`], [`Describe`], [`EventsAfter`], [`NextIds`],
 //!   [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
 //!   [`PersistActor`]: [`Restart`].
@@ -65,6 +65,8 @@ mod commit;
 
 mod blobs;
 
+mod feed;
+
 mod session;
 
 mod store;
@@ -82,7 +84,10 @@ pub use config::{DEFAULT_INLINE_BYTES_MAX, LagPolicy, LiveConfig, ResidencyConfi
 pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, NextStep, OwnerInfo, WasWritten};
 pub use event::{Described, Event, LogEvent, OwnBody, OwnEvent, Redacted, RedactedEvent, SessionCore};
-pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
+pub use feed::{
+    DeletedHistory, Feed, FeedDelivery, FeedEvent, FeedItem, FeedPosition, FeedSubscription, UnreadableEvent,
+};
+pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, HistoryId, SessionId, Timestamp};
 pub use log_position::LogPosition;
 pub use memory::MemoryDisk;
 pub use model::{

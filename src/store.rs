@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 mod closing;
 pub(crate) mod deleting;
+mod feeding;
 mod opening;
 pub(crate) mod preflight;
 pub(crate) mod read_only;

@@ -20,6 +20,7 @@ mod checkpoint;
 mod copy;
 mod database;
 mod deleted;
+mod deletions;
 mod error;
 mod figures;
 mod identity;

@@ -21,7 +21,7 @@ use crate::store::backup::Source;
 use crate::store::verification::Verification;
 use crate::store::verifying::Verifier;
 use crate::store::{SessionSummary, Store, StoredState, text_of};
-use crate::threads::{Readers, Recoveries};
+use crate::threads::{Commits, Readers, Recoveries};
 
 /// The threads for pages, lists and blobs. Folds have threads of their own: `recoveries_max`.
 const READER_THREADS: usize = 2;
@@ -90,6 +90,7 @@ pub(super) struct ReadOnlyInner {
     pub(super) model: String,
     pub(super) readers: Readers,
     pub(super) recoveries: Arc<Recoveries>,
+    pub(super) commits: Arc<Commits>,
     blobs: Arc<dyn BlobStore>,
     pub(super) snapshots: SnapshotStore,
     metrics: Arc<Metrics>,
@@ -139,6 +140,7 @@ impl ReadOnlyInner {
         let OpenedToRead { model, log, blobs, snapshots } = config.medium.open_to_read(&opening)?;
         let metrics = Arc::new(Metrics::new());
         let (jobs_max, queued) = (config.queued_jobs_max, &metrics.reads_queued);
+        let commits = Arc::new(Commits::of(Arc::clone(&log)));
         let recoveries = Recoveries::start(&log, config.residency.recoveries_max, jobs_max, queued).map_err(io)?;
         let readers = Readers::start("foldlog-read", log, READER_THREADS, jobs_max, queued)
             .inspect_err(|_| recoveries.close())
@@ -150,6 +152,7 @@ impl ReadOnlyInner {
             model,
             readers,
             recoveries: Arc::new(recoveries),
+            commits,
             blobs,
             snapshots: SnapshotStore::new(snapshots),
             metrics,
@@ -178,7 +181,9 @@ impl ReadOnlyInner {
     /// What ends the threads, and with them the connections: it waits for the reads that are queued.
     pub(super) fn closing(&self) -> impl FnOnce() + Send + 'static {
         let (readers, recoveries) = (self.readers.clone(), Arc::clone(&self.recoveries));
+        let commits = Arc::clone(&self.commits);
         move || {
+            commits.close();
             readers.close();
             recoveries.close();
         }

@@ -46,7 +46,7 @@ use crate::store::read_only::{ReadOnlyInner, find, on_a_thread};
 /// ```
 #[derive(Clone)]
 pub struct UntypedStore {
-    inner: Arc<ReadOnlyInner>,
+    pub(super) inner: Arc<ReadOnlyInner>,
 }
 
 impl fmt::Debug for UntypedStore {
@@ -192,7 +192,7 @@ impl UntypedStore {
 }
 
 impl EventHeader {
-    fn of(session: &SessionId, stored: StoredRow<'_>) -> Result<Self, Error> {
+    pub(super) fn of(session: &SessionId, stored: StoredRow<'_>) -> Result<Self, Error> {
         let (record, _) = open_record(session, stored)?;
         Ok(Self {
             id: stored.id,

@@ -282,6 +282,12 @@ impl LogReader for Stepped<'_> {
     fn standing(&mut self) -> Result<Standing, LogError> {
         unreachable!()
     }
+    fn feed(&mut self, _: &mut FeedPage, _: FeedPlace, _: usize, _: usize) -> Result<(), LogError> {
+        unreachable!()
+    }
+    fn version(&mut self) -> Result<LogVersion, LogError> {
+        unreachable!()
+    }
     fn find(&mut self, _: &SessionId) -> Result<Option<LogMeta>, LogError> {
         unreachable!()
     }

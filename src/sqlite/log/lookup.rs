@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::deletions;
 use super::error::{SqlError, SqlResult};
 use super::index;
 use super::recent::Recent;
@@ -18,6 +19,15 @@ pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Op
         .query_row([session.as_str()], |row| log_meta(row, 0))
         .optional()?;
     Ok(found)
+}
+
+/// The name of a log, if it can be read.
+pub(super) fn session_of(connection: &Connection, log: LogKey) -> SqlResult<Option<SessionId>> {
+    let name = connection
+        .prepare_cached("SELECT session_id FROM sessions WHERE log_key = ?1")?
+        .query_row([log.0], |row| row.get::<_, String>(0))
+        .optional()?;
+    Ok(name.and_then(|name| SessionId::new(name).ok()))
 }
 
 /// What never changes of a log.
@@ -86,7 +96,8 @@ pub(super) fn standing(connection: &Connection) -> SqlResult<Standing> {
     let store = setting(&transaction, STORE_ID)?.and_then(|id| StoreId::parse(&id));
     let highest = setting(&transaction, HIGHEST_POSITION)?.and_then(|position| position.parse().ok());
     let end = end_of_events(&transaction)?.map(|end| end - 1);
-    Ok(Standing { store, end: highest.max(end).map_or(Position::START, Position) })
+    let deletions = deletions::last(&transaction)?;
+    Ok(Standing { store, end: highest.max(end).map_or(Position::START, Position), deletions })
 }
 
 /// Changes when another connection commits.

@@ -15,8 +15,8 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Erasing, Head, Listing, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, Ownership, Position, ScannedPage,
-    SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage, SweepMark,
+    Erasing, FeedPage, FeedPlace, Head, Listing, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, LogVersion,
+    Ownership, Position, ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage, SweepMark,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -222,6 +222,22 @@ impl LogReader for SqliteReader {
     ) -> Result<Option<Position>, LogError> {
         let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
         all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
+    }
+
+    fn feed(
+        &mut self,
+        page: &mut FeedPage,
+        after: FeedPlace,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), LogError> {
+        let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
+        all_events::feed_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
+    }
+
+    fn version(&mut self) -> Result<LogVersion, LogError> {
+        let version = lookup::data_version(&self.connection).map_err(|error| self.named(error))?;
+        Ok(LogVersion { opened: 0, version })
     }
 
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {

@@ -7,6 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use super::database::Database;
+use super::deletions;
 use super::error::{SqlError, SqlResult};
 use super::row::{STORE_ID, setting};
 use crate::error::{Error, ErrorKind};
@@ -123,6 +124,19 @@ CREATE TABLE swept_blobs(
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// A part of format 2 that some of its databases are made without: opening them adds it.
+const DELETIONS: &str = "
+-- The logs whose sessions were deleted, in this order and for ever: a feed tells of them.
+CREATE TABLE IF NOT EXISTS deletions(
+    number INTEGER PRIMARY KEY,
+    log_id BLOB NOT NULL
+) STRICT;
+";
+
+/// The names of logs, for whoever reads all logs. A database that was migrated may be without it, if its table of sessions is
+/// damaged: then names are searched for.
+const NAMES_OF_LOGS: &str = "CREATE INDEX IF NOT EXISTS sessions_by_log ON sessions(log_key);";
+
 /// Why a database is not for this build.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -190,8 +204,9 @@ pub(crate) enum Found {
     Nothing,
     /// A complete database of this format, which is not newer than that of this build.
     Format(i64),
-    /// A complete database of this build's format that has no id yet: a backup, which becomes a store of its own.
-    Unnamed,
+    /// A database of this build's format that has no id yet, as a backup, which becomes a store of its own; or that lacks a
+    /// table.
+    Incomplete,
 }
 
 /// Looks for a database of a model. Reads only, so that one of a newer format is left untouched.
@@ -209,7 +224,7 @@ fn look_at(database: &Database, model: &str) -> Result<Found, OpenError> {
     let connection = database.open_to_look().map_err(LogError::from)?;
     Ok(match format_and_model(&connection, &database.path, Some(model))? {
         None => Found::Nothing,
-        Some((FORMAT, _)) if !is_named(&connection).map_err(LogError::from)? => Found::Unnamed,
+        Some((FORMAT, _)) if !is_complete(&connection).map_err(LogError::from)? => Found::Incomplete,
         Some((format, _)) => Found::Format(format),
     })
 }
@@ -249,8 +264,8 @@ pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
     number(connection, "PRAGMA user_version")
 }
 
-fn is_named(connection: &Connection) -> SqlResult<bool> {
-    Ok(setting(connection, STORE_ID)?.is_some())
+fn is_complete(connection: &Connection) -> SqlResult<bool> {
+    Ok(setting(connection, STORE_ID)?.is_some() && deletions::is_there(connection)?)
 }
 
 /// Gives the store its id, unless it has one.
@@ -293,6 +308,8 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(&FORMATS.concat())?;
+    transaction.execute_batch(DELETIONS)?;
+    transaction.execute_batch(NAMES_OF_LOGS)?;
     transaction.execute("INSERT INTO meta VALUES ('model', ?1)", [model])?;
     name_store(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -312,8 +329,8 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Brings a database of an older format to that of this build, in one transaction, and gives it an id if it has none. No row is
-/// changed, and records stay in the format in which they were written. The caller holds the directory's exclusive lock.
+/// Brings a database of an older format to that of this build, and gives it an id if it has none. No row is changed, and
+/// records stay in the format in which they were written. The caller holds the directory's exclusive lock.
 pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
     bring_to_format(database, |transaction| Ok(name_store(transaction)?))
 }
@@ -330,10 +347,15 @@ fn bring_to_format(database: &Database, and: impl FnOnce(&Connection) -> Result<
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;
+    // In a transaction of its own, since no transaction is committed in which a page could not be read.
+    if let Err(error) = connection.execute_batch(NAMES_OF_LOGS) {
+        log::warn!("the names of logs cannot be sorted, and are searched for instead: {error}");
+    }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let format = format_number(&transaction)?;
     let added = usize::try_from(format).ok().and_then(|known| FORMATS.get(known..)).unwrap_or_default();
     transaction.execute_batch(&added.concat())?;
+    transaction.execute_batch(DELETIONS)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     and(&transaction)?;
     transaction.commit()?;
@@ -349,6 +371,9 @@ pub(crate) fn misdefined(connection: &Connection) -> SqlResult<Vec<String>> {
     let format = usize::try_from(format_number(connection)?).unwrap_or_default();
     let own = Connection::open_in_memory()?;
     own.execute_batch(&FORMATS.iter().take(format).copied().collect::<String>())?;
+    if deletions::is_there(connection)? {
+        own.execute_batch(DELETIONS)?;
+    }
     let mut expected = own.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
     let mut found = connection
         .prepare("SELECT count(*) FROM sqlite_schema WHERE (type, name, tbl_name) = (?1, ?2, ?3) AND sql IS ?4")?;
