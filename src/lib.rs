@@ -104,6 +104,7 @@ pub use session::{
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
 pub use store::backup::{Backup, BackupOptions, BackupProgress};
+pub use store::cursor::Cursor;
 pub use store::deleting::Erased;
 pub use store::preflight::{Preflight, PreflightedSession, ViewComparison};
 pub use store::read_only::ReadOnlyStore;
@@ -131,6 +132,8 @@ mod documents {
     struct Damage;
     #[doc = include_str!("../docs/guide/first-host.md")]
     struct FirstHost;
+    #[doc = include_str!("../docs/guide/following.md")]
+    struct Following;
     #[doc = include_str!("../docs/guide/memory.md")]
     struct Memory;
     #[doc = include_str!("../docs/guide/own-model.md")]

@@ -14,6 +14,7 @@
 //! path.
 
 mod blob;
+mod cursor;
 mod event;
 mod feed;
 mod log;
@@ -26,6 +27,7 @@ mod sweep;
 mod write;
 
 pub(crate) use blob::{BlobError, BlobListing, BlobLook, BlobStore, Put};
+pub(crate) use cursor::{CursorChange, CursorTarget};
 pub(crate) use event::{Epoch, Head, Listed, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
 pub(crate) use feed::{FeedPage, FeedPlace, History, UnreadableRow};
 pub use log::Upkeep;

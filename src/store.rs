@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 mod closing;
+pub(crate) mod cursor;
 pub(crate) mod deleting;
 mod feeding;
 mod opening;

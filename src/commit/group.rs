@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::error::PersistError;
 use crate::port::{
-    Claiming, CommitError, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs, UpkeepLeft,
+    Claiming, CommitError, EventLog, LogError, LogKey, LogMedium, Ownership, Settled, SettledAs, UpkeepLeft,
     UpkeepMoment, Write, Written,
 };
 use crate::stats::{Metrics, Outage};
@@ -117,7 +117,7 @@ impl GroupWriter {
 
     /// Queues a write, which a later flush answers. A write that comes too late is answered at once.
     pub(crate) fn push(&mut self, pending: Pending) {
-        if let Write::Register { .. } | Write::Sweep(_) = &pending.write {
+        if let Write::Register { .. } | Write::Sweep(_) | Write::Cursor(_) = &pending.write {
             // Counted here, and not by the sender, who may give up before the message arrives.
             self.metrics.write_sent();
         }
@@ -403,7 +403,7 @@ impl GroupWriter {
                 }
                 Write::Redact(redaction) => written.insert(redaction.log),
                 // No fence depends on what these write.
-                Write::Register { .. } | Write::Snapshot { .. } | Write::Sweep(_) => false,
+                Write::Register { .. } | Write::Snapshot { .. } | Write::Sweep(_) | Write::Cursor(_) => false,
             };
             self.pending.push_back(pending);
         }

@@ -61,6 +61,10 @@ fn a_text_names_the_next_call_or_the_setting_and_the_session() {
         (ErrorKind::HeadMoved { session: session(), expected: event, actual: event }, &["session s", "events_after"]),
         (ErrorKind::BeyondHead { session: session(), event, head: event }, &["session s", "first event"]),
         (ErrorKind::OtherHistory { session: session(), event }, &["session s", "first event"]),
+        (
+            ErrorKind::CursorMoved { cursor: "c".to_owned(), expected: "e".to_owned(), actual: "a".to_owned() },
+            &["cursor c", "Cursor::position"],
+        ),
         (ErrorKind::OtherFeed { position: "6f-1-0".to_owned(), reason: "r".to_owned() }, &["6f-1-0", "at its start"]),
         (ErrorKind::NotWritten { session: session(), reason: reason() }, &["session s, append again: because"]),
         (ErrorKind::TurnInFlight { session: session() }, &["session s", "revoke_turn"]),

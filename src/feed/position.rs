@@ -58,6 +58,11 @@ impl FeedPosition {
         Self(From::Behind(told))
     }
 
+    /// Whether it says where only when a feed is opened.
+    pub(crate) fn is_relative(self) -> bool {
+        matches!(self.0, From::Start | From::Now)
+    }
+
     pub(super) fn told(self) -> Option<Told> {
         match self.0 {
             From::Start | From::Now => None,

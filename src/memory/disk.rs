@@ -13,8 +13,9 @@ use crate::error::OwnerInfo;
 use crate::event::SessionCore;
 use crate::id::{AppendKey, EventId, HistoryId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, DeletionNumber, Epoch, FeedPage, FeedPlace, Head, History, Listed, Liveness, LogError, LogKey, LogMeta,
-    LogRedaction, Position, Refusal, ScannedPage, ScannedRow, SnapshotRow, StoreId, StoredEvent, Write, Written,
+    Claiming, CursorChange, DeletionNumber, Epoch, FeedPage, FeedPlace, Head, History, Listed, Liveness, LogError,
+    LogKey, LogMeta, LogRedaction, Position, Refusal, ScannedPage, ScannedRow, SnapshotRow, StoreId, StoredEvent,
+    Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -47,6 +48,7 @@ pub(super) struct DiskState {
     events_made: i64,
     /// The logs that were deleted, in this order.
     pub(super) deletions: Vec<HistoryId>,
+    pub(super) cursors: BTreeMap<String, String>,
     /// How many groups were committed.
     pub(super) groups: i64,
     pub(super) alive: HashMap<String, OwnerInfo>,
@@ -199,6 +201,7 @@ impl DiskState {
         match write {
             Write::Delete { session, log, head, .. } => self.delete(me, session, *log, *head),
             Write::Sweep(step) => Ok(Written::Swept(self.swept.step(blobs, step))),
+            Write::Cursor(change) => self.change_cursor(change),
             Write::Register { session, at } => self.register(me, session, *at),
             Write::Fence { log, claim } => self.fence(me, *log, *claim),
             Write::Append { log, epoch, after, events, listed } => {
@@ -239,6 +242,14 @@ impl DiskState {
         self.order.retain(|_, (log, _)| *log != key);
         self.sessions.remove(session);
         Ok(Written::Deleted)
+    }
+
+    fn change_cursor(&mut self, change: &CursorChange) -> Result<Written, Refusal> {
+        match change.apply(self.cursors.get(&change.name).map(String::as_str))? {
+            Some(position) => drop(self.cursors.insert(change.name.clone(), position.to_owned())),
+            None => drop(self.cursors.remove(&change.name)),
+        }
+        Ok(Written::CursorChanged)
     }
 
     fn snapshot(

@@ -182,6 +182,16 @@ impl LogReader for MemoryReader {
         Ok(LogVersion { opened: 0, version: self.disk.lock().groups })
     }
 
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError> {
+        Ok(self.disk.lock().cursors.get(name).cloned())
+    }
+
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError> {
+        let disk = self.disk.lock();
+        let later = disk.cursors.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        Ok(later.take(max).map(|(name, position)| (name.clone(), position.clone())).collect())
+    }
+
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
         Ok(self.disk.lock().swept.mark(digest))
     }

@@ -166,6 +166,12 @@ pub(crate) trait LogReader: Send {
     /// to be asked a hundred times a second.
     fn version(&mut self) -> Result<LogVersion, LogError>;
 
+    /// Where the cursor of a name is.
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError>;
+
+    /// Cursors after a name, in the order of their names, with where they are.
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError>;
+
     /// What the list of blobs that are being swept says of one.
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError>;
 

@@ -18,6 +18,7 @@ mod around_damage;
 mod audit;
 mod checkpoint;
 mod copy;
+mod cursors;
 mod database;
 mod deleted;
 mod deletions;

@@ -37,8 +37,8 @@ const READER_THREADS: usize = 2;
 ///
 /// # What it sees
 /// Each call reads what is committed at that moment: there is no view that is kept, and nothing to bring up to date. Hosts
-/// may open, write and close the store at any time. There is no call to subscribe: follow a session by asking for
-/// [`events_after`](Self::events_after) the last event that you have.
+/// may open, write and close the store at any time. To follow what they commit, take the
+/// [`feed`](Self::feed) of all sessions.
 ///
 /// # What is refused
 /// Whatever writes, by its type: these calls are not there.

@@ -218,6 +218,14 @@ impl LogReader for WatchedReader {
         self.reader.version()
     }
 
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError> {
+        self.reader.cursor(name)
+    }
+
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError> {
+        self.reader.cursors(after, max)
+    }
+
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
         self.faults.call(Call::SweepMark { digest: *digest }, || self.reader.sweep_mark(digest))
     }

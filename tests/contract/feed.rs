@@ -2,6 +2,7 @@
 //! meanwhile; it goes on from every position; and it ends with the reason. Method: small pages beside writers, two stores on
 //! one medium, and what the feed tells held against what was appended.
 
+mod cursors;
 mod positions;
 mod taken_away;
 

@@ -288,6 +288,12 @@ impl LogReader for Stepped<'_> {
     fn version(&mut self) -> Result<LogVersion, LogError> {
         unreachable!()
     }
+    fn cursor(&mut self, _: &str) -> Result<Option<String>, LogError> {
+        unreachable!()
+    }
+    fn cursors(&mut self, _: &str, _: usize) -> Result<Vec<(String, String)>, LogError> {
+        unreachable!()
+    }
     fn find(&mut self, _: &SessionId) -> Result<Option<LogMeta>, LogError> {
         unreachable!()
     }

@@ -374,6 +374,14 @@ impl LogReader for ReadOnlyReader {
         Ok(LogVersion { opened: self.opened, version })
     }
 
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError> {
+        self.read(|reader| reader.cursor(name))
+    }
+
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError> {
+        self.read(|reader| reader.cursors(after, max))
+    }
+
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
         self.read(|reader| reader.sweep_mark(digest))
     }

@@ -10,7 +10,7 @@ use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
-use super::{all_events, deleted, index, listing, lookup, redaction, snapshots, swept};
+use super::{all_events, cursors, deleted, index, listing, lookup, redaction, snapshots, swept};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
@@ -238,6 +238,14 @@ impl LogReader for SqliteReader {
     fn version(&mut self) -> Result<LogVersion, LogError> {
         let version = lookup::data_version(&self.connection).map_err(|error| self.named(error))?;
         Ok(LogVersion { opened: 0, version })
+    }
+
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError> {
+        cursors::find(&self.connection, name).map_err(|error| self.named(error))
+    }
+
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError> {
+        cursors::list(&self.connection, after, max).map_err(|error| self.named(error))
     }
 
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {

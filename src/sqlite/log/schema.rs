@@ -7,9 +7,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use super::database::Database;
-use super::deletions;
 use super::error::{SqlError, SqlResult};
 use super::row::{STORE_ID, setting};
+use super::{cursors, deletions};
 use crate::error::{Error, ErrorKind};
 use crate::port::{Durability, LogError, StoreId};
 use crate::sqlite::directory::DirectoryError;
@@ -124,13 +124,19 @@ CREATE TABLE swept_blobs(
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// A part of format 2 that some of its databases are made without: opening them adds it.
-const DELETIONS: &str = "
+/// A part of format 2 that some of its databases were made without: opening them adds it.
+const FEED: &str = "
 -- The logs whose sessions were deleted, in this order and for ever: a feed tells of them.
 CREATE TABLE IF NOT EXISTS deletions(
     number INTEGER PRIMARY KEY,
     log_id BLOB NOT NULL
 ) STRICT;
+
+-- Where consumers of the feed are, by their names.
+CREATE TABLE IF NOT EXISTS cursors(
+    name     TEXT PRIMARY KEY,
+    position TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The names of logs, for whoever reads all logs. A database that was migrated may be without it, if its table of sessions is
@@ -265,7 +271,12 @@ pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 fn is_complete(connection: &Connection) -> SqlResult<bool> {
-    Ok(setting(connection, STORE_ID)?.is_some() && deletions::is_there(connection)?)
+    Ok(setting(connection, STORE_ID)?.is_some() && has_feed(connection)?)
+}
+
+/// Whether what [`FEED`] adds is there.
+fn has_feed(connection: &Connection) -> SqlResult<bool> {
+    Ok(deletions::is_there(connection)? && cursors::is_there(connection)?)
 }
 
 /// Gives the store its id, unless it has one.
@@ -308,7 +319,7 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(&FORMATS.concat())?;
-    transaction.execute_batch(DELETIONS)?;
+    transaction.execute_batch(FEED)?;
     transaction.execute_batch(NAMES_OF_LOGS)?;
     transaction.execute("INSERT INTO meta VALUES ('model', ?1)", [model])?;
     name_store(&transaction)?;
@@ -355,7 +366,7 @@ fn bring_to_format(database: &Database, and: impl FnOnce(&Connection) -> Result<
     let format = format_number(&transaction)?;
     let added = usize::try_from(format).ok().and_then(|known| FORMATS.get(known..)).unwrap_or_default();
     transaction.execute_batch(&added.concat())?;
-    transaction.execute_batch(DELETIONS)?;
+    transaction.execute_batch(FEED)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     and(&transaction)?;
     transaction.commit()?;
@@ -371,8 +382,8 @@ pub(crate) fn misdefined(connection: &Connection) -> SqlResult<Vec<String>> {
     let format = usize::try_from(format_number(connection)?).unwrap_or_default();
     let own = Connection::open_in_memory()?;
     own.execute_batch(&FORMATS.iter().take(format).copied().collect::<String>())?;
-    if deletions::is_there(connection)? {
-        own.execute_batch(DELETIONS)?;
+    if has_feed(connection)? {
+        own.execute_batch(FEED)?;
     }
     let mut expected = own.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
     let mut found = connection
