@@ -19,7 +19,7 @@ async fn a_feed_goes_on_from_every_position_that_it_has_given(disk: TestDisk) {
     let mut told = until_caught_up(&mut feed).await;
     soon(store.delete_session("b")).await.unwrap();
     add(&store.open_session("b").await.unwrap(), 1).await;
-    told.extend(until_it_comes(&mut feed, 2).await);
+    told.extend(super::told(&mut feed, 2).await);
     assert_eq!(shorts(&told)[12..], ["deleted", "b 1"]);
     for erased in [false, true] {
         for (n, item) in told.iter().enumerate() {
@@ -47,18 +47,6 @@ fn gone<E>(told: &[FeedItem<E>]) -> foldlog::HistoryId {
         _ => None,
     });
     deleted.unwrap()
-}
-
-/// So many items behind each other.
-async fn until_it_comes<E: Send + std::fmt::Debug + 'static>(
-    feed: &mut foldlog::Feed<E>,
-    count: usize,
-) -> Vec<FeedItem<E>> {
-    let mut items = Vec::new();
-    while items.len() < count {
-        items.push(super::next(feed).await);
-    }
-    items
 }
 
 async fn a_position_of_another_store_is_refused(disk: TestDisk) {
