@@ -67,6 +67,9 @@ pub struct Stats {
     /// How long a group has waited so far, if a group waits now.
     pub lock_waiting: Option<Duration>,
 
+    /// How long each step took by which what was deleted is erased, and its room given back. A group that comes meanwhile
+    /// waits for the step.
+    pub erasing_step_micros: Histogram,
     /// How the upkeep of the log stands: checkpoints, on a directory.
     pub upkeep: Upkeep,
 

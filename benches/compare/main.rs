@@ -17,12 +17,12 @@ mod measure;
 mod appends;
 mod blobs;
 mod by_hand;
+mod lifecycle;
 mod long;
 mod mix;
 mod recorded;
 mod snapshots;
 mod subscribers;
-mod sweeps;
 
 mod machine;
 mod report;

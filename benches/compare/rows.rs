@@ -8,20 +8,21 @@ use crate::appends::{self, Keys, Load};
 use crate::by_hand::{self, Inserts};
 use crate::figures::thousands;
 use crate::level::Level;
+use crate::lifecycle::{Beside, Copied};
 use crate::long::Long;
 use crate::mix;
 use crate::options::Options;
 use crate::recorded::Recorded;
 use crate::row::{Row, Topic};
 use crate::subscribers::Subscribers;
-use crate::{blobs, snapshots, sweeps};
+use crate::{blobs, lifecycle, snapshots};
 use foldlog::Durability::{PowerLoss, ProcessCrash};
 
 /// All rows of a form, and what is left out.
 pub(crate) async fn rows(options: &Options) -> (Vec<Row>, Vec<String>) {
     let mut rows = one_session(if options.short { 100_000 } else { 1_000_000 });
     rows.extend(many_sessions());
-    rows.push(beside_a_sweep(if options.short { 10_000 } else { 100_000 }));
+    rows.extend(lifecycle_rows(if options.short { 10 } else { 1 }));
     let mut left_out = Vec::new();
     match Recorded::read(&options.transcripts()).await {
         Some(recorded) => rows.push(recorded_runs(Arc::new(recorded))),
@@ -115,11 +116,46 @@ fn ceiling(count: usize) -> Row {
     Row::new(Topic::Appends, sessions(count), ours, beside, other).sustained()
 }
 
-fn beside_a_sweep(blobs: usize) -> Row {
-    let what = format!("{}, while a sweep runs over {} blobs", sessions(100), thousands(blobs as u64));
-    let ours = move |timing| sweeps::append(Load::of(100, PowerLoss), blobs, timing);
-    let alone = |timing| appends::append(Load::of(100, PowerLoss), timing);
-    Row::new(Topic::Features, what, ours, "the same without a sweep", alone).wanted(0.9)
+/// Smaller by `divisor` in the short form.
+fn lifecycle_rows(divisor: u64) -> Vec<Row> {
+    let events = 1_000_000 / divisor;
+    let blobs = 100_000 / divisor;
+    let row = |work: String, ours: Beside, other: Beside| {
+        let beside = move |beside| move |timing| lifecycle::append(Load::of(100, PowerLoss), beside, timing);
+        let what = format!("{}, while {work}", sessions(100));
+        Row::new(Topic::Features, what, beside(ours), "the same without", beside(other)).p99_wanted(0.67)
+    };
+    let copied = Copied::new(events);
+    let first = Arc::clone(&copied);
+    let repeated = move |_| {
+        let copied = Arc::clone(&copied);
+        async move { copied.repeated().await }
+    };
+    let first = move |_| {
+        let first = Arc::clone(&first);
+        async move { first.first().await }
+    };
+    let none = Beside::Nothing { events };
+    vec![
+        row(format!("a session of {} events is erased", thousands(events)), Beside::Delete { events }, none)
+            .wanted(0.95),
+        row(format!("a backup copies {} events", thousands(events)), Beside::Backup { events }, none).wanted(0.9),
+        row(
+            format!("a sweep runs over {} blobs", thousands(blobs)),
+            Beside::Sweep { blobs: blobs as usize },
+            Beside::Nothing { events: 0 },
+        )
+        .wanted(0.9),
+        Row::new(
+            Topic::Features,
+            format!("a repeated backup of {} events with 1 % new ones", thousands(events)),
+            repeated,
+            "the first backup",
+            first,
+        )
+        .unit("backups")
+        .wanted(10.0),
+    ]
 }
 
 fn recorded_runs(recorded: Arc<Recorded>) -> Row {

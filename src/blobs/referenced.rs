@@ -46,12 +46,10 @@ impl Referenced {
             let reason = format!("event {} of log {} {reason}: verify names its session", row.event.id, row.log.0);
             Error::from(ErrorKind::CorruptStore { reason })
         };
-        // An event that is missing may be the only one that names a blob.
-        match self.heads.insert(row.log, row.event.id) {
-            Some(before) if before.next() != row.event.id => {
-                return Err(damaged(format!("comes after event {before}")));
-            }
-            _ => {}
+        // An event that is missing may be the only one that names a blob. Each log begins with event 1.
+        let before = self.heads.insert(row.log, row.event.id).unwrap_or(EventId::ZERO);
+        if before.next() != row.event.id {
+            return Err(damaged(format!("comes after event {before}")));
         }
         let (header, _) =
             codec::decode_record(row.event.record).map_err(|error| damaged(format!("is damaged: {error}")))?;

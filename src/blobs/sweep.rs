@@ -2,7 +2,8 @@
 //!
 //! 1. All events are read, and which blobs they name. Blobs that none names and that are older than the grace time are
 //!    chosen.
-//! 2. They are **listed**, in a commit, but for those that were put meanwhile. From then on every append that names one of them is refused, inside its own commit.
+//! 2. They are **listed**, in a commit, but for those that were put meanwhile. From then on every append that names one of
+//!    them is refused, inside its own commit.
 //! 3. The events that were committed meanwhile are read. What they name is taken off the list.
 //! 4. The rest is **removed**, by a transaction that holds off every other commit: only blobs that are still listed under
 //!    the number that this sweep has given, and that nobody has put since. They stay listed.
@@ -76,16 +77,23 @@ pub(crate) trait SweepWorld {
     /// Commits one step.
     fn step(&mut self, step: SweepStep) -> Result<SweepDone, Error>;
 
-    /// Called between the steps. An error ends the sweep where it is.
+    /// Called between the steps. An error calls the sweep off.
     fn pause(&mut self, so_far: &Swept) -> Result<(), Error>;
 }
 
-/// Sweeps. After an error or a crash, what is listed is left to the next sweep.
+/// Sweeps. Nothing stays listed when the sweep is called off. After any other error, or a crash, what is listed is left to
+/// the next sweep.
 pub(crate) fn sweep(world: &mut dyn SweepWorld, plan: SweepPlan) -> Result<Swept, Error> {
-    let mut sweep =
-        SweepRun { world, plan, referenced: Referenced::default(), gone: Vec::new(), tally: Swept::default() };
+    let mut sweep = SweepRun {
+        world,
+        plan,
+        referenced: Referenced::default(),
+        listed: Vec::new(),
+        gone: Vec::new(),
+        tally: Swept::default(),
+    };
     let done = sweep.run();
-    // Also when the sweep was called off: what is removed already need not stay listed.
+    // Also after an error: what is removed already need not stay listed.
     let ended = sweep.let_go();
     done.and(ended).map(|()| sweep.tally)
 }
@@ -94,19 +102,24 @@ struct SweepRun<'a> {
     world: &'a mut dyn SweepWorld,
     plan: SweepPlan,
     referenced: Referenced,
-    /// What was removed and is still listed.
+    /// What was listed in this round, and is not removed yet. Those of one listing are together.
+    listed: Vec<(UnnamedBlob, Listing)>,
+    /// What is to leave the list, as soon as sweeps are counted: it was removed, or may have been by another sweep.
     gone: Vec<(Digest, Listing)>,
     tally: Swept,
 }
 
-/// A blob that no event names, as far as the log was read, and its length.
-type UnnamedBlob = (Digest, u64);
+/// A blob that no event names, as far as the log was read, and its length; `None` if it is not there any more.
+type UnnamedBlob = (Digest, Option<u64>);
 
 impl SweepRun<'_> {
     fn run(&mut self) -> Result<(), Error> {
         self.catch_up()?;
         if !self.plan.is_dry {
             self.adopt()?;
+            // What was named or put since it was listed is counted again, where it is.
+            self.tally =
+                Swept { removed: self.tally.removed, removed_bytes: self.tally.removed_bytes, ..Swept::default() };
         }
         for first in 0..=u8::MAX {
             let listing = self.world.blobs().list(first)?;
@@ -114,14 +127,21 @@ impl SweepRun<'_> {
                 let candidates = self.choose(digests)?;
                 if self.plan.is_dry {
                     self.tally.removed += candidates.len() as u64;
-                    self.tally.removed_bytes += candidates.iter().map(|(_, bytes)| bytes).sum::<u64>();
+                    self.tally.removed_bytes += candidates.iter().filter_map(|(_, bytes)| *bytes).sum::<u64>();
                 } else {
                     self.round(&candidates, self.plan.grace)?;
                 }
             }
-            self.world.pause(&self.tally)?;
+            self.pause()?;
         }
         Ok(())
+    }
+
+    /// Asks whether to go on. If not, what is not removed yet need not stay listed.
+    fn pause(&mut self) -> Result<(), Error> {
+        self.world.pause(&self.tally).inspect_err(|_| {
+            self.gone.extend(self.listed.drain(..).map(|((digest, _), listing)| (digest, listing)));
+        })
     }
 
     /// Sweeps what a sweep that did not end has left on the list, whatever it was: removed, named since, or put again.
@@ -134,7 +154,7 @@ impl SweepRun<'_> {
             let mut candidates = Vec::with_capacity(left.len());
             for (digest, _) in &left {
                 let look = self.world.blobs().look(digest)?;
-                candidates.push((*digest, look.map_or(0, |look| look.bytes)));
+                candidates.push((*digest, look.map(|look| look.bytes)));
             }
             self.round(&candidates, Duration::ZERO)?;
         }
@@ -149,7 +169,7 @@ impl SweepRun<'_> {
             }
             match self.world.blobs().look(digest)? {
                 Some(look) if look.is_in_grace(self.plan.grace) => self.leave(look.bytes),
-                Some(look) => candidates.push((*digest, look.bytes)),
+                Some(look) => candidates.push((*digest, Some(look.bytes))),
                 None => {}
             }
         }
@@ -158,32 +178,34 @@ impl SweepRun<'_> {
 
     /// Lists, looks at what was committed meanwhile, removes. What was put within `grace` is not listed.
     fn round(&mut self, candidates: &[UnnamedBlob], grace: Duration) -> Result<(), Error> {
-        let mut listed = Vec::new();
         for rows in candidates.chunks(ROWS_MAX) {
             let blobs = rows.iter().map(|(digest, _)| *digest).collect();
             let done = self.world.step(SweepStep::List { blobs, grace })?;
             let SweepDone::Listed { listing, left } = done else { return Err(no_answer()) };
             for candidate in rows {
                 if left.contains(&candidate.0) {
-                    self.leave(candidate.1);
+                    self.leave(candidate.1.unwrap_or_default());
                 } else {
-                    listed.push((*candidate, listing));
+                    self.listed.push((*candidate, listing));
                 }
             }
+            self.pause()?;
         }
-        if listed.is_empty() {
+        if self.listed.is_empty() {
             return Ok(());
         }
         self.catch_up()?;
         let (named, unnamed): (Vec<_>, Vec<_>) =
-            listed.into_iter().partition(|((digest, _), _)| self.referenced.contains(digest));
+            std::mem::take(&mut self.listed).into_iter().partition(|((digest, _), _)| self.referenced.contains(digest));
+        self.listed = unnamed;
         self.tally.referenced += named.len() as u64;
         self.unlist(named.into_iter().map(|((digest, _), listing)| (digest, listing)).collect())?;
-        // Those of one listing are together.
-        for blobs in unnamed.chunk_by(|(_, one), (_, other)| one == other) {
-            for batch in blobs.chunks(REMOVED_MAX) {
-                self.remove(batch)?;
-            }
+        while let Some((_, listing)) = self.listed.last().copied() {
+            let of_listing = self.listed.iter().rev().take_while(|(_, other)| *other == listing);
+            let kept = self.listed.len() - of_listing.take(REMOVED_MAX).count();
+            let batch = self.listed.split_off(kept);
+            self.remove(listing, &batch)?;
+            self.pause()?;
         }
         if self.gone.len() >= GONE_MAX { self.let_go() } else { Ok(()) }
     }
@@ -193,20 +215,21 @@ impl SweepRun<'_> {
         self.tally.in_grace_bytes += bytes;
     }
 
-    fn remove(&mut self, batch: &[(UnnamedBlob, Listing)]) -> Result<(), Error> {
-        let Some((_, listing)) = batch.first().copied() else { return Ok(()) };
+    fn remove(&mut self, listing: Listing, batch: &[(UnnamedBlob, Listing)]) -> Result<(), Error> {
         let blobs = batch.iter().map(|((digest, _), _)| *digest).collect();
         let step = SweepStep::Remove { listing, blobs, grace: self.plan.grace };
         let SweepDone::Removed { left } = self.world.step(step)? else { return Err(no_answer()) };
         let mut put_again = Vec::new();
         for ((digest, bytes), _) in batch {
             if !left.contains(digest) {
-                self.tally.removed += 1;
-                self.tally.removed_bytes += bytes;
+                if let Some(bytes) = bytes {
+                    self.tally.removed += 1;
+                    self.tally.removed_bytes += bytes;
+                }
                 self.gone.push((*digest, listing.removed()));
                 continue;
             }
-            self.leave(*bytes);
+            self.leave(bytes.unwrap_or_default());
             // Put since it was chosen. Whoever put it has not said so yet, and may die before.
             self.world.blobs().forget(digest);
             let Some(look) = self.world.blobs().look(digest)? else { continue };
@@ -220,7 +243,7 @@ impl SweepRun<'_> {
         self.unlist(put_again)
     }
 
-    /// Takes what was removed off the list.
+    /// Takes off the list what is to leave it.
     fn let_go(&mut self) -> Result<(), Error> {
         if self.gone.is_empty() {
             return Ok(());
@@ -240,7 +263,7 @@ impl SweepRun<'_> {
     /// Reads what was committed since the last time: at first, all events.
     fn catch_up(&mut self) -> Result<(), Error> {
         while self.referenced.read_page(self.world.reader())? {
-            self.world.pause(&self.tally)?;
+            self.pause()?;
         }
         Ok(())
     }

@@ -278,7 +278,12 @@ impl GroupWriter {
             return Ok(());
         }
         let log = self.reopened()?;
-        self.keep_up(log, UpkeepMoment::Idle)
+        let (is_step, begun) = (self.upkeep_left == UpkeepLeft::Steps, Instant::now());
+        let done = self.keep_up(log, UpkeepMoment::Idle);
+        if is_step {
+            self.metrics.erasing_step(begun.elapsed());
+        }
+        done
     }
 
     pub(crate) fn upkeep_left(&self) -> UpkeepLeft {

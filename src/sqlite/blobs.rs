@@ -168,15 +168,20 @@ impl FileBlobs {
         Self { temporaries_of: "snapshot-", syncs: false, ..Self::new(files, snapshots, tmp, bytes_max) }
     }
 
-    /// Removes the files that are from `until` or before and that `is_named` does not know.
-    pub(crate) fn clear(&self, until: SystemTime, is_named: impl Fn(&Digest) -> bool) -> Result<u64, BlobError> {
+    /// Removes the files that `is_named` does not know and, if `until` is given, that are from then or before.
+    pub(crate) fn clear(
+        &self,
+        until: Option<SystemTime>,
+        is_named: impl Fn(&Digest) -> bool,
+    ) -> Result<u64, BlobError> {
         let mut cleared = 0;
         for first in 0..=u8::MAX {
             for digest in
                 list::list(&*self.files, &self.blobs, first)?.digests.iter().filter(|digest| !is_named(digest))
             {
                 let (_, path) = shard_and_path(&self.blobs, digest);
-                if path.metadata().and_then(|found| found.modified()).is_ok_and(|modified| modified <= until) {
+                let modified = || path.metadata().and_then(|found| found.modified());
+                if until.is_none_or(|until| modified().is_ok_and(|modified| modified <= until)) {
                     self.remove(digest)?;
                     cleared += 1;
                 }

@@ -77,25 +77,31 @@ impl CopyDirectory {
         }
         let database = Database { path: root.join(DATABASE), vfs };
         // Looked at before anything is made: what is refused is left as it is.
-        match look(&*files, &root)? {
+        let has_marked = match look(&*files, &root)? {
             Target::Database if copying.role == CopyRole::Restore => return Err(occupied(&root, DATABASE)),
-            Target::Database => CopiedLog::check(&database, copying.model, copying.source)?,
+            Target::Database => {
+                CopiedLog::check(&database, copying.model, copying.source)?;
+                false
+            }
             Target::Empty => mark_unfinished(&*files, &root)?,
-            Target::Unfinished => {}
-        }
+            Target::Unfinished => false,
+        };
         let directory = StoreDirectory::open(Arc::clone(&files), &root, copying.now)?;
         directory.lock_alone()?;
         // Somebody may have finished it, or opened it as a store, before it was locked.
+        let is_finished = has_marked && database.path.symlink_metadata().is_ok();
         let is_new = match look(&*files, &root)? {
+            Target::Unfinished if is_finished => {
+                // The mark says of what somebody else has made since the first look that it is not finished.
+                remove_mark(&*files, &root)?;
+                return Err(changed(&root));
+            }
             Target::Unfinished => true,
             Target::Database if copying.role == CopyRole::Backup => {
                 CopiedLog::check(&database, copying.model, copying.source)?;
                 false
             }
-            _ => {
-                let reason = format!("{} was changed by somebody else just now: try again", root.display());
-                return Err(ErrorKind::Unavailable { reason }.into());
-            }
+            _ => return Err(changed(&root)),
         };
         let log = if is_new {
             for suffix in ["", "-wal", "-shm"] {
@@ -178,9 +184,7 @@ impl FinishedCopy {
     /// Lets stores open it, durably.
     pub(crate) fn put_in_place(self) -> Result<(), Error> {
         if self.is_new {
-            let mark = self.root.join(UNFINISHED);
-            self.directory.files().remove_file(&mark).map_err(failed("cannot remove", &mark))?;
-            self.directory.sync_root()?;
+            remove_mark(&**self.directory.files(), &self.root)?;
         }
         Ok(())
     }
@@ -199,13 +203,7 @@ fn remove_unnamed(log: &CopiedLog, blobs: &FileBlobs) -> Result<(), Error> {
         }
         after = next;
     }
-    for first in 0..=u8::MAX {
-        for digest in blobs.list(first)?.digests {
-            if !named.contains(&digest) {
-                blobs.remove(&digest)?;
-            }
-        }
-    }
+    blobs.clear(None, |digest| named.contains(digest))?;
     Ok(())
 }
 
@@ -251,17 +249,62 @@ fn occupied(root: &Path, name: &str) -> Error {
     ErrorKind::InvalidArgument { what }.into()
 }
 
-fn mark_unfinished(files: &dyn Files, root: &Path) -> Result<(), Error> {
+fn changed(root: &Path) -> Error {
+    let reason = format!("{} was changed by somebody else just now: try again", root.display());
+    ErrorKind::Unavailable { reason }.into()
+}
+
+/// Marks a directory as unfinished, durably, and tells whether it was this call that did.
+fn mark_unfinished(files: &dyn Files, root: &Path) -> Result<bool, Error> {
     create_directory_and_parents(files, root)?;
     let mark = root.join(UNFINISHED);
-    match files.create_file(&mark) {
+    let is_ours = match files.create_file(&mark) {
         Ok(file) => {
             files.write(&mark, &file, UNFINISHED_TEXT).map_err(failed("cannot write", &mark))?;
             files.sync_file(&mark, &file).map_err(failed("cannot sync", &mark))?;
+            true
         }
         // Somebody else makes a copy here: the lock tells.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(failed("cannot create", &mark)(error).into()),
-    }
+    };
+    files.sync_directory(root).map_err(failed("cannot sync directory", root))?;
+    Ok(is_ours)
+}
+
+fn remove_mark(files: &dyn Files, root: &Path) -> Result<(), Error> {
+    let mark = root.join(UNFINISHED);
+    files.remove_file(&mark).map_err(failed("cannot remove", &mark))?;
     Ok(files.sync_directory(root).map_err(failed("cannot sync directory", root))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::sqlite::blobs::fault::FaultyFiles;
+    use crate::store::Store;
+
+    /// The second looks while there is nothing, and marks the directory when the first has finished.
+    #[test]
+    fn a_first_copy_that_another_call_has_finished_meanwhile_is_left_as_it_is() {
+        let places = tempfile::tempdir().unwrap();
+        let (from, to) = (places.path().join("store"), places.path().join("copy"));
+        let store = block_on(Store::open(StoreConfig::directory(&from))).unwrap();
+        block_on(store.open_session("s")).unwrap();
+        let files = FaultyFiles::default();
+        let (first, there) = (store.clone(), to.clone());
+        files.before_next("create_file", move || assert_eq!(block_on(first.backup(there)).unwrap().sessions, 1));
+        let medium = Medium::new(Directory { files: Arc::new(files), ..Directory::new(from) });
+        let now = Timestamp::from_micros(0);
+        let copying = Copying { role: CopyRole::Backup, medium: &medium, source: None, model: "agent", now };
+        let refused = CopyDirectory::open(&to, &copying).err().unwrap();
+        assert!(matches!(refused.kind(), ErrorKind::Unavailable { .. }), "{refused}");
+        let copy = block_on(Store::open_read_only(StoreConfig::directory(&to))).unwrap();
+        assert_eq!(block_on(copy.list_sessions(None, 10)).unwrap().len(), 1);
+        block_on(copy.close()).unwrap();
+        block_on(store.close()).unwrap();
+    }
 }

@@ -127,7 +127,7 @@ fn clear_unnamed_views(files: Arc<FileBlobs>, came_at: SystemTime) -> Tidy {
             after = *last;
             named.extend(page.iter().map(|(_, digest)| *digest));
         }
-        let cleared = files.clear(came_at, |digest| named.contains(digest))?;
+        let cleared = files.clear(Some(came_at), |digest| named.contains(digest))?;
         if cleared > 0 {
             log::info!("{cleared} stored views that no session names were removed");
         }

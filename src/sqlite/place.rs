@@ -55,7 +55,8 @@ pub(super) fn check(files: &dyn Files, directory: &Path, create: Create) -> Resu
     }
     match names_in(files, directory)?.iter().find(|name| !is_expected(name)) {
         Some(name) => no_store(format!(
-            "holds {name}, which is not foldlog's: give the store a directory of its own, or set StoreConfig::create to Create::Anywhere"
+            "holds {name}, which is not foldlog's: give the store a directory of its own, or set StoreConfig::create to \
+             Create::Anywhere"
         )),
         None => Ok(()),
     }

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     commit_micros: Recorder,
     group_appends: Recorder,
     group_events: Recorder,
+    erasing_step_micros: Recorder,
     groups_failed: Number,
     writes_sent: Number,
     writes_answered: Number,
@@ -109,6 +110,10 @@ impl Metrics {
             self.group_appends.record(appends);
             self.group_events.record(events);
         }
+    }
+
+    pub(crate) fn erasing_step(&self, took: Duration) {
+        self.erasing_step_micros.record(micros(took));
     }
 
     pub(crate) fn group_failed(&self) {
@@ -223,6 +228,7 @@ impl Metrics {
             lock_waits: self.lock_waits.count.get(),
             lock_waited: lock_waited + lock_waiting.unwrap_or_default(),
             lock_waiting,
+            erasing_step_micros: self.erasing_step_micros.snapshot(),
             upkeep: Upkeep::default(),
             sessions_open: 0,
             sessions_resident: self.sessions_resident.get(),

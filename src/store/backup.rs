@@ -76,8 +76,8 @@ enum Verifying {
 }
 
 impl BackupOptions {
-    /// Reads the whole copy before the answer, as [`Store::verify`] does. Without this, what is new in the copy is read back
-    /// and checked: the chain hash of each event, and the digest of each blob.
+    /// Reads the whole copy before the answer, as [`Store::verify`] does. Without this, what is new in the copy is read
+    /// back and checked: the chain hash of each event, and the digest of each blob.
     #[must_use]
     pub fn verify_everything(self) -> Self {
         Self { verification: Verifying::Everything, ..self }
@@ -102,20 +102,22 @@ impl<M: SessionModel> Store<M> {
     /// and takes out of the copy what was deleted or redacted.
     ///
     /// # What the copy is
-    /// A directory of a store, as it was at one moment: it has all that was acknowledged before the call, of each append
-    /// all or nothing, and of what is appended during the call a beginning. A session that is deleted during the call is in the
-    /// copy whole or not at all; one that is created during the call may be there without events. Log ids, event ids, times, append keys, chain hashes and
-    /// records are those of the store; nobody owns a session there. Stored views and blobs that no event names stay behind.
-    /// Pages are full and in order, so that a copy is the way to make a store smaller that much was deleted from.
+    /// A directory of a store, as it was at one moment: it has all that was acknowledged before the call, of each
+    /// append all or nothing, and of what is appended during the call a beginning. A session that is deleted during the
+    /// call is in the copy whole or not at all; one that is created during the call may be there without events. Log
+    /// ids, event ids, times, append keys, chain hashes and records are those of the store; nobody owns a session
+    /// there. Stored views and blobs that no event names stay behind. Pages are full and in order, so that a copy is
+    /// the way to make a store smaller that much was deleted from.
     ///
-    /// Look into a backup with [`Store::open_read_only`], and go on from it with [`Store::restore`]. One that is opened with
-    /// [`Store::open`] becomes a store of its own, and takes no backup any more.
+    /// Look into a backup with [`Store::open_read_only`], and go on from it with [`Store::restore`]. One that is opened
+    /// with [`Store::open`] becomes a store of its own, and takes no backup any more.
     ///
     /// # What is promised
-    /// When the call answers, the copy is on the disk, and what was added to it was read back and checked. Cut off by a crash, a
-    /// full disk or a power cut, a first backup leaves a directory that no store opens, and says so; a later one leaves the backup that was there before. In both cases the next call with the same directory
-    /// goes on. Nothing of a store that is damaged is passed over: the error names what cannot be read, and the backup
-    /// stays as it was.
+    /// When the call answers, the copy is on the disk, and what was added to it was read back and checked. Cut off by a
+    /// crash, a full disk or a power cut, a first backup leaves a directory that no store opens, and says so; a later
+    /// one leaves the backup that was there before. In both cases the next call with the same directory goes on.
+    /// Nothing of a store that is damaged is passed over: the error names what cannot be read, and the backup stays as
+    /// it was.
     ///
     /// # What it costs
     /// The events are read a page at a time on reader threads, in the order of the commits, and each blob by itself; no
@@ -123,11 +125,16 @@ impl<M: SessionModel> Store<M> {
     /// is written anew, and of a session that was redacted all events are read again.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a directory that has something else, is a store or the backup of another store, lies
-    /// in this store or around it; [`ErrorKind::WrongModel`](crate::ErrorKind::WrongModel) for the backup of another session model's store;
-    /// [`ErrorKind::CorruptEvent`](crate::ErrorKind::CorruptEvent) or [`ErrorKind::CorruptStore`](crate::ErrorKind::CorruptStore) for what is damaged in the store;
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if another backup is being made there, or files cannot be read or
-    /// written; [`ErrorKind::DiskFull`](crate::ErrorKind::DiskFull), [`ErrorKind::Io`](crate::ErrorKind::Io), [`ErrorKind::StoreClosed`](crate::ErrorKind::StoreClosed).
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a directory that has something else, is a
+    /// store or the backup of another store, lies in this store or around it;
+    /// [`ErrorKind::WrongModel`](crate::ErrorKind::WrongModel) for the backup of another session model's store;
+    /// [`ErrorKind::CorruptEvent`](crate::ErrorKind::CorruptEvent) or
+    /// [`ErrorKind::CorruptStore`](crate::ErrorKind::CorruptStore) for what is damaged in the store;
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) for a blob over this store's
+    /// [`StoreConfig::blob_bytes_max`], which another store with a higher limit has put;
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if another backup is being made there, or files cannot
+    /// be read or written; [`ErrorKind::DiskFull`](crate::ErrorKind::DiskFull),
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io), [`ErrorKind::StoreClosed`](crate::ErrorKind::StoreClosed).
     ///
     /// # Cancellation
     /// Dropping the future cuts the backup off, after the page or blob that is being copied.
@@ -175,11 +182,13 @@ impl<M: SessionModel> Store<M> {
     /// Makes a new store of a backup, which stays as it is: copies it into a directory that does not exist or is empty, and
     /// reads all of it back, each event and each blob. [`Store::restore`] is the same for the agent model.
     ///
-    /// The new store has what the backup has, as [`Store::backup`] says, and is a store of its own: nobody owns its sessions,
-    /// and its backups go into a directory of their own. A client that has seen later events than the backup has is told so when it goes on
-    /// from its [`LogPosition`](crate::LogPosition): [`ErrorKind::BeyondHead`](crate::ErrorKind::BeyondHead) while the session is shorter, and
-    /// [`ErrorKind::OtherHistory`](crate::ErrorKind::OtherHistory) once other events have come, if the position carries the chain of its event. A
-    /// restore that is cut off leaves a directory that no store opens; call it again with the same directory.
+    /// The new store has what the backup has, as [`Store::backup`] says, and is a store of its own: nobody owns its
+    /// sessions, and its backups go into a directory of their own. A client that has seen later events than the backup
+    /// has is told so when it goes on from its [`LogPosition`](crate::LogPosition):
+    /// [`ErrorKind::BeyondHead`](crate::ErrorKind::BeyondHead) while the session is shorter, and
+    /// [`ErrorKind::OtherHistory`](crate::ErrorKind::OtherHistory) once other events have come, if the position carries
+    /// the chain of its event. A restore that is cut off leaves a directory that no store opens; call it again with the
+    /// same directory.
     ///
     /// Any directory of a store can be restored from, also while a store has it open.
     ///
@@ -189,7 +198,8 @@ impl<M: SessionModel> Store<M> {
     /// # Cancellation
     /// As of [`Store::backup`].
     pub async fn restore_model(backup: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Backup, Error> {
-        let config = StoreConfig::directory(backup.as_ref());
+        // A blob was within the limit of the store that put it.
+        let config = StoreConfig { blob_bytes_max: usize::MAX, ..StoreConfig::directory(backup.as_ref()) };
         let source = Self::open_model_read_only(config).await?;
         let restored = source.copy_to(to.as_ref(), CopyRole::Restore, BackupOptions::default()).await;
         source.close().await?;

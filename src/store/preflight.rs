@@ -8,7 +8,7 @@ use crate::id::{EventId, SessionId};
 use crate::model::SessionModel;
 use crate::port::LogReader;
 use crate::replay::{Fold, Recovered, SnapshotStore, UnusableSnapshot};
-use crate::store::read_only::{ReadOnlyStore, find};
+use crate::store::read_only::{ReadOnlyStore, read_found};
 use crate::threads::guarded;
 
 /// How many findings a [`Preflight`] lists.
@@ -188,9 +188,11 @@ impl<M: SessionModel> ReadOnlyStore<M> {
         let snapshots = self.inner.snapshots.clone();
         let page_events = self.inner.page_events_max;
         let read = move |reader: &mut dyn LogReader| {
-            let log = find(reader, &session)?;
-            let fold = Fold { session: &session, log, head: None, until: None, watch: &[], keys_max: 0, page_events };
-            compare_with_stored::<M>(reader, &fold, &snapshots)
+            read_found(reader, &session, |reader, log| {
+                let fold =
+                    Fold { session: &session, log, head: None, until: None, watch: &[], keys_max: 0, page_events };
+                compare_with_stored::<M>(reader, &fold, &snapshots)
+            })
         };
         self.inner.open_here()?.recoveries.read(read).await
     }

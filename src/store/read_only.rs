@@ -238,8 +238,9 @@ impl<M: SessionModel> ReadOnlyStore<M> {
         let (snapshots, metrics) = (self.inner.snapshots.clone(), Arc::clone(&self.inner.metrics));
         let page_events = self.inner.page_events_max;
         let read = move |reader: &mut dyn LogReader| {
-            let log = find(reader, &session)?;
-            StoredState::read(reader, &session, log, &snapshots, &metrics, page_events)
+            read_found(reader, &session, |reader, log| {
+                StoredState::read(reader, &session, log, &snapshots, &metrics, page_events)
+            })
         };
         self.open()?.recoveries.read(read).await
     }
@@ -261,8 +262,7 @@ impl<M: SessionModel> ReadOnlyStore<M> {
         let (session, after) = (SessionId::new(id)?, after.into());
         let events_max = events_max.clamp(1, self.inner.page_events_max);
         let read = move |reader: &mut dyn LogReader| {
-            let log = find(reader, &session)?;
-            read_page(reader, &session, log, after, events_max)
+            read_found(reader, &session, |reader, log| read_page(reader, &session, log, after, events_max))
         };
         self.open()?.readers.read(read).await
     }
@@ -336,9 +336,23 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     }
 }
 
-pub(super) fn find(reader: &mut dyn LogReader, session: &SessionId) -> Result<LogMeta, Error> {
+fn find(reader: &mut dyn LogReader, session: &SessionId) -> Result<LogMeta, Error> {
     let found = reader.find(session).map_err(|error| error.of_session(session))?;
     found.ok_or_else(|| ErrorKind::UnknownSession { session: session.clone() }.into())
+}
+
+/// Finds a session's log and reads from it. A session that is deleted between the two was there for nobody: a store that
+/// only reads has no handles of sessions.
+pub(super) fn read_found<T>(
+    reader: &mut dyn LogReader,
+    session: &SessionId,
+    read: impl FnOnce(&mut dyn LogReader, LogMeta) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let log = find(reader, session)?;
+    read(reader, log).map_err(|error| match error.kind() {
+        ErrorKind::SessionDeleted { .. } => ErrorKind::UnknownSession { session: session.clone() }.into(),
+        _ => error,
+    })
 }
 
 /// Runs something that blocks on a thread of its own, and waits for it.
@@ -354,4 +368,28 @@ pub(super) async fn on_a_thread<T: Send + 'static>(
     });
     spawned.map_err(|error| failed(format!("no thread {name}: {error}")))?;
     receiver.await.map_err(|_| failed(format!("the thread {name} failed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_session_that_is_deleted_between_its_finding_and_its_read_is_unknown() {
+        let store = block_on(Store::open(StoreConfig::memory())).unwrap();
+        block_on(store.open_session("s")).unwrap();
+        let (session, mut reader) = (SessionId::new("s").unwrap(), store.0.log.reader().unwrap());
+        let read = read_found(&mut *reader, &session, |reader, log| {
+            block_on(store.delete_session("s")).unwrap();
+            reader.head(log).map_err(|error| error.of_session(&session))
+        });
+        let refused = read.unwrap_err();
+        assert!(
+            matches!(refused.kind(), ErrorKind::UnknownSession { session: named } if *named == session),
+            "{refused}"
+        );
+        block_on(store.close()).unwrap();
+    }
 }

@@ -71,13 +71,14 @@ impl<M: SessionModel> Store<M> {
     /// verifies it. Blocks. The two directories are apart: the damaged one is only read and left as it is, as evidence and
     /// for a second try, so the call takes the place of the new one, too.
     ///
-    /// Of each session whose name can be read it takes the longest valid beginning: the events in which [`Store::verify`]
-    /// finds nothing wrong, whose blobs are all there undamaged, and up to the end of an append, since an append is all or
-    /// nothing. A session with no such event is taken empty. Events keep their ids, times, append keys, chain hashes,
-    /// records, and their order among all sessions; a session keeps the time of its creation, where it can be read, and has
-    /// the title and labels that these events give it. The index is made anew. Epochs are kept, and nobody owns a session; stored views and blobs
-    /// that no event references stay behind. An event of a newer build ends its session's beginning, and
-    /// so does one whose body this build does not decode ([`ErrorKind::Undecodable`]): repair with a build that does.
+    /// Of each session whose name can be read it takes the longest valid beginning: the events in which
+    /// [`Store::verify`] finds nothing wrong, whose blobs are all there undamaged, and up to the end of an append,
+    /// since an append is all or nothing. A session with no such event is taken empty. Events keep their ids, times,
+    /// append keys, chain hashes, records, and their order among all sessions; a session keeps the time of its
+    /// creation, where it can be read, and has the title and labels that these events give it. The index is made anew.
+    /// Epochs are kept, and nobody owns a session; stored views and blobs that no event references stay behind. An
+    /// event of a newer build ends its session's beginning, and so does one whose body this build does not decode
+    /// ([`ErrorKind::Undecodable`]): repair with a build that does.
     ///
     /// The new directory is made as `<to>.part`, beside its name, and gets the name when it was verified as sound. A repair
     /// that is cut off leaves `<to>.part`, which the next repair asks to remove; one that fails removes it.
@@ -87,11 +88,12 @@ impl<M: SessionModel> Store<M> {
     /// is just opening that directory. A database whose first page or list of tables is damaged cannot be repaired.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptStore`] if no session can be taken; [`ErrorKind::InvalidArgument`] if `to` is a directory that is not empty (the text names what it holds), lies in
-    /// `from`, or `<to>.part` is there; [`ErrorKind::CorruptStore`] if SQLite cannot even read the list of tables, or if
-    /// what was made does not verify; [`ErrorKind::WrongModel`] or [`ErrorKind::NewerFormat`] for a directory that is not
-    /// for this build; [`ErrorKind::Io`], [`ErrorKind::DiskFull`] or [`ErrorKind::Unavailable`] if one of the directories
-    /// cannot be read or written. Damage is no error of this call: the answer lists it.
+    /// [`ErrorKind::CorruptStore`] if no session can be taken; [`ErrorKind::InvalidArgument`] if `to` is a directory
+    /// that is not empty (the text names what it holds), lies in `from`, or `<to>.part` is there;
+    /// [`ErrorKind::CorruptStore`] if SQLite cannot even read the list of tables, or if what was made does not verify;
+    /// [`ErrorKind::WrongModel`] or [`ErrorKind::NewerFormat`] for a directory that is not for this build;
+    /// [`ErrorKind::Io`], [`ErrorKind::DiskFull`] or [`ErrorKind::Unavailable`] if one of the directories cannot be
+    /// read or written. Damage is no error of this call: the answer lists it.
     ///
     /// # Examples
     /// ```

@@ -95,13 +95,16 @@ impl<M: SessionModel> Salvage<M> {
     /// Opens a directory.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptStore`] if SQLite cannot even read the list of tables; [`ErrorKind::Unavailable`] if
-    /// `events.db` is not there or may not be read.
+    /// [`ErrorKind::CorruptStore`] if SQLite cannot even read the list of tables; [`ErrorKind::WrongModel`] or
+    /// [`ErrorKind::NewerFormat`] for a directory that is not for this build, as far as that can still be read;
+    /// [`ErrorKind::Unavailable`] if `events.db` is not there or may not be read.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
         if is_forked() {
             return Err(ErrorKind::Forked.into());
         }
-        Ok(Self { reader: SalvageReader::open(directory.as_ref())?, model: PhantomData })
+        let reader = SalvageReader::open(directory.as_ref())?;
+        reader.check_model(M::NAME)?;
+        Ok(Self { reader, model: PhantomData })
     }
 
     /// Lists the sessions whose names can be read, in order. The error is there if there may be more, and says why.

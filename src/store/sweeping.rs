@@ -80,9 +80,10 @@ impl<M: SessionModel> Store<M> {
     ///
     /// The sweep runs on a thread of its own, in small steps beside everything else that this store and other stores on
     /// the same medium do. It reads all events once, which on a large store takes a while, and keeps 8 to 24 bytes in
-    /// memory for each blob that an event names. No event ever names a blob that was swept: an append that would is
-    /// refused with [`ErrorKind::DanglingRef`], as one that names a blob which was never put. A crash leaves a sweep that
-    /// the next one goes on with; until then such refusals may go on, and a put of the blob ends them.
+    /// memory for each blob that an event names, and about 40 for each session. No event ever names a blob that was swept:
+    /// an append that would is refused with [`ErrorKind::DanglingRef`], as one that names a blob which was never put. A
+    /// crash leaves a sweep that the next one goes on with; until then such refusals may go on, and a put of the blob ends
+    /// them.
     ///
     /// Events of deleted sessions name nothing. Stored views are not swept: they are replaced and removed by themselves.
     ///

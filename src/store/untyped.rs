@@ -12,7 +12,7 @@ use crate::log_position::LogPosition;
 use crate::port::{Head, LogReader, StoredRow};
 use crate::replay::{open_record, read_page_by};
 use crate::store::SessionSummary;
-use crate::store::read_only::{ReadOnlyInner, find, on_a_thread};
+use crate::store::read_only::{ReadOnlyInner, on_a_thread, read_found};
 
 /// A store that is only read, of whichever session model it is: for tools that do not know the model, and show what can be
 /// read without it. It gives sessions, the headers of their events, and blobs. Bodies and views need the model:
@@ -141,8 +141,7 @@ impl UntypedStore {
     async fn read_head(&self, id: &str) -> Result<Head, Error> {
         let session = SessionId::new(id)?;
         let read = move |reader: &mut dyn LogReader| {
-            let log = find(reader, &session)?;
-            reader.head(log).map_err(|error| error.of_session(&session))
+            read_found(reader, &session, |reader, log| reader.head(log).map_err(|error| error.of_session(&session)))
         };
         self.inner.open_here()?.readers.read(read).await
     }
@@ -163,9 +162,10 @@ impl UntypedStore {
         let inner = self.inner.open_here()?;
         let events_max = events_max.clamp(1, inner.page_events_max);
         let read = move |reader: &mut dyn LogReader| {
-            let log = find(reader, &session)?;
             let header = |stored: StoredRow<'_>| EventHeader::of(&session, stored);
-            let (headers, more) = read_page_by(reader, &session, log, after, events_max, header)?;
+            let (headers, more) = read_found(reader, &session, |reader, log| {
+                read_page_by(reader, &session, log, after, events_max, header)
+            })?;
             Ok(HeaderPage { headers, more })
         };
         inner.readers.read(read).await

@@ -78,7 +78,8 @@ pub struct Problem {
     /// event that references it.
     pub digest: Option<Digest>,
     /// What is wrong: [`ErrorKind::CorruptEvent`], [`ErrorKind::NewerRecord`], [`ErrorKind::Undecodable`],
-    /// [`ErrorKind::UnknownBlob`], [`ErrorKind::CorruptBlob`], [`ErrorKind::CorruptStore`], or the error with which a file cannot be read.
+    /// [`ErrorKind::UnknownBlob`], [`ErrorKind::CorruptBlob`], [`ErrorKind::CorruptStore`], or the error with
+    /// which a file cannot be read.
     pub error: Error,
 }
 

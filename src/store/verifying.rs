@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BlobRef, Digest, EventId, SessionId};
 use crate::model::SessionModel;
-use crate::port::{AuditedSession, BlobStore, LogError, SessionRow};
+use crate::port::{AuditedSession, BlobStore, LogError, LogKey, LogReader, SessionRow};
 use crate::replay::LogCheck;
 use crate::replay::{SnapshotStore, StoredView};
 use crate::store::Store;
@@ -23,8 +24,9 @@ type Inspected = HashMap<Digest, Option<u64>>;
 
 impl<M: SessionModel> Store<M> {
     /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of each
-    /// session (ids, chain, record, type, time, append key), its title and labels, each reference, each blob file, each stored view. It repairs
-    /// nothing. The search goes on after a problem, and in the same session too if more of its log can be read.
+    /// session (ids, chain, record, type, time, append key), its title and labels, each reference, each blob file, each
+    /// stored view. It repairs nothing. The search goes on after a problem, and in the same session too if more of its log
+    /// can be read.
     ///
     /// The search runs on reader threads, a page or a blob at a time, beside everything else that the store does: no
     /// commit waits for it. Events that are appended meanwhile may be left out. SQLite's check of its structure is one
@@ -167,7 +169,11 @@ impl Verifier<'_> {
                 refs.extend(checked.refs.into_iter().map(|blob| (id, blob)));
             }
             for (event, blob) in refs {
-                if let Some(error) = self.verify_reference(event, &session, blob, inspected).await? {
+                if let Some(error) = self.verify_reference(event, &session, meta.key, blob, inspected).await? {
+                    if let ErrorKind::SessionDeleted { .. } = error.kind() {
+                        found.sessions -= 1;
+                        return Ok(());
+                    }
                     found.report(Problem {
                         session: Some(session.clone()),
                         event: Some(event),
@@ -205,6 +211,7 @@ impl Verifier<'_> {
         &self,
         event: EventId,
         session: &SessionId,
+        log: LogKey,
         blob: BlobRef,
         inspected: &mut Inspected,
     ) -> Result<Option<Error>, Error> {
@@ -214,6 +221,14 @@ impl Verifier<'_> {
                 Ok(length) => *inspected.entry(blob.digest).or_insert(Some(length)),
                 Err(error) if is_of_the_call(&error) => return Err(error),
                 Err(error) => {
+                    if let ErrorKind::UnknownBlob { .. } = error.kind() {
+                        match self.names(session, log, event, blob.digest).await {
+                            Ok(true) => {}
+                            Ok(false) => return Ok(None),
+                            Err(error) if is_of_the_call(&error) => return Err(error),
+                            Err(error) => return Ok(Some(error)),
+                        }
+                    }
                     inspected.insert(blob.digest, None);
                     return Ok(Some(error));
                 }
@@ -223,6 +238,16 @@ impl Verifier<'_> {
             let reason = format!("it references {} bytes, and the blob has {length}", blob.bytes);
             crate::replay::corrupt(session, event, reason)
         }))
+    }
+
+    /// Reads an event again, and tells whether it names a blob: it may be redacted since it was read first, and the blob
+    /// swept. An event that cannot be read now has named it.
+    async fn names(&self, session: &SessionId, log: LogKey, event: EventId, digest: Digest) -> Result<bool, Error> {
+        let read = move |reader: &mut dyn LogReader| Ok(reader.audit().events(log, event.prev(), 1, PAGE_BYTES_MAX));
+        let rows = self.readers.read(read).await?.map_err(|error| error.of_session(session))?;
+        let row = rows.first().filter(|found| found.id == event).and_then(|found| found.row.as_ref().ok());
+        let Some(Ok((header, _))) = row.map(|row| codec::decode_record(&row.record)) else { return Ok(true) };
+        Ok(header.refs.iter().any(|blob| blob.digest == digest))
     }
 
     /// Looks at the blobs that no event references. The others were looked at with the events that reference them.
@@ -251,6 +276,8 @@ impl Verifier<'_> {
                         found.orphans += 1;
                     }
                     Err(error) if is_of_the_call(&error) => return Err(error),
+                    // Swept since it was listed.
+                    Err(error) if matches!(error.kind(), ErrorKind::UnknownBlob { .. }) => {}
                     Err(error) => {
                         found.report(Problem { session: None, event: None, digest: Some(digest), error });
                     }

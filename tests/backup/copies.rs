@@ -256,3 +256,25 @@ async fn a_store_in_memory_is_restored_from_its_backup() {
     usable(&restored, "s2").await;
     soon(restored.close()).await.unwrap();
 }
+
+/// A restore knows nothing of the limits of the store that was backed up.
+#[actix::test]
+async fn a_blob_over_the_default_limit_is_restored() {
+    let places = Places::new();
+    let mut config = StoreConfig::directory(places.path("store"));
+    config.blob_bytes_max *= 2;
+    let over = config.blob_bytes_max / 2 + 1;
+    config.queued_put_bytes_max *= 2;
+    let store = open(&config).await;
+    let session = store.open_session("s").await.unwrap();
+    let blob = soon(store.put_bytes(vec![7; over])).await.unwrap();
+    append(&session, TallyBody::Attached(blob)).await.unwrap();
+    soon(store.backup(places.path("b"))).await.unwrap();
+    soon(store.close()).await.unwrap();
+    let made = soon(Store::<Tally>::restore_model(places.path("b"), places.path("r"))).await.unwrap();
+    assert_eq!((made.copied.blobs, made.copied.blob_bytes), (1, over as u64));
+    // A store with the default limit says of what it cannot read that it cannot.
+    let store = open(&StoreConfig::directory(places.path("r"))).await;
+    assert_refused!(soon(store.backup(places.path("of the restored"))).await, ErrorKind::TooLarge { .. });
+    soon(store.close()).await.unwrap();
+}

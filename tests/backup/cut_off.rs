@@ -41,22 +41,6 @@ impl Fixture {
     }
 }
 
-fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    if !from.exists() {
-        return;
-    }
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_directory(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 /// What a directory is: `None` if a store refuses it as unfinished, or if nothing is there.
 async fn what_is(path: &Path) -> Result<Option<Wholes>, String> {
     match Store::<Tally>::open_model_read_only(StoreConfig::directory(path)).await {

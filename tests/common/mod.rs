@@ -351,3 +351,19 @@ pub fn files_below(root: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// Copies what a directory has into another one, which need not be there. Nothing is copied of one that is not there.
+pub fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    if !from.exists() {
+        return;
+    }
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let copy = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &copy);
+        } else {
+            std::fs::copy(entry.path(), copy).unwrap();
+        }
+    }
+}

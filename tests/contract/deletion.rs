@@ -62,6 +62,8 @@ async fn a_deleted_session_is_gone_and_its_handles_say_so(disk: TestDisk) {
         session.close().await.unwrap();
         if !erased {
             assert_erased(&store).await;
+            // In memory nothing is left to be erased in steps.
+            assert_eq!(store.stats().erasing_step_micros.count() > 0, disk.path().is_some());
         }
     }
     assert_head(&other, 5).await;

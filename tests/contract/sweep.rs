@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldlog::testkit::{Call, Fault, Faults, Group, Port, Sweeping};
-use foldlog::{BlobRef, ErrorKind, Store, Sweep};
+use foldlog::{BlobRef, ErrorKind, Redact, Store, Sweep, Verification};
 
 use crate::common::*;
 
@@ -18,7 +18,10 @@ on_both_media!(
     a_store_beside_names_no_blob_that_was_swept_though_it_knew_the_blob,
     an_append_that_was_checked_before_a_sweep_and_commits_after_it_is_refused,
     a_sweep_that_fails_is_ended_by_the_next_one,
+    what_a_sweep_left_listed_is_counted_once_by_the_next_one,
+    what_is_swept_while_it_is_verified_is_no_damage,
     a_sweep_that_nobody_waits_for_ends_and_leaves_nothing_listed,
+    a_sweep_that_nobody_waits_for_ends_within_a_shelf,
     a_store_that_closes_ends_its_sweep,
 );
 
@@ -92,7 +95,7 @@ async fn an_append_that_names_a_listed_blob_is_refused_alone_until_the_blob_is_p
     let (faults, sweeper) = watched(&disk).await;
     let (session, other) = (store.open_session("s").await.unwrap(), store.open_session("other").await.unwrap());
     let blob = put(&store, "unnamed").await;
-    // The scan that follows the listing.
+    // The commit that removes, after the listing and the scan that follows it.
     let mut listed = faults.hold_where(Port::Commit, does(Sweeping::Remove));
     let sweep = sweeping(sweeper.clone(), now());
     soon(listed.reached()).await;
@@ -159,6 +162,7 @@ async fn an_append_that_was_checked_before_a_sweep_and_commits_after_it_is_refus
 async fn a_sweep_that_fails_is_ended_by_the_next_one(disk: TestDisk) {
     let (faults, store) = watched(&disk).await;
     let session = store.open_session("s").await.unwrap();
+    let mut referenced = 0;
     for (number, fault) in [Fault::DiskFull, Fault::CommitLost, Fault::CommitKept].into_iter().enumerate() {
         for nth in 1..=4 {
             let blob = put(&store, &format!("unnamed {number} {nth}")).await;
@@ -170,20 +174,101 @@ async fn a_sweep_that_fails_is_ended_by_the_next_one(disk: TestDisk) {
             if nth > 1 || fault == Fault::CommitKept {
                 assert_refused!(append(&session, TallyBody::Attached(blob)).await, ErrorKind::DanglingRef { .. });
             }
-            store.sweep(now()).await.unwrap();
+            let was_there = is_there(&store, blob).await;
+            // The second step is the one that removes.
+            assert_eq!(was_there, nth < 2 || nth == 2 && fault != Fault::CommitKept, "{fault:?} at the step {nth}");
+            let swept = store.sweep(now()).await.unwrap();
+            let removed = if was_there { (1, blob.bytes) } else { (0, 0) };
+            assert_eq!((swept.removed, swept.removed_bytes), removed, "{fault:?} at the step {nth}");
+            assert_eq!((swept.referenced, swept.in_grace, swept.in_grace_bytes), (referenced, 0, 0));
             assert!(!is_there(&store, blob).await);
             assert_eq!(put(&store, &format!("unnamed {number} {nth}")).await, blob);
             append(&session, TallyBody::Attached(blob)).await.unwrap();
+            referenced += 1;
         }
     }
     assert!(store.verify().await.unwrap().is_sound());
     store.close().await.unwrap();
 }
 
-async fn a_sweep_that_nobody_waits_for_ends_and_leaves_nothing_listed(disk: TestDisk) {
+async fn what_a_sweep_left_listed_is_counted_once_by_the_next_one(disk: TestDisk) {
     let (faults, store) = watched(&disk).await;
-    let session = store.open_session("s").await.unwrap();
-    let blobs = [put(&store, "one").await, put(&store, "two").await, put(&store, "three").await];
+    let beside: Store<Tally> = disk.open_model().await;
+    let session = beside.open_session("s").await.unwrap();
+    let named = put(&beside, "named").await;
+    // Named after the log was read and before it is listed; and then the sweep fails to take it off the list.
+    let mut held = faults.hold_where(Port::Commit, does(Sweeping::List));
+    let sweep = sweeping(store.clone(), now());
+    soon(held.reached()).await;
+    append(&session, TallyBody::Attached(named)).await.unwrap();
+    faults.fail_nth(Port::Commit, 2, Fault::DiskFull);
+    held.release();
+    sweep.join().unwrap().unwrap_err();
+    faults.clear();
+    let swept = store.sweep(now()).await.unwrap();
+    assert_eq!((swept.referenced, swept.removed, swept.in_grace), (1, 0, 0));
+    // Listed by a sweep that fails to remove it, and left by one with a grace time.
+    let unnamed = put(&store, "unnamed").await;
+    faults.fail_nth(Port::Commit, 2, Fault::DiskFull);
+    store.sweep(now()).await.unwrap_err();
+    faults.clear();
+    let swept = store.sweep(Sweep::default()).await.unwrap();
+    assert_eq!((swept.referenced, swept.removed, swept.in_grace, swept.in_grace_bytes), (1, 0, 1, 7));
+    assert!(is_there(&store, named).await && is_there(&store, unnamed).await);
+    store.close().await.unwrap();
+    beside.close().await.unwrap();
+}
+
+/// Verifies, and lets something happen when the blob was found, by its name or by a reference, and is not read yet.
+async fn verify_while(
+    faults: &Faults,
+    store: &Store<Tally>,
+    blob: BlobRef,
+    meanwhile: impl Future<Output = ()>,
+) -> Verification {
+    let is_read = move |call: &Call| matches!(call, Call::GetBlob { digest } if *digest == blob.digest);
+    let mut held = faults.hold_where(Port::GetBlob, is_read);
+    let verified = store.clone();
+    let found = std::thread::spawn(move || futures::executor::block_on(verified.verify()));
+    soon(held.reached()).await;
+    meanwhile.await;
+    assert_eq!(store.sweep(now()).await.unwrap().removed, 1);
+    held.release();
+    found.join().unwrap().unwrap()
+}
+
+async fn what_is_swept_while_it_is_verified_is_no_damage(disk: TestDisk) {
+    let (faults, store) = watched(&disk).await;
+    let unnamed = put(&store, "unnamed").await;
+    let found = verify_while(&faults, &store, unnamed, async {}).await;
+    assert!(found.is_sound(), "{:?}", found.problems);
+    assert_eq!((found.blobs, found.orphans), (0, 0));
+
+    let redacted = store.open_session("redacted").await.unwrap();
+    let (blob, kept) = (put(&store, "of an event that is redacted").await, put(&store, "kept").await);
+    append(&redacted, TallyBody::Attached(kept)).await.unwrap();
+    append(&redacted, TallyBody::Attached(blob)).await.unwrap();
+    let redact = async {
+        let order = Redact::new([at(2)]).replace(move |_| TallyBody::Attached(kept));
+        soon(redacted.redact(order)).await.unwrap();
+    };
+    let found = verify_while(&faults, &store, blob, redact).await;
+    assert!(found.is_sound(), "{:?}", found.problems);
+    assert_eq!((found.sessions, found.blobs, found.orphans), (1, 1, 0));
+
+    let deleted = store.open_session("deleted").await.unwrap();
+    let blob = put(&store, "of a session that is deleted").await;
+    append(&deleted, TallyBody::Attached(blob)).await.unwrap();
+    let delete = async { soon(store.delete_session("deleted")).await.unwrap() };
+    let found = verify_while(&faults, &store, blob, delete).await;
+    assert!(found.is_sound(), "{:?}", found.problems);
+    assert_eq!((found.sessions, found.blobs, found.orphans), (1, 1, 0));
+    assert!(store.verify().await.unwrap().is_sound());
+    store.close().await.unwrap();
+}
+
+/// Begins a sweep, drops its future at the first step that removes, and waits until the sweep has ended.
+async fn sweep_and_drop(faults: &Faults, store: &Store<Tally>) {
     let mut held = faults.hold_where(Port::Commit, does(Sweeping::Remove));
     let (dropped, waits) = (store.sweep(now()), held.reached());
     {
@@ -197,12 +282,45 @@ async fn a_sweep_that_nobody_waits_for_ends_and_leaves_nothing_listed(disk: Test
         commits.iter().any(|done| does(Sweeping::Unlist)(&done.call))
     })
     .await;
+}
+
+async fn a_sweep_that_nobody_waits_for_ends_and_leaves_nothing_listed(disk: TestDisk) {
+    let (faults, store) = watched(&disk).await;
+    let session = store.open_session("s").await.unwrap();
+    let blobs = [put(&store, "one").await, put(&store, "two").await, put(&store, "three").await];
+    sweep_and_drop(&faults, &store).await;
     for (text, blob) in ["one", "two", "three"].into_iter().zip(blobs) {
         if !is_there(&store, blob).await {
             assert_eq!(put(&store, text).await, blob);
         }
         append(&session, TallyBody::Attached(blob)).await.unwrap();
     }
+    store.close().await.unwrap();
+}
+
+/// All blobs are in one shelf, and are removed in three steps.
+async fn a_sweep_that_nobody_waits_for_ends_within_a_shelf(disk: TestDisk) {
+    let (faults, store) = watched(&disk).await;
+    let session = store.open_session("s").await.unwrap();
+    let mut blobs = Vec::new();
+    let texts = (0..).map(|n| format!("text {n}"));
+    for text in texts.filter(|text| blake3::hash(text.as_bytes()).as_bytes()[0] == 7).take(130) {
+        blobs.push(put(&store, &text).await);
+    }
+    sweep_and_drop(&faults, &store).await;
+    let removals = faults.operations().iter().filter(|done| does(Sweeping::Remove)(&done.call)).count();
+    assert_eq!(removals, 1, "it went on after nobody waited for it");
+    // The rest is on no list, and is left to the next one.
+    let mut left = Vec::new();
+    for blob in blobs {
+        if is_there(&store, blob).await {
+            left.push(blob);
+        }
+    }
+    assert_eq!(left.len(), 66);
+    append(&session, TallyBody::Attached(left[0])).await.unwrap();
+    assert_eq!(store.sweep(now()).await.unwrap().removed, 65);
+    assert!(store.verify().await.unwrap().is_sound());
     store.close().await.unwrap();
 }
 

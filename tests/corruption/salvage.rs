@@ -155,3 +155,38 @@ async fn a_live_store_is_salvaged_and_not_disturbed() {
     }
     soon(store.close()).await.unwrap();
 }
+
+/// So many appends follow that the first of them are moved to the other table of the index.
+#[actix::test]
+async fn a_salvage_ends_where_the_store_ended_when_it_was_opened() {
+    let prepared = Prepared::new(20).await;
+    let store = open(&prepared.config()).await;
+    let session = soon(store.open_session("few")).await.unwrap();
+    for n in 0..5 {
+        append(&session, TallyBody::Added(n)).await.unwrap();
+    }
+    let head = session.view().unwrap().head();
+    let mut salvage = Store::<Tally>::salvage_model(prepared.directory.path()).unwrap();
+    for n in 0..6 {
+        let batch = (0..4000).map(|m| TallyBody::Added(n + m)).collect();
+        soon(session.append_batch(batch).unwrap()).await.unwrap();
+        append(&session, TallyBody::Added(1)).await.unwrap();
+    }
+    let salvaged = salvage.session("few").unwrap();
+    assert!(salvaged.stopped_by.is_none(), "{:?}", salvaged.stopped_by);
+    assert_eq!(salvaged.view.head(), head);
+    drop(salvage);
+    soon(store.close()).await.unwrap();
+}
+
+#[actix::test]
+async fn a_directory_of_another_model_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    soon(soon(Store::open(foldlog::StoreConfig::directory(directory.path()))).await.unwrap().close()).await.unwrap();
+    assert_refused!(Store::<Tally>::salvage_model(directory.path()), ErrorKind::WrongModel { .. });
+    // Where the name of the model cannot be read, what is left can be.
+    let prepared = Prepared::new(20).await;
+    prepared.sql("DELETE FROM meta");
+    let mut salvage = Store::<Tally>::salvage_model(prepared.directory.path()).unwrap();
+    assert_eq!(events(&salvage.session("few").unwrap()).len(), 7);
+}

@@ -288,3 +288,18 @@ async fn what_is_damaged_after_the_open_is_not_served() {
     assert_eq!(soon(session.events_after(at(4), 100)).await.unwrap().events.len(), 3);
     soon(store.close()).await.unwrap();
 }
+
+/// An event that is missing may be the only one that names a blob.
+#[actix::test]
+async fn a_store_without_the_first_event_of_a_session_is_not_swept() {
+    let prepared = Prepared::new(20).await;
+    let of_blobs = "log_key = (SELECT log_key FROM sessions WHERE session_id = 'blobs')";
+    prepared.sql(&format!("DELETE FROM events WHERE event_id = 1 AND {of_blobs}"));
+    let store = open(&prepared.config()).await;
+    let sweep = foldlog::Sweep::default().grace(std::time::Duration::ZERO);
+    assert_refused!(soon(store.sweep(sweep)).await, ErrorKind::CorruptStore { .. });
+    for blob in &prepared.blobs {
+        soon(store.get_bytes(blob.digest)).await.unwrap();
+    }
+    soon(store.close()).await.unwrap();
+}

@@ -25,6 +25,7 @@ async fn headers_of_a_store_whose_model_nobody_names_tell_types_times_sizes_and_
     assert_eq!(soon(untyped.head("s")).await.unwrap(), at(2));
     let page = soon(untyped.headers_after("s", EventId::ZERO, 10)).await.unwrap();
     let events = soon(session.events_after(EventId::ZERO, 10)).await.unwrap().events;
+    assert_eq!(soon(untyped.head_at("s")).await.unwrap(), Some(events[1].at()));
     let of_events = |event: &foldlog::LogEvent<Tally>| (event.id(), event.at(), event.event_type(), event.position());
     let told: Vec<_> = page.headers.iter().map(|told| (told.id, told.at, &*told.event_type, told.position)).collect();
     assert_eq!(told, events.iter().map(of_events).collect::<Vec<_>>());

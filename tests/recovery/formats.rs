@@ -20,18 +20,6 @@ pub(crate) fn copy_of(name: &str) -> tempfile::TempDir {
     copy
 }
 
-fn copy_directory(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let copy = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&copy).unwrap();
-            copy_directory(&entry.path(), &copy);
-        } else {
-            std::fs::copy(entry.path(), copy).unwrap();
-        }
-    }
-}
-
 /// Every row of the events, from another connection of a store that is closed.
 pub(crate) fn rows(directory: &Path) -> Vec<(i64, String, Vec<u8>, Vec<u8>)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;

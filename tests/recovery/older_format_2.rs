@@ -38,12 +38,8 @@ async fn a_directory_of_an_older_build_of_format_2_opens_and_no_record_is_rewrit
 const SECRET: &str = "sk-planted-7f3a91c05e";
 
 fn has_bytes(directory: &Path, text: &str) -> bool {
-    std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
-        if path.is_dir() {
-            return has_bytes(&path, text);
-        }
-        std::fs::read(path).unwrap().windows(text.len()).any(|found| found == text.as_bytes())
-    })
+    let has = |path| std::fs::read(path).unwrap().windows(text.len()).any(|found| found == text.as_bytes());
+    files_below(directory).into_iter().any(has)
 }
 
 #[actix::test]

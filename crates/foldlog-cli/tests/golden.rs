@@ -5,6 +5,8 @@
 mod common;
 
 use common::{assert_golden, data, run, sessions, without_chains};
+use foldlog::agent::{Message, TurnBegun};
+use foldlog::{AppendKey, Store, StoreConfig};
 
 /// The directories that commands are run on, and the names of their golden files' folders.
 fn directories() -> Vec<(&'static str, tempfile::TempDir)> {
@@ -268,4 +270,51 @@ fn a_build_is_tried_on_what_others_wrote() {
     assert_golden("everything/preflight.json", directory, &format!("{sessions}\n"));
     let whole: serde_json::Value = serde_json::from_str(whole).unwrap();
     assert_eq!((&whole["clean"], &whole["findings"]), (&serde_json::json!(true), &serde_json::json!(0)));
+}
+
+#[test]
+fn what_was_sent_while_another_turn_ran_stands_in_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    futures::executor::block_on(async {
+        let store = Store::open(StoreConfig::directory(directory.path())).await.unwrap();
+        let session = store.open_session("s").await.unwrap();
+        let mut turn = session.begin_turn(Message::user("question 1")).await.unwrap();
+        for n in ["question 2", "question 3"] {
+            let begun = session.begin_turn_once(Message::user(n), AppendKey::new(n).unwrap()).await.unwrap();
+            assert!(matches!(begun, TurnBegun::Queued(_)));
+        }
+        turn.begin_step().await.unwrap();
+        turn.say(Message::assistant("let me see")).await.unwrap();
+        drop(turn);
+        // The request is begun again.
+        session.interrupt("the host was restarted").await.unwrap();
+        for answer in ["answer 1", "answer 2"] {
+            let mut turn = session.begin_next_turn().await.unwrap().unwrap();
+            turn.begin_step().await.unwrap();
+            turn.answer(Message::assistant(answer)).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+    let shown = run(directory.path(), &["show", "s"]).ok();
+    let expected = [
+        "turn 1",
+        "question 1",
+        "let me see",
+        "turn 2",
+        "for the message of turn 1",
+        "answer 1",
+        "turn 3",
+        "question 2",
+        "answer 2",
+        "waiting for a turn",
+        "question 3",
+    ];
+    let mut rest = &shown[..];
+    for text in expected {
+        let at = rest.find(text).unwrap_or_else(|| panic!("no {text:?} where it is expected:\n{shown}"));
+        rest = &rest[at + text.len()..];
+    }
+    for text in expected.iter().filter(|text| !text.starts_with("turn") && !text.starts_with("for")) {
+        assert_eq!(shown.matches(text).count(), 1, "{text}:\n{shown}");
+    }
 }

@@ -1,6 +1,7 @@
 //! For tests: records every operation that makes something durable, and makes a chosen one fail.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,11 +19,26 @@ pub(crate) struct FaultyFiles(Arc<Mutex<Watch>>);
 #[derive(Debug, Default)]
 struct Watch {
     operations: Vec<FileOperation>,
+    meanwhile: Option<Meanwhile>,
     /// Which operation fails, counted from the next one (0), and with what.
     fails: Option<(usize, io::ErrorKind)>,
 }
 
+/// What happens before the next operation of this name.
+struct Meanwhile(&'static str, Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Meanwhile").field(&self.0).finish_non_exhaustive()
+    }
+}
+
 impl FaultyFiles {
+    /// Has something happen before the next operation of a name.
+    pub(crate) fn before_next(&self, name: &'static str, run: impl FnOnce() + Send + 'static) {
+        self.0.lock().unwrap().meanwhile = Some(Meanwhile(name, Box::new(run)));
+    }
+
     /// Takes what was done since the last call.
     pub(crate) fn take_operations(&self) -> Vec<FileOperation> {
         std::mem::take(&mut self.0.lock().unwrap().operations)
@@ -39,6 +55,10 @@ impl FaultyFiles {
     }
 
     fn before(&self, name: &'static str, path: &Path) -> io::Result<()> {
+        let meanwhile = self.0.lock().unwrap().meanwhile.take_if(|meanwhile| meanwhile.0 == name);
+        if let Some(Meanwhile(_, run)) = meanwhile {
+            run();
+        }
         let mut watch = self.0.lock().unwrap();
         watch.operations.push((name, path.to_owned()));
         match watch.fails.take() {

@@ -7,7 +7,9 @@
 //! |---|---|---|
 //! | none, or an empty one alone | | `Immutable`: `events.db` is all there is, and is read like any file, without a lock |
 //! | there | there | `Shared`: an ordinary read-only connection, which sees each commit; SQLite may bring the index up to date |
-//! | not empty | none | `Shared` where the directory can be written: SQLite makes the index. `Private` on a read-only mount, where nobody can write: the index is made in this process's memory |
+//! | not empty | none | `Shared` where the directory can be written: SQLite makes the index; else `Private` |
+//!
+//! `Private` is for a read-only mount, where nobody can write: the index is made in this process's memory.
 //!
 //! A connection that shares nothing does not notice what others write. So each call looks again when it has read: if
 //! anything has changed, what was read may be of two times, and it is read anew. No lock of the directory is taken: a

@@ -26,6 +26,8 @@ pub(crate) struct SalvageReader {
     here: OpenHere,
     pub(super) connection: Connection,
     recent: Recent,
+    /// No event from this position on is read. A store that appends meanwhile would have a salvage go on without end.
+    end: i64,
     /// Where the events are, as the table itself says: for when the index cannot. Read when it is first asked for.
     places: Option<EventPlaces>,
 }
@@ -54,7 +56,8 @@ impl SalvageReader {
             return Err(LogError::Unusable(format!("cannot read {}: {error}", database.path.display())));
         }
         let here = OpenHere::note(directory);
-        let connection = match database.companion("-wal").exists() {
+        let may_grow = database.companion("-wal").exists();
+        let connection = match may_grow {
             true => database.open_to_look()?,
             // No connection is open anywhere. Read like any other file, or SQLite would make its companions.
             false => database.open_immutable()?,
@@ -65,7 +68,8 @@ impl SalvageReader {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         // Where it cannot be read, the table itself is searched.
         let recent = Recent::load(&connection).unwrap_or_default();
-        Ok(Self { here, connection, recent, places: None })
+        let end = if may_grow { end_of_events(&connection) } else { i64::MAX };
+        Ok(Self { here, connection, recent, end, places: None })
     }
 
     /// What is wrong with the files of a database, beside their pages: SQLite may read less of them than they hold, and says
@@ -116,7 +120,7 @@ impl SalvageReader {
 
     /// The event that the index leads to, and its position.
     pub(crate) fn by_index(&self, log: LogKey, id: EventId) -> Result<Option<(i64, AuditedEvent)>, LogError> {
-        let position = index::find(&self.connection, &self.recent, log, id)?;
+        let position = index::find(&self.connection, &self.recent, log, id)?.filter(|position| *position < self.end);
         Ok(position.map(|position| (position, self.row(log, id, position))))
     }
 
@@ -164,12 +168,12 @@ impl SalvageReader {
     }
 
     fn places(&mut self) -> &EventPlaces {
-        let Self { connection, places, .. } = self;
+        let Self { connection, places, end, .. } = self;
         places.get_or_insert_with(|| {
             let mut found = EventPlaces::default();
             // Where they cannot be read, what they have is listed as of logs without a session.
             let void = deleted::void_logs(connection).unwrap_or_else(|_| HashSet::from([TOMBSTONE]));
-            let scanned = scan(connection, 0, i64::MAX, SqlError::is_unreadable, |position, row| {
+            let scanned = scan(connection, 0, *end, SqlError::is_unreadable, |position, row| {
                 if let (Ok(log), Ok(SqlEventId(id))) = (row.get(1), row.get(2))
                     && !void.contains(&LogKey(log))
                 {
@@ -184,6 +188,13 @@ impl SalvageReader {
             found
         })
     }
+}
+
+/// The position behind the last event; the last one of all where that cannot be read. Positions rise, and an append is
+/// one transaction, so no append is cut.
+fn end_of_events(connection: &Connection) -> i64 {
+    let last = connection.query_row("SELECT max(position) FROM events", [], |row| row.get::<_, Option<i64>>(0));
+    last.ok().flatten().map_or(i64::MAX, |last| last.saturating_add(1))
 }
 
 /// The type of an event, as its record has it.

@@ -18,6 +18,7 @@ use crate::terminal::{Output, Style, counted, duration, escaped, time};
 pub(super) struct Transcript<'a> {
     texts: Texts<'a>,
     state: &'a StoredState<Agent>,
+    /// The first turn for each message: one that was interrupted is followed by another.
     by_user_message: HashMap<MessageId, TurnId>,
     steps: HashMap<TurnId, Vec<&'a Step>>,
     evals: HashMap<StepId, Vec<&'a Eval>>,
@@ -27,6 +28,14 @@ pub(super) struct Transcript<'a> {
     shown_steps: HashSet<StepId>,
     /// When a tool was called whose eval does not say how long it took.
     called: HashMap<String, Timestamp>,
+}
+
+/// The messages of a session, each where it is shown. One without a turn is shown in that of the message before it.
+#[derive(Default)]
+struct Chapters<'a> {
+    before: Vec<&'a Message>,
+    of_turns: HashMap<TurnId, Vec<&'a Message>>,
+    waiting: Vec<&'a Message>,
 }
 
 impl<'a> Transcript<'a> {
@@ -44,7 +53,9 @@ impl<'a> Transcript<'a> {
             called: HashMap::new(),
         };
         for turn in view.turns.iter() {
-            this.by_user_message.extend(turn.user_message.map(|message| (message, turn.id)));
+            if let Some(message) = turn.user_message {
+                this.by_user_message.entry(message).or_insert(turn.id);
+            }
         }
         for step in view.steps.iter() {
             this.steps.entry(step.turn.unwrap_or_default()).or_default().push(step);
@@ -64,31 +75,48 @@ impl<'a> Transcript<'a> {
 
     pub(super) fn write(&mut self, id: &str, output: &mut Output<'_>) -> Result<(), Failure> {
         self.heading(id, output)?;
-        let state = self.state;
-        let mut turns = state.view.turns.iter().peekable();
-        let mut open: Option<TurnId> = None;
-        for message in state.view.messages.iter() {
-            let turn = message.turn.or_else(|| self.by_user_message.get(&message.id).copied());
-            if turn.is_some() && turn != open {
-                // Turns without a message come before this one, in their order.
-                while let Some(next) = turns.next_if(|next| Some(next.id) <= turn) {
-                    self.end_turn(open, output)?;
-                    self.turn(next, output)?;
-                    open = Some(next.id);
-                }
-            }
-            if let Some(step) = message.step {
-                self.begin_step(turn, step, output)?;
-            }
-            self.message(message, output)?;
-        }
-        self.end_turn(open, output)?;
-        for turn in turns {
+        let Chapters { before, mut of_turns, waiting } = self.chapters();
+        before.into_iter().try_for_each(|message| self.message(message, output))?;
+        for turn in self.state.view.turns.iter() {
             self.turn(turn, output)?;
-            self.end_turn(Some(turn.id), output)?;
+            for message in of_turns.remove(&turn.id).unwrap_or_default() {
+                if let Some(step) = message.step {
+                    self.begin_step(Some(turn.id), step, output)?;
+                }
+                self.message(message, output)?;
+            }
+            self.end_turn(turn.id, output)?;
         }
         // What belongs to no turn.
-        self.end_turn(Some(TurnId::default()), output)
+        self.end_turn(TurnId::default(), output)?;
+        if !waiting.is_empty() {
+            output.line("")?;
+            output.line(output.styled(Style::Heading, "waiting for a turn"))?;
+        }
+        waiting.into_iter().try_for_each(|message| self.message(message, output))
+    }
+
+    /// What was sent while a turn ran stands in the log among the messages of that turn: each message goes to its own.
+    fn chapters(&self) -> Chapters<'a> {
+        let state = self.state;
+        let (turns, messages) = (&state.view.turns, &state.view.messages);
+        let waiting: HashSet<_> = state.view.unanswered().map(|message| message.id).collect();
+        let mut chapters = Chapters::default();
+        let mut last = None;
+        for message in messages.iter() {
+            let asks_for = self.by_user_message.get(&message.id).copied();
+            let turn = message.turn.filter(|turn| turns.get(*turn).is_some()).or(asks_for);
+            if turn.is_none() && waiting.contains(&message.id) {
+                chapters.waiting.push(message);
+                continue;
+            }
+            last = turn.or(last);
+            match last {
+                Some(turn) => chapters.of_turns.entry(turn).or_default().push(message),
+                None => chapters.before.push(message),
+            }
+        }
+        chapters
     }
 
     fn heading(&self, id: &str, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -145,11 +173,14 @@ impl<'a> Transcript<'a> {
     }
 
     fn turn(&self, turn: &Turn, output: &mut Output<'_>) -> Result<(), Failure> {
+        let first = turn.user_message.and_then(|message| self.by_user_message.get(&message));
+        let again = first.filter(|first| **first != turn.id).map(|first| format!("for the message of turn {first}"));
         let facts = [
             Some(name_of(&turn.status)),
             span(turn.started, turn.ended),
             turn.usage.as_ref().and_then(tokens),
             turn.cost_millionths.map(cost),
+            again,
         ];
         let heading = output.styled(Style::Heading, format!("turn {}", turn.id));
         let facts = facts.into_iter().flatten().collect::<Vec<_>>().join(", ");
@@ -163,8 +194,7 @@ impl<'a> Transcript<'a> {
     }
 
     /// Shows what is left of a turn: steps without messages, evals without a step, and its result if no message has it.
-    fn end_turn(&mut self, turn: Option<TurnId>, output: &mut Output<'_>) -> Result<(), Failure> {
-        let Some(turn) = turn else { return Ok(()) };
+    fn end_turn(&mut self, turn: TurnId, output: &mut Output<'_>) -> Result<(), Failure> {
         for step in
             self.steps.get(&turn).map(|steps| steps.iter().map(|step| step.id).collect::<Vec<_>>()).unwrap_or_default()
         {
