@@ -10,7 +10,8 @@ use crate::config::StoreConfig;
 use crate::id::{EventId, SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
 use crate::port::{
-    Claiming, Epoch, Head, LogKey, LogMeta, LogReader, LogSource, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment,
+    Claiming, Epoch, Head, LogKey, LogMeta, LogReader, LogSource, Refusal, StoredEvent, Upkeep, UpkeepLeft,
+    UpkeepMoment,
 };
 use crate::threads::{Commits, lock};
 
