@@ -50,7 +50,7 @@ fn an_owner_is_named_with_a_readable_time_and_the_way_around_it() {
 fn a_text_names_the_next_call_or_the_setting_and_the_session() {
     let (event, reason) = (EventId::new(7), || "because".to_owned());
     let digest = Digest::from_bytes([1; 32]);
-    let kinds: [(ErrorKind, &[&str]); 16] = [
+    let kinds: [(ErrorKind, &[&str]); 18] = [
         (ErrorKind::UnknownSession { session: session() }, &["session s", "open_session"]),
         (ErrorKind::DanglingRef { digest }, &["intern_text", "put_bytes"]),
         (ErrorKind::WrongBlobLength { digest, referenced: 1, stored: 2 }, &["BlobRef"]),

@@ -54,9 +54,10 @@ impl<E: Send + 'static> FeedInner<E> {
     /// Reads ahead, and sends the next item on its way.
     pub(super) fn pump(self: &Arc<Self>) {
         let (mut waker, mut next, mut is_gone) = (None, None, false);
+        let forgotten;
         {
             let mut queue = lock(&self.queue);
-            queue.see_voids(self.source.commits.voids());
+            forgotten = queue.see_voids(self.source.commits.voids());
             match &self.sink {
                 Sink::Stream if queue.has_next() => waker = queue.waker.take(),
                 Sink::Stream => {}
@@ -71,6 +72,7 @@ impl<E: Send + 'static> FeedInner<E> {
             }
             self.read_ahead(&mut queue);
         }
+        drop(forgotten);
         // Sent without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the lock; and
         // a waker runs foreign code.
         if let Some(waker) = waker {

@@ -100,3 +100,37 @@ pub struct DeletedHistory {
     /// The position behind the deletion.
     pub position: FeedPosition,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn json(item: &FeedItem<u8>) -> String {
+        serde_json::to_string(item).unwrap()
+    }
+
+    #[test]
+    fn items_have_one_form_in_json() {
+        let history: HistoryId = "000102030405060708090a0b0c0d0e0f".parse().unwrap();
+        let position: FeedPosition = "6f01a2b3c4d5e6f7-1042-0-89abcdef01234567".parse().unwrap();
+        let session = SessionId::new("s1").unwrap();
+        let (texts, error) = (format!(r#""history":"{history}""#), Error::from(ErrorKind::StoreClosed));
+        let event = FeedItem::Event(FeedEvent { session: session.clone(), history, event: 7, position });
+        assert_eq!(
+            json(&event),
+            format!(r#"{{"event":{{"session":"s1",{texts},"event":7,"position":"{position}"}}}}"#)
+        );
+        let (event, session) = (Some(EventId::new(3)), Some(session));
+        let unreadable = UnreadableEvent { session, history: Some(history), event, error: error.clone(), position };
+        let wanted = format!(
+            r#"{{"unreadable":{{"session":"s1",{texts},"event":3,"error":"{error}","position":"{position}"}}}}"#
+        );
+        assert_eq!(json(&FeedItem::Unreadable(unreadable)), wanted);
+        let deleted = FeedItem::Deleted(DeletedHistory { history, position });
+        assert_eq!(json(&deleted), format!(r#"{{"deleted":{{{texts},"position":"{position}"}}}}"#));
+        assert_eq!(json(&FeedItem::CaughtUp(position)), format!(r#"{{"caught_up":"{position}"}}"#));
+        assert_eq!(json(&FeedItem::Failed(error)), r#"{"failed":"the store is closed: open it again"}"#);
+        assert_eq!(json(&FeedItem::Ended), r#""ended""#);
+    }
+}

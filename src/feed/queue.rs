@@ -79,15 +79,17 @@ impl<E> FeedQueue<E> {
     }
 
     /// This store may have redacted events, or deleted sessions, since the items were read: then they are read anew.
-    pub(super) fn see_voids(&mut self, voids: u64) {
+    /// These are given to the caller, to be dropped without a lock.
+    pub(super) fn see_voids(&mut self, voids: u64) -> VecDeque<(FeedItem<E>, usize)> {
         if self.voids == voids || self.end != End::Open {
-            return;
+            return VecDeque::new();
         }
         self.voids = voids;
         (self.told, self.place) = (self.given, self.given.place);
         let forgotten = std::mem::take(&mut self.items);
         self.is_caught_up &= !forgotten.iter().any(|(item, _)| matches!(item, FeedItem::CaughtUp(_)));
         (self.bytes, self.may_have_more) = (0, true);
+        forgotten
     }
 
     /// The page to be read next, if there is room for it and something may be there.

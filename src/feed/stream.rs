@@ -104,8 +104,10 @@ impl<E: Send + 'static> Stream for Feed<E> {
     type Item = FeedItem<E>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<FeedItem<E>>> {
+        // Dropped behind the lock, since it may have something of the host's.
+        let _forgotten;
         let mut queue = lock(&self.0.queue);
-        queue.see_voids(self.0.source.commits.voids());
+        _forgotten = queue.see_voids(self.0.source.commits.voids());
         let next = queue.next();
         self.0.read_ahead(&mut queue);
         match next {
