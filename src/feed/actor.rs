@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use actix::prelude::{Message, Recipient};
 
-use super::inner::{FeedInner, FeedSource, Sink};
+use super::inner::{FeedInner, FeedSink, FeedSource};
 use super::item::FeedItem;
 use super::position::FeedPosition;
 use super::reading::Decode;
@@ -17,12 +17,12 @@ use crate::threads::lock;
 #[rtype(result = "()")]
 pub struct FeedDelivery<E: Send + 'static> {
     item: FeedItem<E>,
-    _ticket: Ticket<E>,
+    _ticket: FeedTicket<E>,
 }
 
 impl<E: Send + 'static> FeedDelivery<E> {
     pub(super) fn new(item: FeedItem<E>, feed: Arc<FeedInner<E>>) -> Self {
-        Self { item, _ticket: Ticket(feed) }
+        Self { item, _ticket: FeedTicket(feed) }
     }
 
     /// Gives the item.
@@ -33,15 +33,15 @@ impl<E: Send + 'static> FeedDelivery<E> {
 }
 
 /// The part of a delivery that has the next one sent when it is dropped.
-struct Ticket<E: Send + 'static>(Arc<FeedInner<E>>);
+struct FeedTicket<E: Send + 'static>(Arc<FeedInner<E>>);
 
-impl<E: Send + 'static> fmt::Debug for Ticket<E> {
+impl<E: Send + 'static> fmt::Debug for FeedTicket<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ticket")
+        f.write_str("FeedTicket")
     }
 }
 
-impl<E: Send + 'static> Drop for Ticket<E> {
+impl<E: Send + 'static> Drop for FeedTicket<E> {
     fn drop(&mut self) {
         lock(&self.0.queue).is_delivering = false;
         self.0.pump();
@@ -65,7 +65,7 @@ impl<E: Send + 'static> FeedSubscription<E> {
         decode: Decode<E>,
         recipient: Recipient<FeedDelivery<E>>,
     ) -> Result<Self, Error> {
-        let inner = FeedInner::open(source, from, decode, Sink::Actor(recipient)).await?;
+        let inner = FeedInner::open(source, from, decode, FeedSink::Actor(recipient)).await?;
         Ok(Self(Arc::downgrade(&inner)))
     }
 

@@ -6,8 +6,8 @@ use actix::prelude::Recipient;
 
 use super::actor::FeedDelivery;
 use super::position::FeedPosition;
-use super::queue::{End, FeedQueue, Wanted};
-use super::reading::{Decode, Reading};
+use super::queue::{FeedEnd, FeedQueue, Wanted};
+use super::reading::{Decode, FeedReading};
 use crate::error::{Error, ErrorKind};
 use crate::port::LogError;
 use crate::threads::{Commits, Follower, Readers, guarded, lock};
@@ -21,7 +21,7 @@ pub(crate) struct FeedSource {
 }
 
 /// Who takes the items.
-pub(super) enum Sink<E: Send + 'static> {
+pub(super) enum FeedSink<E: Send + 'static> {
     /// Polls for them.
     Stream,
     /// Is sent them, one at a time.
@@ -32,7 +32,7 @@ pub(super) enum Sink<E: Send + 'static> {
 pub(super) struct FeedInner<E: Send + 'static> {
     pub(super) queue: Mutex<FeedQueue<E>>,
     pub(super) source: FeedSource,
-    sink: Sink<E>,
+    sink: FeedSink<E>,
 }
 
 impl<E: Send + 'static> FeedInner<E> {
@@ -40,10 +40,10 @@ impl<E: Send + 'static> FeedInner<E> {
         source: FeedSource,
         from: FeedPosition,
         decode: Decode<E>,
-        sink: Sink<E>,
+        sink: FeedSink<E>,
     ) -> Result<Arc<Self>, Error> {
         let begin = source.readers.read(move |reader| from.resolve(reader)).await?;
-        let reading = Reading::new(begin.place, decode);
+        let reading = FeedReading::new(begin.place, decode);
         let queue = FeedQueue::new(begin, reading, source.page_events_max, source.commits.voids());
         let this = Arc::new(Self { queue: Mutex::new(queue), source, sink });
         this.source.commits.follow(Arc::clone(&this) as _)?;
@@ -59,14 +59,14 @@ impl<E: Send + 'static> FeedInner<E> {
             let mut queue = lock(&self.queue);
             forgotten = queue.see_voids(self.source.commits.voids());
             match &self.sink {
-                Sink::Stream if queue.has_next() => waker = queue.waker.take(),
-                Sink::Stream => {}
-                Sink::Actor(recipient) => {
+                FeedSink::Stream if queue.has_next() => waker = queue.waker.take(),
+                FeedSink::Stream => {}
+                FeedSink::Actor(recipient) => {
                     is_gone = !recipient.connected();
                     if !is_gone && !queue.is_delivering {
                         next = queue.next().map(|item| (recipient, item));
                         queue.is_delivering = next.is_some();
-                        is_gone = next.is_none() && queue.end == End::Ended;
+                        is_gone = next.is_none() && queue.end == FeedEnd::Ended;
                     }
                 }
             }

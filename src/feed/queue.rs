@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::item::FeedItem;
 use super::position::{FeedPosition, Told};
-use super::reading::{Batch, Reading};
+use super::reading::{FeedBatch, FeedReading};
 use crate::error::Error;
 use crate::port::FeedPlace;
 use crate::replay::PAGE_BYTES_MAX;
@@ -24,13 +24,13 @@ pub(super) struct FeedQueue<E> {
     /// Where the next page begins. What lies between `told` and it is void.
     place: FeedPlace,
     /// What pages are read with; `None` while one is read.
-    reading: Option<Reading<E>>,
+    reading: Option<FeedReading<E>>,
     /// Whether something may have been committed that was not there when the last page was read.
     may_have_more: bool,
     is_caught_up: bool,
     /// How many redactions and deletions this store had made before the items were read.
     voids: u64,
-    pub(super) end: End,
+    pub(super) end: FeedEnd,
     pub(super) waker: Option<Waker>,
     /// Whether a delivery is with the actor.
     pub(super) is_delivering: bool,
@@ -38,7 +38,7 @@ pub(super) struct FeedQueue<E> {
 
 /// How the feed ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum FeedEnd {
     Open,
     /// Nothing is read any more; what is queued still goes out.
     Ending,
@@ -47,7 +47,7 @@ pub(super) enum End {
 
 /// A page that is to be read.
 pub(super) struct Wanted<E> {
-    pub(super) reading: Reading<E>,
+    pub(super) reading: FeedReading<E>,
     pub(super) place: FeedPlace,
     pub(super) told: Told,
     pub(super) events_max: usize,
@@ -55,7 +55,7 @@ pub(super) struct Wanted<E> {
 }
 
 impl<E> FeedQueue<E> {
-    pub(super) fn new(begin: Told, reading: Reading<E>, events_max: usize, voids: u64) -> Self {
+    pub(super) fn new(begin: Told, reading: FeedReading<E>, events_max: usize, voids: u64) -> Self {
         Self {
             items: VecDeque::new(),
             bytes: 0,
@@ -67,7 +67,7 @@ impl<E> FeedQueue<E> {
             may_have_more: true,
             is_caught_up: false,
             voids,
-            end: End::Open,
+            end: FeedEnd::Open,
             waker: None,
             is_delivering: false,
         }
@@ -81,7 +81,7 @@ impl<E> FeedQueue<E> {
     /// This store may have redacted events, or deleted sessions, since the items were read: then they are read anew.
     /// These are given to the caller, to be dropped without a lock.
     pub(super) fn see_voids(&mut self, voids: u64) -> VecDeque<(FeedItem<E>, usize)> {
-        if self.voids == voids || self.end != End::Open {
+        if self.voids == voids || self.end != FeedEnd::Open {
             return VecDeque::new();
         }
         self.voids = voids;
@@ -95,7 +95,7 @@ impl<E> FeedQueue<E> {
     /// The page to be read next, if there is room for it and something may be there.
     pub(super) fn want(&mut self) -> Option<Wanted<E>> {
         let has_room = self.items.len() <= self.events_max / 2 && self.bytes <= PAGE_BYTES_MAX / 2;
-        if self.end != End::Open || !self.may_have_more || !has_room {
+        if self.end != FeedEnd::Open || !self.may_have_more || !has_room {
             return None;
         }
         let reading = self.reading.take()?;
@@ -105,17 +105,17 @@ impl<E> FeedQueue<E> {
     }
 
     /// Gives back what a page was read with.
-    pub(super) fn give_back(&mut self, reading: Reading<E>) {
+    pub(super) fn give_back(&mut self, reading: FeedReading<E>) {
         self.reading = Some(reading);
     }
 
     /// Takes what was read when the store had made so many redactions and deletions.
-    pub(super) fn take(&mut self, batch: Batch<E>, voids: u64) {
+    pub(super) fn take(&mut self, batch: FeedBatch<E>, voids: u64) {
         // It may hold what is gone: it is read again.
-        if self.end != End::Open || self.voids != voids {
+        if self.end != FeedEnd::Open || self.voids != voids {
             return;
         }
-        let Batch { items, next, told, more } = batch;
+        let FeedBatch { items, next, told, more } = batch;
         (self.place, self.told) = (next, told);
         for (item, bytes) in items {
             self.push(item, bytes);
@@ -134,7 +134,7 @@ impl<E> FeedQueue<E> {
     }
 
     pub(super) fn has_next(&self) -> bool {
-        !self.items.is_empty() || self.end != End::Open
+        !self.items.is_empty() || self.end != FeedEnd::Open
     }
 
     /// The next item to be given out; the last of all is [`FeedItem::Ended`].
@@ -147,8 +147,8 @@ impl<E> FeedQueue<E> {
                 }
                 Some(item)
             }
-            None if self.end == End::Ending => {
-                self.end = End::Ended;
+            None if self.end == FeedEnd::Ending => {
+                self.end = FeedEnd::Ended;
                 Some(FeedItem::Ended)
             }
             None => None,
@@ -157,8 +157,8 @@ impl<E> FeedQueue<E> {
 
     /// Ends the feed with an error, behind what is queued.
     pub(super) fn fail(&mut self, error: Error) {
-        if self.end == End::Open {
-            self.end = End::Ending;
+        if self.end == FeedEnd::Open {
+            self.end = FeedEnd::Ending;
             self.push(FeedItem::Failed(error), 0);
         }
     }
@@ -166,7 +166,7 @@ impl<E> FeedQueue<E> {
     /// Ends the feed at once: nobody takes its items any more. They are given to the caller, to be dropped without a lock.
     #[must_use]
     pub(super) fn abandon(&mut self) -> VecDeque<(FeedItem<E>, usize)> {
-        (self.end, self.bytes) = (End::Ended, 0);
+        (self.end, self.bytes) = (FeedEnd::Ended, 0);
         std::mem::take(&mut self.items)
     }
 }

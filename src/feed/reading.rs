@@ -17,7 +17,7 @@ pub(crate) type Decode<E> = fn(&SessionId, StoredRow<'_>) -> Result<E, Error>;
 const HEADS_MAX: usize = 16_384;
 
 /// What a feed reads with, one page after the other.
-pub(super) struct Reading<E> {
+pub(super) struct FeedReading<E> {
     page: FeedPage,
     /// The last event of each log that was read: the next one must follow it.
     heads: HashMap<LogKey, Head>,
@@ -25,7 +25,7 @@ pub(super) struct Reading<E> {
 }
 
 /// What a page has given.
-pub(super) struct Batch<E> {
+pub(super) struct FeedBatch<E> {
     /// The items, each with about as many bytes as it takes.
     pub(super) items: Vec<(FeedItem<E>, usize)>,
     /// Where the next page begins.
@@ -35,7 +35,7 @@ pub(super) struct Batch<E> {
     pub(super) more: bool,
 }
 
-impl<E> Reading<E> {
+impl<E> FeedReading<E> {
     pub(super) fn new(begin: FeedPlace, decode: Decode<E>) -> Self {
         Self { page: FeedPage::new(begin), heads: HashMap::new(), decode }
     }
@@ -46,7 +46,7 @@ impl<E> Reading<E> {
         after: FeedPlace,
         mut told: Told,
         events_max: usize,
-    ) -> Result<Batch<E>, LogError> {
+    ) -> Result<FeedBatch<E>, LogError> {
         let Self { page, heads, decode } = self;
         reader.feed(page, after, events_max, PAGE_BYTES_MAX)?;
         if heads.len() >= HEADS_MAX {
@@ -93,7 +93,7 @@ impl<E> Reading<E> {
             };
             items.push((unreadable(history, row.event, error, FeedPosition::behind(told)), 0));
         }
-        Ok(Batch { items, next: page.next, told, more: page.more })
+        Ok(FeedBatch { items, next: page.next, told, more: page.more })
     }
 }
 

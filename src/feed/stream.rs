@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 
-use super::inner::{FeedInner, FeedSource, Sink};
+use super::inner::{FeedInner, FeedSink, FeedSource};
 use super::item::FeedItem;
 use super::position::FeedPosition;
-use super::queue::End;
+use super::queue::FeedEnd;
 use super::reading::Decode;
 use crate::error::Error;
 use crate::threads::lock;
@@ -78,7 +78,7 @@ impl<E: Send + 'static> fmt::Debug for Feed<E> {
 impl<E: Send + 'static> Feed<E> {
     /// Opens a feed: refuses a position of another store.
     pub(crate) async fn open(source: FeedSource, from: FeedPosition, decode: Decode<E>) -> Result<Self, Error> {
-        FeedInner::open(source, from, decode, Sink::Stream).await.map(Self)
+        FeedInner::open(source, from, decode, FeedSink::Stream).await.map(Self)
     }
 
     /// The position behind the last item that the stream has given; where the feed began, if it has given none.
@@ -113,7 +113,7 @@ impl<E: Send + 'static> Stream for Feed<E> {
         match next {
             Some(FeedItem::Ended) => Poll::Ready(None),
             Some(item) => Poll::Ready(Some(item)),
-            None if queue.end == End::Ended => Poll::Ready(None),
+            None if queue.end == FeedEnd::Ended => Poll::Ready(None),
             None => {
                 queue.waker = Some(context.waker().clone());
                 Poll::Pending

@@ -19,9 +19,9 @@ pub(super) fn page_into(
     bytes_max: usize,
 ) -> Result<Option<Position>, LogError> {
     match read_page(connection, page, after, events_max, bytes_max)? {
-        Found { end, unreadable: Some(damage), .. } if end == after => Err(damage.named(connection)),
+        ReadRows { end, unreadable: Some(damage), .. } if end == after => Err(damage.named(connection)),
         // A row that cannot be read begins the next page.
-        Found { end, .. } => Ok((end != after).then_some(end)),
+        ReadRows { end, .. } => Ok((end != after).then_some(end)),
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn feed_into(
             return Ok(());
         }
     }
-    let Found { end, is_full, unreadable } =
+    let ReadRows { end, is_full, unreadable } =
         read_page(connection, &mut page.events, after.event, events_max, bytes_max)?;
     (page.next.event, page.more) = (end, is_full);
     if let Some(damage) = unreadable {
@@ -66,7 +66,7 @@ pub(super) fn feed_into(
 }
 
 /// What a page of rows ended with.
-struct Found {
+struct ReadRows {
     /// The last row that was looked at, or where the page began.
     end: Position,
     is_full: bool,
@@ -80,7 +80,7 @@ fn read_page(
     after: Position,
     events_max: usize,
     bytes_max: usize,
-) -> Result<Found, LogError> {
+) -> Result<ReadRows, LogError> {
     page.clear();
     let void = deleted::void_logs(connection)?;
     let mut end = after;
@@ -89,14 +89,14 @@ fn read_page(
     for _ in 0..events_max {
         match next(&mut rows, end, &void, page) {
             Ok(Some(position)) => end = position,
-            Ok(None) => return Ok(Found { end, is_full: false, unreadable: None }),
-            Err(damage) => return Ok(Found { end, is_full: false, unreadable: Some(damage) }),
+            Ok(None) => return Ok(ReadRows { end, is_full: false, unreadable: None }),
+            Err(damage) => return Ok(ReadRows { end, is_full: false, unreadable: Some(damage) }),
         }
         if page.record_bytes() >= bytes_max {
             break;
         }
     }
-    Ok(Found { end, is_full: true, unreadable: None })
+    Ok(ReadRows { end, is_full: true, unreadable: None })
 }
 
 /// Reads one row, and puts it into the page if its log was not deleted.
