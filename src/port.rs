@@ -29,7 +29,7 @@ mod write;
 pub(crate) use blob::{BlobError, BlobListing, BlobLook, BlobStore, Put};
 pub(crate) use cursor::{CursorChange, CursorTarget};
 pub(crate) use event::{Epoch, Head, Listed, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
-pub(crate) use feed::{FeedPage, FeedPlace, History, UnreadableRow};
+pub(crate) use feed::{FeedPage, FeedPlace, HISTORIES_MAX, History, UnreadableRow};
 pub use log::Upkeep;
 pub(crate) use log::{
     AuditedEvent, AuditedSession, Erasing, EventLog, LogAudit, LogMedium, LogReader, LogSource, LogVersion, UpkeepLeft,

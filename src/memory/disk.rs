@@ -171,11 +171,12 @@ impl DiskState {
             page.next.event = end;
             page.more = end < self.end();
         }
-        let history = |log| {
-            let log = self.logs.get(&log)?;
-            Some(History { session: log.session.clone(), log: log.meta })
-        };
-        let Ok(()) = page.name_logs(|log| Ok::<_, Infallible>(history(log)));
+        let Ok(()) = page.name_logs(|unknown, histories| {
+            for log in unknown.iter().filter_map(|key| self.logs.get(key)) {
+                histories.insert(log.meta.key, History { session: log.session.clone(), log: log.meta });
+            }
+            Ok::<_, Infallible>(())
+        });
     }
 
     pub(super) fn liveness(&self, id: &str) -> Liveness {

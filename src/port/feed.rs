@@ -1,6 +1,6 @@
 //! What a feed reads of all logs: the events in the order of the commits, and the deletions between them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::event::{LogKey, LogMeta};
@@ -9,7 +9,7 @@ use super::standing::{DeletionNumber, Standing};
 use crate::id::{EventId, HistoryId, SessionId};
 
 /// How many logs a page remembers: about 1 MiB. At the limit all of them are forgotten, and each is looked up once more.
-const HISTORIES_MAX: usize = 16_384;
+pub(crate) const HISTORIES_MAX: usize = 16_384;
 
 /// How far a feed has come in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,20 +118,18 @@ impl FeedPage {
         self.histories.get(&log)
     }
 
-    /// Has `find` look up the logs that are not known yet, each once.
-    pub(crate) fn name_logs<E>(&mut self, mut find: impl FnMut(LogKey) -> Result<Option<History>, E>) -> Result<(), E> {
+    /// Has `find` look up the logs that are not known yet, all at once. It may name others beside them, up to as many as are
+    /// remembered.
+    pub(crate) fn name_logs<E>(
+        &mut self,
+        find: impl FnOnce(&HashSet<LogKey>, &mut HashMap<LogKey, History>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let Self { events, unreadable, histories, .. } = self;
         if histories.len() >= HISTORIES_MAX {
             histories.clear();
         }
         let logs = events.rows().map(|row| row.log).chain(unreadable.iter().filter_map(|row| row.log));
-        for log in logs {
-            if !histories.contains_key(&log)
-                && let Some(history) = find(log)?
-            {
-                histories.insert(log, history);
-            }
-        }
-        Ok(())
+        let unknown: HashSet<_> = logs.filter(|log| !histories.contains_key(log)).collect();
+        if unknown.is_empty() { Ok(()) } else { find(&unknown, histories) }
     }
 }

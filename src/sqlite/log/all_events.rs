@@ -57,12 +57,8 @@ pub(super) fn feed_into(
             None => return Err(damage.named(connection)),
         }
     }
-    page.name_logs(|log| {
-        let session = lookup::session_of(connection, log)?;
-        let log = lookup::meta(connection, log)?;
-        Ok(session.zip(log).map(|(session, log)| History { session, log }))
-    })
-    .map_err(|error: SqlError| error.into())
+    page.name_logs(|unknown, histories| lookup::name_logs(connection, unknown, histories))
+        .map_err(|error: SqlError| error.into())
 }
 
 /// What a page of rows ended with.

@@ -44,6 +44,7 @@ pub(super) fn has_row(connection: &Connection, log: LogKey) -> SqlResult<bool> {
     exists(connection, "SELECT EXISTS(SELECT 1 FROM logs WHERE log_key = ?1)", log)
 }
 
+/// Searches all names, since `sessions` has no index by log.
 fn has_name(connection: &Connection, log: LogKey) -> SqlResult<bool> {
     exists(connection, "SELECT EXISTS(SELECT 1 FROM sessions WHERE log_key = ?1)", log)
 }

@@ -1,5 +1,7 @@
 //! What is asked of one session or one log, in the reading and in the writing end: its names, its head, a chain hash.
 
+use std::collections::{HashMap, HashSet};
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::deletions;
@@ -10,7 +12,7 @@ use super::row::{HIGHEST_POSITION, META, STORE_ID, SqlEventId, end_of_events, lo
 use super::runs::Run;
 use crate::codec::Chain;
 use crate::id::{EventId, SessionId, Timestamp};
-use crate::port::{Head, LogKey, LogMeta, Position, Standing, StoreId};
+use crate::port::{HISTORIES_MAX, Head, History, LogKey, LogMeta, Position, Standing, StoreId};
 
 /// The log of a session.
 pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Option<LogMeta>> {
@@ -21,13 +23,30 @@ pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Op
     Ok(found)
 }
 
-/// The name of a log, if it can be read.
-pub(super) fn session_of(connection: &Connection, log: LogKey) -> SqlResult<Option<SessionId>> {
-    let name = connection
-        .prepare_cached("SELECT session_id FROM sessions WHERE log_key = ?1")?
-        .query_row([log.0], |row| row.get::<_, String>(0))
-        .optional()?;
-    Ok(name.and_then(|name| SessionId::new(name).ok()))
+/// Names logs. It goes through all names once, since `sessions` has no index by log: such an index would leave copies of names
+/// behind when its pages are split, which no later deletion reaches. So it also takes along the others that it meets.
+pub(super) fn name_logs(
+    connection: &Connection,
+    unknown: &HashSet<LogKey>,
+    histories: &mut HashMap<LogKey, History>,
+) -> SqlResult<()> {
+    let mut left = unknown.len();
+    let mut select =
+        connection.prepare_cached(&format!("SELECT session_id, {META} FROM sessions JOIN logs USING (log_key)"))?;
+    let mut rows = select.query([])?;
+    while left > 0
+        && let Some(row) = rows.next()?
+    {
+        let log = log_meta(row, 1)?;
+        let is_wanted = unknown.contains(&log.key);
+        left -= usize::from(is_wanted);
+        if (is_wanted || histories.len() < HISTORIES_MAX)
+            && let Ok(session) = SessionId::new(row.get::<_, String>(0)?)
+        {
+            histories.insert(log.key, History { session, log });
+        }
+    }
+    Ok(())
 }
 
 /// What never changes of a log.

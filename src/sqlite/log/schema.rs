@@ -139,10 +139,6 @@ CREATE TABLE IF NOT EXISTS cursors(
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The names of logs, for whoever reads all logs. A database that was migrated may be without it, if its table of sessions is
-/// damaged: then names are searched for.
-const NAMES_OF_LOGS: &str = "CREATE INDEX IF NOT EXISTS sessions_by_log ON sessions(log_key);";
-
 /// Why a database is not for this build.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -320,7 +316,6 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(&FORMATS.concat())?;
     transaction.execute_batch(FEED)?;
-    transaction.execute_batch(NAMES_OF_LOGS)?;
     transaction.execute("INSERT INTO meta VALUES ('model', ?1)", [model])?;
     name_store(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -340,8 +335,8 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Brings a database of an older format to that of this build, and gives it an id if it has none. No row is changed, and
-/// records stay in the format in which they were written. The caller holds the directory's exclusive lock.
+/// Brings a database of an older format to that of this build, in one transaction, and gives it an id if it has none. No row is
+/// changed, and records stay in the format in which they were written. The caller holds the directory's exclusive lock.
 pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
     bring_to_format(database, |transaction| Ok(name_store(transaction)?))
 }
@@ -358,10 +353,6 @@ fn bring_to_format(database: &Database, and: impl FnOnce(&Connection) -> Result<
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;
-    // In a transaction of its own, since no transaction is committed in which a page could not be read.
-    if let Err(error) = connection.execute_batch(NAMES_OF_LOGS) {
-        log::warn!("the names of logs cannot be sorted, and are searched for instead: {error}");
-    }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let format = format_number(&transaction)?;
     let added = usize::try_from(format).ok().and_then(|known| FORMATS.get(known..)).unwrap_or_default();

@@ -32,7 +32,7 @@ fn each_group_that_has_written_something_is_told_of() {
     let mut log = bench.session("s");
     let flush = |write: Write| {
         move |bench: &mut Bench| {
-            drop(bench.push(write, 1));
+            let _answer = bench.push(write, 1);
             bench.writer.flush();
         }
     };
@@ -59,7 +59,7 @@ fn a_group_whose_commit_failed_is_told_of_when_it_is_settled() {
         let mut log = bench.session("s");
         let append = log.append();
         let count = told(&mut bench, |bench| {
-            drop(bench.push(append, 1));
+            let _answer = bench.push(append, 1);
             while bench.writer.flush() != Next::Idle {}
         });
         assert_eq!(count, 1, "{fault:?}");
