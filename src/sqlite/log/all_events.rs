@@ -8,7 +8,7 @@ use super::error::SqlError;
 use super::row::{EVENTS, append_key, stored_row};
 use super::{deleted, deletions, lookup};
 use crate::id::EventId;
-use crate::port::{FeedPage, FeedPlace, History, LogError, LogKey, Position, ScannedPage, ScannedRow, UnreadableRow};
+use crate::port::{FeedPage, FeedPlace, LogError, LogKey, Position, ScannedPage, ScannedRow, UnreadableRow};
 
 /// See [`LogReader::scan`](crate::port::LogReader::scan).
 pub(super) fn page_into(

@@ -37,11 +37,13 @@ pub(super) fn name_logs(
     while left > 0
         && let Some(row) = rows.next()?
     {
-        let log = log_meta(row, 1)?;
+        // Damage of one session does not keep the others from being named.
+        let Ok(log) = log_meta(row, 1) else { continue };
         let is_wanted = unknown.contains(&log.key);
         left -= usize::from(is_wanted);
         if (is_wanted || histories.len() < HISTORIES_MAX)
-            && let Ok(session) = SessionId::new(row.get::<_, String>(0)?)
+            && let Ok(name) = row.get::<_, String>(0)
+            && let Ok(session) = SessionId::new(name)
         {
             histories.insert(log.key, History { session, log });
         }
