@@ -33,7 +33,7 @@ struct ErrorInner {
 /// | [`next_step`](Error::next_step) | [`was_written`](Error::was_written) | kinds |
 /// |---|---|---|
 /// | [`CorrectTheCall`](NextStep::CorrectTheCall) | `No` | [`InvalidSessionId`](Self::InvalidSessionId), [`InvalidDigest`](Self::InvalidDigest), [`InvalidJson`](Self::InvalidJson), [`InvalidArgument`](Self::InvalidArgument), [`BodyRefused`](Self::BodyRefused), [`TooLarge`](Self::TooLarge), [`UnknownSession`](Self::UnknownSession), [`UnknownBlob`](Self::UnknownBlob), [`DanglingRef`](Self::DanglingRef), [`WrongBlobLength`](Self::WrongBlobLength), [`KeyReused`](Self::KeyReused) |
-/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`RefusedByView`](Self::RefusedByView), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit), [`TurnNotHeld`](Self::TurnNotHeld), [`SessionDeleted`](Self::SessionDeleted) |
+/// | [`ReadAndDecide`](NextStep::ReadAndDecide) | `No` | [`HeadMoved`](Self::HeadMoved), [`RefusedByView`](Self::RefusedByView), [`BeyondHead`](Self::BeyondHead), [`OtherHistory`](Self::OtherHistory), [`OtherFeed`](Self::OtherFeed), [`CursorMoved`](Self::CursorMoved), [`SessionStopped`](Self::SessionStopped), [`TurnLimit`](Self::TurnLimit), [`TurnNotHeld`](Self::TurnNotHeld), [`SessionDeleted`](Self::SessionDeleted) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `No` | [`NotWritten`](Self::NotWritten), [`TurnInFlight`](Self::TurnInFlight), [`Busy`](Self::Busy), [`DiskFull`](Self::DiskFull), [`Unavailable`](Self::Unavailable) |
 /// | [`WaitAndRetry`](NextStep::WaitAndRetry) | `Unknown` | [`OutcomeUnknown`](Self::OutcomeUnknown) |
 /// | [`AskTheOwner`](NextStep::AskTheOwner) | `No` | [`OwnedElsewhere`](Self::OwnedElsewhere) |
@@ -164,6 +164,27 @@ pub enum ErrorKind {
         session: SessionId,
         /// The event that the caller has.
         event: EventId,
+    },
+    /// The cursor is not where it was expected: another consumer has moved it. Read where it is, then decide anew.
+    #[error(
+        "cursor {cursor} is at {actual} and not at {expected}: another consumer has moved it, read Cursor::position"
+    )]
+    CursorMoved {
+        /// The name of the cursor.
+        cursor: String,
+        /// The text form of the position where it was expected.
+        expected: String,
+        /// The text form of the position where it is.
+        actual: String,
+    },
+    /// The position is not one of this store's feed: it is of another store, or the store's files were replaced by an older
+    /// copy. Begin again at [`FeedPosition::START`](crate::FeedPosition::START), and make anew what was made of the feed.
+    #[error("{position} is no position in the feed of this store: {reason}; begin again at its start")]
+    OtherFeed {
+        /// The text form of the position.
+        position: String,
+        /// What does not fit.
+        reason: String,
     },
     /// The session was deleted, and this handle with it. [`Store::open_session`](crate::Store::open_session) makes a new one.
     #[error("session {session} was deleted: Store::open_session makes a new one of that name")]

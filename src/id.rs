@@ -313,7 +313,44 @@ macro_rules! text_in_json {
         })*
     };
 }
-text_in_json!(Timestamp of i64, Digest of [u8; 32]);
+text_in_json!(Timestamp of i64, Digest of [u8; 32], HistoryId of [u8; 16]);
+
+/// Which history a session's log is: 16 random bytes, made with the session and never changed. When a session is deleted and
+/// another one is made under its name, the new one has another history.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HistoryId([u8; 16]);
+
+impl HistoryId {
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl FromStr for HistoryId {
+    type Err = Error;
+
+    /// Reads 32 lower-case hex digits.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let is_hex = text.len() == 32 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        let what = || format!("{text:?} is no id of a history: 32 lower-case hex digits");
+        number
+            .map(|number| Self(number.to_be_bytes()))
+            .ok_or_else(|| ErrorKind::InvalidArgument { what: what() }.into())
+    }
+}
+
+impl fmt::Display for HistoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for HistoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HistoryId({self})")
+    }
+}
 
 /// Deserialises a type whose serialised form is its text.
 pub(crate) fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err = Error>>(deserializer: D) -> Result<T, D::Error> {
@@ -386,6 +423,19 @@ mod tests {
         }
         for bad in ["", &"x".repeat(257), "a\nb", "a\0", "\u{7f}", "\u{85}"] {
             assert!(matches!(SessionId::new(bad).unwrap_err().kind(), ErrorKind::InvalidSessionId { .. }), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_32_lower_case_hex_digits_are_a_history() {
+        let history = HistoryId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        assert_eq!(history.to_string(), "000102030405060708090a0b0c0d0eff");
+        assert_eq!(history.to_string().parse::<HistoryId>().unwrap(), history);
+        for text in ["", "0", "+00102030405060708090a0b0c0d0eff", "000102030405060708090A0B0C0D0EFF"] {
+            assert!(
+                matches!(text.parse::<HistoryId>().unwrap_err().kind(), ErrorKind::InvalidArgument { .. }),
+                "{text}"
+            );
         }
     }
 

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! - Open: [`Store`], [`StoreConfig`]; to read only: [`ReadOnlyStore`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
-//!   [`StoredState`]. Follow: [`EventStream`], [`Delivery`], [`Gap`].
+//!   [`StoredState`]. Follow a session: [`EventStream`], [`Delivery`], [`Gap`]; the whole store: [`Feed`].
 //! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`DeleteSession`], [`Describe`], [`EventsAfter`], [`NextIds`],
 //!   [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
 //!   [`PersistActor`]: [`Restart`].
@@ -65,6 +65,8 @@ mod commit;
 
 mod blobs;
 
+mod feed;
+
 mod session;
 
 mod store;
@@ -82,7 +84,10 @@ pub use config::{DEFAULT_INLINE_BYTES_MAX, LagPolicy, LiveConfig, ResidencyConfi
 pub use content::{Content, Json};
 pub use error::{Error, ErrorKind, NextStep, OwnerInfo, WasWritten};
 pub use event::{Described, Event, LogEvent, OwnBody, OwnEvent, Redacted, RedactedEvent, SessionCore};
-pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
+pub use feed::{
+    DeletedHistory, Feed, FeedDelivery, FeedEvent, FeedItem, FeedPosition, FeedSubscription, UnreadableEvent,
+};
+pub use id::{AppendKey, BlobEncoding, BlobKind, BlobRef, Digest, EventId, HistoryId, SessionId, Timestamp};
 pub use log_position::LogPosition;
 pub use memory::MemoryDisk;
 pub use model::{
@@ -99,6 +104,7 @@ pub use session::{
 pub use sqlite::{WalDamage, WalLoss};
 pub use stats::{Histogram, Stats};
 pub use store::backup::{Backup, BackupOptions, BackupProgress};
+pub use store::cursor::Cursor;
 pub use store::deleting::Erased;
 pub use store::preflight::{Preflight, PreflightedSession, ViewComparison};
 pub use store::read_only::ReadOnlyStore;
@@ -126,6 +132,8 @@ mod documents {
     struct Damage;
     #[doc = include_str!("../docs/guide/first-host.md")]
     struct FirstHost;
+    #[doc = include_str!("../docs/guide/following.md")]
+    struct Following;
     #[doc = include_str!("../docs/guide/memory.md")]
     struct Memory;
     #[doc = include_str!("../docs/guide/own-model.md")]

@@ -14,7 +14,9 @@
 //! path.
 
 mod blob;
+mod cursor;
 mod event;
+mod feed;
 mod log;
 mod medium;
 mod ownership;
@@ -25,10 +27,12 @@ mod sweep;
 mod write;
 
 pub(crate) use blob::{BlobError, BlobListing, BlobLook, BlobStore, Put};
+pub(crate) use cursor::{CursorChange, CursorTarget};
 pub(crate) use event::{Epoch, Head, Listed, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
+pub(crate) use feed::{FeedPage, FeedPlace, HISTORIES_MAX, History, UnreadableRow};
 pub use log::Upkeep;
 pub(crate) use log::{
-    AuditedEvent, AuditedSession, Erasing, EventLog, LogAudit, LogMedium, LogReader, LogSource, UpkeepLeft,
+    AuditedEvent, AuditedSession, Erasing, EventLog, LogAudit, LogMedium, LogReader, LogSource, LogVersion, UpkeepLeft,
     UpkeepMoment,
 };
 pub use medium::{Create, Durability, Format, Medium};
@@ -36,7 +40,7 @@ pub(crate) use medium::{OpenMedium, OpenedMedium, OpenedToRead, Opening, Opening
 pub(crate) use ownership::{Liveness, OwnerId, Ownership};
 pub(crate) use page::{StoredPage, StoredRow};
 pub(crate) use scan::{Position, ScannedPage, ScannedRow};
-pub(crate) use standing::{Standing, StoreId};
+pub(crate) use standing::{DeletionNumber, Standing, StoreId};
 pub(crate) use sweep::{Listing, SweepCount, SweepDone, SweepMark, SweepStep};
 pub(crate) use write::{
     Claiming, CommitError, LogError, LogRedaction, RedactedRecord, Refusal, Settled, SettledAs, Write, Written,

@@ -23,7 +23,7 @@ mod verify;
 pub(crate) use fold::Fold;
 pub(crate) use key_index::{KeyFilter, KeyIndex};
 pub use page::EventPage;
-pub(crate) use page::{check_position, read_page, read_page_by};
+pub(crate) use page::{PAGE_BYTES_MAX, check_position, read_page, read_page_by};
 pub(crate) use record::{check, corrupt, decode, open_record};
 pub(crate) use recovered::Recovered;
 pub use recovered::{Condition, RecoveryReport};

@@ -2,7 +2,9 @@
 
 pub(crate) mod backup;
 mod closing;
+pub(crate) mod cursor;
 pub(crate) mod deleting;
+mod feeding;
 mod opening;
 pub(crate) mod preflight;
 pub(crate) mod read_only;

@@ -32,16 +32,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["port", "memory", "replay"]),
     ("commit", &["port", "stats", "threads"]),
     ("blobs", &["port", "stats", "threads", "commit"]),
+    ("feed", &["port", "threads", "replay"]),
     ("session", &["config", "port", "stats", "threads", "replay", "commit", "blobs"]),
     // The handles name the built-in model as the default of their type parameter, and a directory's own calls:
     // `wal_damage`, `salvage` and `repair`.
-    ("store", &["agent", "config", "port", "sqlite", "stats", "threads", "replay", "commit", "blobs", "session"]),
+    (
+        "store",
+        &["agent", "config", "port", "sqlite", "stats", "threads", "replay", "commit", "blobs", "feed", "session"],
+    ),
 ];
 
 /// An outer crate, and the places that may name it.
 const CRATES: &[(&str, &[&str])] = &[
     // A host's configuration names arbiters.
-    ("actix", &["session", "commit", "blobs", "threads", "store", "config"]),
+    ("actix", &["session", "commit", "blobs", "threads", "feed", "store", "config"]),
     ("rusqlite", &["sqlite/log"]),
     ("rustix", &["sqlite/files"]),
     ("bincode", &["codec"]),

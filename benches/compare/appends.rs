@@ -62,7 +62,10 @@ pub(crate) async fn append(load: Load, timing: Timing) -> Sample {
     let served = subscribers::subscribe(&sessions, load.subscribers).await;
     let window = timing.start();
     let callers = sessions.into_iter().map(|session| actix::spawn(keep_appending(session, load, window)));
-    let latencies = join_all(callers.collect::<Vec<_>>()).await.into_iter().flat_map(Result::unwrap).collect();
+    let latencies: Vec<_> = join_all(callers.collect::<Vec<_>>()).await.into_iter().flat_map(Result::unwrap).collect();
+    if let Some(served) = &served {
+        served.wait_for(latencies.len(), load.subscribers).await;
+    }
     let stats = store.stats();
     store.close().await.unwrap();
     let group = stats.group_events.sum() as f64 / stats.group_events.count().max(1) as f64;

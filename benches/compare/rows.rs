@@ -324,5 +324,7 @@ fn subscriber_rows() -> Vec<Row> {
     vec![
         row("1 session with 100 subscribers, one in flight", Load::of(1, PowerLoss), Subscribers::OfOne(100)),
         row("100 sessions with a subscriber each, one in flight", Load::of(100, PowerLoss), Subscribers::OneEach),
+        row("100 sessions with one feed of all, one in flight", Load::of(100, PowerLoss), Subscribers::Feed)
+            .wanted(0.9),
     ]
 }

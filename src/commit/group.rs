@@ -5,12 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::error::{GoesOn, PersistError};
+use super::error::PersistError;
 use crate::port::{
-    Claiming, CommitError, EventLog, LogError, LogKey, LogMedium, Ownership, Refusal, Settled, SettledAs, UpkeepLeft,
+    Claiming, CommitError, EventLog, LogError, LogKey, LogMedium, Ownership, Settled, SettledAs, UpkeepLeft,
     UpkeepMoment, Write, Written,
 };
 use crate::stats::{Metrics, Outage};
+use crate::threads::Commits;
+
+mod answers;
+
+use answers::{answer_all, appended, follows, is_told, take_away, unknown};
 
 /// A write that waits for its commit, and the reply that gets its answer.
 pub(crate) struct Pending {
@@ -59,6 +64,7 @@ pub(crate) struct GroupWriter {
     incarnations: HashMap<LogKey, u64>,
     limits: GroupLimits,
     metrics: Arc<Metrics>,
+    followed: Arc<Commits>,
     /// How many writes were ever pushed.
     received: u64,
     closed: bool,
@@ -86,6 +92,7 @@ impl GroupWriter {
         ownership: Arc<dyn Ownership>,
         limits: GroupLimits,
         metrics: Arc<Metrics>,
+        followed: Arc<Commits>,
     ) -> Result<Self, LogError> {
         let log = medium.writer()?;
         let upkeep_left = log.left();
@@ -99,6 +106,7 @@ impl GroupWriter {
             incarnations: HashMap::new(),
             limits,
             metrics,
+            followed,
             received: 0,
             closed: false,
             commits: Outage::of("writing to the event log"),
@@ -109,7 +117,7 @@ impl GroupWriter {
 
     /// Queues a write, which a later flush answers. A write that comes too late is answered at once.
     pub(crate) fn push(&mut self, pending: Pending) {
-        if let Write::Register { .. } | Write::Sweep(_) = &pending.write {
+        if let Write::Register { .. } | Write::Sweep(_) | Write::Cursor(_) = &pending.write {
             // Counted here, and not by the sender, who may give up before the message arrives.
             self.metrics.write_sent();
         }
@@ -213,8 +221,16 @@ impl GroupWriter {
                         self.incarnations.remove(log);
                     }
                 }
+                // Before the answers: whoever has asked for it and knows of it is given nothing any more that it took away.
+                if take_away(&writes, &answers) {
+                    self.followed.voided();
+                }
+                let is_followed = is_told(&writes, &answers);
                 for (((_, reply), answer), follows) in waiting.into_iter().zip(answers).zip(follows(&writes)) {
                     reply(answer.map_err(PersistError::Refused), follows);
+                }
+                if is_followed {
+                    self.followed.committed();
                 }
                 // The sessions fold meanwhile what they hold of the same events.
                 drop(writes);
@@ -318,6 +334,7 @@ impl GroupWriter {
             }
         };
         self.log = Some(log);
+        self.followed.voided();
         for (Settled { outcome, raised }, (_, reply)) in settled.into_iter().zip(waiting) {
             let answer = match outcome {
                 SettledAs::Written => Ok(Written::Appended { raised }),
@@ -326,6 +343,7 @@ impl GroupWriter {
             };
             reply(answer, Follows::Nothing);
         }
+        self.followed.committed();
         Ok(())
     }
 
@@ -394,7 +412,7 @@ impl GroupWriter {
                 }
                 Write::Redact(redaction) => written.insert(redaction.log),
                 // No fence depends on what these write.
-                Write::Register { .. } | Write::Snapshot { .. } | Write::Sweep(_) => false,
+                Write::Register { .. } | Write::Snapshot { .. } | Write::Sweep(_) | Write::Cursor(_) => false,
             };
             self.pending.push_back(pending);
         }
@@ -458,44 +476,6 @@ type WriteGroup = (Vec<Write>, Waiting);
 
 fn is_read(write: &Write) -> bool {
     matches!(write, Write::Fence { claim: Claiming::No, .. })
-}
-
-/// How many appends a group wrote, and how many events.
-fn appended(writes: &[Write], answers: &[Result<Written, Refusal>]) -> (u64, u64) {
-    writes.iter().zip(answers).fold((0, 0), |(appends, total), pair| match pair {
-        (Write::Append { events, .. }, Ok(_)) => (appends + 1, total + events.len() as u64),
-        (Write::Redact(_), Ok(_)) => (appends + 1, total + 1),
-        _ => (appends, total),
-    })
-}
-
-fn answer_all(waiting: Waiting, error: impl Fn() -> PersistError) {
-    for (_, reply) in waiting {
-        reply(Err(error()), Follows::Nothing);
-    }
-}
-
-/// What follows each write of a group.
-fn follows(writes: &[Write]) -> Vec<Follows> {
-    let mut later = HashSet::new();
-    let mut follows: Vec<_> = writes
-        .iter()
-        .rev()
-        .map(|write| match write {
-            Write::Append { log, .. } if !later.insert(*log) => Follows::More,
-            _ => Follows::Nothing,
-        })
-        .collect();
-    follows.reverse();
-    follows
-}
-
-fn unknown(cause: &LogError, then: &LogError) -> PersistError {
-    let is_lost = [cause, then].iter().any(|error| matches!(error, LogError::Lost(_)));
-    let goes_on = if is_lost { GoesOn::No } else { GoesOn::Yes };
-    let (cause, then) = (cause.to_string(), then.to_string());
-    let text = if cause == then { cause } else { format!("{cause}; then: {then}") };
-    PersistError::Unknown { text, goes_on }
 }
 
 #[cfg(test)]

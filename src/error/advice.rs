@@ -66,8 +66,8 @@ advice! {
     CorrectTheCall, No:
         InvalidSessionId InvalidDigest InvalidJson InvalidArgument BodyRefused TooLarge UnknownSession UnknownBlob
         DanglingRef WrongBlobLength KeyReused;
-    ReadAndDecide, No: HeadMoved RefusedByView BeyondHead OtherHistory SessionStopped TurnLimit TurnNotHeld
-        SessionDeleted;
+    ReadAndDecide, No: HeadMoved RefusedByView BeyondHead OtherHistory OtherFeed CursorMoved SessionStopped
+        TurnLimit TurnNotHeld SessionDeleted;
     WaitAndRetry, No: NotWritten TurnInFlight Busy DiskFull Unavailable;
     WaitAndRetry, Unknown: OutcomeUnknown;
     AskTheOwner, No: OwnedElsewhere;

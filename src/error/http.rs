@@ -11,8 +11,8 @@ impl Error {
     /// | 400 | [`InvalidSessionId`](ErrorKind::InvalidSessionId), [`InvalidDigest`](ErrorKind::InvalidDigest), [`InvalidJson`](ErrorKind::InvalidJson), [`InvalidArgument`](ErrorKind::InvalidArgument) |
     /// | 404 | [`UnknownSession`](ErrorKind::UnknownSession), [`UnknownBlob`](ErrorKind::UnknownBlob) |
     /// | 409 | [`RefusedByView`](ErrorKind::RefusedByView), [`DanglingRef`](ErrorKind::DanglingRef), [`OwnedElsewhere`](ErrorKind::OwnedElsewhere), [`TurnInFlight`](ErrorKind::TurnInFlight), [`SessionStopped`](ErrorKind::SessionStopped), [`TurnLimit`](ErrorKind::TurnLimit), [`TurnNotHeld`](ErrorKind::TurnNotHeld) |
-    /// | 410 | [`OtherHistory`](ErrorKind::OtherHistory), [`SessionDeleted`](ErrorKind::SessionDeleted) |
-    /// | 412 | [`HeadMoved`](ErrorKind::HeadMoved) |
+    /// | 410 | [`OtherHistory`](ErrorKind::OtherHistory), [`OtherFeed`](ErrorKind::OtherFeed), [`SessionDeleted`](ErrorKind::SessionDeleted) |
+    /// | 412 | [`HeadMoved`](ErrorKind::HeadMoved), [`CursorMoved`](ErrorKind::CursorMoved) |
     /// | 413 | [`TooLarge`](ErrorKind::TooLarge) |
     /// | 416 | [`BeyondHead`](ErrorKind::BeyondHead) |
     /// | 422 | [`BodyRefused`](ErrorKind::BodyRefused), [`WrongBlobLength`](ErrorKind::WrongBlobLength), [`KeyReused`](ErrorKind::KeyReused) |
@@ -51,8 +51,8 @@ impl ErrorKind {
             | Self::SessionStopped { .. }
             | Self::TurnLimit { .. }
             | Self::TurnNotHeld { .. } => 409,
-            Self::OtherHistory { .. } | Self::SessionDeleted { .. } => 410,
-            Self::HeadMoved { .. } => 412,
+            Self::OtherHistory { .. } | Self::OtherFeed { .. } | Self::SessionDeleted { .. } => 410,
+            Self::HeadMoved { .. } | Self::CursorMoved { .. } => 412,
             Self::TooLarge { .. } => 413,
             Self::BeyondHead { .. } => 416,
             Self::BodyRefused { .. } | Self::WrongBlobLength { .. } | Self::KeyReused { .. } => 422,

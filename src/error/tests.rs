@@ -53,7 +53,7 @@ fn an_owner_is_named_with_a_readable_time_and_the_way_around_it() {
 fn a_text_names_the_next_call_or_the_setting_and_the_session() {
     let (event, reason) = (EventId::new(7), || "because".to_owned());
     let digest = Digest::from_bytes([1; 32]);
-    let kinds: [(ErrorKind, &[&str]); 16] = [
+    let kinds: [(ErrorKind, &[&str]); 18] = [
         (ErrorKind::UnknownSession { session: session() }, &["session s", "open_session"]),
         (ErrorKind::DanglingRef { digest }, &["intern_text", "put_bytes"]),
         (ErrorKind::WrongBlobLength { digest, referenced: 1, stored: 2 }, &["BlobRef"]),
@@ -64,6 +64,11 @@ fn a_text_names_the_next_call_or_the_setting_and_the_session() {
         (ErrorKind::HeadMoved { session: session(), expected: event, actual: event }, &["session s", "events_after"]),
         (ErrorKind::BeyondHead { session: session(), event, head: event }, &["session s", "first event"]),
         (ErrorKind::OtherHistory { session: session(), event }, &["session s", "first event"]),
+        (
+            ErrorKind::CursorMoved { cursor: "c".to_owned(), expected: "e".to_owned(), actual: "a".to_owned() },
+            &["cursor c", "Cursor::position"],
+        ),
+        (ErrorKind::OtherFeed { position: "6f-1-0".to_owned(), reason: "r".to_owned() }, &["6f-1-0", "at its start"]),
         (ErrorKind::NotWritten { session: session(), reason: reason() }, &["session s, append again: because"]),
         (ErrorKind::TurnInFlight { session: session() }, &["session s", "revoke_turn"]),
         (ErrorKind::TurnLimit { session: session(), turns: 3, limit: 2 }, &["3 turns", "session_turns_max is 2"]),

@@ -1,7 +1,9 @@
 //! What stores in memory share: sessions, logs and owners, under one lock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blobs::MemoryBlobMap;
@@ -9,10 +11,11 @@ use super::swept::SweptList;
 use crate::codec::{self, Chain};
 use crate::error::OwnerInfo;
 use crate::event::SessionCore;
-use crate::id::{AppendKey, EventId, SessionId, Timestamp};
+use crate::id::{AppendKey, EventId, HistoryId, SessionId, Timestamp};
 use crate::port::{
-    Claiming, Epoch, Head, Listed, Liveness, LogError, LogKey, LogMeta, LogRedaction, Position, Refusal, SnapshotRow,
-    StoreId, StoredEvent, Write, Written,
+    Claiming, CursorChange, DeletionNumber, Epoch, FeedPage, FeedPlace, Head, History, Listed, Liveness, LogError,
+    LogKey, LogMeta, LogRedaction, Position, Refusal, ScannedPage, ScannedRow, SnapshotRow, StoreId, StoredEvent,
+    Write, Written,
 };
 
 /// A disk in memory. Stores that are opened on clones of it share events, blobs and owners, as stores on one directory
@@ -43,6 +46,11 @@ pub(super) struct DiskState {
     pub(super) order: BTreeMap<Position, (LogKey, EventId)>,
     /// How many events were ever appended: a position is never used again.
     events_made: i64,
+    /// The logs that were deleted, in this order.
+    pub(super) deletions: Vec<HistoryId>,
+    pub(super) cursors: BTreeMap<String, String>,
+    /// How many groups were committed.
+    pub(super) groups: i64,
     pub(super) alive: HashMap<String, OwnerInfo>,
     pub(super) swept: SweptList,
 }
@@ -56,6 +64,7 @@ pub(super) struct NamedLog {
 
 pub(super) struct Log {
     pub(super) meta: LogMeta,
+    pub(super) session: SessionId,
     owner: Option<String>,
     epoch: Epoch,
     events: Vec<StoredEvent>,
@@ -119,6 +128,57 @@ impl DiskState {
         if self.events_made == 0 { Position::START } else { Position(self.events_made) }
     }
 
+    /// The number of the last deletion.
+    pub(super) fn deletion(&self) -> DeletionNumber {
+        DeletionNumber(i64::try_from(self.deletions.len()).unwrap_or(i64::MAX))
+    }
+
+    /// See [`LogReader::scan`](crate::port::LogReader::scan).
+    pub(super) fn scan(
+        &self,
+        page: &mut ScannedPage,
+        after: Position,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Option<Position> {
+        page.clear();
+        let mut end = None;
+        for (position, (log, id)) in self.order.range((Bound::Excluded(after), Bound::Unbounded)).take(events_max) {
+            if let Some(event) = self.logs.get(log).and_then(|log| log.event(*id)) {
+                page.push(ScannedRow { position: *position, log: *log, event: event.row() });
+            }
+            end = Some(*position);
+            if page.record_bytes() >= bytes_max {
+                break;
+            }
+        }
+        end
+    }
+
+    /// See [`LogReader::feed`](crate::port::LogReader::feed).
+    pub(super) fn feed(&self, page: &mut FeedPage, after: FeedPlace, events_max: usize, bytes_max: usize) {
+        page.begin(after);
+        let told = usize::try_from(after.deletion.0).unwrap_or_default();
+        for (number, history) in (1..).zip(&self.deletions).skip(told).take(events_max) {
+            page.deletions.push((DeletionNumber(number), *history));
+            page.next.deletion = DeletionNumber(number);
+        }
+        if page.next.deletion < self.deletion() {
+            page.more = true;
+            return;
+        }
+        if let Some(end) = self.scan(&mut page.events, after.event, events_max, bytes_max) {
+            page.next.event = end;
+            page.more = end < self.end();
+        }
+        let Ok(()) = page.name_logs(|unknown, histories| {
+            for log in unknown.iter().filter_map(|key| self.logs.get(key)) {
+                histories.insert(log.meta.key, History { session: log.session.clone(), log: log.meta });
+            }
+            Ok::<_, Infallible>(())
+        });
+    }
+
     pub(super) fn liveness(&self, id: &str) -> Liveness {
         self.alive.get(id).map_or(Liveness::Dead, |info| Liveness::Alive(info.clone()))
     }
@@ -142,6 +202,7 @@ impl DiskState {
         match write {
             Write::Delete { session, log, head, .. } => self.delete(me, session, *log, *head),
             Write::Sweep(step) => Ok(Written::Swept(self.swept.step(blobs, step))),
+            Write::Cursor(change) => self.change_cursor(change),
             Write::Register { session, at } => self.register(me, session, *at),
             Write::Fence { log, claim } => self.fence(me, *log, *claim),
             Write::Append { log, epoch, after, events, listed } => {
@@ -176,10 +237,20 @@ impl DiskState {
         if head.is_some_and(|head| head != found) {
             return Err(Refusal::HeadMoved { head: found });
         }
+        let history = HistoryId::from_bytes(log.meta.log_id);
+        self.deletions.push(history);
         self.logs.remove(&key);
         self.order.retain(|_, (log, _)| *log != key);
         self.sessions.remove(session);
         Ok(Written::Deleted)
+    }
+
+    fn change_cursor(&mut self, change: &CursorChange) -> Result<Written, Refusal> {
+        match change.apply(self.cursors.get(&change.name).map(String::as_str))? {
+            Some(position) => drop(self.cursors.insert(change.name.clone(), position.to_owned())),
+            None => drop(self.cursors.remove(&change.name)),
+        }
+        Ok(Written::CursorChanged)
     }
 
     fn snapshot(
@@ -215,6 +286,7 @@ impl DiskState {
         let owned = Epoch(1);
         let log = Log {
             meta,
+            session: session.clone(),
             owner: Some(me.to_owned()),
             epoch: owned,
             events: Vec::new(),

@@ -9,9 +9,9 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, Head, Listing, LogAudit, LogError, LogKey, LogMeta,
-    LogReader, Position, Refusal, ScannedPage, ScannedRow, SessionRow, Settled, SnapshotRow, Standing, StoredEvent,
-    StoredPage, SweepMark, UpkeepLeft, UpkeepMoment, Write, Written,
+    AuditedEvent, AuditedSession, CommitError, Erasing, EventLog, FeedPage, FeedPlace, Head, Listing, LogAudit,
+    LogError, LogKey, LogMeta, LogReader, LogVersion, Position, Refusal, ScannedPage, SessionRow, Settled, SnapshotRow,
+    Standing, StoredEvent, StoredPage, SweepMark, UpkeepLeft, UpkeepMoment, Write, Written,
 };
 
 pub(super) struct MemoryLog {
@@ -35,7 +35,9 @@ impl EventLog for MemoryLog {
             }
             answer
         };
-        Ok(group.iter().map(write).collect())
+        let answers = group.iter().map(write).collect();
+        disk.groups += 1;
+        Ok(answers)
     }
 
     fn settle(&mut self, group: &[Write]) -> Result<Vec<Settled>, LogError> {
@@ -166,19 +168,32 @@ impl LogReader for MemoryReader {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
+        Ok(self.disk.lock().scan(page, after, events_max, bytes_max))
+    }
+
+    fn feed(
+        &mut self,
+        page: &mut FeedPage,
+        after: FeedPlace,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), LogError> {
+        self.disk.lock().feed(page, after, events_max, bytes_max);
+        Ok(())
+    }
+
+    fn version(&mut self) -> Result<LogVersion, LogError> {
+        Ok(LogVersion { opened: 0, version: self.disk.lock().groups })
+    }
+
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError> {
+        Ok(self.disk.lock().cursors.get(name).cloned())
+    }
+
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError> {
         let disk = self.disk.lock();
-        page.clear();
-        let mut end = None;
-        for (position, (log, id)) in disk.order.range((Bound::Excluded(after), Bound::Unbounded)).take(events_max) {
-            if let Some(event) = disk.logs.get(log).and_then(|log| log.event(*id)) {
-                page.push(ScannedRow { position: *position, log: *log, event: event.row() });
-            }
-            end = Some(*position);
-            if page.record_bytes() >= bytes_max {
-                break;
-            }
-        }
-        Ok(end)
+        let later = disk.cursors.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        Ok(later.take(max).map(|(name, position)| (name.clone(), position.clone())).collect())
     }
 
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {
@@ -191,7 +206,7 @@ impl LogReader for MemoryReader {
 
     fn standing(&mut self) -> Result<Standing, LogError> {
         let disk = self.disk.lock();
-        Ok(Standing { store: disk.id, end: disk.end() })
+        Ok(Standing { store: disk.id, end: disk.end(), deletions: disk.deletion() })
     }
 
     fn erasing(&mut self) -> Result<Erasing, LogError> {

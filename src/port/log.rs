@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::event::{Head, LogKey, LogMeta, SessionRow, SnapshotRow, StoredEvent};
+use super::feed::{FeedPage, FeedPlace};
 use super::page::StoredPage;
 use super::scan::{Position, ScannedPage};
 use super::standing::Standing;
@@ -152,6 +153,28 @@ pub(crate) trait LogReader: Send {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError>;
 
+    /// Replaces what is in the page by what a feed tells behind a place, all of it of one moment: the deletions behind it,
+    /// and then, if these are all of them, the events behind it, as a [`scan`](Self::scan) gives them. So the deletion of a
+    /// session comes before each event of a new session of its name. The call takes up to `events_max` deletions and looks
+    /// at up to so many events. An event that cannot be read ends the page, which says so, if its position can be read.
+    fn feed(
+        &mut self,
+        page: &mut FeedPage,
+        after: FeedPlace,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), LogError>;
+
+    /// Tells whether anything was committed since it was asked before: by anyone, also by this store itself. Cheap enough
+    /// to be asked a hundred times a second.
+    fn version(&mut self) -> Result<LogVersion, LogError>;
+
+    /// Where the cursor of a name is.
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError>;
+
+    /// Cursors after a name, in the order of their names, with where they are.
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError>;
+
     /// What the list of blobs that are being swept says of one.
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError>;
 
@@ -166,6 +189,14 @@ pub(crate) trait LogReader: Send {
 
     /// The same log for a verification, which reads everything in it, damaged or not.
     fn audit(&mut self) -> &mut dyn LogAudit;
+}
+
+/// What [`LogReader::version`] tells: if it is the same twice for one reading end, nothing was committed in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogVersion {
+    /// How often the reading end has begun anew with what it compares.
+    pub(crate) opened: u64,
+    pub(crate) version: i64,
 }
 
 /// See [`LogReader::erasing`].

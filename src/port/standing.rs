@@ -16,6 +16,11 @@ impl StoreId {
         random_bytes().map(Self)
     }
 
+    /// The first bytes, which tell it from others well enough.
+    pub(crate) fn start_bytes(&self) -> [u8; 8] {
+        self.0.first_chunk().copied().unwrap_or_default()
+    }
+
     /// Takes an id as its text form has it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 16];
@@ -42,7 +47,14 @@ pub(crate) struct Standing {
     pub(crate) store: Option<StoreId>,
     /// The position of the last commit. What is committed later has greater positions.
     pub(crate) end: Position,
+    /// The last deletion of a session. Those that are committed later have greater numbers.
+    pub(crate) deletions: DeletionNumber,
 }
+
+/// The number of a deletion in the order of a store's deletions. As a [`Position`], it is never given twice, and only handed
+/// back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct DeletionNumber(pub(crate) i64);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! What a store asks of the log's writing end, and what the writing end answers.
 
+use super::cursor::CursorChange;
 use super::event::{Epoch, Head, Listed, LogKey, LogMeta, SnapshotRow, StoredEvent};
 use super::sweep::{SweepDone, SweepStep};
 use crate::codec::Chain;
@@ -33,6 +34,8 @@ pub(crate) enum Write {
     Delete { session: SessionId, log: LogKey, head: Option<EventId>, at: Timestamp },
     /// Does one step of a sweep of blobs.
     Sweep(SweepStep),
+    /// Moves a cursor of the feed, or takes it away.
+    Cursor(CursorChange),
 }
 
 /// Redacted records, and the event that says so, all or nothing. When it is written, the log names no stored view any more,
@@ -116,6 +119,8 @@ pub(crate) enum Written {
     /// No name leads to the log, and none ever will.
     Deleted,
     Swept(SweepDone),
+    /// The cursor is where the change wants it.
+    CursorChanged,
 }
 
 /// Why one write of a group was left out, while the others went on.
@@ -134,6 +139,8 @@ pub(crate) enum Refusal {
     KeyTaken,
     /// The append names a blob that is being swept, or is gone.
     NoBlob { digest: Digest },
+    /// The cursor is not where it was expected.
+    CursorMoved { found: Option<String> },
     /// The log is not there.
     UnknownLog,
     /// The session was deleted, and its log with it.
@@ -152,7 +159,9 @@ impl Refusal {
     pub(crate) fn of_session(&self, session: &SessionId) -> Option<ErrorKind> {
         let session = session.clone();
         match self {
-            Self::HeadMoved { .. } | Self::StaleEpoch | Self::KeyTaken | Self::Redacted => None,
+            Self::HeadMoved { .. } | Self::StaleEpoch | Self::KeyTaken | Self::Redacted | Self::CursorMoved { .. } => {
+                None
+            }
             Self::Owned(owner) => Some(ErrorKind::OwnedElsewhere { session, owner: owner.clone() }),
             Self::Deleted => Some(ErrorKind::SessionDeleted { session }),
             Self::NoBlob { digest } => Some(ErrorKind::DanglingRef { digest: *digest }),

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, SessionId};
 use crate::port::{BlobStore, Erasing, LogKey, OwnerId, Refusal, Write};
 use crate::stats::Metrics;
-use crate::threads::{Courier, Readers, Recoveries};
+use crate::threads::{Commits, Courier, Readers, Recoveries};
 
 /// See the module.
 pub(crate) struct Services {
@@ -28,6 +28,7 @@ pub(crate) struct Services {
     pub(crate) snapshots: Snapshots,
     pub(crate) readers: Readers,
     pub(crate) recoveries: Recoveries,
+    pub(crate) commits: Arc<Commits>,
     pub(crate) residency: Arc<Residency>,
     pub(crate) arbiters: SessionArbiters,
     pub(crate) metrics: Arc<Metrics>,

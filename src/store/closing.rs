@@ -83,6 +83,7 @@ fn close<M: SessionModel>(
     let deadline = Instant::now() + services.config.close_timeout;
     let (sessions, unfinished) = close_sessions(entries, deadline);
     services.residency.close();
+    services.commits.close();
     services.recoveries.close();
     services.readers.close();
     for sweep in parts.sweeps {

@@ -21,7 +21,7 @@ use crate::session::{HeldTurns, KeptLimits, OpenFlag, SessionArbiters, Snapshots
 use crate::stats::{Gauge, Metrics};
 use crate::store::Store;
 use crate::threads::HostThread;
-use crate::threads::{ReaderSlot, Readers, Recoveries, WorkerPool};
+use crate::threads::{Commits, ReaderSlot, Readers, Recoveries, WorkerPool};
 
 /// The threads for short reads and pages. Reads of a whole log have threads of their own: `recoveries_max`.
 const READER_THREADS: usize = 2;
@@ -77,7 +77,9 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
     };
     let OpenedMedium { log, blobs, snapshots, ownership, tidy, found } = config.medium.open(&opening)?;
     let limits = GroupLimits { events_max: config.group_events_max, bytes_max: config.group_bytes_max };
-    let writer = GroupWriter::open(Arc::clone(&log), Arc::clone(&ownership), limits, Arc::clone(&metrics))?;
+    let commits = Arc::new(Commits::of(log.clone()));
+    let following = Arc::clone(&commits);
+    let writer = GroupWriter::open(Arc::clone(&log), Arc::clone(&ownership), limits, Arc::clone(&metrics), following)?;
     let jobs_max = config.queued_jobs_max;
     let (recoveries_max, reads_queued) = (config.residency.recoveries_max, &metrics.reads_queued);
     let source: Arc<dyn LogSource> = log.clone();
@@ -130,6 +132,7 @@ fn open_blocking<M: SessionModel>(config: StoreConfig, current: Option<ArbiterHa
         snapshots: Snapshots { store: SnapshotStore::new(snapshots), threads: Arc::clone(&view_threads) },
         readers,
         recoveries,
+        commits,
         residency,
         arbiters: SessionArbiters::new(arbiters),
         metrics,

@@ -21,7 +21,7 @@ use crate::store::backup::Source;
 use crate::store::verification::Verification;
 use crate::store::verifying::Verifier;
 use crate::store::{SessionSummary, Store, StoredState, text_of};
-use crate::threads::{Readers, Recoveries};
+use crate::threads::{Commits, Readers, Recoveries};
 
 /// The threads for pages, lists and blobs. Folds have threads of their own: `recoveries_max`.
 const READER_THREADS: usize = 2;
@@ -37,8 +37,8 @@ const READER_THREADS: usize = 2;
 ///
 /// # What it sees
 /// Each call reads what is committed at that moment: there is no view that is kept, and nothing to bring up to date. Hosts
-/// may open, write and close the store at any time. There is no call to subscribe: follow a session by asking for
-/// [`events_after`](Self::events_after) the last event that you have.
+/// may open, write and close the store at any time. To follow what they commit, take the
+/// [`feed`](Self::feed) of all sessions.
 ///
 /// # What is refused
 /// Whatever writes, by its type: these calls are not there.
@@ -93,6 +93,7 @@ pub(super) struct ReadOnlyInner {
     pub(super) format: Option<Format>,
     pub(super) readers: Readers,
     pub(super) recoveries: Arc<Recoveries>,
+    pub(super) commits: Arc<Commits>,
     pub(super) blobs: Arc<dyn BlobStore>,
     pub(super) snapshots: SnapshotStore,
     metrics: Arc<Metrics>,
@@ -142,6 +143,7 @@ impl ReadOnlyInner {
         let OpenedToRead { model, format, log, blobs, snapshots } = config.medium.open_to_read(&opening)?;
         let metrics = Arc::new(Metrics::new());
         let (jobs_max, queued) = (config.queued_jobs_max, &metrics.reads_queued);
+        let commits = Arc::new(Commits::of(Arc::clone(&log)));
         let recoveries = Recoveries::start(&log, config.residency.recoveries_max, jobs_max, queued).map_err(io)?;
         let readers = Readers::start("foldlog-read", log, READER_THREADS, jobs_max, queued)
             .inspect_err(|_| recoveries.close())
@@ -155,6 +157,7 @@ impl ReadOnlyInner {
             format,
             readers,
             recoveries: Arc::new(recoveries),
+            commits,
             blobs,
             snapshots: SnapshotStore::new(snapshots),
             metrics,
@@ -183,7 +186,9 @@ impl ReadOnlyInner {
     /// What ends the threads, and with them the connections: it waits for the reads that are queued.
     pub(super) fn closing(&self) -> impl FnOnce() + Send + 'static {
         let (readers, recoveries) = (self.readers.clone(), Arc::clone(&self.recoveries));
+        let commits = Arc::clone(&self.commits);
         move || {
+            commits.close();
             readers.close();
             recoveries.close();
         }

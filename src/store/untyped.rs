@@ -48,7 +48,7 @@ use crate::store::sweeping::Sweep;
 /// ```
 #[derive(Clone)]
 pub struct UntypedStore {
-    inner: Arc<ReadOnlyInner>,
+    pub(super) inner: Arc<ReadOnlyInner>,
 }
 
 impl fmt::Debug for UntypedStore {
@@ -239,7 +239,7 @@ impl UntypedStore {
 }
 
 impl EventHeader {
-    fn of(session: &SessionId, stored: StoredRow<'_>) -> Result<Self, Error> {
+    pub(super) fn of(session: &SessionId, stored: StoredRow<'_>) -> Result<Self, Error> {
         let (record, _) = open_record(session, stored)?;
         Ok(Self {
             id: stored.id,

@@ -149,6 +149,11 @@ pub enum Group {
     },
     /// A step of a sweep was done.
     Sweep(Sweeping),
+    /// A cursor of the feed was moved, or taken away.
+    Cursor {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// What a step of a sweep did with blobs.
@@ -180,6 +185,7 @@ impl Group {
                 log: redaction.log.0,
                 events: redaction.records.iter().map(|record| record.event).collect(),
             },
+            Write::Cursor(change) => Self::Cursor { name: change.name.clone() },
             Write::Delete { session, log, .. } => Self::Delete { session: session.clone(), log: log.0 },
             Write::Sweep(step) => Self::Sweep(match step {
                 SweepStep::List { .. } => Sweeping::List,

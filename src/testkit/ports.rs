@@ -8,10 +8,10 @@ use crate::codec::Chain;
 use crate::error::{ErrorKind, OwnerInfo};
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    BlobError, BlobListing, BlobLook, BlobStore, CommitError, Erasing, EventLog, Head, Listing, LogAudit, LogError,
-    LogKey, LogMedium, LogMeta, LogReader, LogSource, Position, Put, Refusal, ScannedPage, SessionRow, Settled,
-    SnapshotRow, Standing, StoredEvent, StoredPage, SweepCount, SweepMark, Upkeep, UpkeepLeft, UpkeepMoment, Write,
-    Written,
+    BlobError, BlobListing, BlobLook, BlobStore, CommitError, Erasing, EventLog, FeedPage, FeedPlace, Head, Listing,
+    LogAudit, LogError, LogKey, LogMedium, LogMeta, LogReader, LogSource, LogVersion, Position, Put, Refusal,
+    ScannedPage, SessionRow, Settled, SnapshotRow, Standing, StoredEvent, StoredPage, SweepCount, SweepMark, Upkeep,
+    UpkeepLeft, UpkeepMoment, Write, Written,
 };
 use crate::testkit::{Call, Fault, Faults, Group, Outcome};
 
@@ -206,6 +206,28 @@ impl LogReader for WatchedReader {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
         self.faults.call(Call::Scan, || self.reader.scan(page, after, events_max, bytes_max))
+    }
+
+    fn feed(
+        &mut self,
+        page: &mut FeedPage,
+        after: FeedPlace,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), LogError> {
+        self.faults.call(Call::Scan, || self.reader.feed(page, after, events_max, bytes_max))
+    }
+
+    fn version(&mut self) -> Result<LogVersion, LogError> {
+        self.reader.version()
+    }
+
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError> {
+        self.reader.cursor(name)
+    }
+
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError> {
+        self.reader.cursors(after, max)
     }
 
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {

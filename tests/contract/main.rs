@@ -17,6 +17,7 @@ mod conversations;
 mod deletion;
 mod describe;
 mod dropped_calls;
+mod feed;
 mod given_up_turns;
 mod golden;
 mod interruption;

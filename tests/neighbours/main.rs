@@ -7,6 +7,7 @@
 mod common;
 
 mod creation;
+mod following;
 mod foreign_lock;
 mod many;
 mod ownership;

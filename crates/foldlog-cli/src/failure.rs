@@ -101,7 +101,8 @@ fn exit_of(error: &Error) -> Exit {
         | Kind::CorruptStore { .. }
         | Kind::Undecodable { .. }
         | Kind::NewerRecord { .. }
-        | Kind::OtherHistory { .. } => Exit::Damaged,
+        | Kind::OtherHistory { .. }
+        | Kind::OtherFeed { .. } => Exit::Damaged,
         _ => Exit::Unavailable,
     }
 }

@@ -284,6 +284,18 @@ impl LogReader for Stepped<'_> {
     fn standing(&mut self) -> Result<Standing, LogError> {
         unreachable!()
     }
+    fn feed(&mut self, _: &mut FeedPage, _: FeedPlace, _: usize, _: usize) -> Result<(), LogError> {
+        unreachable!()
+    }
+    fn version(&mut self) -> Result<LogVersion, LogError> {
+        unreachable!()
+    }
+    fn cursor(&mut self, _: &str) -> Result<Option<String>, LogError> {
+        unreachable!()
+    }
+    fn cursors(&mut self, _: &str, _: usize) -> Result<Vec<(String, String)>, LogError> {
+        unreachable!()
+    }
     fn find(&mut self, _: &SessionId) -> Result<Option<LogMeta>, LogError> {
         unreachable!()
     }

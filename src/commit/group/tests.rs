@@ -7,14 +7,15 @@ use std::sync::mpsc::{Receiver, channel};
 use super::*;
 use crate::codec::Chain;
 use crate::config::StoreConfig;
-use crate::id::EventId;
-use crate::id::{SessionId, Timestamp};
+use crate::id::{EventId, SessionId, Timestamp};
 use crate::memory::{MemoryDisk, MemoryEnd};
 use crate::port::{
-    Claiming, Epoch, Head, LogKey, LogMeta, LogReader, LogSource, StoredEvent, Upkeep, UpkeepLeft, UpkeepMoment,
+    Claiming, Epoch, Head, LogKey, LogMeta, LogReader, LogSource, Refusal, StoredEvent, Upkeep, UpkeepLeft,
+    UpkeepMoment,
 };
-use crate::threads::lock;
+use crate::threads::{Commits, lock};
 
+mod followers;
 mod limits;
 
 /// What the next commit does.
@@ -129,6 +130,7 @@ type Answer = Receiver<Result<Written, PersistError>>;
 struct Bench {
     medium: FaultyMedium,
     writer: GroupWriter,
+    commits: Arc<Commits>,
 }
 
 impl Bench {
@@ -145,10 +147,10 @@ impl Bench {
             cannot_keep_up: Arc::default(),
             cannot_settle: Arc::default(),
         };
-        let writer =
-            GroupWriter::open(Arc::new(medium.clone()), Arc::clone(&medium.memory) as _, limits, Arc::default())
-                .unwrap();
-        let bench = Self { medium, writer };
+        let commits = Arc::new(Commits::of(Arc::clone(&medium.memory) as _));
+        let (log, owned) = (Arc::new(medium.clone()), Arc::clone(&medium.memory));
+        let writer = GroupWriter::open(log, owned, limits, Arc::default(), Arc::clone(&commits)).unwrap();
+        let bench = Self { medium, writer, commits };
         bench.fail(faults);
         bench
     }

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, Row};
 
-use super::deleted;
+use super::error::SqlError;
 use super::row::{EVENTS, append_key, stored_row};
-use crate::port::{LogError, LogKey, Position, ScannedPage, ScannedRow};
+use super::{deleted, deletions, lookup};
+use crate::id::EventId;
+use crate::port::{FeedPage, FeedPlace, LogError, LogKey, Position, ScannedPage, ScannedRow, UnreadableRow};
 
 /// See [`LogReader::scan`](crate::port::LogReader::scan).
 pub(super) fn page_into(
@@ -16,24 +18,81 @@ pub(super) fn page_into(
     events_max: usize,
     bytes_max: usize,
 ) -> Result<Option<Position>, LogError> {
+    match read_page(connection, page, after, events_max, bytes_max)? {
+        ReadRows { end, unreadable: Some(damage), .. } if end == after => Err(damage.named(connection)),
+        // A row that cannot be read begins the next page.
+        ReadRows { end, .. } => Ok((end != after).then_some(end)),
+    }
+}
+
+/// See [`LogReader::feed`](crate::port::LogReader::feed).
+pub(super) fn feed_into(
+    connection: &Connection,
+    page: &mut FeedPage,
+    after: FeedPlace,
+    events_max: usize,
+    bytes_max: usize,
+) -> Result<(), LogError> {
+    page.begin(after);
+    page.deletions = deletions::behind(connection, after.deletion, events_max)?;
+    if let Some((last, _)) = page.deletions.last() {
+        page.next.deletion = *last;
+        if page.deletions.len() >= events_max {
+            page.more = true;
+            return Ok(());
+        }
+    }
+    let ReadRows { end, is_full, unreadable } =
+        read_page(connection, &mut page.events, after.event, events_max, bytes_max)?;
+    (page.next.event, page.more) = (end, is_full);
+    if let Some(damage) = unreadable {
+        match damage.row_of_its_own(end) {
+            Some(position) => {
+                page.next.event = position;
+                page.more = true;
+                page.unreadable = Some(damage.as_row(connection, position)?);
+            }
+            // What is in front of it is told first.
+            None if end != after.event || !page.deletions.is_empty() => page.more = true,
+            None => return Err(damage.named(connection)),
+        }
+    }
+    page.name_logs(|unknown, histories| lookup::name_logs(connection, unknown, histories))
+        .map_err(|error: SqlError| error.into())
+}
+
+/// What a page of rows ended with.
+struct ReadRows {
+    /// The last row that was looked at, or where the page began.
+    end: Position,
+    is_full: bool,
+    /// The row behind that, if it cannot be read.
+    unreadable: Option<Unreadable>,
+}
+
+fn read_page(
+    connection: &Connection,
+    page: &mut ScannedPage,
+    after: Position,
+    events_max: usize,
+    bytes_max: usize,
+) -> Result<ReadRows, LogError> {
     page.clear();
     let void = deleted::void_logs(connection)?;
-    let mut end = None;
+    let mut end = after;
     let mut statement = connection.prepare_cached(EVENTS)?;
     let mut rows = statement.query([after.0.saturating_add(1), i64::MAX])?;
     for _ in 0..events_max {
-        match next(&mut rows, end.unwrap_or(after), &void, page) {
-            Ok(Some(position)) => end = Some(position),
-            Ok(None) => break,
-            // The next page begins with it.
-            Err(_) if end.is_some() => break,
-            Err(damage) => return Err(damage.named(connection)),
+        match next(&mut rows, end, &void, page) {
+            Ok(Some(position)) => end = position,
+            Ok(None) => return Ok(ReadRows { end, is_full: false, unreadable: None }),
+            Err(damage) => return Ok(ReadRows { end, is_full: false, unreadable: Some(damage) }),
         }
         if page.record_bytes() >= bytes_max {
             break;
         }
     }
-    Ok(end)
+    Ok(ReadRows { end, is_full: true, unreadable: None })
 }
 
 /// Reads one row, and puts it into the page if its log was not deleted.
@@ -83,6 +142,22 @@ impl NamedRow {
 }
 
 impl Unreadable {
+    /// The position of the row, if the row itself is damaged, and not what leads to it.
+    fn row_of_its_own(&self, before: Position) -> Option<Position> {
+        self.row.as_ref()?.position.map(Position).filter(|position| *position > before)
+    }
+
+    /// The row, for a feed that goes on behind it. Any other error than damage stays what it is.
+    fn as_row(self, connection: &Connection, position: Position) -> Result<UnreadableRow, LogError> {
+        let row = self.row.as_ref();
+        let log = row.and_then(|row| row.log).map(LogKey);
+        let event = row.and_then(|row| row.event).and_then(|id| u64::try_from(id).ok()).map(EventId::new);
+        match self.named(connection) {
+            LogError::Corrupt(reason) => Ok(UnreadableRow { position, log, event, reason }),
+            error => Err(error),
+        }
+    }
+
     /// Damage of the row, with its names. Any other error stays what it is.
     fn named(self, connection: &Connection) -> LogError {
         let Self { after, row, error } = self;

@@ -22,7 +22,7 @@ use super::recent::Recent;
 use super::redaction;
 use super::row::{INSERT_EVENT, STORE_ID, SqlEventId, put_setting, setting};
 use super::runs::{KeyHash, Run};
-use super::schema::{self, Database, Found, OpenError};
+use super::schema::{self, Database, OpenError};
 use super::segments::Segment;
 use super::{all_events, index, listing, lookup, parts};
 use crate::codec::Chain;
@@ -124,9 +124,8 @@ impl CopiedLog {
 
     /// Opens a backup that [`CopiedLog::check`] has let through, to bring it up to date. The caller has the directory to itself.
     pub(crate) fn open(database: Database, model: &str) -> Result<Self, OpenError> {
-        if schema::look(&database, model)? != Found::Unnamed {
-            schema::migrate_copy(&database)?;
-        }
+        schema::look(&database, model)?;
+        schema::migrate_copy(&database)?;
         let connection = schema::open_writer(&database, Durability::PowerLoss)?;
         // Whatever a backup has left that was cut off.
         empty_log(&connection)?;

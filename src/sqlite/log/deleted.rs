@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::deletions;
 use super::error::{SqlError, SqlResult, unless_torn};
 use super::schema;
 use super::tombstone::TOMBSTONE;
@@ -17,6 +18,7 @@ pub(super) fn mark(connection: &Connection, session: &SessionId, log: LogKey, at
         .prepare_cached("DELETE FROM sessions WHERE session_id = ?1 AND log_key = ?2")?
         .execute((session.as_str(), log.0))?;
     connection.prepare_cached("UPDATE logs SET owner = NULL WHERE log_key = ?1")?.execute([log.0])?;
+    deletions::note(connection, log)?;
     connection
         .prepare_cached("INSERT OR IGNORE INTO deleted_logs(log_key, deleted_at) VALUES (?1, ?2)")?
         .execute((log.0, at.as_micros()))?;

@@ -1,7 +1,10 @@
 //! What is asked of one session or one log, in the reading and in the writing end: its names, its head, a chain hash.
 
+use std::collections::{HashMap, HashSet};
+
 use rusqlite::{Connection, OptionalExtension};
 
+use super::deletions;
 use super::error::{SqlError, SqlResult};
 use super::index;
 use super::recent::Recent;
@@ -9,7 +12,7 @@ use super::row::{HIGHEST_POSITION, META, STORE_ID, SqlEventId, end_of_events, lo
 use super::runs::Run;
 use crate::codec::Chain;
 use crate::id::{EventId, SessionId, Timestamp};
-use crate::port::{Head, LogKey, LogMeta, Position, Standing, StoreId};
+use crate::port::{HISTORIES_MAX, Head, History, LogKey, LogMeta, Position, Standing, StoreId};
 
 /// The log of a session.
 pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Option<LogMeta>> {
@@ -18,6 +21,34 @@ pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Op
         .query_row([session.as_str()], |row| log_meta(row, 0))
         .optional()?;
     Ok(found)
+}
+
+/// Names logs. It goes through all names once, since `sessions` has no index by log: such an index would leave copies of names
+/// behind when its pages are split, which no later deletion reaches. So it also takes along the others that it meets.
+pub(super) fn name_logs(
+    connection: &Connection,
+    unknown: &HashSet<LogKey>,
+    histories: &mut HashMap<LogKey, History>,
+) -> SqlResult<()> {
+    let mut left = unknown.len();
+    let mut select =
+        connection.prepare_cached(&format!("SELECT session_id, {META} FROM sessions JOIN logs USING (log_key)"))?;
+    let mut rows = select.query([])?;
+    while left > 0
+        && let Some(row) = rows.next()?
+    {
+        // Damage of one session does not keep the others from being named.
+        let Ok(log) = log_meta(row, 1) else { continue };
+        let is_wanted = unknown.contains(&log.key);
+        left -= usize::from(is_wanted);
+        if (is_wanted || histories.len() < HISTORIES_MAX)
+            && let Ok(name) = row.get::<_, String>(0)
+            && let Ok(session) = SessionId::new(name)
+        {
+            histories.insert(log.key, History { session, log });
+        }
+    }
+    Ok(())
 }
 
 /// What never changes of a log.
@@ -86,7 +117,8 @@ pub(super) fn standing(connection: &Connection) -> SqlResult<Standing> {
     let store = setting(&transaction, STORE_ID)?.and_then(|id| StoreId::parse(&id));
     let highest = setting(&transaction, HIGHEST_POSITION)?.and_then(|position| position.parse().ok());
     let end = end_of_events(&transaction)?.map(|end| end - 1);
-    Ok(Standing { store, end: highest.max(end).map_or(Position::START, Position) })
+    let deletions = deletions::last(&transaction)?;
+    Ok(Standing { store, end: highest.max(end).map_or(Position::START, Position), deletions })
 }
 
 /// Changes when another connection commits.

@@ -36,9 +36,9 @@ use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId};
 use crate::port::{
-    AuditedEvent, AuditedSession, Erasing, Format, Head, Listing, Liveness, LogAudit, LogError, LogKey, LogMeta,
-    LogReader, LogSource, OwnerId, Position, ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage,
-    SweepMark,
+    AuditedEvent, AuditedSession, Erasing, FeedPage, FeedPlace, Format, Head, Listing, Liveness, LogAudit, LogError,
+    LogKey, LogMeta, LogReader, LogSource, LogVersion, OwnerId, Position, ScannedPage, SessionRow, SnapshotRow,
+    Standing, StoredEvent, StoredPage, SweepMark,
 };
 use crate::sqlite::directory::{OWNERS, look_at_owner};
 use crate::sqlite::files::{FileId, FileStamp, OsFiles, if_there, is_mounted_read_only};
@@ -234,7 +234,7 @@ fn set_up(connection: &Connection, access: Access) -> rusqlite::Result<()> {
 
 impl LogSource for ReadOnlyDatabase {
     fn reader(&self) -> Result<Box<dyn LogReader>, LogError> {
-        Ok(Box::new(ReadOnlyReader { database: self.clone(), open: None }))
+        Ok(Box::new(ReadOnlyReader { database: self.clone(), open: None, opened: 0 }))
     }
 }
 
@@ -242,6 +242,8 @@ impl LogSource for ReadOnlyDatabase {
 struct ReadOnlyReader {
     database: ReadOnlyDatabase,
     open: Option<OpenReader>,
+    /// How often it has opened a connection.
+    opened: u64,
 }
 
 struct OpenReader {
@@ -269,7 +271,14 @@ impl ReadOnlyReader {
                 _ => None,
             };
             let access = known.as_ref().map_or_else(|| self.database.look_settled(), |open| Ok(open.access))?;
-            let outcome = known.map_or_else(|| self.database.connect(access), Ok).map(|mut open| {
+            let opened = match known {
+                Some(open) => Ok(open),
+                None => {
+                    self.opened += 1;
+                    self.database.connect(access)
+                }
+            };
+            let outcome = opened.map(|mut open| {
                 let result = read(&mut open.reader);
                 (open, result)
             });
@@ -368,6 +377,29 @@ impl LogReader for ReadOnlyReader {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError> {
         self.read(|reader| reader.scan(page, after, events_max, bytes_max))
+    }
+
+    fn feed(
+        &mut self,
+        page: &mut FeedPage,
+        after: FeedPlace,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), LogError> {
+        self.read(|reader| reader.feed(page, after, events_max, bytes_max))
+    }
+
+    fn version(&mut self) -> Result<LogVersion, LogError> {
+        let LogVersion { version, .. } = self.read(|reader| reader.version())?;
+        Ok(LogVersion { opened: self.opened, version })
+    }
+
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError> {
+        self.read(|reader| reader.cursor(name))
+    }
+
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError> {
+        self.read(|reader| reader.cursors(after, max))
     }
 
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {

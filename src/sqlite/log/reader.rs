@@ -10,13 +10,13 @@ use super::error::{Damage, SqlError, SqlResult};
 use super::recent::Recent;
 use super::row::{EVENTS, IndexEntry, append_key, event_at, is_at, not_ours, stored_row};
 use super::runs::{KeyHash, Run};
-use super::{all_events, deleted, index, listing, lookup, redaction, snapshots, swept};
+use super::{all_events, cursors, deleted, index, listing, lookup, redaction, snapshots, swept};
 use crate::codec::Chain;
 use crate::error::OwnerInfo;
 use crate::id::{AppendKey, Digest, EventId, SessionId, Timestamp};
 use crate::port::{
-    Erasing, Head, Listing, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, Ownership, Position, ScannedPage,
-    SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage, SweepMark,
+    Erasing, FeedPage, FeedPlace, Head, Listing, Liveness, LogAudit, LogError, LogKey, LogMeta, LogReader, LogVersion,
+    Ownership, Position, ScannedPage, SessionRow, SnapshotRow, Standing, StoredEvent, StoredPage, SweepMark,
 };
 use crate::sqlite::directory::StoreDirectory;
 
@@ -227,6 +227,30 @@ impl LogReader for SqliteReader {
     ) -> Result<Option<Position>, LogError> {
         let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
         all_events::page_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
+    }
+
+    fn feed(
+        &mut self,
+        page: &mut FeedPage,
+        after: FeedPlace,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), LogError> {
+        let transaction = self.connection.unchecked_transaction().map_err(|error| self.named(error))?;
+        all_events::feed_into(&transaction, page, after, events_max, bytes_max).map_err(|error| self.named(error))
+    }
+
+    fn version(&mut self) -> Result<LogVersion, LogError> {
+        let version = lookup::data_version(&self.connection).map_err(|error| self.named(error))?;
+        Ok(LogVersion { opened: 0, version })
+    }
+
+    fn cursor(&mut self, name: &str) -> Result<Option<String>, LogError> {
+        cursors::find(&self.connection, name).map_err(|error| self.named(error))
+    }
+
+    fn cursors(&mut self, after: &str, max: usize) -> Result<Vec<(String, String)>, LogError> {
+        cursors::list(&self.connection, after, max).map_err(|error| self.named(error))
     }
 
     fn sweep_mark(&mut self, digest: &Digest) -> Result<SweepMark, LogError> {

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 pub(crate) use super::database::Database;
 use super::error::{SqlError, SqlResult};
 use super::row::{STORE_ID, setting};
+use super::{cursors, deletions};
 use crate::error::{Error, ErrorKind};
 use crate::port::{Durability, LogError, StoreId};
 use crate::sqlite::directory::DirectoryError;
@@ -123,6 +124,21 @@ CREATE TABLE swept_blobs(
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// A part of format 2 that some of its databases were made without: opening them adds it.
+const FEED: &str = "
+-- The logs whose sessions were deleted, in this order and for ever: a feed tells of them.
+CREATE TABLE IF NOT EXISTS deletions(
+    number INTEGER PRIMARY KEY,
+    log_id BLOB NOT NULL
+) STRICT;
+
+-- Where consumers of the feed are, by their names.
+CREATE TABLE IF NOT EXISTS cursors(
+    name     TEXT PRIMARY KEY,
+    position TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// Why a database is not for this build.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -190,8 +206,9 @@ pub(crate) enum Found {
     Nothing,
     /// A complete database of this format, which is not newer than that of this build.
     Format(i64),
-    /// A complete database of this build's format that has no id yet: a backup, which becomes a store of its own.
-    Unnamed,
+    /// A database of this build's format that has no id yet, as a backup, which becomes a store of its own; or that lacks a
+    /// table.
+    Incomplete,
 }
 
 /// Looks for a database of a model. Reads only, so that one of a newer format is left untouched.
@@ -209,7 +226,7 @@ fn look_at(database: &Database, model: &str) -> Result<Found, OpenError> {
     let connection = database.open_to_look().map_err(LogError::from)?;
     Ok(match format_and_model(&connection, &database.path, Some(model))? {
         None => Found::Nothing,
-        Some((FORMAT, _)) if !is_named(&connection).map_err(LogError::from)? => Found::Unnamed,
+        Some((FORMAT, _)) if !is_complete(&connection).map_err(LogError::from)? => Found::Incomplete,
         Some((format, _)) => Found::Format(format),
     })
 }
@@ -249,8 +266,13 @@ pub(super) fn format_number(connection: &Connection) -> rusqlite::Result<i64> {
     number(connection, "PRAGMA user_version")
 }
 
-fn is_named(connection: &Connection) -> SqlResult<bool> {
-    Ok(setting(connection, STORE_ID)?.is_some())
+fn is_complete(connection: &Connection) -> SqlResult<bool> {
+    Ok(setting(connection, STORE_ID)?.is_some() && has_feed(connection)?)
+}
+
+/// Whether what [`FEED`] adds is there.
+fn has_feed(connection: &Connection) -> SqlResult<bool> {
+    Ok(deletions::is_there(connection)? && cursors::is_there(connection)?)
 }
 
 /// Gives the store its id, unless it has one.
@@ -293,6 +315,7 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(&FORMATS.concat())?;
+    transaction.execute_batch(FEED)?;
     transaction.execute("INSERT INTO meta VALUES ('model', ?1)", [model])?;
     name_store(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -334,6 +357,7 @@ fn bring_to_format(database: &Database, and: impl FnOnce(&Connection) -> Result<
     let format = format_number(&transaction)?;
     let added = usize::try_from(format).ok().and_then(|known| FORMATS.get(known..)).unwrap_or_default();
     transaction.execute_batch(&added.concat())?;
+    transaction.execute_batch(FEED)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     and(&transaction)?;
     transaction.commit()?;
@@ -349,6 +373,9 @@ pub(crate) fn misdefined(connection: &Connection) -> SqlResult<Vec<String>> {
     let format = usize::try_from(format_number(connection)?).unwrap_or_default();
     let own = Connection::open_in_memory()?;
     own.execute_batch(&FORMATS.iter().take(format).copied().collect::<String>())?;
+    if has_feed(connection)? {
+        own.execute_batch(FEED)?;
+    }
     let mut expected = own.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
     let mut found = connection
         .prepare("SELECT count(*) FROM sqlite_schema WHERE (type, name, tbl_name) = (?1, ?2, ?3) AND sql IS ?4")?;

@@ -26,7 +26,7 @@ fn write(directory: &Path, names: &[&str]) {
 
 fn open(directory: &Path) -> ReadOnlyReader {
     let database = ReadOnlyDatabase::open(directory.join("events.db"), None, Some("test"), false).unwrap().0;
-    ReadOnlyReader { database, open: None }
+    ReadOnlyReader { database, open: None, opened: 0 }
 }
 
 fn names(reader: &mut SqliteReader) -> Result<Vec<String>, LogError> {

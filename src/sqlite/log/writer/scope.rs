@@ -21,7 +21,7 @@ use crate::sqlite::log::redaction::ToRedact;
 use crate::sqlite::log::row::{INSERT_EVENT, META, SqlEventId, log_meta};
 use crate::sqlite::log::runs::KeyHash;
 use crate::sqlite::log::swept::SweptTable;
-use crate::sqlite::log::{deleted, listing, lookup, redaction, snapshots};
+use crate::sqlite::log::{cursors, deleted, listing, lookup, redaction, snapshots};
 
 /// One group's work inside its transaction.
 pub(super) struct Scope<'a> {
@@ -52,6 +52,7 @@ impl Scope<'_> {
             Write::Release { log, epoch } => self.release(*log, *epoch),
             Write::Delete { session, log, head, at } => self.delete(session, *log, *head, *at),
             Write::Sweep(step) => Ok(Ok(Written::Swept(self.swept.step(self.connection, step)?))),
+            Write::Cursor(change) => cursors::change(self.connection, change),
         }
     }
 
