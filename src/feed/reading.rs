@@ -99,7 +99,6 @@ impl<E> FeedReading<E> {
 
 /// The event that the one with this id follows. `None` if the log was deleted after the page was read: then nothing can be
 /// checked.
-#[expect(clippy::type_complexity, reason = "an error of this event, in an error of the page")]
 fn head_before(
     reader: &mut dyn LogReader,
     heads: &HashMap<LogKey, Head>,

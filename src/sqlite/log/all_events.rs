@@ -50,7 +50,7 @@ pub(super) fn feed_into(
             Some(position) => {
                 page.next.event = position;
                 page.more = true;
-                page.unreadable = Some(damage.as_row(connection, position)?);
+                page.unreadable = Some(damage.into_row(connection, position)?);
             }
             // What is in front of it is told first.
             None if end != after.event || !page.deletions.is_empty() => page.more = true,
@@ -148,7 +148,7 @@ impl Unreadable {
     }
 
     /// The row, for a feed that goes on behind it. Any other error than damage stays what it is.
-    fn as_row(self, connection: &Connection, position: Position) -> Result<UnreadableRow, LogError> {
+    fn into_row(self, connection: &Connection, position: Position) -> Result<UnreadableRow, LogError> {
         let row = self.row.as_ref();
         let log = row.and_then(|row| row.log).map(LogKey);
         let event = row.and_then(|row| row.event).and_then(|id| u64::try_from(id).ok()).map(EventId::new);
