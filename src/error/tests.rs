@@ -61,7 +61,7 @@ fn a_text_names_the_next_call_or_the_setting_and_the_session() {
         (ErrorKind::HeadMoved { session: session(), expected: event, actual: event }, &["session s", "events_after"]),
         (ErrorKind::BeyondHead { session: session(), event, head: event }, &["session s", "first event"]),
         (ErrorKind::OtherHistory { session: session(), event }, &["session s", "first event"]),
-        (ErrorKind::NotWritten { session: session(), reason: reason() }, &["session s, append again: because"]),
+        (ErrorKind::NotWritten { session: session(), reason: reason() }, &["session s, make the call again: because"]),
         (ErrorKind::TurnInFlight { session: session() }, &["session s", "revoke_turn"]),
         (ErrorKind::TurnLimit { session: session(), turns: 3, limit: 2 }, &["3 turns", "session_turns_max is 2"]),
         (ErrorKind::OutcomeUnknown { session: session(), reason: reason() }, &["session s", "same append key"]),
