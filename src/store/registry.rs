@@ -21,13 +21,13 @@ use crate::threads::lock;
 pub(super) struct Registry<M: SessionModel> {
     pub(super) open: HashMap<SessionId, Arc<Entry<M>>>,
     /// The sessions that a retention is about to delete. None of them is opened until the log has answered.
-    reserved: HashMap<SessionId, (LogKey, Answered)>,
+    reserved: HashMap<SessionId, (LogKey, ReservationEnd)>,
     /// How many sessions were ever taken out of `open`.
     forgotten: u64,
 }
 
 /// Resolves, with an error, when a [`Reservation`] is over.
-type Answered = Shared<oneshot::Receiver<()>>;
+type ReservationEnd = Shared<oneshot::Receiver<()>>;
 
 /// Keeps a session from being opened, until it is dropped.
 pub(super) struct Reservation<M: SessionModel> {
@@ -47,7 +47,7 @@ pub(super) enum Absent {
 enum Entering<M: SessionModel> {
     Entered(Arc<Entry<M>>),
     /// Not yet: a retention is about to delete it.
-    Reserved(Answered),
+    Reserved(ReservationEnd),
 }
 
 impl<M: SessionModel> Default for Registry<M> {
