@@ -70,8 +70,8 @@ impl<M: SessionModel> Drop for Reservation<M> {
 }
 
 impl<M: SessionModel> Store<M> {
-    /// Keeps a session from being opened, for as long as the reservation lives; `None` if it is open. Waits until another
-    /// reservation of it is over.
+    /// Keeps a session from being opened, for as long as the reservation lives; `None` if it is open. Waits until
+    /// another reservation of it is over.
     pub(super) async fn reserve(&self, id: &SessionId, log: LogKey) -> Option<Reservation<M>> {
         loop {
             let other = {
@@ -124,7 +124,8 @@ impl<M: SessionModel> Store<M> {
             // Checked again, since the session may have been closed after the answer was sent and before this task ran.
             match session.recovery().await.and_then(|_| session.entry().check_open()) {
                 Ok(()) => return Ok(session),
-                // Someone closed or deleted the session while it was being opened: open it again, unless the store is closed too.
+                // Someone closed or deleted the session while it was being opened: open it again, unless the store is
+                // closed too.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::SessionClosed { .. } | ErrorKind::SessionDeleted { .. }) =>
                 {
@@ -158,7 +159,8 @@ impl<M: SessionModel> Store<M> {
         }
     }
 
-    /// The session's entry: the one in the registry, or a new one with a new actor, unless the session may not be opened now.
+    /// The session's entry: the one in the registry, or a new one with a new actor, unless the session may not be
+    /// opened now.
     fn enter(&self, id: &SessionId, log: LogMeta, owned: Option<Epoch>, forgotten: u64) -> Result<Entering<M>, Error> {
         let mut registry = lock(&self.0.registry);
         // Somebody else may have opened, written and closed the session since this call made it: then it is not new any

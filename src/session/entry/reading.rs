@@ -1,5 +1,5 @@
-//! How a session's log is read for a host, and what the session learns from it: that it was deleted, or that events of it were
-//! redacted, by another store.
+//! How a session's log is read for a host, and what the session learns from it: that it was deleted, or that events of
+//! it were redacted, by another store.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::replay::{EventPage, check_position, read_page};
 use crate::session::messages::CatchUp;
 
 impl<M: SessionModel> Entry<M> {
-    /// Whether the log has the event at this position, which the session itself need not know yet: another store may have written it, or
-    /// it was read from the log before the session has folded it.
+    /// Whether the log has the event at this position, which the session itself need not know yet: another store may have
+    /// written it, or it was read from the log before the session has folded it.
     pub(crate) async fn check_position(self: Arc<Self>, after: LogPosition) -> Result<(), Error> {
         let services = Arc::clone(&self.services);
         let check =
@@ -41,8 +41,8 @@ impl<M: SessionModel> Entry<M> {
         Ok(page)
     }
 
-    /// Asks the log of a session that another store may write for what was taken out of it, and tells whether the view is
-    /// another one since. If the log cannot be asked, the view stays as it is.
+    /// Asks the log of a session that another store may write for what was taken out of it, and tells whether the view
+    /// is another one since. If the log cannot be asked, the view stays as it is.
     pub(super) async fn asks_for_redactions(self: &Arc<Self>) -> Result<bool, Error> {
         if self.published().is_owned() || self.check_open().is_err() {
             return Ok(false);
@@ -60,8 +60,8 @@ impl<M: SessionModel> Entry<M> {
         }
     }
 
-    /// Ends the session if a read has found that it was deleted. On the thread of the read, since subscribers may run the
-    /// host's code.
+    /// Ends the session if a read has found that it was deleted. On the thread of the read, since subscribers may run
+    /// the host's code.
     fn unless_deleted<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &read
             && matches!(error.kind(), ErrorKind::SessionDeleted { .. })
