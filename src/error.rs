@@ -70,7 +70,7 @@ pub enum ErrorKind {
     },
     /// The session model refused a body for what it is: its `check` at the call, its `stamp` in the order of the session. Or
     /// the body does not come back from its bytes.
-    #[error("the model refused the body: {reason}")]
+    #[error("the body was refused: {reason}")]
     BodyRefused {
         /// The reason that the session model gave.
         reason: String,
@@ -207,8 +207,8 @@ pub enum ErrorKind {
         /// How many bodies this append has. If they are as many, at least one of them is another.
         given: u64,
     },
-    /// The append was accepted but not written, because of the reason given; append again.
-    #[error("nothing was written to session {session}, append again: {reason}")]
+    /// The append or redaction was accepted but not written, because of the reason given; make the call again.
+    #[error("nothing was written to session {session}, make the call again: {reason}")]
     NotWritten {
         /// The session.
         session: SessionId,
@@ -270,7 +270,7 @@ pub enum ErrorKind {
         limit: u64,
     },
     /// The disk is full.
-    #[error("the disk is full: free some space, and the store goes on by itself")]
+    #[error("the disk is full: free some space, then make the call again")]
     DiskFull,
     /// The store cannot reach its files just now.
     #[error("store is unavailable: {reason}")]
@@ -449,6 +449,11 @@ impl Error {
     /// Makes an error with the lower error that caused it.
     pub(crate) fn with_source(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(Arc::new(ErrorInner { kind, source: Some(source.into()) }))
+    }
+
+    /// Whether its text says more than its kind does.
+    pub(crate) fn has_source(&self) -> bool {
+        self.0.source.is_some()
     }
 
     /// What happened.

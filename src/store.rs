@@ -8,6 +8,7 @@ mod feeding;
 mod opening;
 pub(crate) mod preflight;
 pub(crate) mod read_only;
+mod registry;
 pub(crate) mod repair;
 pub(crate) mod retaining;
 pub(crate) mod salvage;
@@ -18,33 +19,32 @@ pub(crate) mod verification;
 mod verifying;
 
 use std::any::Any;
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use actix::Addr;
 
 use crate::agent::Agent;
 use crate::blobs::{BlobActor, GetBlob, PutBlob};
-use crate::commit::{PersistActor, persist_one};
+use crate::commit::PersistActor;
 use crate::config::StoreConfig;
 use crate::content::{Content, Json};
 use crate::error::{Error, ErrorKind};
 use crate::event::SessionCore;
 use crate::id::{BlobKind, BlobRef, Digest, EventId, SessionId, Timestamp};
 use crate::model::{SessionModel, View};
-use crate::port::{Epoch, LogMedium, LogMeta, LogReader, SessionRow, Write, Written};
+use crate::port::{LogMedium, LogMeta, LogReader, SessionRow};
 use crate::replay::Fold;
 use crate::replay::{Recovered, RecoveryReport, SnapshotStore};
-use crate::session::Entry;
 use crate::session::Services;
 use crate::sqlite::WalDamage;
 use crate::stats::{Metrics, Stats};
+use crate::store::read_only::read_found;
 use crate::store::salvage::Salvage;
 use crate::threads::lock;
 
 use closing::Closing;
+use registry::{Absent, Registry};
 pub use session::Session;
 
 /// A store of sessions: the handle that a host opens once and clones freely.
@@ -84,9 +84,7 @@ impl<M: SessionModel> std::fmt::Debug for Store<M> {
 
 pub(crate) struct StoreInner<M: SessionModel> {
     services: Arc<Services>,
-    registry: Mutex<HashMap<SessionId, Arc<Entry<M>>>>,
-    /// How many entries were ever taken out of the registry. Changed under its lock.
-    forgotten: AtomicU64,
+    registry: Mutex<Registry<M>>,
     closing: Mutex<Closing>,
     /// What the medium found when it was opened. Its type depends on the medium.
     found: Option<Arc<dyn Any + Send + Sync>>,
@@ -97,14 +95,7 @@ impl<M: SessionModel> Store<M> {
     fn new(opened: opening::Opened) -> Self {
         let opening::Opened { services, found, log, parts } = opened;
         let closing = Mutex::new(Closing::Open(parts));
-        Self(Arc::new(StoreInner {
-            services: Arc::new(services),
-            registry: Mutex::default(),
-            forgotten: AtomicU64::new(0),
-            closing,
-            found,
-            log,
-        }))
+        Self(Arc::new(StoreInner { services: Arc::new(services), registry: Mutex::default(), closing, found, log }))
     }
 
     /// Tells whether the write-ahead log was damaged when this store was opened. If it was, acknowledged events may be lost.
@@ -161,90 +152,6 @@ impl<M: SessionModel> Store<M> {
         self.open_log(SessionId::new(id)?, Absent::Refuse).await
     }
 
-    async fn open_log(&self, id: SessionId, absent: Absent) -> Result<Session<M>, Error> {
-        loop {
-            self.0.services.check_open()?;
-            let known = lock(&self.0.registry).get(&id).cloned();
-            let entry = match known {
-                Some(entry) => entry,
-                None => {
-                    let forgotten = self.0.forgotten.load(Ordering::SeqCst);
-                    let (log, owned) = match (self.find(&id).await, absent) {
-                        (Ok(log), _) => (log, None),
-                        (Err(error), Absent::Create) if matches!(error.kind(), ErrorKind::UnknownSession { .. }) => {
-                            self.register(&id).await?
-                        }
-                        (Err(error), _) => return Err(error),
-                    };
-                    self.enter(&id, log, owned, forgotten)?
-                }
-            };
-            let session = Session::new(self.clone(), entry);
-            // Checked again, since the session may have been closed after the answer was sent and before this task ran.
-            match session.recovery().await.and_then(|_| session.entry().check_open()) {
-                Ok(()) => return Ok(session),
-                // Someone closed or deleted the session while it was being opened: open it again, unless the store is closed too.
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::SessionClosed { .. } | ErrorKind::SessionDeleted { .. }) =>
-                {
-                    self.forget(session.entry());
-                }
-                // The entry stays in the registry, for others may hold it: the next call tries to recover the session
-                // again.
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn find(&self, id: &SessionId) -> Result<LogMeta, Error> {
-        let session = id.clone();
-        let found = self
-            .0
-            .services
-            .readers
-            .read_in_turn(move |reader| reader.find(&session).map_err(|error| error.of_session(&session)))
-            .await?;
-        found.ok_or_else(|| ErrorKind::UnknownSession { session: id.clone() }.into())
-    }
-
-    async fn register(&self, id: &SessionId) -> Result<(LogMeta, Option<Epoch>), Error> {
-        let services = &self.0.services;
-        let write = Write::Register { session: id.clone(), at: services.config.clock.now() };
-        match persist_one(&services.persist, write).await {
-            Ok(Written::Registered { meta, owned }) => Ok((meta, owned)),
-            Ok(_) => Err(ErrorKind::Unavailable { reason: "the log did not register the session".to_owned() }.into()),
-            Err(error) => Err(error.of_session(id)),
-        }
-    }
-
-    /// The session's entry: the one in the registry, or a new one with a new actor.
-    fn enter(
-        &self,
-        id: &SessionId,
-        log: LogMeta,
-        owned: Option<Epoch>,
-        forgotten: u64,
-    ) -> Result<Arc<Entry<M>>, Error> {
-        let mut registry = lock(&self.0.registry);
-        // Somebody else may have opened, written and closed the session since this call made it: then it is not new any
-        // more.
-        let owned = owned.filter(|_| self.0.forgotten.load(Ordering::SeqCst) == forgotten);
-        // Checked under the lock: closing marks the store as closed first, and empties the registry once, afterwards.
-        self.0.services.check_open()?;
-        match registry.entry(id.clone()) {
-            Slot::Occupied(slot) => Ok(Arc::clone(slot.get())),
-            Slot::Vacant(slot) => Ok(Arc::clone(slot.insert(Entry::start(id.clone(), log, owned, &self.0.services)?))),
-        }
-    }
-
-    fn forget(&self, entry: &Arc<Entry<M>>) {
-        let mut registry = lock(&self.0.registry);
-        if registry.get(&entry.id).is_some_and(|known| Arc::ptr_eq(known, entry)) {
-            registry.remove(&entry.id);
-            self.0.forgotten.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
     /// Reads the state of a session from the log, without opening the session. It works while another process owns the
     /// session.
     ///
@@ -255,11 +162,12 @@ impl<M: SessionModel> Store<M> {
     pub async fn read_state(&self, id: impl AsRef<str>) -> Result<StoredState<M>, Error> {
         self.0.services.check_open()?;
         let session = SessionId::new(id)?;
-        let log = self.find(&session).await?;
         let page_events = self.0.services.config.page_events_max;
         let services = Arc::clone(&self.0.services);
         let read = move |reader: &mut dyn LogReader| {
-            StoredState::read(reader, &session, log, &services.snapshots.store, &services.metrics, page_events)
+            read_found(reader, &session, |reader, log| {
+                StoredState::read(reader, &session, log, &services.snapshots.store, &services.metrics, page_events)
+            })
         };
         self.0.services.recoveries.read(read).await
     }
@@ -380,7 +288,7 @@ impl<M: SessionModel> Store<M> {
     /// most of them for the histograms, and waits for no append, read or commit: a host may ask every second.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let sessions_open = lock(&self.0.registry).len() as u64;
+        let sessions_open = lock(&self.0.registry).open.len() as u64;
         Stats { sessions_open, upkeep: self.0.log.upkeep(), ..self.0.services.metrics.snapshot() }
     }
 
@@ -422,12 +330,6 @@ impl<M: SessionModel> Store<M> {
         let closed = self.0.start_closing();
         closed.await
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Absent {
-    Create,
-    Refuse,
 }
 
 /// The state of a session as its log has it.

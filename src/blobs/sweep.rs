@@ -56,15 +56,17 @@ pub struct Swept {
     pub in_grace_bytes: u64,
     /// How many blobs events name.
     pub referenced: u64,
+    /// Whether this was a [dry run](crate::Sweep::dry_run), which removes nothing.
+    pub is_dry: bool,
 }
 
 impl fmt::Display for Swept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { removed, removed_bytes, in_grace, referenced, .. } = self;
-        write!(
-            f,
-            "{removed} blobs of {removed_bytes} bytes removed, {in_grace} left for their grace time, {referenced} named"
-        )
+        let (blobs, done) =
+            (if *removed == 1 { "blob" } else { "blobs" }, if self.is_dry { "would be removed" } else { "removed" });
+        write!(f, "{removed} {blobs} of {removed_bytes} bytes {done}, ")?;
+        write!(f, "{in_grace} left for their grace time, {referenced} named")
     }
 }
 
@@ -93,7 +95,7 @@ pub(crate) fn sweep(world: &mut dyn SweepWorld, plan: SweepPlan) -> Result<Swept
         referenced: Referenced::default(),
         listed: Vec::new(),
         gone: Vec::new(),
-        tally: Swept::default(),
+        tally: Swept { is_dry: plan.is_dry, ..Swept::default() },
     };
     let done = sweep.run();
     // Also after an error: what is removed already need not stay listed.

@@ -69,7 +69,7 @@ fn a_text_names_the_next_call_or_the_setting_and_the_session() {
             &["cursor c", "Cursor::position"],
         ),
         (ErrorKind::OtherFeed { position: "6f-1-0".to_owned(), reason: "r".to_owned() }, &["6f-1-0", "at its start"]),
-        (ErrorKind::NotWritten { session: session(), reason: reason() }, &["session s, append again: because"]),
+        (ErrorKind::NotWritten { session: session(), reason: reason() }, &["session s, make the call again: because"]),
         (ErrorKind::TurnInFlight { session: session() }, &["session s", "revoke_turn"]),
         (ErrorKind::TurnLimit { session: session(), turns: 3, limit: 2 }, &["3 turns", "session_turns_max is 2"]),
         (ErrorKind::OutcomeUnknown { session: session(), reason: reason() }, &["session s", "same append key"]),

@@ -78,9 +78,9 @@ pub(crate) struct BlobLook {
 }
 
 impl BlobLook {
-    /// Whether a sweep with this grace time leaves the blob. One of which the time is not known stays.
+    /// Whether a sweep with this grace time leaves the blob. One of which the time is not known stays, unless no time is given.
     pub(crate) fn is_in_grace(&self, grace: Duration) -> bool {
-        self.age.is_none_or(|age| age < grace)
+        !grace.is_zero() && self.age.is_none_or(|age| age < grace)
     }
 }
 

@@ -69,7 +69,9 @@ impl<M: SessionModel> RedactionPlan<'_, M> {
             Ok(())
         })?;
         if let Some(event) = self.events.iter().find(|event| **event > head.id || **event <= self.log.base.id) {
-            return Err(ErrorKind::BeyondHead { session: self.session.clone(), event: *event, head: head.id }.into());
+            let what =
+                format!("session {} has no event {event} to redact: its last is event {}", self.session, head.id);
+            return Err(ErrorKind::InvalidArgument { what }.into());
         }
         for first in firsts.difference(self.events) {
             self.take_key(reader, *first, &mut made)?;
@@ -115,16 +117,24 @@ impl<M: SessionModel> RedactionPlan<'_, M> {
             let reason = format!("its replacement names a blob that it does not name, {digest} of {bytes} bytes");
             return Err(refused(stored.id, reason));
         }
+        // Measured first: encoding refuses what is far too large with another error.
+        self.check_size(codec::body_bytes(&body).map_err(encoded)?)?;
         let bytes = codec::encode_body(&body).map_err(encoded)?;
         codec::check_shape(&body, &bytes).map_err(encoded)?;
         let named = refs.iter().map(|blob| blob.digest).collect();
         let header = RecordHeader { schema: M::SCHEMA, refs, ..header.clone() };
         let record = codec::redact_record(stored.record, &header, stored.event_type, &bytes);
-        if record.len() > self.record_bytes_max {
-            let (size, limit) = (record.len() as u64, self.record_bytes_max as u64);
-            return Err(ErrorKind::TooLarge { what: "encoded event", unit: "bytes", size, limit }.into());
-        }
+        self.check_size(record.len() as u64)?;
         Ok((record, named))
+    }
+
+    /// Refuses a replacement that has more bytes than a record may have.
+    fn check_size(&self, size: u64) -> Result<(), Error> {
+        let limit = self.record_bytes_max as u64;
+        if size > limit {
+            return Err(ErrorKind::TooLarge { what: "replacement", unit: "bytes", size, limit }.into());
+        }
+        Ok(())
     }
 
     /// What takes the place of a body: it gets the ids of the original, and leaves the counters as the original does.

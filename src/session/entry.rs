@@ -1,10 +1,11 @@
 //! A session's entry in the registry of its store. The entry outlives the session's actor, and handles find the actor
 //! through it. Its folder has more of it: `turn` (the right to run a turn), `beginning` (one request at a time gets it),
-//! `emptying` (out of memory), `waking` (back into memory) and `deleting`.
+//! `emptying` (out of memory), `waking` (back into memory), `reading` (pages, and what they tell) and `deleting`.
 
 mod beginning;
 mod deleting;
 mod emptying;
+mod reading;
 mod turn;
 mod waking;
 
@@ -25,10 +26,9 @@ use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::event::OwnBody;
 use crate::id::SessionId;
-use crate::log_position::LogPosition;
 use crate::model::SessionModel;
 use crate::port::{Epoch, LogMeta};
-use crate::replay::{Condition, EventPage, check_position, read_page};
+use crate::replay::Condition;
 use crate::threads::{guarded, lock};
 pub(crate) use beginning::BeginningGuard;
 use emptying::Residence;
@@ -235,24 +235,6 @@ impl<M: SessionModel> Entry<M> {
     pub(super) fn mark_closed(&self, ended: Ended) {
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = Address::Closed(ended);
         self.context.clear();
-    }
-
-    /// Whether the log has the event at this position, which the session itself need not know yet: another store may have written it, or
-    /// it was read from the log before the session has folded it.
-    pub(crate) async fn check_position(self: Arc<Self>, after: LogPosition) -> Result<(), Error> {
-        let services = Arc::clone(&self.services);
-        services.readers.read(move |reader| check_position(reader, &self.id, self.log, after)).await
-    }
-
-    /// Reads a page of the log.
-    pub(crate) async fn events_after(
-        self: Arc<Self>,
-        after: LogPosition,
-        events_max: usize,
-    ) -> Result<EventPage<M>, Error> {
-        let services = Arc::clone(&self.services);
-        let events_max = events_max.clamp(1, services.config.page_events_max);
-        services.readers.read(move |reader| read_page(reader, &self.id, self.log, after, events_max)).await
     }
 }
 

@@ -271,3 +271,23 @@ impl<M: SessionModel> Handler<Recovery> for SessionActor<M> {
         Box::pin(async { receiver.await.unwrap_or_else(|_| Err(ErrorKind::SessionClosed { session }.into())) })
     }
 }
+
+/// Has the view brought up to date, since a read of the log has found more redactions than it was folded with.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), Error>")]
+pub(super) struct CatchUp {
+    pub(super) redactions: u64,
+}
+
+impl<M: SessionModel> Handler<CatchUp> for SessionActor<M> {
+    // Answered when the log is folded.
+    type Result = ResponseFuture<Result<(), Error>>;
+
+    fn handle(&mut self, request: CatchUp, context: &mut Context<Self>) -> Self::Result {
+        let (sender, receiver) = oneshot::channel();
+        self.step(context, |state, _| state.redactions_found(request.redactions, sender));
+        let session = self.entry.id.clone();
+        let closed = || Err(ErrorKind::SessionClosed { session }.into());
+        Box::pin(async { receiver.await.unwrap_or_else(|_| closed()).map(drop) })
+    }
+}

@@ -1,7 +1,7 @@
 //! What anyone can read of a session without asking its actor.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -17,13 +17,20 @@ pub(crate) struct Published<M: SessionModel> {
     /// `None` while the session is cold.
     view: ArcSwapOption<View<M>>,
     condition: ArcSwap<Condition>,
-    /// How often events were redacted before the log was folded. Only the session's own steps use it.
+    /// How often events were redacted before the log was folded. Only the session's own steps change it.
     redactions: AtomicU64,
+    /// Whether this store owned the log, as far as it knew, when the session's last step ended.
+    is_owned: AtomicBool,
 }
 
 impl<M: SessionModel> Published<M> {
     pub(crate) fn new(view: Arc<View<M>>) -> Self {
-        Self { view: ArcSwapOption::new(Some(view)), condition: ArcSwap::default(), redactions: AtomicU64::new(0) }
+        Self {
+            view: ArcSwapOption::new(Some(view)),
+            condition: ArcSwap::default(),
+            redactions: AtomicU64::new(0),
+            is_owned: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn view(&self) -> Option<Arc<View<M>>> {
@@ -53,6 +60,14 @@ impl<M: SessionModel> Published<M> {
 
     pub(crate) fn set_redactions(&self, redactions: u64) {
         self.redactions.store(redactions, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_owned(&self) -> bool {
+        self.is_owned.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_owned(&self, is_owned: bool) {
+        self.is_owned.store(is_owned, Ordering::Relaxed);
     }
 
     /// The error that an append gets; `None` if the session can be appended to.

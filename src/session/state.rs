@@ -245,7 +245,9 @@ impl<M: SessionModel> SessionState<M> {
         self.streams.get_or_insert_with(|| Arc::new(OpenStreams::new(&self.kept_limits)))
     }
 
+    /// What the step asks for that ends with this call.
     pub(super) fn take_effects(&mut self) -> Vec<Effect<M>> {
+        self.published.set_owned(self.owned.is_some());
         std::mem::take(&mut self.effects)
     }
 

@@ -151,7 +151,7 @@ impl CopyDirectory {
         directory.sync_root()?;
         log.commit(role, end)?;
         if log.is_unclean() {
-            log.rewrite()?;
+            log.rewrite().map_err(|error| not_rewritten(error, &root))?;
             remove_unnamed(&log, &blobs)?;
         }
         let database = log.close()?;
@@ -189,6 +189,22 @@ impl FinishedCopy {
         }
         Ok(())
     }
+}
+
+/// Why a database was not written anew. SQLite does that through a temporary file, and does not say which of the two files had no
+/// room.
+fn not_rewritten(error: LogError, root: &Path) -> Error {
+    if !matches!(error, LogError::DiskFull) {
+        return error.into();
+    }
+    let set = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().find_map(std::env::var_os);
+    let temporaries = set.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+    let text = format!(
+        "the database of the copy was to be written anew, which needs room for a second one in {}, and some in {}",
+        temporaries.display(),
+        root.display()
+    );
+    Error::with_source(ErrorKind::DiskFull, text)
 }
 
 /// Removes the blobs that no event of the copy names.
@@ -287,6 +303,15 @@ mod tests {
     use crate::config::StoreConfig;
     use crate::sqlite::blobs::fault::FaultyFiles;
     use crate::store::Store;
+
+    #[test]
+    fn a_full_disk_is_told_with_the_places_that_need_room() {
+        let told = not_rewritten(LogError::DiskFull, Path::new("/backups/b"));
+        assert!(matches!(told.kind(), ErrorKind::DiskFull));
+        assert!(told.to_string().ends_with(", and some in /backups/b"), "{told}");
+        let told = not_rewritten(LogError::Busy, Path::new("/backups/b"));
+        assert!(!matches!(told.kind(), ErrorKind::DiskFull), "{told}");
+    }
 
     /// The second looks while there is nothing, and marks the directory when the first has finished.
     #[test]

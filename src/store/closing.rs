@@ -43,7 +43,7 @@ impl<M: SessionModel> StoreInner<M> {
         let before = std::mem::replace(&mut *closing, Closing::Closing(closed.clone()));
         drop(closing);
         self.services.mark_closed();
-        let entries = std::mem::take(&mut *lock(&self.registry));
+        let entries = std::mem::take(&mut lock(&self.registry).open);
         let services = Arc::clone(&self.services);
         if let Closing::Open(parts) = before {
             let spawned = std::thread::Builder::new().name("foldlog-close".to_owned()).spawn(move || {

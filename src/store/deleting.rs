@@ -1,6 +1,7 @@
 //! Deleting sessions, and waiting until nothing is left of them.
 
 use super::Store;
+use super::registry::Reservation;
 use crate::commit::Erase;
 use crate::error::Error;
 #[expect(unused_imports, reason = "for links of the rustdoc")]
@@ -75,20 +76,28 @@ impl<M: SessionModel> Store<M> {
         self.0.services.check_open()?;
         let id = SessionId::new(id)?;
         let log = self.find(&id).await?;
-        self.delete(&id, log.key, None).await
+        self.delete(&id, log.key, None, None).await
     }
 
-    /// Deletes the session of a log; if `head` is given, only if the log ends there.
-    pub(super) async fn delete(&self, id: &SessionId, log: LogKey, head: Option<EventId>) -> Result<(), Error> {
+    /// Deletes the session of a log; if `head` is given, only if the log ends there. What was reserved of it stays so until the
+    /// log has answered, also if nobody waits for the answer any more.
+    pub(super) async fn delete(
+        &self,
+        id: &SessionId,
+        log: LogKey,
+        head: Option<EventId>,
+        reserved: Option<Reservation<M>>,
+    ) -> Result<(), Error> {
         let services = &self.0.services;
         services.check_open()?;
         let (store, session) = (self.clone(), id.clone());
         let tell = move || {
-            let opened = lock(&store.0.registry).get(&session).filter(|entry| entry.log.key == log).cloned();
+            let opened = lock(&store.0.registry).entry_of(&session, log).cloned();
             if let Some(entry) = opened {
                 entry.end_deleted();
                 store.forget(&entry);
             }
+            drop(reserved);
         };
         services.delete(id, log, head, tell).await
     }

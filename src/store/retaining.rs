@@ -190,7 +190,7 @@ impl<M: SessionModel> Store<M> {
     async fn decide(&self, retention: &Retention, mode: RetainMode, candidate: &Candidate) -> Result<Verdict, Error> {
         let id = &candidate.summary.id;
         let key = candidate.meta.key;
-        if lock(&self.0.registry).get(id).is_some_and(|entry| entry.log.key == key) {
+        if lock(&self.0.registry).entry_of(id, key).is_some() {
             return Ok(Verdict::Kept(WhyKept::Open));
         }
         let owner = match self.candidates().living_owner(candidate).await {
@@ -202,7 +202,9 @@ impl<M: SessionModel> Store<M> {
         if mode == RetainMode::DryRun || !matches!(kept, Verdict::Gone) {
             return Ok(kept);
         }
-        match self.delete(id, key, Some(candidate.head)).await {
+        // Looked at again, since the session may have been opened meanwhile. From here on it is not opened any more.
+        let Some(reserved) = self.reserve(id, key).await else { return Ok(Verdict::Kept(WhyKept::Open)) };
+        match self.delete(id, key, Some(candidate.head), Some(reserved)).await {
             Ok(()) => Ok(Verdict::Gone),
             Err(error) => verdict_of(error, WhyKept::Failed),
         }

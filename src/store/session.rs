@@ -83,12 +83,14 @@ impl<M: SessionModel> Session<M> {
         self.entry.view()
     }
 
-    /// Gives the same as [`Session::view`], without blocking the thread while the log of an emptied session is read.
+    /// Gives the same as [`Session::view`], without blocking the thread while the log of an emptied session is read. If this
+    /// store does not own the session, the log is asked first whether another store has deleted it, or redacted events of it
+    /// since the view was folded: then the log is read anew. Other events of that store do not bring the view up to date.
     ///
     /// # Errors
-    /// Those of [`Session::view`].
+    /// Those of [`Session::view`], also if the log is read anew; [`ErrorKind::SessionDeleted`].
     pub async fn current_view(&self) -> Result<Arc<View<M>>, Error> {
-        Arc::clone(&self.entry).current_view().await
+        self.noticed(Arc::clone(&self.entry).current_view().await)
     }
 
     /// Tells whether the session can be appended to as far as its log goes, and if not, why. It is `Ready` also while
@@ -162,7 +164,7 @@ impl<M: SessionModel> Session<M> {
     ///
     /// The redaction takes its place among the appends when the future is first polled. When it answers, it is durable;
     /// [`Session::view`] has only what is left, and so have all pages and subscribers, also in other processes from their
-    /// next read of the log on. Subscribers learn of it by the event. What they were given before, what the host itself
+    /// next page or [`Session::current_view`] on. Subscribers learn of it by the event. What they were given before, what the host itself
     /// has kept, and backups made before hold the old events still: see docs/lifecycle.md.
     ///
     /// The answer says whether bytes of the old events are left in a file of the store: in a row, a free page, the
@@ -174,9 +176,10 @@ impl<M: SessionModel> Session<M> {
     ///
     /// # Errors
     /// [`ErrorKind::BodyRefused`] if a replacement is refused: it is of another type, would change the counters or another
-    /// id, does not pass the model's `check`, or cannot be folded. [`ErrorKind::BeyondHead`] for an event that the session
-    /// does not have; [`ErrorKind::InvalidArgument`] if no event is named; [`ErrorKind::TooLarge`] for more events than
-    /// [`StoreConfig::batch_events_max`](crate::StoreConfig::batch_events_max), for replacements of more bytes than
+    /// id, does not pass the model's `check`, or cannot be folded. [`ErrorKind::InvalidArgument`] for an event that the
+    /// session does not have, or if none is named; [`ErrorKind::TooLarge`] for more events than
+    /// [`StoreConfig::batch_events_max`](crate::StoreConfig::batch_events_max), for a replacement of more bytes than
+    /// [`StoreConfig::record_bytes_max`](crate::StoreConfig::record_bytes_max), for replacements that together have more than
     /// [`StoreConfig::batch_bytes_max`](crate::StoreConfig::batch_bytes_max), or for a reason of more than 1,024 bytes. Those of
     /// [`Session::append_with`] and of its [`Receipt`]: then nothing was redacted, unless the error is
     /// [`ErrorKind::OutcomeUnknown`]. After the redaction was written, [`ErrorKind::StoreClosed`],
@@ -230,7 +233,7 @@ impl<M: SessionModel> Session<M> {
     /// cannot be read; [`ErrorKind::Busy`] if the queue of reads is full; [`ErrorKind::StoreClosed`].
     pub async fn events_after(&self, after: impl Into<LogPosition>, events_max: usize) -> Result<EventPage<M>, Error> {
         self.entry.services.check_open()?;
-        Arc::clone(&self.entry).events_after(after.into(), events_max).await
+        self.noticed(Arc::clone(&self.entry).events_after(after.into(), events_max).await)
     }
 
     /// Delivers a transient, which is never persisted, to the subscribers, after all appends that were made before. A
@@ -365,7 +368,7 @@ impl<M: SessionModel> Session<M> {
     /// [`ErrorKind::StoreClosed`].
     pub async fn recovery(&self) -> Result<RecoveryReport, Error> {
         self.entry.services.check_open()?;
-        self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.entry.closed()))
+        self.noticed(self.address()?.send(Recovery).await.unwrap_or_else(|_| Err(self.entry.closed())))
     }
 
     /// Gives the address of the session's actor. The address stays valid when the actor restarts.
@@ -409,6 +412,15 @@ impl<M: SessionModel> Session<M> {
         };
         self.store.forget(&self.entry);
         released
+    }
+
+    /// Takes a session that was found deleted out of the registry.
+    fn noticed<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        result.inspect_err(|error| {
+            if matches!(error.kind(), ErrorKind::SessionDeleted { .. }) {
+                self.store.forget(&self.entry);
+            }
+        })
     }
 
     /// Takes the turn whatever the session model says of the session; `None` while somebody has it.

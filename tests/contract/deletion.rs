@@ -1,7 +1,7 @@
 //! Goal: a session that is deleted is gone at once and for good, everyone who had to do with it is told, and nothing else
 //! changes. Method: delete with handles, turns, subscribers and appends about, here and in another store; look, and verify.
 
-use foldlog::{DeleteSession, ErrorKind, EventId, Item, SnapshotPolicy, SubscribeFrom};
+use foldlog::{DeleteSession, ErrorKind, EventId, EventsAfter, Item, SnapshotPolicy, SubscribeFrom};
 use futures::StreamExt;
 use futures::future::join_all;
 
@@ -15,6 +15,7 @@ on_both_media!(
     a_turn_that_is_held_ends_and_the_new_session_has_its_own,
     a_session_of_another_living_store_is_not_deleted,
     another_store_learns_of_it_at_its_next_call,
+    a_read_in_another_store_ends_the_session_there,
     a_session_is_deleted_by_a_message_too,
     an_emptied_session_and_one_that_was_never_opened_are_deleted,
     a_stored_view_goes_with_its_session,
@@ -197,6 +198,43 @@ async fn another_store_learns_of_it_at_its_next_call(disk: TestDisk) {
     usable(&store, "s").await;
     soon(store.close()).await.unwrap();
     assert_erased(&beside).await;
+    soon(beside.close()).await.unwrap();
+}
+
+async fn a_read_in_another_store_ends_the_session_there(disk: TestDisk) {
+    let (store, beside) = (disk.open_model::<Tally>().await, disk.open_model::<Tally>().await);
+    for call in ["a page", "a page by a message", "a view", "a subscription"] {
+        let session = store.open_session("s").await.unwrap();
+        append(&session, TallyBody::Added(1)).await.unwrap();
+        let seen = beside.open_session("s").await.unwrap();
+        let stream = seen.subscribe(SubscribeFrom::Now).await.unwrap();
+        seen.context_or_insert_with(|| 7_u64);
+        soon(store.delete_session("s")).await.unwrap();
+        // Nobody has asked until now.
+        assert_eq!(seen.view().unwrap().sum, 1);
+        let refused = match call {
+            "a page" => soon(seen.events_after(EventId::ZERO, 10)).await.map(drop),
+            "a page by a message" => {
+                let asked = seen.address().unwrap().send(EventsAfter::new(EventId::ZERO, 10));
+                soon(asked).await.unwrap().map(drop)
+            }
+            "a view" => soon(seen.current_view()).await.map(drop),
+            _ => soon(seen.subscribe(SubscribeFrom::Now)).await.map(drop),
+        };
+        assert_refused!(refused, ErrorKind::SessionDeleted { .. });
+        let items = soon(stream.collect::<Vec<_>>()).await;
+        let is_reason = |item: &Item<Tally>| matches!(item, Item::Failed(error) if matches!(error.kind(), ErrorKind::SessionDeleted { .. }));
+        assert!(items.len() == 1 && is_reason(&items[0]), "{call}: {items:?}");
+        assert_refused!(seen.view(), ErrorKind::SessionDeleted { .. });
+        assert_eq!(seen.context::<u64>(), None, "{call}");
+        // The session of its name is a new one.
+        let new = beside.open_session("s").await.unwrap();
+        assert_eq!(new.view().unwrap().head(), EventId::ZERO);
+        soon(new.close()).await.unwrap();
+        soon(store.delete_session("s")).await.unwrap();
+    }
+    assert_eq!(beside.stats().sessions_open, 0);
+    soon(store.close()).await.unwrap();
     soon(beside.close()).await.unwrap();
 }
 

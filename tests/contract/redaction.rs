@@ -138,8 +138,18 @@ async fn a_redaction_that_would_change_the_session_is_refused_and_nothing_is_wri
         AgentBody::TurnStarted(Turn { user_message: Some(foldlog::agent::MessageId::new(77)), ..Turn::default() })
     };
     assert!(matches!(refused(redact([turn]).replace(dangling)).await.kind(), ErrorKind::BodyRefused { .. }));
-    assert!(matches!(refused(redact([at(3)])).await.kind(), ErrorKind::BeyondHead { .. }));
-    assert!(matches!(refused(redact([EventId::ZERO])).await.kind(), ErrorKind::BeyondHead { .. }));
+    for event in [at(3), EventId::ZERO] {
+        let told = format!("session s has no event {event} to redact: its last is event 2");
+        let unknown = refused(redact([event])).await;
+        assert!(matches!(unknown.kind(), ErrorKind::InvalidArgument { what } if *what == told), "{unknown}");
+    }
+    // Over the limit, and over what any record can have.
+    for bytes in [2 << 20, 65 << 20] {
+        let large =
+            refused(redact([said]).replace(move |_| AgentBody::MessageAppended(Message::user("x".repeat(bytes)))))
+                .await;
+        assert!(matches!(large.kind(), ErrorKind::TooLarge { what: "replacement", .. }), "{large}");
+    }
     assert!(matches!(refused(redact([])).await.kind(), ErrorKind::InvalidArgument { .. }));
     let long = Redact::new([said]).reason("x".repeat(1025));
     assert!(matches!(refused(long).await.kind(), ErrorKind::TooLarge { what: "reason", .. }));

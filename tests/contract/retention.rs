@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use foldlog::agent::{AgentBody, Turn};
-use foldlog::testkit::{Faults, ManualClock, Port};
+use foldlog::testkit::{Call, Faults, Group, ManualClock, Port};
 use foldlog::{
     Clock, Describe, ErrorKind, RetainMode, Retained, Retention, Session, SessionModel, Store, Timestamp, UntypedStore,
     Verdict, WhyKept,
@@ -20,6 +20,9 @@ on_both_media!(
     what_is_open_owned_or_unfinished_stays,
     a_store_that_only_reads_says_what_would_go,
     a_session_that_gets_an_event_meanwhile_stays,
+    a_session_that_is_opened_meanwhile_stays_with_its_turn,
+    an_open_that_meets_a_deletion_waits_and_makes_a_new_session,
+    an_open_that_meets_a_refused_deletion_waits_and_gets_the_session,
     without_a_rule_nothing_goes,
     room_comes_back,
 );
@@ -210,6 +213,87 @@ async fn a_session_that_gets_an_event_meanwhile_stays(disk: TestDisk) {
     let done = soon(retain).await.unwrap();
     assert!(matches!(done.sessions[0].verdict, Verdict::Kept(WhyKept::Changed)), "{done:?}");
     assert_head(&store.resume_session("s").await.unwrap(), 2).await;
+    soon(store.close()).await.unwrap();
+}
+
+/// A store with the closed session `s`, and the call that deletes it.
+async fn watched(disk: &TestDisk) -> (Faults, Store<Tally>) {
+    let faults = Faults::default();
+    let store: Store<Tally> = disk.try_open_model(|config| *config = faults.watch(config.clone())).await.unwrap();
+    made(&store, "s").await;
+    (faults, store)
+}
+
+/// Deletes every session that nothing keeps.
+async fn retain_none(store: Store<Tally>) -> Retained {
+    soon(store.retain(&Retention::new().sessions_max(0), RetainMode::Apply)).await.unwrap()
+}
+
+fn is_deletion(call: &Call) -> bool {
+    matches!(call, Call::Commit { group } if group.iter().any(|write| matches!(write, Group::Delete { .. })))
+}
+
+async fn a_session_that_is_opened_meanwhile_stays_with_its_turn(disk: TestDisk) {
+    let (faults, store) = watched(&disk).await;
+    // Held where it folds the session, after it has found that nobody has it open.
+    let mut held = faults.hold(Port::Page);
+    let retain = actix::spawn(retain_none(store.clone()));
+    soon(held.reached()).await;
+    let session = soon(store.open_session("s")).await.unwrap();
+    let turn = soon(session.take_turn()).await.unwrap();
+    held.release();
+    let done = soon(retain).await.unwrap();
+    assert!(matches!(done.sessions[0].verdict, Verdict::Kept(WhyKept::Open)), "{done:?}");
+    assert!(turn.is_held());
+    append(&session, TallyBody::Added(2)).await.unwrap();
+    assert_head(&session, 2).await;
+    drop(turn);
+    soon(session.close()).await.unwrap();
+    assert_eq!(retain_none(store.clone()).await.gone(), 1);
+    soon(store.close()).await.unwrap();
+}
+
+async fn an_open_that_meets_a_deletion_waits_and_makes_a_new_session(disk: TestDisk) {
+    let (faults, store) = watched(&disk).await;
+    let mut held = faults.hold_where(Port::Commit, is_deletion);
+    let retain = actix::spawn(retain_none(store.clone()));
+    soon(held.reached()).await;
+    let found = faults.calls(Port::Find);
+    let (one, other) = (store.clone(), store.clone());
+    let opening = actix::spawn(async move { soon(one.open_session("s")).await.unwrap() });
+    let resuming = actix::spawn(async move { soon(other.resume_session("s")).await });
+    eventually("both look for it", || faults.calls(Port::Find) == found + 2).await;
+    held.release();
+    assert_eq!(soon(retain).await.unwrap().gone(), 1);
+    let session = soon(opening).await.unwrap();
+    append(&session, TallyBody::Added(7)).await.unwrap();
+    assert_head(&session, 1).await;
+    // It meets the new session, or none if it was first.
+    match soon(resuming).await.unwrap() {
+        Ok(resumed) => assert_head(&resumed, 1).await,
+        Err(error) => assert!(matches!(error.kind(), ErrorKind::UnknownSession { .. }), "{error}"),
+    }
+    soon(store.close()).await.unwrap();
+}
+
+async fn an_open_that_meets_a_refused_deletion_waits_and_gets_the_session(disk: TestDisk) {
+    let (faults, store) = watched(&disk).await;
+    let mut held = faults.hold_where(Port::Commit, is_deletion);
+    let retain = actix::spawn(retain_none(store.clone()));
+    let writer = disk.open_model::<Tally>().await;
+    soon(held.reached()).await;
+    usable(&writer, "s").await;
+    soon(writer.close()).await.unwrap();
+    let found = faults.calls(Port::Find);
+    let opener = store.clone();
+    let opening = actix::spawn(async move { soon(opener.open_session("s")).await.unwrap() });
+    eventually("it looks for it", || faults.calls(Port::Find) == found + 1).await;
+    // Nobody waits for the answer any more; the open gets it all the same.
+    retain.abort();
+    held.release();
+    let session = soon(opening).await.unwrap();
+    assert_head(&session, 2).await;
+    append(&session, TallyBody::Added(3)).await.unwrap();
     soon(store.close()).await.unwrap();
 }
 

@@ -127,11 +127,16 @@ impl<M: SessionModel> Entry<M> {
         })
     }
 
-    /// Gives the view without blocking a thread.
+    /// Gives the view without blocking a thread, and without what another store has taken out of the session.
     pub(crate) async fn current_view(self: Arc<Self>) -> Result<Arc<View<M>>, Error> {
         self.touch();
         if let Some(view) = self.published().view() {
-            return Ok(view);
+            if !self.asks_for_redactions().await? {
+                return Ok(view);
+            }
+            if let Some(view) = self.published().view() {
+                return Ok(view);
+            }
         }
         self.services.check_process()?;
         let (sender, receiver) = oneshot::channel();

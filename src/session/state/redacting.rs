@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
-use super::{Effect, Env, SessionState, Task};
+use futures::channel::oneshot;
+
+use super::{Effect, Env, Open, Phase, SessionState, Task};
 use crate::error::{Error, ErrorKind};
 use crate::model::SessionModel;
 use crate::port::{Epoch, Listed, LogRedaction, Write};
-use crate::replay::PreparedRedaction;
+use crate::replay::{PreparedRedaction, RecoveryReport};
 use crate::session::append::Bodies;
 use crate::session::in_flight::{Request, StampedAppend};
 use crate::session::redact::Redact;
@@ -17,6 +19,20 @@ impl<M: SessionModel> SessionState<M> {
     /// Whether nothing is on its way that holds what may be redacted: neither an append nor a view that is to be stored.
     pub(super) fn is_quiet(&self) -> bool {
         self.in_flight.is_empty() && !self.snapshots.is_underway()
+    }
+
+    /// A read of the log has found so many redactions. Answers when the view is not of before the last of them.
+    pub(in crate::session) fn redactions_found(
+        &mut self,
+        redactions: u64,
+        reply: oneshot::Sender<Result<RecoveryReport, Error>>,
+    ) {
+        let is_idle = matches!(self.phase, Phase::Open(Open { is_asking: false, is_unwinding: false }));
+        if redactions > self.published.redactions() && is_idle && !self.in_flight.has_appends() {
+            // It is none of this store's own: another store has taken the session over. The log says who owns it.
+            self.owned = None;
+        }
+        self.when_ready(reply);
     }
 
     /// Has the records made, and keeps everything behind waiting.

@@ -299,11 +299,11 @@ fn an_append_to_a_log_that_is_gone_or_damaged_is_told_so() {
         (PersistError::not_written(corrupt), "database is damaged: the log of session s cannot be read: malformed"),
         (
             PersistError::not_written(LogError::Io("gone".to_owned())),
-            "nothing was written to session s, append again: gone",
+            "nothing was written to session s, make the call again: gone",
         ),
         (
             refused(Refusal::HeadMoved { head: EventId::new(9) }),
-            "nothing was written to session s, append again: another store",
+            "nothing was written to session s, make the call again: another store",
         ),
     ] {
         let mut bench = Bench::new();

@@ -478,7 +478,7 @@ fn a_blob_error_becomes_the_public_kind_that_says_what_to_do() {
     assert!(matches!(io(Fault::QuotaExceeded).kind(), ErrorKind::DiskFull));
     assert_eq!(
         io(Fault::StorageFull).to_string(),
-        "the disk is full: free some space, and the store goes on by itself: cannot write /x: no storage space"
+        "the disk is full: free some space, then make the call again: cannot write /x: no storage space"
     );
     assert_eq!(io(Fault::PermissionDenied).to_string(), "cannot write /x: permission denied");
 }

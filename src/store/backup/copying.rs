@@ -64,6 +64,22 @@ pub(super) fn copy<M: SessionModel>(
     options: &BackupOptions,
     stop: &AtomicBool,
 ) -> Result<Backup, Error> {
+    copy_into::<M>(source, to, role, options, stop).map_err(|error| match error.kind() {
+        // SQLite does not say where.
+        ErrorKind::DiskFull if !error.has_source() => {
+            Error::with_source(ErrorKind::DiskFull, format!("there is no room for the copy in {}", to.display()))
+        }
+        _ => error,
+    })
+}
+
+fn copy_into<M: SessionModel>(
+    source: &Source,
+    to: &Path,
+    role: CopyRole,
+    options: &BackupOptions,
+    stop: &AtomicBool,
+) -> Result<Backup, Error> {
     let standing = source.read(|reader| Ok(reader.standing()?))?;
     let copying = Copying { role, medium: &source.medium, source: standing.store, model: M::NAME, now: source.now };
     let copy = CopyDirectory::open(to, &copying)?;

@@ -14,6 +14,8 @@ on_both_media!(
     a_redaction_that_a_restart_answers_leaves_subscribers_nothing_of_before,
     a_redaction_of_unknown_outcome_leaves_subscribers_nothing_of_before_once_the_log_was_read,
     a_subscriber_of_another_store_is_given_nothing_of_before_once_the_log_was_read,
+    a_read_in_another_store_takes_the_secret_out_of_its_view,
+    a_read_in_a_store_that_has_lost_the_session_takes_the_secret_out_of_its_view,
 );
 
 async fn a_subscriber_is_given_nothing_of_what_was_queued_and_learns_what_was_redacted(disk: TestDisk) {
@@ -108,6 +110,52 @@ async fn a_subscriber_of_another_store_is_given_nothing_of_before_once_the_log_w
     soon(seen.recovery()).await.unwrap();
     assert_next(&mut late, 2).await;
     assert_next(&mut late, 3).await;
+    soon(other.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
+}
+
+/// Reads as a host does, and finds the redaction.
+async fn read_by(session: &foldlog::Session, read: &str) {
+    match read {
+        "a page" => assert_eq!(soon(session.events_after(EventId::ZERO, 1)).await.unwrap().events.len(), 1),
+        "a page by a message" => {
+            let asked = session.address().unwrap().send(EventsAfter::new(EventId::ZERO, 1));
+            assert_eq!(soon(asked).await.unwrap().unwrap().events.len(), 1);
+        }
+        _ => assert!(!format!("{:?}", soon(session.current_view()).await.unwrap()).contains(SECRET)),
+    }
+    assert!(!format!("{:?}", session.view().unwrap()).contains(SECRET), "{read}");
+}
+
+async fn a_read_in_another_store_takes_the_secret_out_of_its_view(disk: TestDisk) {
+    let (store, other) = (disk.open().await, disk.open().await);
+    for (before, read) in ["a page", "a page by a message", "a view"].into_iter().enumerate() {
+        let session = store.open_session(read).await.unwrap();
+        let said = say(&session, SECRET).await;
+        let seen = other.resume_session(read).await.unwrap();
+        let mut live = seen.subscribe(SubscribeFrom::Now).await.unwrap();
+        soon(session.redact(redact([said]))).await.unwrap();
+        // Nobody has asked until now.
+        assert!(format!("{:?}", seen.view().unwrap()).contains(SECRET));
+        read_by(&seen, read).await;
+        assert_gone(&other, &seen, before as u64 + 1).await;
+        assert_next(&mut live, 2).await;
+    }
+    soon(other.close()).await.unwrap();
+    soon(store.close()).await.unwrap();
+}
+
+async fn a_read_in_a_store_that_has_lost_the_session_takes_the_secret_out_of_its_view(disk: TestDisk) {
+    let (store, other) = (disk.open().await, disk.open().await);
+    let session = store.open_session("s").await.unwrap();
+    let said = say(&session, SECRET).await;
+    let taken = other.resume_session("s").await.unwrap();
+    taken.take_over().await.unwrap();
+    soon(taken.redact(redact([said]))).await.unwrap();
+    // The store that it was taken from does not know yet that it does not own it.
+    read_by(&session, "a page").await;
+    read_by(&session, "a view").await;
+    assert_gone(&store, &session, 1).await;
     soon(other.close()).await.unwrap();
     soon(store.close()).await.unwrap();
 }
