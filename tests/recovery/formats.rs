@@ -1,10 +1,11 @@
-//! Goal: a directory of every format that has landed opens, keeps what it has, and goes on. Method: directories that builds
-//! of these formats have made, in `tests/data`, are copied and opened.
+//! Goal: a directory of every format that has landed opens, keeps what it has, and goes on. Method: directories that
+//! builds of these formats have made, in `tests/data`, are copied and opened.
 
 use std::path::Path;
+use std::time::Duration;
 
 use foldlog::agent::{Agent, AgentBody, Message};
-use foldlog::{Append, AppendKey, ErrorKind, Session, Store, StoreConfig};
+use foldlog::{Append, AppendKey, ErrorKind, Session, Store, StoreConfig, Sweep};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::common::*;
@@ -89,8 +90,29 @@ async fn a_directory_of_format_1_opens_keeps_what_it_has_and_goes_on() {
     }
 }
 
-/// The type of a record of format 1 is not under its chain. A type that nobody knows may be of a newer build, but then the
-/// body is, too.
+/// The type of a record of format 1 is not under its chain. A type that nobody knows may be of a newer build, but then
+/// the body is, too. The migration makes tables, and moves pages for them.
+#[actix::test]
+async fn nothing_of_sessions_of_format_1_stays_once_they_are_deleted() {
+    for name in OF_FORMAT_1 {
+        let directory = copy_of(name);
+        let said = b"of a directory of format 1";
+        let places = || -> Vec<_> {
+            let has = |path: &std::path::PathBuf| std::fs::read(path).unwrap().windows(said.len()).any(|it| it == said);
+            files_below(directory.path()).into_iter().filter(has).collect()
+        };
+        assert!(!places().is_empty());
+        let store = soon(Store::open(StoreConfig::directory(directory.path()))).await.unwrap();
+        for session in soon(store.list_sessions(None, 100)).await.unwrap() {
+            soon(store.delete_session(session.id)).await.unwrap();
+        }
+        assert!(soon(store.erase_deleted()).await.unwrap().is_complete());
+        soon(store.sweep(Sweep::default().grace(Duration::ZERO))).await.unwrap();
+        soon(store.close()).await.unwrap();
+        assert_eq!(places(), Vec::<std::path::PathBuf>::new(), "{name}");
+    }
+}
+
 #[actix::test]
 async fn a_changed_type_of_format_1_is_damage_where_the_body_tells() {
     let of_plain = "event_id = 3 AND log_key = (SELECT log_key FROM sessions WHERE session_id = 'plain')";

@@ -71,15 +71,20 @@ impl Database {
     pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         // Never CREATE: a database that has gone is an error, not a new start.
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        match self.vfs {
+        let connection = match self.vfs {
             Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs),
             None => Connection::open_with_flags(&self.path, flags),
+        }?;
+        if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+            // What is deleted or moved is overwritten wherever it stood, in pages that are used anew, too.
+            connection.pragma_update(None, "secure_delete", "ON")?;
         }
+        Ok(connection)
     }
 }
 
-/// For a file that nobody writes: SQLite takes no lock on it, looks for no companions, and never looks again at what it has
-/// read once.
+/// For a file that nobody writes: SQLite takes no lock on it, looks for no companions, and never looks again at what it
+/// has read once.
 pub(super) const IMMUTABLE: &str = "immutable=1";
 
 /// The name of a file as a URI with a parameter: every byte but those of plain names is escaped.

@@ -31,8 +31,8 @@ const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 const WRITER_BUSY_POLL: Duration = Duration::from_millis(1);
 
 /// What each format has added, in their order: a database is of format n once the first n of these are in it. So a new
-/// database has the same tables as one that was migrated. A later format adds tables and changes none that are there: such
-/// a migration is as fast in a large database as in an empty one, and meets no damaged row.
+/// database has the same tables as one that was migrated. A later format adds tables and changes none that are there:
+/// such a migration is as fast in a large database as in an empty one, and meets no damaged row.
 const FORMATS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2];
 
 const FORMAT_1: &str = "
@@ -206,8 +206,8 @@ pub(crate) enum Found {
     Nothing,
     /// A complete database of this format, which is not newer than that of this build.
     Format(i64),
-    /// A database of this build's format that has no id yet, as a backup, which becomes a store of its own; or that lacks a
-    /// table.
+    /// A database of this build's format that has no id yet, as a backup, which becomes a store of its own; or that
+    /// lacks a table.
     Incomplete,
 }
 
@@ -231,8 +231,8 @@ fn look_at(database: &Database, model: &str) -> Result<Found, OpenError> {
     })
 }
 
-/// The format and the session model of a database that is complete and for this build, and of this session model if one is
-/// given; `None` where nothing was made yet. Reads only.
+/// The format and the session model of a database that is complete and for this build, and of this session model if one
+/// is given; `None` where nothing was made yet. Reads only.
 pub(super) fn format_and_model(
     connection: &Connection,
     path: &Path,
@@ -335,8 +335,9 @@ fn make(database: &Database, model: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Brings a database of an older format to that of this build, in one transaction, and gives it an id if it has none. No row is
-/// changed, and records stay in the format in which they were written. The caller holds the directory's exclusive lock.
+/// Brings a database of an older format to that of this build, in one transaction, and gives it an id if it has none.
+/// No row is changed, and records stay in the format in which they were written. The caller holds the directory's
+/// exclusive lock.
 pub(crate) fn migrate(database: &Database) -> Result<(), LogError> {
     bring_to_format(database, |transaction| Ok(name_store(transaction)?))
 }
@@ -405,8 +406,6 @@ fn open_to_write(database: &Database, durability: Durability) -> Result<Connecti
     wait_as_writer(&mut connection)?;
     set_durability(&connection, durability)?;
     connection.pragma_update(None, "fullfsync", true)?;
-    // What is deleted is overwritten wherever it stood, in pages that are free by then, too.
-    connection.pragma_update(None, "secure_delete", "ON")?;
     // A checkpoint inside a commit would make its acknowledgements wait, and would hide its own errors.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
@@ -454,7 +453,8 @@ fn open(database: &Database, flags: OpenFlags) -> Result<Connection, LogError> {
 pub(super) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
-    // Otherwise the last connection would copy what is left of the write-ahead log, and remove it, whatever came before.
+    // Otherwise the last connection would copy what is left of the write-ahead log, and remove it, whatever came
+    // before.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Otherwise SQLite plans anew whatever compares a key with a parameter, each time that one is bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
