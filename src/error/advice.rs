@@ -31,9 +31,9 @@ pub enum NextStep {
     OpenAgain,
     /// A person has to mend the directory, its permissions, the configuration, or the program: the text says what.
     MendTheSetup,
-    /// Stored bytes are damaged: look with [`Store::verify`](crate::Store::verify), make a new directory of what is valid
-    /// with [`Store::repair`](crate::Store::repair), or go back to a copy of the directory. A blob is repaired by putting
-    /// the same bytes again.
+    /// Stored bytes are damaged: look with [`Store::verify`](crate::Store::verify), make a new directory of what is
+    /// valid with [`Store::repair`](crate::Store::repair), or go back to a copy of the directory. A blob is repaired by
+    /// putting the same bytes again.
     Repair,
 }
 

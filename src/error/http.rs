@@ -3,8 +3,8 @@
 use super::{Error, ErrorKind};
 
 impl Error {
-    /// The status of an HTTP response that tells this error to a client: 400 to 499 where the client can do something about
-    /// it, 500 to 599 where only the server can. The number alone, for any web framework.
+    /// The status of an HTTP response that tells this error to a client: 400 to 499 where the client can do something
+    /// about it, 500 to 599 where only the server can. The number alone, for any web framework.
     ///
     /// | status | kinds |
     /// |---|---|

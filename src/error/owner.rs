@@ -16,9 +16,9 @@ pub struct OwnerInfo {
     pub host: String,
     /// When the owner opened the store.
     pub since: Timestamp,
-    /// Whether the owner is another store object of this very process, which was not closed, or is closing still: one whose
-    /// handles were dropped closes in the background. A process needs only one store of a directory: its handles can be
-    /// cloned.
+    /// Whether the owner is another store object of this very process, which was not closed, or is closing still: one
+    /// whose handles were dropped closes in the background. A process needs only one store of a directory: its handles
+    /// can be cloned.
     pub in_this_process: bool,
 }
 

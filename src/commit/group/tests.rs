@@ -15,6 +15,7 @@ use crate::port::{
 };
 use crate::threads::{Commits, lock};
 
+mod fences;
 mod followers;
 mod limits;
 
@@ -369,8 +370,8 @@ fn an_outcome_is_unknown_only_while_the_log_cannot_be_read() {
     assert!(matches!(fence.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id == EventId::ZERO));
 }
 
-/// What the failed commit has left behind may still come to be in the log: nothing may be told from it meanwhile, above all
-/// not to a session that recovers.
+/// What the failed commit has left behind may still come to be in the log: nothing may be told from it meanwhile, above
+/// all not to a session that recovers.
 #[test]
 fn until_a_failed_group_is_settled_nothing_else_is_answered_from_the_log() {
     let mut bench = Bench::plain([Fault::FailedAfterWriting]);
@@ -457,37 +458,6 @@ fn one_refusal_takes_the_later_appends_of_its_session_along_and_nobody_else() {
     assert_eq!((bench.stored(&mine), bench.stored(&other)), (0, 1));
     let stats = bench.writer.metrics.snapshot();
     assert_eq!((stats.group_appends.sum(), stats.group_events.sum()), (1, 1), "what was refused is not counted");
-}
-
-#[test]
-fn a_session_that_is_only_opened_does_not_wait_for_a_foreign_lock() {
-    let mut bench = Bench::plain([]);
-    let (mut mine, other) = (bench.session("mine"), bench.session("other"));
-    let waiting = bench.push(mine.append(), 1);
-    let behind = bench.push(Write::Fence { log: mine.meta, claim: Claiming::No }, 2);
-    let opened = bench.push(Write::Fence { log: other.meta, claim: Claiming::No }, 1);
-    bench.medium.is_locked.store(true, Ordering::SeqCst);
-    assert_eq!(bench.writer.flush(), Next::Retry);
-    assert!(matches!(opened.try_recv().unwrap(), Ok(Written::Fenced { .. })));
-    assert!(waiting.try_recv().is_err() && behind.try_recv().is_err(), "a fence stays behind the writes of its log");
-    bench.medium.is_locked.store(false, Ordering::SeqCst);
-    while bench.writer.flush() == Next::Flush {}
-    assert!(matches!(waiting.try_recv().unwrap(), Ok(Written::Appended { .. })));
-    assert!(matches!(behind.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id.get() == 1));
-}
-
-#[test]
-fn after_a_fence_appends_of_an_earlier_life_are_refused() {
-    let mut bench = Bench::plain([]);
-    let mut log = bench.session("s");
-    let before = bench.push(log.append(), 1);
-    let fence = bench.push(Write::Fence { log: log.meta, claim: Claiming::No }, 2);
-    let late = bench.push(log.append(), 1);
-    bench.writer.flush();
-    assert!(matches!(before.try_recv().unwrap(), Ok(Written::Appended { .. })));
-    assert!(matches!(fence.try_recv().unwrap(), Ok(Written::Fenced { head, .. }) if head.id.get() == 1));
-    assert!(matches!(late.try_recv().unwrap(), Err(PersistError::Fenced)));
-    assert_eq!(bench.stored(&log), 1);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Goal: nothing that a group does grows with how much waits or with how often it fails. Method: many writes of each kind,
-//! and a logger that keeps the lines of each thread apart.
+//! Goal: nothing that a group does grows with how much waits or with how often it fails. Method: many writes of each
+//! kind, and a logger that keeps the lines of each thread apart.
 
 use std::cell::RefCell;
 use std::sync::Once;
