@@ -2,8 +2,8 @@
 //! limits, with everything kept in memory, and with everything emptied; and the time to serve the first message of an
 //! emptied session, beside that of one in memory.
 //!
-//! `cargo bench --bench sessions [-- [--short] [--json FILE]]`. Each row runs in a process of its own, on a directory, at
-//! the default durability; a session has [`EVENTS`] events of about 300 bytes.
+//! `cargo bench --bench sessions [-- [--short] [--json FILE]]`. Each row runs in a process of its own, on a directory,
+//! at the default durability; a session has [`EVENTS`] events of about 300 bytes.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -57,7 +57,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(showing.await?)
 }
 
-/// Runs a turn to its end: asks the language model until it calls no more tools, or until the user changes the question.
+/// Runs a turn to its end: asks the language model until it calls no more tools, or until the user changes the
+/// question.
 async fn run(turn: &mut RunningTurn, request: &str) -> Result<(), Error> {
     let session = turn.session().clone();
     let mut changed = pin!(changed(&session, request));

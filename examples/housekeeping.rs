@@ -1,12 +1,13 @@
-//! A year of a store in a minute: plays recorded agent runs, titles and labels them, plants a key and redacts it, deletes,
-//! retains, sweeps, backs up and restores, and tells what the disk holds after each step.
+//! A year of a store in a minute: plays recorded agent runs, titles and labels them, plants a key and redacts it,
+//! deletes, retains, sweeps, backs up and restores, and tells what the disk holds after each step.
 //!
 //! ```text
 //! housekeeping [--dir DIR] FILE...
 //! ```
 //!
-//! The files are those of `replay_transcript`. Without `--dir` everything is in a temporary directory, which is removed.
-//! Exits with 1 if the planted key is found in any byte of a directory, or if anything else is not as it should be.
+//! The files are those of `replay_transcript`. Without `--dir` everything is in a temporary directory, which is
+//! removed. Exits with 1 if the planted key is found in any byte of a directory, or if anything else is not as it
+//! should be.
 
 #[path = "replay_transcript/entry.rs"]
 #[allow(dead_code, reason = "replay_transcript compares, too")]

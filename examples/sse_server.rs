@@ -1,7 +1,8 @@
 //! Sessions over HTTP, with server-sent events. A client asks with POST and follows with GET: events, and the words of
 //! an answer while it is written. After a lost connection it goes on from the last event that it has (browsers send
 //! `Last-Event-ID` by themselves). A request that comes twice is answered once, and one that comes while another is
-//! answered waits; what a kill has cut off, or kept waiting, the next server answers. An echo stands in for a language model.
+//! answered waits; what a kill has cut off, or kept waiting, the next server answers. An echo stands in for a language
+//! model.
 //!
 //! ```sh
 //! cargo run --example sse_server
@@ -30,7 +31,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // What a killed server has cut off, or kept waiting, is answered.
     for listed in store.list_sessions(None, usize::MAX).await? {
         match store.open_session(&listed.id).await?.begin_next_turn().await {
-            // A server that is not down yet runs a turn of it. What that leaves is taken with the session's next request.
+            // A server that is not down yet runs a turn of it. What that leaves is taken with the session's next
+            // request.
             Err(error) if matches!(error.kind(), ErrorKind::OwnedElsewhere { .. }) => {}
             next => drop(rt::spawn(run(next?))),
         }
@@ -44,7 +46,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = running.handle();
     let running = rt::spawn(running);
     select(pin!(ctrl_c()), pin!(terminated.recv())).await;
-    // The store first: closing it ends the streams, which the server would wait for. A turn that runs is cut off, as by a kill.
+    // The store first: closing it ends the streams, which the server would wait for. A turn that runs is cut off, as by
+    // a kill.
     let closed = store.close().await;
     server.stop(true).await;
     running.await??;
@@ -60,7 +63,8 @@ async fn list(store: Data<Store>, query: Query<HashMap<String, String>>) -> Answ
     Ok(HttpResponse::Ok().json(listed.collect::<Vec<_>>()))
 }
 
-/// Takes a user's message, which is answered in the background. The same request again, under the same key, changes nothing.
+/// Takes a user's message, which is answered in the background. The same request again, under the same key, changes
+/// nothing.
 #[post("/sessions/{id}/messages")]
 async fn ask(store: Data<Store>, id: Path<String>, request: HttpRequest, text: String) -> Answered {
     let Some(key) = request.headers().get("Idempotency-Key") else {
@@ -110,8 +114,8 @@ async fn answer(turn: &mut RunningTurn) -> Result<(), Error> {
     turn.answer(Message::assistant(answer)).await.map(drop)
 }
 
-/// The events of a session after the last one that the client has: from the log, then as they come. A client that comes late
-/// gets the words of an answer from its beginning.
+/// The events of a session after the last one that the client has: from the log, then as they come. A client that comes
+/// late gets the words of an answer from its beginning.
 #[get("/sessions/{id}/events")]
 async fn follow(store: Data<Store>, id: Path<String>, request: HttpRequest) -> Answered {
     let last = request.headers().get("Last-Event-ID").map(|id| id.to_str().unwrap_or_default().parse());

@@ -1,5 +1,6 @@
-//! A turn with a tool call, a crash between the call and its result, and the repair. Run it twice: the first run ends itself
-//! in the middle of the turn, as a crash would; the second finds what was left open, ends it, and runs a turn of its own.
+//! A turn with a tool call, a crash between the call and its result, and the repair. Run it twice: the first run ends
+//! itself in the middle of the turn, as a crash would; the second finds what was left open, ends it, and runs a turn of
+//! its own.
 
 use std::path::PathBuf;
 

@@ -100,8 +100,8 @@ impl SessionModel for Agent {
         view.apply(event.at(), event.into_body());
     }
 
-    /// Texts, thoughts, arguments, results, files, and what a provider sent beside them go. Ids, roles, times, numbers, tools'
-    /// names and the ids of calls stay, so that each call has its result and the conversation can go on.
+    /// Texts, thoughts, arguments, results, files, and what a provider sent beside them go. Ids, roles, times, numbers,
+    /// tools' names and the ids of calls stay, so that each call has its result and the conversation can go on.
     fn redact(body: &AgentBody) -> Option<AgentBody> {
         Some(body.redacted())
     }
@@ -138,8 +138,9 @@ impl SessionModel for Agent {
         view_bytes::encode(view)
     }
 
-    /// Messages, turns, steps and evals stay packed in chunks of 64 until an item of the chunk is asked for. The first chunk
-    /// of each list, a last chunk that is not full, and the chunks of unfinished turns and steps are decoded at once.
+    /// Messages, turns, steps and evals stay packed in chunks of 64 until an item of the chunk is asked for. The first
+    /// chunk of each list, a last chunk that is not full, and the chunks of unfinished turns and steps are decoded at
+    /// once.
     ///
     /// A view that another build wrote, whose items have another layout at the same
     /// [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA), is refused as a whole.

@@ -1,5 +1,5 @@
-//! Blobs: the actor that serves them, which hands calls to threads, and answers; and what keeps puts, appends and sweeps
-//! from each other: `put`, `sweep`, and `referenced`, which knows what events name.
+//! Blobs: the actor that serves them, which hands calls to threads, and answers; and what keeps puts, appends and
+//! sweeps from each other: `put`, `sweep`, and `referenced`, which knows what events name.
 
 mod actor;
 mod put;

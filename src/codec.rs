@@ -40,8 +40,8 @@ impl Chain {
         [a, b, c, d, e, f, g, h]
     }
 
-    /// The chain after the next event. Only the record's digest is hashed in, so that a redacted record keeps its chain: it
-    /// brings the digest of the record that was written first.
+    /// The chain after the next event. Only the record's digest is hashed in, so that a redacted record keeps its
+    /// chain: it brings the digest of the record that was written first.
     pub(crate) fn next(self, id: EventId, at: Timestamp, record: &[u8]) -> Self {
         const TAG: &[u8] = b"foldlog1 event";
         let mut link = [0; TAG.len() + 32 + 8 + 8 + 32];

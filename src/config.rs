@@ -31,9 +31,9 @@ pub struct StoreConfig {
     pub create: Create,
     /// What an acknowledgement promises. Default: [`Durability::PowerLoss`], since group commit makes it nearly free.
     pub durability: Durability,
-    /// The arbiters that session actors run on, in turn. Default: none, which means the arbiter that opens the store, or
-    /// a thread of foldlog's own where there is none. On the arbiter that opens the store, nothing of a session may be
-    /// [blocked on](crate::Receipt#blocking).
+    /// The arbiters that session actors run on, in turn. Default: none, which means the arbiter that opens the store,
+    /// or a thread of foldlog's own where there is none. On the arbiter that opens the store, nothing of a session may
+    /// be [blocked on](crate::Receipt#blocking).
     pub arbiters: Vec<ArbiterHandle>,
     /// Where events get their time from.
     pub clock: Clock,
@@ -41,7 +41,8 @@ pub struct StoreConfig {
     pub live: LiveConfig,
     /// Which sessions stay in memory.
     pub residency: ResidencyConfig,
-    /// Text and JSON up to this many UTF-8 bytes stay inline, larger values become blobs. See `DEFAULT_INLINE_BYTES_MAX`.
+    /// Text and JSON up to this many UTF-8 bytes stay inline, larger values become blobs. See
+    /// `DEFAULT_INLINE_BYTES_MAX`.
     pub inline_bytes_max: usize,
     /// The largest encoded event, in bytes. Default 1 MiB: larger values belong in blobs.
     pub record_bytes_max: usize,
@@ -49,34 +50,35 @@ pub struct StoreConfig {
     pub blob_bytes_max: usize,
     /// The most bodies in one batch. Default 4,096: a batch is one transaction and one fold.
     pub batch_events_max: usize,
-    /// The largest append, a batch or one body, in bytes as [`session_in_flight_bytes_max`](Self::session_in_flight_bytes_max)
-    /// counts them. Default 16 MiB: all of an append is in memory several times while it is written, and is one transaction,
-    /// behind which the other sessions wait. A larger one fails with `TooLarge`.
+    /// The largest append, a batch or one body, in bytes as
+    /// [`session_in_flight_bytes_max`](Self::session_in_flight_bytes_max) counts them. Default 16 MiB: all of an append
+    /// is in memory several times while it is written, and is one transaction, behind which the other sessions wait. A
+    /// larger one fails with `TooLarge`.
     pub batch_bytes_max: usize,
     /// The most appends and transients of one session in flight. Default 1,024. At the limit the call fails with
     /// `Busy`.
     pub session_in_flight_max: usize,
     /// The most bytes of one session's appends in flight. An append counts with the encoded bytes of its bodies and 256
-    /// bytes for each, which is about what an event takes beside its body. The memory that it takes is two to three times
-    /// that: its bodies, its records, and what is folded into the view. Transients, whose size foldlog does not know, count for nothing. Default 64
-    /// MiB: a quarter of what the store takes, so that no session takes all. At the limit the call fails with `Busy`; an
-    /// append that is larger than the limit fails with `TooLarge`.
+    /// bytes for each, which is about what an event takes beside its body. The memory that it takes is two to three
+    /// times that: its bodies, its records, and what is folded into the view. Transients, whose size foldlog does not
+    /// know, count for nothing. Default 64 MiB: a quarter of what the store takes, so that no session takes all. At the
+    /// limit the call fails with `Busy`; an append that is larger than the limit fails with `TooLarge`.
     pub session_in_flight_bytes_max: usize,
     /// The most bytes of all sessions' appends in flight, counted in the same way. Default 256 MiB, as for
     /// [`resident_bytes_max`](ResidencyConfig::resident_bytes_max): what is in flight stays below a gigabyte of memory.
     pub in_flight_bytes_max: usize,
     /// The most bytes of one session's transients that are kept for subscribers who come late: those of streams that no
-    /// event has ended (see [`SessionModel::transient_key`](crate::SessionModel::transient_key)). A transient counts with
-    /// its [`transient_bytes`](crate::SessionModel::transient_bytes) and 128 bytes for what is around them. Default 4 MiB:
-    /// 25,000 deltas of a few words, more than the longest answers have. At the limit the oldest go, and who comes late gets a
-    /// gap marker in their place. With 0 nothing is kept.
+    /// event has ended (see [`SessionModel::transient_key`](crate::SessionModel::transient_key)). A transient counts
+    /// with its [`transient_bytes`](crate::SessionModel::transient_bytes) and 128 bytes for what is around them.
+    /// Default 4 MiB: 25,000 deltas of a few words, more than the longest answers have. At the limit the oldest go, and
+    /// who comes late gets a gap marker in their place. With 0 nothing is kept.
     pub session_kept_transients_bytes_max: usize,
-    /// The most bytes of all sessions' kept transients, counted in the same way. Default 64 MiB: a hundred long answers, or a
-    /// thousand usual ones, that are being written at the same time. At the limit a session that shows a transient gives up
-    /// its own oldest.
+    /// The most bytes of all sessions' kept transients, counted in the same way. Default 64 MiB: a hundred long
+    /// answers, or a thousand usual ones, that are being written at the same time. At the limit a session that shows a
+    /// transient gives up its own oldest.
     pub kept_transients_bytes_max: usize,
-    /// The most events in one transaction. Default 4,096: more gains nothing and makes the first of them wait. Each other
-    /// write, such as one that opens or claims a session, counts as one event.
+    /// The most events in one transaction. Default 4,096: more gains nothing and makes the first of them wait. Each
+    /// other write, such as one that opens or claims a session, counts as one event.
     pub group_events_max: usize,
     /// The most record bytes in one transaction. Default 8 MiB, for the same reason.
     pub group_bytes_max: usize,
@@ -85,11 +87,11 @@ pub struct StoreConfig {
     pub append_keys_max: usize,
     /// The most events in one page of a log read, and the most sessions that one read of a list takes. Default 1,024.
     pub page_events_max: usize,
-    /// The most calls that wait for a reader or blob thread. Default 4,096. At the limit the call fails with `Busy`. The
-    /// sessions that are opened do not count: they wait their turn, however many they are.
+    /// The most calls that wait for a reader or blob thread. Default 4,096. At the limit the call fails with `Busy`.
+    /// The sessions that are opened do not count: they wait their turn, however many they are.
     pub queued_jobs_max: usize,
-    /// The most bytes of blobs that wait to be written, or are being written. Default 256 MiB: four of the largest. At the
-    /// limit the call fails with `Busy`; a blob that is alone is written, whatever its size.
+    /// The most bytes of blobs that wait to be written, or are being written. Default 256 MiB: four of the largest. At
+    /// the limit the call fails with `Busy`; a blob that is alone is written, whatever its size.
     pub queued_put_bytes_max: usize,
     /// When views are stored. Default: see [`SnapshotPolicy`].
     pub snapshots: SnapshotPolicy,

@@ -12,8 +12,8 @@ use crate::json;
 
 /// A value that may be large: inline text, or a reference to the blob that holds it.
 ///
-/// [`Store::intern_text`](crate::Store::intern_text) and [`Store::intern_json`](crate::Store::intern_json) decide by the
-/// store's `inline_bytes_max`; [`Store::read_content`](crate::Store::read_content) gives the text back either way.
+/// [`Store::intern_text`](crate::Store::intern_text) and [`Store::intern_json`](crate::Store::intern_json) decide by
+/// the store's `inline_bytes_max`; [`Store::read_content`](crate::Store::read_content) gives the text back either way.
 ///
 /// In JSON an inline text is a string, and a blob is `{"blob": {..}}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,9 +131,9 @@ impl<'de> Visitor<'de> for ContentVisitor {
 /// not compared by value: `1`, `1.0` and `1e0` stay three different texts.
 ///
 /// Inside other JSON it is the value, every digit as it is. Serialise to text for that, and deserialise from text: a
-/// [`serde_json::Value`] keeps doubles only, and `#[serde(tag)]`, `#[serde(untagged)]` and `#[serde(flatten)]` go through
-/// such a value and cannot read it. In a record it is the text, which decoding trusts, since foldlog has encoded it. Take
-/// text from elsewhere with [`Json::parse`].
+/// [`serde_json::Value`] keeps doubles only, and `#[serde(tag)]`, `#[serde(untagged)]` and `#[serde(flatten)]` go
+/// through such a value and cannot read it. In a record it is the text, which decoding trusts, since foldlog has
+/// encoded it. Take text from elsewhere with [`Json::parse`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Json(String);
 

@@ -19,8 +19,8 @@ use crate::model::SessionModel;
 pub use self::core::SessionCore;
 pub use self::own::{Described, OwnBody, OwnEvent, Redacted, RedactedEvent};
 
-/// A stamped fact of a session: an id, a time, and the body that the host appended. Only foldlog makes one, by stamping a
-/// body or by decoding a record; a test makes one with `testkit::event` (feature `testkit`).
+/// A stamped fact of a session: an id, a time, and the body that the host appended. Only foldlog makes one, by stamping
+/// a body or by decoding a record; a test makes one with `testkit::event` (feature `testkit`).
 ///
 /// Serialises as an object of its id, time, type, position and body, for the wire: docs/json.md has the form.
 ///
@@ -88,8 +88,8 @@ impl<M: SessionModel> Event<M> {
         M::event_type(&self.body)
     }
 
-    /// The same fact for another session model: this id and time, with a body of that model. For a model whose body holds
-    /// the body of another, and which has that one's `apply` fold it.
+    /// The same fact for another session model: this id and time, with a body of that model. For a model whose body
+    /// holds the body of another, and which has that one's `apply` fold it.
     ///
     /// # Examples
     /// ```

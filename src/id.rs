@@ -174,8 +174,8 @@ impl fmt::Debug for AppendKey {
     }
 }
 
-/// A point in time: microseconds since 1970-01-01T00:00:00Z, UTC. Displays as RFC 3339, in UTC with six digits of a second;
-/// a time that is in none of the years -9999 to 9999 displays as microseconds, such as `253402300800000000 us`.
+/// A point in time: microseconds since 1970-01-01T00:00:00Z, UTC. Displays as RFC 3339, in UTC with six digits of a
+/// second; a time that is in none of the years -9999 to 9999 displays as microseconds, such as `253402300800000000 us`.
 ///
 /// In JSON it is this text, in a record the number.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -315,8 +315,8 @@ macro_rules! text_in_json {
 }
 text_in_json!(Timestamp of i64, Digest of [u8; 32], HistoryId of [u8; 16]);
 
-/// Which history a session's log is: 16 random bytes, made with the session and never changed. When a session is deleted and
-/// another one is made under its name, the new one has another history.
+/// Which history a session's log is: 16 random bytes, made with the session and never changed. When a session is
+/// deleted and another one is made under its name, the new one has another history.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HistoryId([u8; 16]);
 

@@ -1,5 +1,5 @@
-//! foldlog is a durable session store for AI agent hosts built on actix: every acknowledged event survives a crash and a
-//! power cut, and a session goes on exactly where it stopped.
+//! foldlog is a durable session store for AI agent hosts built on actix: every acknowledged event survives a crash and
+//! a power cut, and a session goes on exactly where it stopped.
 //!
 //! A host opens a [`Store`], opens [`Session`]s in it, and appends to them. Each append is stamped, persisted, folded
 //! into the session's view and published to subscribers, in this order and never in another.
@@ -22,9 +22,11 @@
 //! # again.close().await }) }
 //! ```
 //!
-//! - Open: [`Store`], [`StoreConfig`]; to read only: [`ReadOnlyStore`]. Append: [`Session`], [`Append`], [`Receipt`]. Read: [`View`], [`EventPage`],
-//!   [`StoredState`]. Follow a session: [`EventStream`], [`Delivery`], [`Gap`]; the whole store: [`Feed`].
-//! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`DeleteSession`], [`Describe`], [`EventsAfter`], [`NextIds`],
+//! - Open: [`Store`], [`StoreConfig`]; to read only: [`ReadOnlyStore`]. Append: [`Session`], [`Append`], [`Receipt`].
+//!   Read: [`View`], [`EventPage`], [`StoredState`]. Follow a session: [`EventStream`], [`Delivery`], [`Gap`]; the
+//!   whole store: [`Feed`].
+//! - Messages to a [`SessionActor`]: [`Append`], [`CurrentView`], [`DeleteSession`], [`Describe`], [`EventsAfter`],
+//!   [`NextIds`],
 //!   [`Notify`], [`Subscribe`], [`TakeTurn`], [`TakeOver`], [`Recovery`], [`Restart`]. To a [`BlobActor`]: [`PutBlob`], [`GetBlob`], [`Restart`]. To a
 //!   [`PersistActor`]: [`Restart`].
 //! - The built-in session model: [`agent`]. One of your own: [`SessionModel`], and [`Store::open_model`].

@@ -8,13 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{Error, ErrorKind};
 use crate::id::{EventId, from_text};
 
-/// An event of a session's log, with the first eight bytes of its chain hash: what a consumer keeps of the last event that
-/// it has seen, to go on from there. If the log was replaced by an older copy and has gone on differently, the event with
-/// that id is another one, which the id alone cannot tell.
+/// An event of a session's log, with the first eight bytes of its chain hash: what a consumer keeps of the last event
+/// that it has seen, to go on from there. If the log was replaced by an older copy and has gone on differently, the
+/// event with that id is another one, which the id alone cannot tell.
 ///
-/// Its text form is `20-0123456789abcdef`, such as for the `id:` line of a server-sent event; in JSON it is this text. An
-/// [`EventId`] alone becomes a position without a chain hash, whose text form is the number: then only an event that the
-/// log has not reached is an error.
+/// Its text form is `20-0123456789abcdef`, such as for the `id:` line of a server-sent event; in JSON it is this text.
+/// An [`EventId`] alone becomes a position without a chain hash, whose text form is the number: then only an event that
+/// the log has not reached is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogPosition {
     event: EventId,

@@ -69,19 +69,20 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     const SCHEMA: u16;
 
     /// The schema version of the encoded view. Raise it whenever [`SessionModel::encode_view`] or what
-    /// [`SessionModel::apply`] makes of an event changes, a new event type included: a stored view of another version is
-    /// not used.
+    /// [`SessionModel::apply`] makes of an event changes, a new event type included: a stored view of another version
+    /// is not used.
     const VIEW_SCHEMA: u16 = 1;
 
-    /// Refuses a body because of what the session has become: a reply to a ticket that is closed. The function is given the
-    /// view and the body, and answers a text that says what is wrong; the receipt of the append then fails with
-    /// [`ErrorKind::RefusedByView`](crate::ErrorKind::RefusedByView). Nothing of the append is written, and those behind it
-    /// go on.
+    /// Refuses a body because of what the session has become: a reply to a ticket that is closed. The function is given
+    /// the view and the body, and answers a text that says what is wrong; the receipt of the append then fails with
+    /// [`ErrorKind::RefusedByView`](crate::ErrorKind::RefusedByView). Nothing of the append is written, and those
+    /// behind it go on.
     ///
-    /// The view holds every event ahead of the body: those that are still on their way to the disk, and the earlier ones of
-    /// the same batch. So of two appends made at once that may not both be, the later is refused. The body has the ids that
-    /// [`SessionModel::stamp`] has given it. The refusal is told when everything that it may rest on is durable; if that
-    /// was not written, the receipt fails with [`ErrorKind::NotWritten`](crate::ErrorKind::NotWritten).
+    /// The view holds every event ahead of the body: those that are still on their way to the disk, and the earlier
+    /// ones of the same batch. So of two appends made at once that may not both be, the later is refused. The body has
+    /// the ids that [`SessionModel::stamp`] has given it. The refusal is told when everything that it may rest on is
+    /// durable; if that was not written, the receipt fails with
+    /// [`ErrorKind::NotWritten`](crate::ErrorKind::NotWritten).
     ///
     /// A function, like the others of this trait: pure, and one that must not panic. `None` by default, which costs an
     /// append nothing. Otherwise an event that another append follows while it is in flight is applied twice.
@@ -121,8 +122,8 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     /// A live item that is delivered to subscribers, never persisted and never folded.
     type Transient: Clone + Debug + Send + Sync + 'static;
 
-    /// The type that is stored with each event, such as `turn_started`, of at most 255 bytes. Names that begin with `foldlog.`
-    /// are reserved.
+    /// The type that is stored with each event, such as `turn_started`, of at most 255 bytes. Names that begin with
+    /// `foldlog.` are reserved.
     fn event_type(body: &Self::Body) -> &'static str;
 
     /// Refuses a body that must never be persisted, with a reason. Called before stamping.
@@ -136,12 +137,13 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     }
 
     /// Writes the ids that this body creates into the body, from the counters, and moves the counters to where
-    /// [`SessionModel::apply`] will put them. It must not depend on any other state than the counters. The ids ascend and need
-    /// not be consecutive, since foldlog's own events take ids, too.
+    /// [`SessionModel::apply`] will put them. It must not depend on any other state than the counters. The ids ascend
+    /// and need not be consecutive, since foldlog's own events take ids, too.
     ///
     /// # Errors
-    /// A text that says why no id can be given, or which entity the body names that is not there. The receipt of the append
-    /// fails with [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused), and the counters must be left as they were.
+    /// A text that says why no id can be given, or which entity the body names that is not there. The receipt of the
+    /// append fails with [`ErrorKind::BodyRefused`](crate::ErrorKind::BodyRefused), and the counters must be left as
+    /// they were.
     fn stamp(counters: &mut Self::Counters, id: EventId, body: &mut Self::Body) -> Result<(), String> {
         let _ = (counters, id, body);
         Ok(())
@@ -157,11 +159,11 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     }
 
     /// What is left of a body when its event is redacted and the host has not said it by
-    /// [`Redact::replace`](crate::Redact::replace), which wins over this function. Everything that says something should be
-    /// gone, and everything that the fold and later events rely on should stay: ids, and which entity belongs to which. The
-    /// replacement is of the same type, is checked and stamped as a new body is, with the counters that the original was
-    /// stamped with, and must leave the counters as the original does. The default is `None`: only a host that brings a
-    /// replacement can redact.
+    /// [`Redact::replace`](crate::Redact::replace), which wins over this function. Everything that says something
+    /// should be gone, and everything that the fold and later events rely on should stay: ids, and which entity belongs
+    /// to which. The replacement is of the same type, is checked and stamped as a new body is, with the counters that
+    /// the original was stamped with, and must leave the counters as the original does. The default is `None`: only a
+    /// host that brings a replacement can redact.
     fn redact(body: &Self::Body) -> Option<Self::Body> {
         let _ = body;
         None
@@ -178,10 +180,10 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
         let _ = (body, each);
     }
 
-    /// The stream that a transient belongs to, under any text that is the stream's alone within the session, such as the id
-    /// of an answer that is being written. foldlog keeps the transients of a stream in memory until an event ends it
-    /// ([`SessionModel::ends_stream`]), and gives them to a subscriber that comes late, ahead of the live ones. By default a
-    /// transient belongs to no stream, and nothing is kept.
+    /// The stream that a transient belongs to, under any text that is the stream's alone within the session, such as
+    /// the id of an answer that is being written. foldlog keeps the transients of a stream in memory until an event
+    /// ends it ([`SessionModel::ends_stream`]), and gives them to a subscriber that comes late, ahead of the live ones.
+    /// By default a transient belongs to no stream, and nothing is kept.
     ///
     /// A session remembers its last 1,024 open streams: name an end for each.
     ///
@@ -235,14 +237,14 @@ pub trait SessionModel: Sized + Send + Sync + 'static {
     }
 
     /// How many bytes of memory a transient of a stream takes, roughly, such as the length of its text: see
-    /// [`StoreConfig::session_kept_transients_bytes_max`](crate::StoreConfig::session_kept_transients_bytes_max). The default
-    /// is the size of the type, which leaves out what the transient has on the heap.
+    /// [`StoreConfig::session_kept_transients_bytes_max`](crate::StoreConfig::session_kept_transients_bytes_max). The
+    /// default is the size of the type, which leaves out what the transient has on the heap.
     fn transient_bytes(transient: &Self::Transient) -> usize {
         size_of_val(transient)
     }
 
-    /// Whether an event with this body ends the open stream of this key: what the stream announced is in the log now, or will
-    /// never be. Asked at each commit for each open stream. By default no event ends a stream.
+    /// Whether an event with this body ends the open stream of this key: what the stream announced is in the log now,
+    /// or will never be. Asked at each commit for each open stream. By default no event ends a stream.
     fn ends_stream(body: &Self::Body, key: &str) -> bool {
         let _ = (body, key);
         false
@@ -323,8 +325,8 @@ pub fn decode_body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, DecodeError> 
     codec::decode_body(bytes).map_err(|error| DecodeError::Malformed { reason: error.to_string() })
 }
 
-/// Splits the bytes of a body that is an enum into the number of its variant, from 0 on, and the bytes of what the variant
-/// holds. For a model with a variant that holds the body of another model, whose
+/// Splits the bytes of a body that is an enum into the number of its variant, from 0 on, and the bytes of what the
+/// variant holds. For a model with a variant that holds the body of another model, whose
 /// [`decode`](SessionModel::decode) is then asked for the rest.
 ///
 /// # Errors

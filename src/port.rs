@@ -1,5 +1,5 @@
-//! What a medium must do for a store, as traits and plain data. Each engine (`memory/`, `sqlite/`) implements all of it,
-//! and nothing above this room knows which engine it talks to.
+//! What a medium must do for a store, as traits and plain data. Each engine (`memory/`, `sqlite/`) implements all of
+//! it, and nothing above this room knows which engine it talks to.
 //!
 //! | port | what it is |
 //! |---|---|

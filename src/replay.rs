@@ -3,8 +3,8 @@
 //!
 //! `record` checks that an event follows the one before it, and decodes it. `page` is what hosts read; `read_ahead`
 //! reads pages on one thread while `fold` folds them on another. `snapshot` is about stored views, `key_index` about
-//! the append keys of a log, `verify` reads on behind damaged events. `redaction` makes what takes the place of events, and
-//! `redacted` holds such events against what their log says of them.
+//! the append keys of a log, `verify` reads on behind damaged events. `redaction` makes what takes the place of events,
+//! and `redacted` holds such events against what their log says of them.
 //!
 //! Invariant: this room reads through the ports, writes nothing but the bytes of stored views, and decodes no event
 //! that does not follow the one before it.

@@ -2,10 +2,10 @@
 //! serves its subscribers, and answers.
 //!
 //! An append comes in by `entry`, as a [`Request`](in_flight::Request). The `actor` drives the `state`, which stamps it
-//! (`stamper`) and has it persisted; the answer comes back by `reply`, and `state/commit` folds, publishes (`published`),
-//! delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `describe` (a title and
-//! labels), `redact`, `context` (the host's own objects), `retry`, `snapshots`, and `residency` (which sessions stay in
-//! memory).
+//! (`stamper`) and has it persisted; the answer comes back by `reply`, and `state/commit` folds, publishes
+//! (`published`), delivers (`live`) and acknowledges. Around that: `messages` (what else a host may send), `describe`
+//! (a title and labels), `redact`, `context` (the host's own objects), `retry`, `snapshots`, and `residency` (which
+//! sessions stay in memory).
 //!
 //! `entry`, `actor`, `reply` and `messages` use each other on purpose: an entry starts its actor, the actor acts on its
 //! entry, an answer goes to the actor and carries the entry, and the actor handles a message for the entry.

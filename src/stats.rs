@@ -29,8 +29,8 @@ pub struct Stats {
     pub appends_acknowledged: u64,
     /// How many events these appends wrote.
     pub events_acknowledged: u64,
-    /// How long each of these appends took, from the call to its answer: checks, the wait for its turn, the commit, and the
-    /// fold. For an append that is sent as a message, from when the session's actor took it from its mailbox.
+    /// How long each of these appends took, from the call to its answer: checks, the wait for its turn, the commit, and
+    /// the fold. For an append that is sent as a message, from when the session's actor took it from its mailbox.
     pub acknowledgement_micros: Histogram,
     /// How many appends were refused at the call, since their session or the store had as much in flight as
     /// [`StoreConfig`](crate::StoreConfig) allows: [`ErrorKind::Busy`](crate::ErrorKind::Busy).
@@ -38,8 +38,8 @@ pub struct Stats {
     /// How many appends and transients of all sessions are in flight now: accepted, and not yet answered or delivered.
     pub in_flight: u64,
     /// The most by which an event was stamped ahead of the clock. Times within a session never go back: after the clock
-    /// has once read a later time, the session's events keep that time until the clock has passed it. Seconds are usual,
-    /// after a clock was set right; days mean that a clock was, or is, wrong.
+    /// has once read a later time, the session's events keep that time until the clock has passed it. Seconds are
+    /// usual, after a clock was set right; days mean that a clock was, or is, wrong.
     pub clock_ahead: Duration,
     /// How many bytes these appends count for: see
     /// [`session_in_flight_bytes_max`](crate::StoreConfig::session_in_flight_bytes_max).
@@ -67,8 +67,8 @@ pub struct Stats {
     /// How long a group has waited so far, if a group waits now.
     pub lock_waiting: Option<Duration>,
 
-    /// How long each step took by which what was deleted is erased, and its room given back. A group that comes meanwhile
-    /// waits for the step.
+    /// How long each step took by which what was deleted is erased, and its room given back. A group that comes
+    /// meanwhile waits for the step.
     pub erasing_step_micros: Histogram,
     /// How the upkeep of the log stands: checkpoints, on a directory.
     pub upkeep: Upkeep,

@@ -50,10 +50,10 @@ pub use session::Session;
 /// A store of sessions: the handle that a host opens once and clones freely.
 ///
 /// It works on any executor. If actix runs on the thread that opens the store, the session actors run on that thread;
-/// otherwise foldlog starts a thread for them. On the thread that the session actors run on, await what a session gives and
-/// never [block on it](crate::Receipt#blocking). A process that is forked from this one cannot use the store, nor open one:
-/// [`ErrorKind::Forked`]. Close the store before the program ends: dropping the last handle closes it,
-/// too, but nobody waits until it is closed.
+/// otherwise foldlog starts a thread for them. On the thread that the session actors run on, await what a session gives
+/// and never [block on it](crate::Receipt#blocking). A process that is forked from this one cannot use the store, nor
+/// open one: [`ErrorKind::Forked`]. Close the store before the program ends: dropping the last handle closes it, too,
+/// but nobody waits until it is closed.
 ///
 /// # Examples
 /// ```
@@ -98,11 +98,13 @@ impl<M: SessionModel> Store<M> {
         Self(Arc::new(StoreInner { services: Arc::new(services), registry: Mutex::default(), closing, found, log }))
     }
 
-    /// Tells whether the write-ahead log was damaged when this store was opened. If it was, acknowledged events may be lost.
-    /// `None` if nothing was wrong, and if another store had the directory open, since that store has looked already.
+    /// Tells whether the write-ahead log was damaged when this store was opened. If it was, acknowledged events may be
+    /// lost. `None` if nothing was wrong, and if another store had the directory open, since that store has looked
+    /// already.
     ///
-    /// Keep the answer: the store goes on with the valid beginning and writes over the rest, so a later opening finds nothing
-    /// wrong. The program's log has the same, as an error. The copies, `events.db-wal.damaged-<n>`, are never removed.
+    /// Keep the answer: the store goes on with the valid beginning and writes over the rest, so a later opening finds
+    /// nothing wrong. The program's log has the same, as an error. The copies, `events.db-wal.damaged-<n>`, are never
+    /// removed.
     ///
     /// A write-ahead log that was cut short does not count as damaged: a crash leaves it like that.
     #[must_use]
@@ -113,13 +115,12 @@ impl<M: SessionModel> Store<M> {
     /// Opens a store of sessions of the host's own session model: `Store::<MyModel>::open_model(config)`.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for
-    /// this build; [`ErrorKind::NoStore`] where there is none and [`StoreConfig::create`] makes none;
-    /// [`ErrorKind::UnsuitablePlace`] for a directory that cannot hold a store as it is;
-    /// [`ErrorKind::Io`] for a directory that cannot be created or written; [`ErrorKind::CorruptStore`] for a database
-    /// that SQLite cannot read, or that is gone while its blobs are there: see [`Store::repair`];
-    /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Unavailable`] when a thread cannot be started or
-    /// the opening thread fails.
+    /// [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`] or [`ErrorKind::NotAStore`] for a directory that is not
+    /// for this build; [`ErrorKind::NoStore`] where there is none and [`StoreConfig::create`] makes none;
+    /// [`ErrorKind::UnsuitablePlace`] for a directory that cannot hold a store as it is; [`ErrorKind::Io`] for a
+    /// directory that cannot be created or written; [`ErrorKind::CorruptStore`] for a database that SQLite cannot read,
+    /// or that is gone while its blobs are there: see [`Store::repair`]; [`ErrorKind::InvalidArgument`] for a limit
+    /// that is 0; [`ErrorKind::Unavailable`] when a thread cannot be started or the opening thread fails.
     pub async fn open_model(config: StoreConfig) -> Result<Self, Error> {
         opening::open::<M>(config).await
     }
@@ -136,9 +137,10 @@ impl<M: SessionModel> Store<M> {
     /// session. Resolves when the session is recovered from its log.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged; [`ErrorKind::Undecodable`] when
-    /// the session model does not decode one of its events; [`ErrorKind::StoreClosed`]; [`ErrorKind::Unavailable`] when the
-    /// log cannot be read or written. A session of a newer build opens, read-only: see [`Session::condition`]. Never
+    /// [`ErrorKind::InvalidSessionId`]; [`ErrorKind::CorruptEvent`] when its log is damaged; [`ErrorKind::Undecodable`]
+    /// when the session model does not decode one of its events; [`ErrorKind::StoreClosed`]; [`ErrorKind::Unavailable`]
+    /// when the log cannot be read or written. A session of a newer build opens, read-only: see [`Session::condition`].
+    /// Never
     /// [`ErrorKind::Busy`]: any number of sessions may be opened at once, and they wait their turn.
     pub async fn open_session(&self, id: impl AsRef<str>) -> Result<Session<M>, Error> {
         self.open_log(SessionId::new(id)?, Absent::Create).await
@@ -173,7 +175,8 @@ impl<M: SessionModel> Store<M> {
     }
 
     /// Lists sessions in the order of their ids, up to `max` after `after`: any number. The list is read in pages of
-    /// [`StoreConfig::page_events_max`], so that no transaction stays open for long; each page is as of when it was read.
+    /// [`StoreConfig::page_events_max`], so that no transaction stays open for long; each page is as of when it was
+    /// read.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::CorruptStore`] when the log cannot be read; [`ErrorKind::Busy`] when
@@ -200,9 +203,9 @@ impl<M: SessionModel> Store<M> {
     /// Stores bytes as a blob. Equal bytes are stored once.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`], [`ErrorKind::DiskFull`]; [`ErrorKind::Busy`] when the queue of blob calls is full, or has no
-    /// room for so many bytes ([`StoreConfig::queued_put_bytes_max`]); [`ErrorKind::Io`] when a file cannot be written; [`ErrorKind::Unavailable`] when the blob thread failed;
-    /// [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::DiskFull`]; [`ErrorKind::Busy`] when the queue of blob calls is full, or
+    /// has no room for so many bytes ([`StoreConfig::queued_put_bytes_max`]); [`ErrorKind::Io`] when a file cannot be
+    /// written; [`ErrorKind::Unavailable`] when the blob thread failed; [`ErrorKind::StoreClosed`].
     pub async fn put_bytes(&self, bytes: Vec<u8>) -> Result<BlobRef, Error> {
         self.put(bytes, BlobKind::Bytes).await
     }
@@ -316,8 +319,8 @@ impl<M: SessionModel> Store<M> {
     /// Closes the store: finishes the appends in flight, ends the subscriptions, empties the write-ahead log. It may be
     /// called again; a later call waits for the same closing. Views already taken stay readable.
     ///
-    /// A host that serves subscriptions, over HTTP for example, closes the store when it is told to end, and then waits for
-    /// its server: closing the store ends the streams.
+    /// A host that serves subscriptions, over HTTP for example, closes the store when it is told to end, and then waits
+    /// for its server: closing the store ends the streams.
     ///
     /// # Cancellation
     /// Closing goes on when the future is dropped.

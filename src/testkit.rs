@@ -36,8 +36,8 @@ pub use journal::SyncOf;
 pub use operations::{Call, Group, Operation, Outcome, Port, Sweeping};
 pub use power_cut::{Loss, PowerCutReport, PowerCuts};
 
-/// Makes an event without a store, for a test of a model's own [`apply`](SessionModel::apply). The body is taken as it is:
-/// call [`stamp`](SessionModel::stamp) first, if the model mints ids.
+/// Makes an event without a store, for a test of a model's own [`apply`](SessionModel::apply). The body is taken as it
+/// is: call [`stamp`](SessionModel::stamp) first, if the model mints ids.
 ///
 /// # Examples
 /// ```

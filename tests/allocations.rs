@@ -1,6 +1,6 @@
-//! Goal: hostile bytes make no decoder allocate more than the limits of the configuration allow. Method: an allocator that
-//! remembers its peak, and records that claim lengths which they do not have. Alone in its file, since it counts for the
-//! whole process.
+//! Goal: hostile bytes make no decoder allocate more than the limits of the configuration allow. Method: an allocator
+//! that remembers its peak, and records that claim lengths which they do not have. Alone in its file, since it counts
+//! for the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 use foldlog::agent::{Agent, AgentBody, Failure, Message, MessageId, SessionInfo, Step, StepId, Turn, TurnId};

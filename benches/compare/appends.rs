@@ -147,8 +147,8 @@ pub(crate) async fn append_by_messages(load: Load, timing: Timing) -> Sample {
     window.stop(1, latencies)
 }
 
-/// The same appends through plain handles, by a host on a multi-thread tokio runtime that has no actix system. Blocks the
-/// calling thread, which has nothing else to do.
+/// The same appends through plain handles, by a host on a multi-thread tokio runtime that has no actix system. Blocks
+/// the calling thread, which has nothing else to do.
 pub(crate) fn append_from_tokio(load: Load, timing: Timing) -> Sample {
     let host = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

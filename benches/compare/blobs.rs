@@ -46,7 +46,8 @@ pub(crate) async fn put(bytes: usize, timing: Timing) -> Sample {
     sample
 }
 
-/// What a host would write by hand: a temporary file, synced, given its name, which is its digest, and the directory synced.
+/// What a host would write by hand: a temporary file, synced, given its name, which is its digest, and the directory
+/// synced.
 pub(crate) fn write_one_by_one(bytes: usize, timing: Timing) -> Sample {
     let directory = common::directory();
     let mut number = 0;

@@ -1,9 +1,10 @@
-//! What a host would write by hand with rusqlite: one table, WAL, a prepared statement that is kept, SQLite's own automatic
-//! checkpoints, no chain, no owner, no catalogue. The payload is as long as foldlog's body and encoded beforehand.
+//! What a host would write by hand with rusqlite: one table, WAL, a prepared statement that is kept, SQLite's own
+//! automatic checkpoints, no chain, no owner, no catalogue. The payload is as long as foldlog's body and encoded
+//! beforehand.
 //!
-//! Callers are simulated on the connection's thread, in turn, with one append in flight each: so the baseline pays for no
-//! queue, no lock and no other thread, and each caller waits exactly for the appends of all the others. The exception is
-//! [`insert_behind_spawn_blocking`], which is what an async host has to write.
+//! Callers are simulated on the connection's thread, in turn, with one append in flight each: so the baseline pays for
+//! no queue, no lock and no other thread, and each caller waits exactly for the appends of all the others. The
+//! exception is [`insert_behind_spawn_blocking`], which is what an async host has to write.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -63,8 +64,8 @@ impl ByHand {
 pub(crate) struct Inserts {
     pub(crate) sessions: usize,
     pub(crate) callers: usize,
-    /// With 1, each is a commit of its own. With more callers than this, it is the group that a hand-written group commit
-    /// would reach; with fewer, a batch.
+    /// With 1, each is a commit of its own. With more callers than this, it is the group that a hand-written group
+    /// commit would reach; with fewer, a batch.
     pub(crate) transaction: usize,
     pub(crate) durability: Durability,
 }
@@ -118,8 +119,8 @@ pub(crate) fn insert(inserts: Inserts, timing: Timing) -> Sample {
     window.stop(transaction.div_ceil(callers), latencies)
 }
 
-/// One caller on an async executor. A blocking commit may not run there, so each is handed to a thread, and the connection
-/// is shared behind a lock.
+/// One caller on an async executor. A blocking commit may not run there, so each is handed to a thread, and the
+/// connection is shared behind a lock.
 pub(crate) async fn insert_behind_spawn_blocking(durability: Durability, timing: Timing) -> Sample {
     let database = Arc::new(Mutex::new(ByHand::open(durability)));
     let payload: Arc<[u8]> = payload().into();
@@ -147,8 +148,8 @@ fn push(window: &Window, asked: Instant, latencies: &mut Vec<std::time::Duration
     }
 }
 
-/// The bytes of a record of format 2 before its body, when it has neither key nor references, and without its event type;
-/// and where the length of the type stands.
+/// The bytes of a record of format 2 before its body, when it has neither key nor references, and without its event
+/// type; and where the length of the type stands.
 const HEADER_BYTES: usize = 33;
 const TYPE_LENGTH: usize = 3;
 

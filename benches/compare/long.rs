@@ -89,8 +89,8 @@ impl Long {
         sample
     }
 
-    /// What a host without a store would do: clone the list that it keeps. It shares its messages, which a host that copies
-    /// them all would have to find out first.
+    /// What a host without a store would do: clone the list that it keeps. It shares its messages, which a host that
+    /// copies them all would have to find out first.
     pub(crate) async fn clone_vec(&self, timing: Timing) -> Sample {
         let store = Store::open(self.config().await).await.unwrap();
         let session = store.resume_session("session-0").await.unwrap();
@@ -168,8 +168,8 @@ impl Long {
     }
 }
 
-/// The clock stops before the store closes, on both sides: what they leave to be done is the same, and the rest of closing
-/// is to give back the memory of a long view.
+/// The clock stops before the store closes, on both sides: what they leave to be done is the same, and the rest of
+/// closing is to give back the memory of a long view.
 async fn append_one_by_one(session: Session, timing: Timing) -> Sample {
     let window = timing.start();
     let load = Load::of(1, Durability::PowerLoss);

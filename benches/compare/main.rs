@@ -1,8 +1,9 @@
 //! How fast a store is beside what a host would write by hand.
 //!
-//! `cargo bench --bench compare [-- OPTIONS]` prints a table and writes JSON; [`USAGE`] has the options. Each row runs two sides, one after the other, in each of several rounds, and reports the ratio of the two within a
-//! round: absolute figures of a shared machine move from minute to minute, ratios much less. All rows take part in each
-//! round, and the side that goes first changes from round to round. docs/performance/README.md tells what is counted.
+//! `cargo bench --bench compare [-- OPTIONS]` prints a table and writes JSON; [`USAGE`] has the options. Each row runs
+//! two sides, one after the other, in each of several rounds, and reports the ratio of the two within a round: absolute
+//! figures of a shared machine move from minute to minute, ratios much less. All rows take part in each round, and the
+//! side that goes first changes from round to round. docs/performance/README.md tells what is counted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark may end at once")]
 
@@ -44,8 +45,8 @@ use options::{Length, Options, USAGE};
 use results::{Results, RowResult};
 use row::Row;
 
-/// For both sides. Events are made on one thread and freed on another, which is what glibc's allocator is slow at: with it
-/// 1,000 sessions reached half to two thirds of their rate.
+/// For both sides. Events are made on one thread and freed on another, which is what glibc's allocator is slow at: with
+/// it 1,000 sessions reached half to two thirds of their rate.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -13,8 +13,8 @@ pub(crate) struct Timing {
     /// Nothing that is acknowledged in it counts. What it leaves behind, a backlog to checkpoint or to index, is in the
     /// time that is measured.
     pub(crate) warm_up: Duration,
-    /// For so long callers ask. Then they wait for what is in flight, and the side is closed: the clock stops when that is
-    /// done, so that what was put off is in the time.
+    /// For so long callers ask. Then they wait for what is in flight, and the side is closed: the clock stops when that
+    /// is done, so that what was put off is in the time.
     pub(crate) timed: Duration,
 }
 
@@ -43,7 +43,8 @@ impl Window {
         acknowledged >= self.from
     }
 
-    /// What the side did, `each` of it an acknowledgement. Called when nothing is left to be done: the clock stops here.
+    /// What the side did, `each` of it an acknowledgement. Called when nothing is left to be done: the clock stops
+    /// here.
     pub(crate) fn stop(self, each: usize, latencies: Vec<Duration>) -> Sample {
         let took = self.from.elapsed();
         let mut sample = Sample::rate(latencies.len() * each, took);

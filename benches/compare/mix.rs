@@ -1,6 +1,6 @@
-//! A long session as an agent leaves it, in turns of 23 events: the user's message, the start of the turn, four times (the
-//! start of the step, the assistant's message, an eval, the tool's message, a put of the step), a put of the turn. That is
-//! 9 messages, 4 evals, 5 starts, and 5 puts that replace a turn or a step.
+//! A long session as an agent leaves it, in turns of 23 events: the user's message, the start of the turn, four times
+//! (the start of the step, the assistant's message, an eval, the tool's message, a put of the step), a put of the turn.
+//! That is 9 messages, 4 evals, 5 starts, and 5 puts that replace a turn or a step.
 
 use foldlog::agent::{AgentBody, Eval, Message, MessageId, Step, StepId, StepStatus, Turn, TurnId, TurnStatus, Usage};
 use foldlog::{Content, Timestamp};

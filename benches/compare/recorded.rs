@@ -1,5 +1,5 @@
-//! Recorded runs of agents, played by 100 sessions: the events of `examples/replay_transcript`, one append an event, one in
-//! flight in each session. Each replay is of other texts, so that no two sessions share a blob.
+//! Recorded runs of agents, played by 100 sessions: the events of `examples/replay_transcript`, one append an event,
+//! one in flight in each session. Each replay is of other texts, so that no two sessions share a blob.
 
 use std::path::Path;
 use std::time::Instant;
@@ -76,8 +76,8 @@ impl Recorded {
         window.stop(1, latencies)
     }
 
-    /// By hand: a commit an event, with everything inline, encoded beforehand. The texts need not differ, since nothing is
-    /// shared.
+    /// By hand: a commit an event, with everything inline, encoded beforehand. The texts need not differ, since nothing
+    /// is shared.
     pub(crate) fn insert(&self, sessions: usize, durability: Durability, timing: Timing) -> Sample {
         let encoded = |body: &AgentBody| (body.event_type(), encode(body));
         let runs: Vec<Vec<_>> = self.0.iter().map(|run| run.iter().map(encoded).collect()).collect();

@@ -21,8 +21,8 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<RowResult>,
 }
 
-/// Fields may be added. `benches/paired.py` compares builds of different commits: it needs `what`, `beside`, `levels` and
-/// `ours.per_second.median`.
+/// Fields may be added. `benches/paired.py` compares builds of different commits: it needs `what`, `beside`, `levels`
+/// and `ours.per_second.median`.
 #[derive(Serialize)]
 pub(crate) struct RowResult {
     #[serde(skip)]

@@ -80,7 +80,8 @@ async fn take(mut stream: EventStream<Agent>) -> Taken {
 }
 
 impl Served {
-    /// A feed ends with its store, whether or not it has told everything: it is given the time to tell of so many events.
+    /// A feed ends with its store, whether or not it has told everything: it is given the time to tell of so many
+    /// events.
     pub(crate) async fn wait_for(&self, events: usize, subscribers: Subscribers) {
         while matches!(subscribers, Subscribers::Feed) && self.told.load(Ordering::SeqCst) < events as u64 {
             actix::clock::sleep(Duration::from_millis(1)).await;

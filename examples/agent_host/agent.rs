@@ -71,7 +71,8 @@ async fn repair(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
-/// The interpreter as the log has it: the variables of the last snapshot, the functions of every line that defined some.
+/// The interpreter as the log has it: the variables of the last snapshot, the functions of every line that defined
+/// some.
 async fn restored(session: &Session) -> Result<Interpreter, Error> {
     let view = session.view()?;
     let mut interpreter = Interpreter::new();

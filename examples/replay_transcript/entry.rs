@@ -1,8 +1,9 @@
 //! One `history` entry of a transcript, as a message and back.
 //!
-//! What has a place in a [`Message`] goes there: role, name, thought, texts, tool calls with their arguments verbatim, tool
-//! results, the action. The rest goes into `extra`, as `{"entry": {...}, "shape": [...]}`: the members without a place,
-//! and what a reader of the parts alone could not know. The entry can be rebuilt from the message and nothing else.
+//! What has a place in a [`Message`] goes there: role, name, thought, texts, tool calls with their arguments verbatim,
+//! tool results, the action. The rest goes into `extra`, as `{"entry": {...}, "shape": [...]}`: the members without a
+//! place, and what a reader of the parts alone could not know. The entry can be rebuilt from the message and nothing
+//! else.
 
 use foldlog::agent::{Media, MediaSource, Message, Part, PartBody, ResultPart, Role, ToolCall, ToolResult};
 use foldlog::{BlobRef, Content, Error, Json, Store};

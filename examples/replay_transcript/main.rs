@@ -4,10 +4,10 @@
 //! replay_transcript [--dir DIR] [--memory] [--inline-bytes-max N] FILE...
 //! ```
 //!
-//! One session a file, all files at once, several appends of each in flight. A file is a JSON object with a `history` of
-//! chat messages, with tool calls or with thought and action, as SWE-agent records them. Without `--dir` the store is in a
-//! temporary directory, which is removed; a session that is in `--dir` already stays as it is, and the new one gets a
-//! number. Exits with 1 when anything differs.
+//! One session a file, all files at once, several appends of each in flight. A file is a JSON object with a `history`
+//! of chat messages, with tool calls or with thought and action, as SWE-agent records them. Without `--dir` the store
+//! is in a temporary directory, which is removed; a session that is in `--dir` already stays as it is, and the new one
+//! gets a number. Exits with 1 when anything differs.
 
 mod entry;
 mod replay;

@@ -239,8 +239,8 @@ impl<T: Serialize> Serialize for AppendList<T> {
     }
 }
 
-/// All items as one list. A packed chunk is decoded for the call only and stays packed, so that serialising a view keeps no
-/// memory.
+/// All items as one list. A packed chunk is decoded for the call only and stays packed, so that serialising a view
+/// keeps no memory.
 pub(super) fn serialize_chunks<'a, S: Serializer, T: Serialize + 'a>(
     len: usize,
     chunks: impl Iterator<Item = (impl Iterator<Item = &'a Arc<T>>, Option<&'a Packed<T>>)>,

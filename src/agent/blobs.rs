@@ -1,4 +1,5 @@
-//! Which blobs a body references. Every struct is taken apart without `..`, so that a new field must be considered here.
+//! Which blobs a body references. Every struct is taken apart without `..`, so that a new field must be considered
+//! here.
 
 use crate::agent::body::AgentBody;
 use crate::agent::entity::{Eval, Failure, SessionInfo, Step, Turn};

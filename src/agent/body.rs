@@ -40,8 +40,9 @@ pub enum AgentBody {
     SessionCompacted {
         /// The variables; `None` leaves them as they were.
         vars: Option<Content>,
-        /// The first event whose message is kept. [`EventId::ZERO`] stands for this event itself, which is set when it is
-        /// stamped; an event behind this one is refused. A boundary before that of an earlier compaction changes nothing.
+        /// The first event whose message is kept. [`EventId::ZERO`] stands for this event itself, which is set when it
+        /// is stamped; an event behind this one is refused. A boundary before that of an earlier compaction changes
+        /// nothing.
         boundary: EventId,
         /// The message that stands for those before it; its id is minted, its event id set.
         message: Message,
@@ -71,8 +72,8 @@ impl AgentBody {
     /// The longest `kind` of [`AgentBody::Custom`], in UTF-8 bytes.
     pub const KIND_BYTES_MAX: usize = 128;
 
-    /// A compaction: the message stands for all messages before it. [`Session::compact`](crate::Session::compact) stands
-    /// for those up to an event.
+    /// A compaction: the message stands for all messages before it. [`Session::compact`](crate::Session::compact)
+    /// stands for those up to an event.
     #[must_use]
     pub fn compacted(vars: Option<Content>, message: Message) -> Self {
         Self::SessionCompacted { vars, boundary: EventId::ZERO, message }
@@ -116,8 +117,8 @@ event_types! {
 
 /// A live item: delivered to subscribers, never persisted and never folded.
 ///
-/// The token deltas of a step are a stream, and so is what is written to each of its outputs. A subscriber that comes late
-/// gets them from the beginning, until an event ends the stream:
+/// The token deltas of a step are a stream, and so is what is written to each of its outputs. A subscriber that comes
+/// late gets them from the beginning, until an event ends the stream:
 ///
 /// | event | ends |
 /// |---|---|

@@ -57,25 +57,25 @@ pub(super) fn follow(open: &mut OpenCalls, message: &Message) {
 }
 
 impl AgentView {
-    /// The messages to send to the language model, in an order that providers accept: system and developer messages, the
-    /// message of the last compaction, then the kept messages, each result right behind the message of its call.
+    /// The messages to send to the language model, in an order that providers accept: system and developer messages,
+    /// the message of the last compaction, then the kept messages, each result right behind the message of its call.
     ///
-    /// The kept messages are in the order of the log, but for what other turns have said in between: behind a message that
-    /// was asked stands all that its turns have said. What waits for its first turn comes last. So a question is followed by
-    /// its answer, whatever was sent meanwhile.
+    /// The kept messages are in the order of the log, but for what other turns have said in between: behind a message
+    /// that was asked stands all that its turns have said. What waits for its first turn comes last. So a question is
+    /// followed by its answer, whatever was sent meanwhile.
     ///
     /// Left out are: what a compaction covers, earlier summaries included; results of no kept call, and further results
     /// of a call that has one; side chains; texts that are empty and have no origin, nor has their message; messages
-    /// without a part. A message that waited for its turn is given although a compaction covers it. A message whose results
-    /// move leaves its other parts where it was, as a message of the same id. Those of a message of role [`Role::Tool`] move
-    /// with its results, and stand behind all results of that answer.
+    /// without a part. A message that waited for its turn is given although a compaction covers it. A message whose
+    /// results move leaves its other parts where it was, as a message of the same id. Those of a message of role
+    /// [`Role::Tool`] move with its results, and stand behind all results of that answer.
     ///
     /// A call without a result has none here, which providers refuse:
     /// [`Session::interrupt`](crate::Session::interrupt) gives each one. Contents may be blobs:
     /// [`Session::provider_messages`](crate::Session::provider_messages) reads them, too.
     ///
-    /// Takes time in the number of kept messages, and while a message waits, in that of turns. [`AgentView::kept_messages`]
-    /// gives the same messages in the order of the log.
+    /// Takes time in the number of kept messages, and while a message waits, in that of turns.
+    /// [`AgentView::kept_messages`] gives the same messages in the order of the log.
     #[must_use]
     pub fn provider_messages(&self) -> Vec<Arc<Message>> {
         let waiting = self.waiting();
@@ -85,8 +85,8 @@ impl AgentView {
     }
 
     /// The same for a turn that runs: the message that it answers comes last, and behind that what this turn has added,
-    /// and turns for the same message before it, which were given up. What users have said since, and no turn has answered
-    /// yet, is left out, and so is whatever waits: it is for turns to come.
+    /// and turns for the same message before it, which were given up. What users have said since, and no turn has
+    /// answered yet, is left out, and so is whatever waits: it is for turns to come.
     #[must_use]
     pub fn provider_messages_of(&self, turn: TurnId) -> Vec<Arc<Message>> {
         let Some(asked) = self.turns.get(turn).and_then(|turn| turn.user_message) else {
@@ -128,8 +128,8 @@ impl AgentView {
         self.turns.get(message.turn?)?.user_message
     }
 
-    /// The kept messages with the results of their calls, behind each question what its turns have said. Of these questions
-    /// and those of the kept messages, one that a compaction has covered while it waited is there, too.
+    /// The kept messages with the results of their calls, behind each question what its turns have said. Of these
+    /// questions and those of the kept messages, one that a compaction has covered while it waited is there, too.
     fn by_questions(&self, asked: impl IntoIterator<Item = MessageId>) -> Vec<Said> {
         let kept: Vec<_> = self.conversation().collect();
         let questions = kept.iter().filter_map(|message| self.question_of(message));
@@ -146,8 +146,8 @@ impl AgentView {
         messages
     }
 
-    /// A message that a compaction has covered before any of its turns did something. The summary knows no answer to it. Where
-    /// a turn had done something, the summary stands for the message and for that.
+    /// A message that a compaction has covered before any of its turns did something. The summary knows no answer to
+    /// it. Where a turn had done something, the summary stands for the message and for that.
     fn covered_while_waiting(&self, asked: MessageId) -> Option<&Arc<Message>> {
         let message = self.message(asked).filter(|message| Some(message.event_id) < self.compact_from)?;
         let place = self.messages.binary_search_by_key(&asked, |message| message.id).ok()?;
@@ -162,8 +162,8 @@ impl AgentView {
         first.chain(messages.flat_map(Said::into_messages)).filter_map(without_empty_texts).collect()
     }
 
-    /// The first event whose messages a compaction has to keep if it is to cover those up to `through`: the event behind
-    /// that one, or the earliest call whose result would be kept or is still to come.
+    /// The first event whose messages a compaction has to keep if it is to cover those up to `through`: the event
+    /// behind that one, or the earliest call whose result would be kept or is still to come.
     pub(super) fn boundary_after(&self, through: EventId) -> EventId {
         let wanted = through.next();
         let mut open = OpenCalls::default();
@@ -220,8 +220,8 @@ impl Ordered {
         // The parts that go behind each message, by the place of that message in `said`.
         let mut moved: Vec<(usize, Vec<Part>)> = Vec::new();
         let mut is_split = false;
-        // Where the last result has gone; `None` if its call is not there. What a tool says ahead of its first result goes
-        // where that goes.
+        // Where the last result has gone; `None` if its call is not there. What a tool says ahead of its first result
+        // goes where that goes.
         let mut last = None;
         let mut ahead = Vec::new();
         let is_of_tool = message.role == Role::Tool && results(message).next().is_some();

@@ -50,8 +50,9 @@ impl Counters {
         seen.saturating_add(1)
     }
 
-    /// Writes the ids that the body creates into the body, and raises the counters as the fold will. A body that names an
-    /// entity which must be there is refused here, as far as the counters tell: they are all that stamping may depend on.
+    /// Writes the ids that the body creates into the body, and raises the counters as the fold will. A body that names
+    /// an entity which must be there is refused here, as far as the counters tell: they are all that stamping may
+    /// depend on.
     pub(super) fn stamp(&mut self, id: EventId, body: &mut AgentBody) -> Result<(), String> {
         self.name_last_message(body);
         self.check_references(id, body)?;
@@ -81,8 +82,8 @@ impl Counters {
     }
 
     /// Writes the id of the last message where a turn, a step or a queued turn names message 0. So a batch may append a
-    /// message and what refers to it, before anybody knows the id, and a retry under the same append key hands over the same
-    /// bodies.
+    /// message and what refers to it, before anybody knows the id, and a retry under the same append key hands over the
+    /// same bodies.
     fn name_last_message(&self, body: &mut AgentBody) {
         let named = match body {
             AgentBody::TurnStarted(turn) | AgentBody::TurnPut(turn) => &mut turn.user_message,

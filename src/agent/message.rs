@@ -10,8 +10,8 @@ use crate::id::{EventId, Timestamp};
 
 /// One message of the conversation.
 ///
-/// The common message is one line: `Message::user("hello")`. What a provider sent beside the parts, and must get back, is
-/// in [`Message::origin`] and in [`Part::origin`]. docs/guide/providers.md says where each field of four providers'
+/// The common message is one line: `Message::user("hello")`. What a provider sent beside the parts, and must get back,
+/// is in [`Message::origin`] and in [`Part::origin`]. docs/guide/providers.md says where each field of four providers'
 /// interfaces lives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {

@@ -58,8 +58,8 @@ impl SoughtCall {
     }
 }
 
-/// As what a call is sought, and its place. Of one [`SoughtCall`], the first is the one that a result takes: that of the
-/// last message, and there the first part.
+/// As what a call is sought, and its place. Of one [`SoughtCall`], the first is the one that a result takes: that of
+/// the last message, and there the first part.
 type CallKey = (SoughtCall, Reverse<MessageId>, u32);
 
 /// The tool calls of a session that have no result yet. A clone shares structure.
@@ -67,8 +67,8 @@ type CallKey = (SoughtCall, Reverse<MessageId>, u32);
 pub struct OpenCalls {
     /// By message, and by the place there.
     calls: OrdMap<(MessageId, u32), OpenCall>,
-    /// The same calls as results seek them: a log may hold any number of calls that nobody answers, and a result must find
-    /// its call among them.
+    /// The same calls as results seek them: a log may hold any number of calls that nobody answers, and a result must
+    /// find its call among them.
     by_sought: OrdSet<CallKey>,
 }
 

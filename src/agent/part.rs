@@ -53,16 +53,16 @@ pub struct PartOrigin {
     pub id: Option<String>,
     /// What the provider has signed or encrypted, and wants back unchanged.
     pub signature: Option<Content>,
-    /// JSON text, byte for byte as it was sent: the members that have no field here, or the whole part, as the host likes
-    /// it.
+    /// JSON text, byte for byte as it was sent: the members that have no field here, or the whole part, as the host
+    /// likes it.
     pub verbatim: Option<Content>,
 }
 
 /// A tool to call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// The id of the call, which the result names. It need not be unique: a result belongs to the nearest unanswered call
-    /// of its id before it. Empty where the provider gives none.
+    /// The id of the call, which the result names. It need not be unique: a result belongs to the nearest unanswered
+    /// call of its id before it. Empty where the provider gives none.
     pub id: String,
     /// The tool.
     pub name: String,

@@ -1,6 +1,6 @@
 //! What is left of a body that was redacted: ids, times, numbers, and what belongs to what. Every text is gone that a
-//! person, a language model or a tool has written. Every struct is taken apart without `..`, so that a new field must be
-//! considered here.
+//! person, a language model or a tool has written. Every struct is taken apart without `..`, so that a new field must
+//! be considered here.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The bodies of schema 1, as builds before schema 2 wrote them, and how they are upcast on read.
 //!
-//! Frozen: every type below a body stands here as it was, so that a change of today's types cannot change what these bytes
-//! mean.
+//! Frozen: every type below a body stands here as it was, so that a change of today's types cannot change what these
+//! bytes mean.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! Which of an agent's transients make a stream, and which events end it.
 //!
-//! A step has up to three streams: the text of the language model, standard output, standard error. A stream ends with the
-//! event that holds what it announced, or after which nothing can hold it any more. [`AgentTransient`] has the table.
+//! A step has up to three streams: the text of the language model, standard output, standard error. A stream ends with
+//! the event that holds what it announced, or after which nothing can hold it any more. [`AgentTransient`] has the
+//! table.
 
 use crate::agent::body::{AgentBody, AgentTransient, OutputStream};
 use crate::agent::id::{StepId, TurnId};

@@ -110,8 +110,8 @@ impl AgentView {
         self.messages.iter_from(start)
     }
 
-    /// What a turn has answered: the assistant's last message in it, those of side chains left out. `None` if the assistant said
-    /// nothing. Its text may be in a blob: [`Store::read_content`](crate::Store::read_content).
+    /// What a turn has answered: the assistant's last message in it, those of side chains left out. `None` if the
+    /// assistant said nothing. Its text may be in a blob: [`Store::read_content`](crate::Store::read_content).
     ///
     /// Takes time in the number of messages since the one that the turn answers.
     #[must_use]
@@ -123,7 +123,8 @@ impl AgentView {
 
     /// The messages that nobody has answered yet, in the order in which they were sent: those that wait for their turn
     /// ([`AgentBody::TurnQueued`]), and those whose last turn was
-    /// [`Interrupted`](crate::agent::TurnStatus::Interrupted). [`Session::begin_next_turn`] begins the turn of the first.
+    /// [`Interrupted`](crate::agent::TurnStatus::Interrupted). [`Session::begin_next_turn`] begins the turn of the
+    /// first.
     ///
     /// A message that nobody has asked a turn for, such as one of a chat without turns, is not among them.
     ///
@@ -224,8 +225,8 @@ impl AgentView {
         self.keep_message(message, at);
     }
 
-    /// A turn that is interrupted leaves its message without an answer, and any other end is one. An interrupted turn that
-    /// is put once more, such as with its cost, says nothing new: its message may have been answered since.
+    /// A turn that is interrupted leaves its message without an answer, and any other end is one. An interrupted turn
+    /// that is put once more, such as with its cost, says nothing new: its message may have been answered since.
     fn follow_put(&mut self, put: &Turn) {
         let Some(message) = put.user_message else { return };
         let is_interrupted = |turn: &Turn| turn.status == TurnStatus::Interrupted;

@@ -9,9 +9,9 @@
 //! ```
 //! A chunk is known to decode before anybody asks for its items: the bytes were checked against their digest, and the
 //! store that wrote them has decoded them and compared the view first. Lengths and counts are checked when a view is
-//! loaded, and that the build which wrote it has items of the same layout. The first chunk, a last chunk that is not full,
-//! and the chunks of unfinished turns and steps are decoded then. A chunk that does not decode in spite of all that is
-//! logged as an error, and its items say that they cannot be read.
+//! loaded, and that the build which wrote it has items of the same layout. The first chunk, a last chunk that is not
+//! full, and the chunks of unfinished turns and steps are decoded then. A chunk that does not decode in spite of all
+//! that is logged as an error, and its items say that they cannot be read.
 
 use std::sync::Arc;
 

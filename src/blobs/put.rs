@@ -14,10 +14,11 @@ pub(super) trait PutLog {
 
 /// Stores bytes.
 ///
-/// The file comes first, and the look at the list after it. If the blob is not listed then, whoever lists it later finds a
-/// file that was put a moment ago, and leaves it for its grace time. If it is listed, it is made durable once more and
-/// taken off the list, which fails if a sweep has listed or removed it since its number was read: then all of this
-/// begins anew. So it does if sweeps were counted meanwhile: the blob may have been removed, and have left the list.
+/// The file comes first, and the look at the list after it. If the blob is not listed then, whoever lists it later
+/// finds a file that was put a moment ago, and leaves it for its grace time. If it is listed, it is made durable once
+/// more and taken off the list, which fails if a sweep has listed or removed it since its number was read: then all of
+/// this begins anew. So it does if sweeps were counted meanwhile: the blob may have been removed, and have left the
+/// list.
 pub(super) fn put(blobs: &dyn BlobStore, log: &mut dyn PutLog, bytes: &[u8]) -> Result<Put, Error> {
     let mut first = None;
     loop {

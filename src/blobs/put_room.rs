@@ -22,7 +22,8 @@ impl PutRoom {
         Self { taken: AtomicU64::new(0), bytes_max }
     }
 
-    /// Takes room for a blob; [`ErrorKind::Busy`] if there is too little. A blob that is alone has room, whatever its size.
+    /// Takes room for a blob; [`ErrorKind::Busy`] if there is too little. A blob that is alone has room, whatever its
+    /// size.
     pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Result<RoomTaken, Error> {
         let before = self.taken.fetch_add(bytes, Ordering::AcqRel);
         let taken = RoomTaken { room: Arc::clone(self), bytes };

@@ -2,20 +2,22 @@
 //!
 //! 1. All events are read, and which blobs they name. Blobs that none names and that are older than the grace time are
 //!    chosen.
-//! 2. They are **listed**, in a commit, but for those that were put meanwhile. From then on every append that names one of
-//!    them is refused, inside its own commit.
+//! 2. They are **listed**, in a commit, but for those that were put meanwhile. From then on every append that names one
+//!    of them is refused, inside its own commit.
 //! 3. The events that were committed meanwhile are read. What they name is taken off the list.
-//! 4. The rest is **removed**, by a transaction that holds off every other commit: only blobs that are still listed under
-//!    the number that this sweep has given, and that nobody has put since. They stay listed.
-//! 5. At the end sweeps are **counted**, and only then removed blobs leave the list. An append that was checked while the
-//!    blob was still there, and that commits now, finds another count in its commit, and makes sure of its blobs anew.
+//! 4. The rest is **removed**, by a transaction that holds off every other commit: only blobs that are still listed
+//!    under the number that this sweep has given, and that nobody has put since. They stay listed.
+//! 5. At the end sweeps are **counted**, and only then removed blobs leave the list. An append that was checked while
+//!    the blob was still there, and that commits now, finds another count in its commit, and makes sure of its blobs
+//!    anew.
 //!
-//! So a blob is never removed after an event that names it was committed, nor the other way round. A crash leaves listed
-//! blobs, there or removed: appends that name them are refused, a put stores them and takes them off the list, and the next
-//! sweep lists them anew, under a number of its own. A put answers only when its blob is on no list: see `put`.
+//! So a blob is never removed after an event that names it was committed, nor the other way round. A crash leaves
+//! listed blobs, there or removed: appends that name them are refused, a put stores them and takes them off the list,
+//! and the next sweep lists them anew, under a number of its own. A put answers only when its blob is on no list: see
+//! `put`.
 //!
-//! The grace time is for what was put and is not named yet. No referenced blob depends on it, so a clock that jumps costs a
-//! put at most.
+//! The grace time is for what was put and is not named yet. No referenced blob depends on it, so a clock that jumps
+//! costs a put at most.
 
 use std::fmt;
 use std::time::Duration;
@@ -86,8 +88,8 @@ pub(crate) trait SweepWorld {
     fn pause(&mut self, so_far: &Swept) -> Result<(), Error>;
 }
 
-/// Sweeps. Nothing stays listed when the sweep is called off. After any other error, or a crash, what is listed is left to
-/// the next sweep.
+/// Sweeps. Nothing stays listed when the sweep is called off. After any other error, or a crash, what is listed is left
+/// to the next sweep.
 pub(crate) fn sweep(world: &mut dyn SweepWorld, plan: SweepPlan) -> Result<Swept, Error> {
     let mut sweep = SweepRun {
         world,

@@ -35,8 +35,8 @@ fn first_digest(record: &[u8]) -> Option<Digest> {
     rest.first_chunk().map(|first| Digest::from_bytes(*first))
 }
 
-/// Whether two records have the same place in a chain: one is redacted, and the other the one that was first written, or
-/// redacted, too.
+/// Whether two records have the same place in a chain: one is redacted, and the other the one that was first written,
+/// or redacted, too.
 pub(crate) fn chains_alike(one: &[u8], other: &[u8]) -> bool {
     chained_digest(one) == chained_digest(other)
 }

@@ -1,5 +1,6 @@
-//! The shape of a value: which calls it makes of a serializer, whatever its numbers and texts are. Values of one type and
-//! one shape are decoded by the same calls, so a value that came back from its own bytes vouches for all of its shape.
+//! The shape of a value: which calls it makes of a serializer, whatever its numbers and texts are. Values of one type
+//! and one shape are decoded by the same calls, so a value that came back from its own bytes vouches for all of its
+//! shape.
 
 use std::fmt;
 

@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 use super::shape::shape_of;
 use super::{RecordError, decode_body};
 
-/// Refuses a body whose bytes do not decode, or decode to something else: shapes that serde describes and bincode cannot
-/// decode, such as fields that are left out when empty, would otherwise be found at recovery, when it is too late.
+/// Refuses a body whose bytes do not decode, or decode to something else: shapes that serde describes and bincode
+/// cannot decode, such as fields that are left out when empty, would otherwise be found at recovery, when it is too
+/// late.
 pub(crate) fn check_stable<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), RecordError> {
     let again = decode_body::<B>(bytes).map_err(|_| RecordError::NotStable)?;
     let mut expected = Expected(bytes);
@@ -23,8 +24,8 @@ pub(crate) fn check_stable<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Res
     }
 }
 
-/// The same for a body that has these bytes, once for each shape that bodies of its type have: to decode every body would
-/// make a busy session slower.
+/// The same for a body that has these bytes, once for each shape that bodies of its type have: to decode every body
+/// would make a busy session slower.
 pub(crate) fn check_shape<B: Serialize + DeserializeOwned + 'static>(
     body: &B,
     bytes: &[u8],

@@ -16,8 +16,8 @@ use crate::threads::Restart;
 /// How long a group waits before it asks again for a lock that another process holds. SQLite has waited for the lock
 /// already, so this pause only lets the actor handle what is in its mailbox.
 const RETRY: Duration = Duration::from_millis(10);
-/// A step of the upkeep takes the log's writer away from the groups. So, while groups come, a pause follows that is longer
-/// than the step by this factor; and one as long as the step while none comes.
+/// A step of the upkeep takes the log's writer away from the groups. So, while groups come, a pause follows that is
+/// longer than the step by this factor; and one as long as the step while none comes.
 const PAUSE_FACTOR: u32 = 24;
 /// How often what a reader or another process has held back is tried for those who wait, at intervals of [`RETRY`].
 const HELD_BACK_TRIES: u32 = 50;
@@ -267,8 +267,8 @@ impl Handler<KeepUp> for PersistActor {
     }
 }
 
-/// Takes the steps of the upkeep without a pause, and is answered when there are no more of this, or none that can be taken
-/// now.
+/// Takes the steps of the upkeep without a pause, and is answered when there are no more of this, or none that can be
+/// taken now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), LogError>")]
 pub(crate) enum Erase {

@@ -221,7 +221,8 @@ impl GroupWriter {
                         self.incarnations.remove(log);
                     }
                 }
-                // Before the answers: whoever has asked for it and knows of it is given nothing any more that it took away.
+                // Before the answers: whoever has asked for it and knows of it is given nothing any more that it took
+                // away.
                 if take_away(&writes, &answers) {
                     self.followed.voided();
                 }
@@ -372,8 +373,8 @@ impl GroupWriter {
         let kept = self.log.take();
         guarded(|| {
             let log = kept.map_or_else(|| self.medium.writer(), Ok)?;
-            // Asked before each group, since a cleaner may remove what others tell a living store by. They might have its
-            // sessions by now, and run their turns.
+            // Asked before each group, since a cleaner may remove what others tell a living store by. They might have
+            // its sessions by now, and run their turns.
             if self.ownership.still_held().map_err(|error| LogError::Io(error.to_string()))? {
                 return Ok(log);
             }

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind};
 
 /// The most bytes of a title: a line of a list, and not a text.
 pub(super) const TITLE_BYTES_MAX: usize = 1024;
-/// The most labels of a session. All of them stand in the session's row of the list, which each describe writes anew and
-/// each listing reads: at most about 10 KiB with these three limits.
+/// The most labels of a session. All of them stand in the session's row of the list, which each describe writes anew
+/// and each listing reads: at most about 10 KiB with these three limits.
 const LABELS_MAX: usize = 32;
 /// The most labels that one describe names: all of a session's may be exchanged for as many others.
 pub(super) const DESCRIBED_LABELS_MAX: usize = 2 * LABELS_MAX;
@@ -19,8 +19,8 @@ pub(super) const LABEL_BYTES_MAX: usize = 64;
 /// The most bytes of a label's value.
 pub(super) const LABEL_VALUE_BYTES_MAX: usize = 256;
 
-/// What foldlog itself knows of a session, whatever the session model: [`View::core`](crate::View::core). It is folded from
-/// foldlog's own events, as the session model's view is from the others.
+/// What foldlog itself knows of a session, whatever the session model: [`View::core`](crate::View::core). It is folded
+/// from foldlog's own events, as the session model's view is from the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SessionCore {

@@ -87,8 +87,8 @@ pub struct Described {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Redacted {
-    /// The events whose records were replaced, in the order of their ids: those that were to be redacted, and the first one of
-    /// an append with a key, which loses the key and its fingerprint.
+    /// The events whose records were replaced, in the order of their ids: those that were to be redacted, and the first
+    /// one of an append with a key, which loses the key and its fingerprint.
     pub events: Vec<RedactedEvent>,
     /// Why, and by whom, as the host says it.
     pub reason: String,

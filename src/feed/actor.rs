@@ -48,8 +48,8 @@ impl<E: Send + 'static> Drop for FeedTicket<E> {
     }
 }
 
-/// The registration of an actor with a feed. Dropping it changes nothing: [`FeedSubscription::cancel`] ends it, and so does
-/// the end of the actor, or of the store.
+/// The registration of an actor with a feed. Dropping it changes nothing: [`FeedSubscription::cancel`] ends it, and so
+/// does the end of the actor, or of the store.
 pub struct FeedSubscription<E: Send + 'static>(Weak<FeedInner<E>>);
 
 impl<E: Send + 'static> fmt::Debug for FeedSubscription<E> {
@@ -69,7 +69,8 @@ impl<E: Send + 'static> FeedSubscription<E> {
         Ok(Self(Arc::downgrade(&inner)))
     }
 
-    /// Stops the deliveries. What is queued is dropped; a [`FeedDelivery`] that was sent already is not. May be called again.
+    /// Stops the deliveries. What is queued is dropped; a [`FeedDelivery`] that was sent already is not. May be called
+    /// again.
     pub fn cancel(&self) {
         if let Some(inner) = self.0.upgrade() {
             inner.abandon();

@@ -73,8 +73,8 @@ impl<E: Send + 'static> FeedInner<E> {
             self.read_ahead(&mut queue);
         }
         drop(forgotten);
-        // Sent without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the lock; and
-        // a waker runs foreign code.
+        // Sent without the lock: a delivery to an actor that has just died is dropped here, and its ticket takes the
+        // lock; and a waker runs foreign code.
         if let Some(waker) = waker {
             waker.wake();
         }

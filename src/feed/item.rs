@@ -23,11 +23,11 @@ pub enum FeedItem<E> {
     Unreadable(UnreadableEvent),
     /// A session was deleted.
     Deleted(DeletedHistory),
-    /// Everything that was committed was told. It is told when the feed first comes to the end, and again each time that it
-    /// comes there after it had fallen behind by more than a page.
+    /// Everything that was committed was told. It is told when the feed first comes to the end, and again each time
+    /// that it comes there after it had fallen behind by more than a page.
     CaughtUp(FeedPosition),
-    /// The log cannot be read on, or the store was closed: nothing follows but the end. A feed from the position of the last
-    /// item goes on, once what the error says is done.
+    /// The log cannot be read on, or the store was closed: nothing follows but the end. A feed from the position of the
+    /// last item goes on, once what the error says is done.
     #[serde(serialize_with = "as_text")]
     Failed(Error),
     /// Nothing follows. Only an actor gets this item; a stream just ends.
@@ -89,9 +89,9 @@ pub struct UnreadableEvent {
     pub position: FeedPosition,
 }
 
-/// A session that was deleted. Its name is gone from the store, so only its history can be told: what a consumer keeps of
-/// the events of that history is to go. Events that the feed had not told by then are never told, so the history may be one
-/// that the consumer has not heard of.
+/// A session that was deleted. Its name is gone from the store, so only its history can be told: what a consumer keeps
+/// of the events of that history is to go. Events that the feed had not told by then are never told, so the history may
+/// be one that the consumer has not heard of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeletedHistory {

@@ -13,12 +13,12 @@ use crate::port::{FeedPlace, LogReader, ScannedPage, Standing, StoreId};
 
 /// A place in the feed of one store: what a consumer keeps of the last item that it has handled, to go on from there.
 ///
-/// It is opaque: two positions can be compared for being equal, and nothing else follows from one. Its text form, such as
-/// `6f01a2b3c4d5e6f7-1042-0-89abcdef01234567`, is for files and databases; in JSON it is this text.
+/// It is opaque: two positions can be compared for being equal, and nothing else follows from one. Its text form, such
+/// as `6f01a2b3c4d5e6f7-1042-0-89abcdef01234567`, is for files and databases; in JSON it is this text.
 ///
 /// A position is of the store that has given it. A feed from a position of another store is refused
-/// ([`ErrorKind::OtherFeed`]), and so is one from a position that the store does not have any more, since its files were
-/// replaced by an older copy. A store that was made by [`Store::restore`](crate::Store::restore) or
+/// ([`ErrorKind::OtherFeed`]), and so is one from a position that the store does not have any more, since its files
+/// were replaced by an older copy. A store that was made by [`Store::restore`](crate::Store::restore) or
 /// [`Store::repair`](crate::Store::repair), and a backup that was opened as a store, are other stores than the one that
 /// they were made of.
 ///

@@ -163,7 +163,8 @@ impl<E> FeedQueue<E> {
         }
     }
 
-    /// Ends the feed at once: nobody takes its items any more. They are given to the caller, to be dropped without a lock.
+    /// Ends the feed at once: nobody takes its items any more. They are given to the caller, to be dropped without a
+    /// lock.
     #[must_use]
     pub(super) fn abandon(&mut self) -> VecDeque<(FeedItem<E>, usize)> {
         (self.end, self.bytes) = (FeedEnd::Ended, 0);

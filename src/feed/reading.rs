@@ -12,8 +12,8 @@ use crate::replay::{PAGE_BYTES_MAX, check, corrupt};
 /// Makes of a stored event what the feed gives of it.
 pub(crate) type Decode<E> = fn(&SessionId, StoredRow<'_>) -> Result<E, Error>;
 
-/// Of how many logs the last event is remembered: about 2 MiB. At the limit all of them are forgotten, and each is read once
-/// more.
+/// Of how many logs the last event is remembered: about 2 MiB. At the limit all of them are forgotten, and each is read
+/// once more.
 const HEADS_MAX: usize = 16_384;
 
 /// What a feed reads with, one page after the other.
@@ -97,8 +97,8 @@ impl<E> FeedReading<E> {
     }
 }
 
-/// The event that the one with this id follows. `None` if the log was deleted after the page was read: then nothing can be
-/// checked.
+/// The event that the one with this id follows. `None` if the log was deleted after the page was read: then nothing can
+/// be checked.
 fn head_before(
     reader: &mut dyn LogReader,
     heads: &HashMap<LogKey, Head>,

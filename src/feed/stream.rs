@@ -18,17 +18,17 @@ use crate::threads::lock;
 /// The events of all sessions of a store, as a stream of [`FeedItem`]s (`futures::Stream`).
 ///
 /// # Order
-/// Events come in the order in which they were committed, so each session's in the order of the session. Each event comes
-/// once. A feed from the position of an item begins with what follows it.
+/// Events come in the order in which they were committed, so each session's in the order of the session. Each event
+/// comes once. A feed from the position of an item begins with what follows it.
 ///
 /// # Lagging
 /// The stream reads at the pace at which it is polled, and keeps at most two pages of
-/// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max) events or 4 MiB. Nothing is left out however late it
-/// reads, but for what was deleted meanwhile. [`behind`](Self::behind) tells how late it is.
+/// [`StoreConfig::page_events_max`](crate::StoreConfig::page_events_max) events or 4 MiB. Nothing is left out however
+/// late it reads, but for what was deleted meanwhile. [`behind`](Self::behind) tells how late it is.
 ///
 /// # Other processes
-/// What other stores on the same medium commit is followed, too: it is noticed within 20 ms while something is committed
-/// again and again, and within 0.1 s when nothing was for three seconds.
+/// What other stores on the same medium commit is followed, too: it is noticed within 20 ms while something is
+/// committed again and again, and within 0.1 s when nothing was for three seconds.
 ///
 /// # Closing
 /// When the store is closed, the items that wait are given, and then [`FeedItem::Failed`] with
@@ -87,12 +87,12 @@ impl<E: Send + 'static> Feed<E> {
         FeedPosition::behind(lock(&self.0.queue).given)
     }
 
-    /// Tells how many events are committed that the stream has not given yet. An upper bound: events of deleted sessions may
-    /// be counted. It takes one short read of the store.
+    /// Tells how many events are committed that the stream has not given yet. An upper bound: events of deleted
+    /// sessions may be counted. It takes one short read of the store.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreClosed`](crate::ErrorKind::StoreClosed); [`ErrorKind::Busy`](crate::ErrorKind::Busy) when the queue
-    /// of reads is full; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or
+    /// [`ErrorKind::StoreClosed`](crate::ErrorKind::StoreClosed); [`ErrorKind::Busy`](crate::ErrorKind::Busy) when the
+    /// queue of reads is full; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or
     /// [`ErrorKind::CorruptStore`](crate::ErrorKind::CorruptStore) when the log cannot be read.
     pub async fn behind(&self) -> Result<u64, Error> {
         let standing = self.0.source.readers.read(|reader| Ok(reader.standing()?)).await?;

@@ -33,8 +33,8 @@ impl SweptList {
         rows.map(|(digest, listing)| (Digest::from_bytes(*digest), *listing)).collect()
     }
 
-    /// The first blob that events name and that is being swept, or is gone. Before the first sweep there is none: then the
-    /// session has looked.
+    /// The first blob that events name and that is being swept, or is gone. Before the first sweep there is none: then
+    /// the session has looked.
     pub(super) fn first_missing(&self, blobs: &MemoryBlobMap, events: &[StoredEvent]) -> Option<Digest> {
         if self.listings == 0 {
             return None;

@@ -8,22 +8,22 @@ use crate::id::Digest;
 
 /// Where blobs live. It knows bytes and digests, not kinds: references of several kinds to equal bytes share one blob.
 ///
-/// Once `put` or `ensure_durable` has said yes, a power cut does not take the blob away: only then may an event name it.
-/// (The store of views may promise less: views need not be durable.) Any number of threads may call at once, with the same
-/// bytes too.
+/// Once `put` or `ensure_durable` has said yes, a power cut does not take the blob away: only then may an event name
+/// it. (The store of views may promise less: views need not be durable.) Any number of threads may call at once, with
+/// the same bytes too.
 pub(crate) trait BlobStore: Send + Sync {
     /// Stores bytes. The caller has checked their size.
     ///
     /// Bytes that are stored already are made durable again before the answer, since the store that wrote them may have
-    /// died before they were durable. A damaged blob is replaced. The blob counts as put just now: a sweep leaves it for
-    /// its grace time.
+    /// died before they were durable. A damaged blob is replaced. The blob counts as put just now: a sweep leaves it
+    /// for its grace time.
     fn put(&self, bytes: &[u8]) -> Result<Put, BlobError>;
 
     /// Gives the bytes, if they hash to the digest. A blob over the store's limit is refused before it is read.
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError>;
 
-    /// Makes a stored blob of this length durable, as a put of bytes that are stored already does; `false` when there is
-    /// no such blob.
+    /// Makes a stored blob of this length durable, as a put of bytes that are stored already does; `false` when there
+    /// is no such blob.
     fn ensure_durable(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError>;
 
     /// Whether this store object remembers the blob as durable, and the medium still has it with this length. It looks
@@ -78,7 +78,8 @@ pub(crate) struct BlobLook {
 }
 
 impl BlobLook {
-    /// Whether a sweep with this grace time leaves the blob. One of which the time is not known stays, unless no time is given.
+    /// Whether a sweep with this grace time leaves the blob. One of which the time is not known stays, unless no time
+    /// is given.
     pub(crate) fn is_in_grace(&self, grace: Duration) -> bool {
         !grace.is_zero() && self.age.is_none_or(|age| age < grace)
     }

@@ -1,4 +1,5 @@
-//! Cursors: where consumers of the feed are, each under a name. The medium keeps the text of a position, and does not read it.
+//! Cursors: where consumers of the feed are, each under a name. The medium keeps the text of a position, and does not
+//! read it.
 
 use super::write::Refusal;
 
@@ -18,8 +19,8 @@ pub(crate) enum CursorTarget {
 }
 
 impl CursorChange {
-    /// Where the cursor is afterwards, given where it is. One that is there already was moved by this very change, asked for
-    /// before: its outcome may not have been known.
+    /// Where the cursor is afterwards, given where it is. One that is there already was moved by this very change,
+    /// asked for before: its outcome may not have been known.
     pub(crate) fn apply(&self, found: Option<&str>) -> Result<Option<&str>, Refusal> {
         match &self.to {
             CursorTarget::Nowhere => Ok(None),

@@ -8,7 +8,8 @@ use super::scan::{Position, ScannedPage};
 use super::standing::{DeletionNumber, Standing};
 use crate::id::{EventId, HistoryId, SessionId};
 
-/// How many logs a page remembers: about 1 MiB. At the limit all of them are forgotten, and each is looked up once more.
+/// How many logs a page remembers: about 1 MiB. At the limit all of them are forgotten, and each is looked up once
+/// more.
 pub(crate) const HISTORIES_MAX: usize = 16_384;
 
 /// How far a feed has come in a store.
@@ -89,8 +90,8 @@ pub(crate) struct FeedPage {
     pub(crate) next: FeedPlace,
     /// Whether more was there when the page was full.
     pub(crate) more: bool,
-    /// The logs of the events, of this page and of those before. What a log is named never changes, and a deleted log has
-    /// no events here.
+    /// The logs of the events, of this page and of those before. What a log is named never changes, and a deleted log
+    /// has no events here.
     histories: HashMap<LogKey, History>,
 }
 
@@ -118,8 +119,8 @@ impl FeedPage {
         self.histories.get(&log)
     }
 
-    /// Has `find` look up the logs that are not known yet, all at once. It may name others beside them, up to as many as are
-    /// remembered.
+    /// Has `find` look up the logs that are not known yet, all at once. It may name others beside them, up to as many
+    /// as are remembered.
     pub(crate) fn name_logs<E>(
         &mut self,
         find: impl FnOnce(&HashSet<LogKey>, &mut HashMap<LogKey, History>) -> Result<(), E>,

@@ -31,10 +31,10 @@ pub(crate) trait EventLog: Send {
     /// Commits a group in one transaction. The answers are in the order of the writes.
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Result<Written, Refusal>>, CommitError>;
 
-    /// Finds out what became of a group whose commit failed on another writing end, which is gone. The answers are in the
-    /// order of the writes. An error means that the outcome of every write of the group is unknown.
-    /// [`LogError::Busy`] means that asking again later helps. Of an empty group nothing is found out, and what follows is
-    /// made sure all the same.
+    /// Finds out what became of a group whose commit failed on another writing end, which is gone. The answers are in
+    /// the order of the writes. An error means that the outcome of every write of the group is unknown.
+    /// [`LogError::Busy`] means that asking again later helps. Of an empty group nothing is found out, and what follows
+    /// is made sure all the same.
     ///
     /// An answer is final. A write that is called not written never comes to be in the log, whatever the failed commit
     /// has left behind, and neither the death of this process nor a power cut changes that. A write that is called
@@ -43,8 +43,8 @@ pub(crate) trait EventLog: Send {
 
     /// Moves committed events to their final place, when enough of them have gathered. When it is idle, also takes one
     /// step of a long work that may come between two groups: erasing what was deleted, and giving room back. A step is
-    /// bounded in rows and bytes; after a crash, or in the next store that opens the medium, the work goes on where it was.
-    /// Tells what is left to do.
+    /// bounded in rows and bytes; after a crash, or in the next store that opens the medium, the work goes on where it
+    /// was. Tells what is left to do.
     fn upkeep(&mut self, moment: UpkeepMoment) -> Result<UpkeepLeft, LogError>;
 
     /// What is left to do: when the writing end was opened, and after the last upkeep.
@@ -77,8 +77,8 @@ pub(crate) enum UpkeepLeft {
     HeldBack,
 }
 
-/// A reading end. Each call is a read transaction of its own, so that no transaction stays open between calls. A call for a
-/// log that was deleted gives [`LogError::Deleted`], however much of the log is still there.
+/// A reading end. Each call is a read transaction of its own, so that no transaction stays open between calls. A call
+/// for a log that was deleted gives [`LogError::Deleted`], however much of the log is still there.
 pub(crate) trait LogReader: Send {
     fn find(&mut self, session: &SessionId) -> Result<Option<LogMeta>, LogError>;
 
@@ -116,8 +116,8 @@ pub(crate) trait LogReader: Send {
     /// The last event of a log, or its base.
     fn head(&mut self, log: LogMeta) -> Result<Head, LogError>;
 
-    /// The bytes of the records of up to `events_max` events after `after`, and the last of these events; `after` where there
-    /// is none.
+    /// The bytes of the records of up to `events_max` events after `after`, and the last of these events; `after` where
+    /// there is none.
     fn record_bytes(&mut self, log: LogKey, after: EventId, events_max: usize) -> Result<(EventId, u64), LogError>;
 
     /// The owner of a log, this store or another one, if it is alive.
@@ -138,10 +138,10 @@ pub(crate) trait LogReader: Send {
     /// The stored views that logs after `after` name, in the order of the logs.
     fn snapshots(&mut self, after: LogKey, max: usize) -> Result<Vec<(LogKey, Digest)>, LogError>;
 
-    /// Replaces what is in the page by the events of all logs behind `after`, in the order of their positions, and tells
-    /// where the next page begins; `None` if there is nothing behind `after`. The call looks at up to `events_max`
-    /// events, and at least at one however large. Events of deleted logs are left out, so a page may be empty though
-    /// others follow.
+    /// Replaces what is in the page by the events of all logs behind `after`, in the order of their positions, and
+    /// tells where the next page begins; `None` if there is nothing behind `after`. The call looks at up to
+    /// `events_max` events, and at least at one however large. Events of deleted logs are left out, so a page may be
+    /// empty though others follow.
     ///
     /// The events of later commits have greater positions, so a scan that goes on from where it ended misses none. An
     /// event that cannot be read is a [`LogError::Corrupt`] that names it.
@@ -153,10 +153,11 @@ pub(crate) trait LogReader: Send {
         bytes_max: usize,
     ) -> Result<Option<Position>, LogError>;
 
-    /// Replaces what is in the page by what a feed tells behind a place, all of it of one moment: the deletions behind it,
-    /// and then, if these are all of them, the events behind it, as a [`scan`](Self::scan) gives them. So the deletion of a
-    /// session comes before each event of a new session of its name. The call takes up to `events_max` deletions and looks
-    /// at up to so many events. An event that cannot be read ends the page, which says so, if its position can be read.
+    /// Replaces what is in the page by what a feed tells behind a place, all of it of one moment: the deletions behind
+    /// it, and then, if these are all of them, the events behind it, as a [`scan`](Self::scan) gives them. So the
+    /// deletion of a session comes before each event of a new session of its name. The call takes up to `events_max`
+    /// deletions and looks at up to so many events. An event that cannot be read ends the page, which says so, if its
+    /// position can be read.
     fn feed(
         &mut self,
         page: &mut FeedPage,
@@ -165,8 +166,8 @@ pub(crate) trait LogReader: Send {
         bytes_max: usize,
     ) -> Result<(), LogError>;
 
-    /// Tells whether anything was committed since it was asked before: by anyone, also by this store itself. Cheap enough
-    /// to be asked a hundred times a second.
+    /// Tells whether anything was committed since it was asked before: by anyone, also by this store itself. Cheap
+    /// enough to be asked a hundred times a second.
     fn version(&mut self) -> Result<LogVersion, LogError>;
 
     /// Where the cursor of a name is.

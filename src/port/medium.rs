@@ -45,8 +45,8 @@ pub(crate) trait OpenMedium: Any + fmt::Debug + Send + Sync {
     /// Blocks. From then on other stores see this one as alive, until it releases its ownership.
     fn open(&self, opening: &Opening) -> Result<OpenedMedium, Error>;
 
-    /// Blocks. Makes and changes nothing, and needs nothing that can be written. Other stores take no notice, and may open,
-    /// write and close the medium at any time: what they commit is there at the next read.
+    /// Blocks. Makes and changes nothing, and needs nothing that can be written. Other stores take no notice, and may
+    /// open, write and close the medium at any time: what they commit is there at the next read.
     fn open_to_read(&self, opening: &OpeningToRead) -> Result<OpenedToRead, Error>;
 
     /// The medium that this one wraps, if it wraps one.
@@ -82,8 +82,8 @@ pub(crate) struct OpeningToRead {
 pub enum Create {
     /// Never: [`ErrorKind::NoStore`](crate::ErrorKind::NoStore) tells that there is none.
     Never,
-    /// In a directory that does not exist or is empty, but for what file systems and tools leave there (names that begin
-    /// with a dot, `lost+found`). A directory with other files is refused by name.
+    /// In a directory that does not exist or is empty, but for what file systems and tools leave there (names that
+    /// begin with a dot, `lost+found`). A directory with other files is refused by name.
     #[default]
     WhereEmpty,
     /// In any directory, beside whatever is there.

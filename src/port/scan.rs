@@ -3,8 +3,8 @@
 use super::event::LogKey;
 use super::page::{StoredPage, StoredRow};
 
-/// A place in the order of all commits of a medium. Only the engine knows what the number means: everybody else hands back
-/// what a scan has given. The position of a later commit is greater, and none is given twice.
+/// A place in the order of all commits of a medium. Only the engine knows what the number means: everybody else hands
+/// back what a scan has given. The position of a later commit is greater, and none is given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Position(pub(crate) i64);
 

@@ -6,8 +6,8 @@ use std::io;
 use super::ownership::random_bytes;
 use super::scan::Position;
 
-/// Which store a medium holds: 16 random bytes, made with the store and never changed. A copy of a store that is written by
-/// itself is a store of its own, with an id of its own.
+/// Which store a medium holds: 16 random bytes, made with the store and never changed. A copy of a store that is
+/// written by itself is a store of its own, with an id of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StoreId(pub(crate) [u8; 16]);
 
@@ -51,8 +51,8 @@ pub(crate) struct Standing {
     pub(crate) deletions: DeletionNumber,
 }
 
-/// The number of a deletion in the order of a store's deletions. As a [`Position`], it is never given twice, and only handed
-/// back.
+/// The number of a deletion in the order of a store's deletions. As a [`Position`], it is never given twice, and only
+/// handed back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct DeletionNumber(pub(crate) i64);
 

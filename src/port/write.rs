@@ -9,8 +9,8 @@ use crate::id::{Digest, EventId, SessionId, Timestamp};
 
 /// One thing to write. A group of them becomes one transaction.
 ///
-/// Every kind is idempotent, or brings the proof by which [`EventLog::settle`](super::EventLog::settle) finds out whether
-/// it was written: an append and a redaction bring the chain hash of their last event.
+/// Every kind is idempotent, or brings the proof by which [`EventLog::settle`](super::EventLog::settle) finds out
+/// whether it was written: an append and a redaction bring the chain hash of their last event.
 #[derive(Debug, Clone)]
 pub(crate) enum Write {
     /// Finds the session's log, or makes one that this store owns.
@@ -18,8 +18,8 @@ pub(crate) enum Write {
     /// Asks for the head, as it is after all writes ahead of this one in the queue. By `claim` this store may become
     /// the owner.
     Fence { log: LogMeta, claim: Claiming },
-    /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from. `listed`
-    /// is there if they change how the session is listed.
+    /// Appends events to a log that this store owns, all or nothing. `after` is the chain that they go on from.
+    /// `listed` is there if they change how the session is listed.
     Append { log: LogKey, epoch: Epoch, after: Chain, events: Vec<StoredEvent>, listed: Option<Box<Listed>> },
     /// Names the newest stored view of a log that this store owns. The view's bytes are stored already, and need not be
     /// durable. `redactions` is how often the log was redacted when the view was folded: a view of before is refused.
@@ -28,9 +28,9 @@ pub(crate) enum Write {
     Release { log: LogKey, epoch: Epoch },
     /// Redacts events of a log that this store owns.
     Redact(Box<LogRedaction>),
-    /// Takes a session's name away and marks its log as deleted, unless another store that is alive owns the log. What the
-    /// log holds is void from then on, and is erased by the upkeep. Of `head`, only if the log ends there. A log that is
-    /// deleted already is an answer, and no refusal.
+    /// Takes a session's name away and marks its log as deleted, unless another store that is alive owns the log. What
+    /// the log holds is void from then on, and is erased by the upkeep. Of `head`, only if the log ends there. A log
+    /// that is deleted already is an answer, and no refusal.
     Delete { session: SessionId, log: LogKey, head: Option<EventId>, at: Timestamp },
     /// Does one step of a sweep of blobs.
     Sweep(SweepStep),
@@ -38,9 +38,9 @@ pub(crate) enum Write {
     Cursor(CursorChange),
 }
 
-/// Redacted records, and the event that says so, all or nothing. When it is written, the log names no stored view any more,
-/// its counter of redactions has risen, and nobody reads what was replaced. What may still be in the medium's files is
-/// erased by the upkeep, and is told by [`LogReader::erasing`](super::LogReader::erasing) until then.
+/// Redacted records, and the event that says so, all or nothing. When it is written, the log names no stored view any
+/// more, its counter of redactions has risen, and nobody reads what was replaced. What may still be in the medium's
+/// files is erased by the upkeep, and is told by [`LogReader::erasing`](super::LogReader::erasing) until then.
 #[derive(Debug, Clone)]
 pub(crate) struct LogRedaction {
     pub(crate) log: LogKey,
@@ -71,8 +71,8 @@ impl Write {
         }
     }
 
-    /// What the log holds if the write was written: the chain hash of the last event that it appends. `None` for a write
-    /// that is safe to ask for again.
+    /// What the log holds if the write was written: the chain hash of the last event that it appends. `None` for a
+    /// write that is safe to ask for again.
     pub(crate) fn proof(&self) -> Option<(LogKey, EventId, Chain)> {
         match self {
             Self::Append { log, events, .. } => events.last().map(|event| (*log, event.id, event.chain)),
@@ -155,7 +155,8 @@ pub(crate) enum Refusal {
 const ADVICE: &str = "Store::verify tells what else is, and Store::repair makes a new directory of what is valid";
 
 impl Refusal {
-    /// The error as a host is told it, where asking again does not help. `None` where the session has to look again first.
+    /// The error as a host is told it, where asking again does not help. `None` where the session has to look again
+    /// first.
     pub(crate) fn of_session(&self, session: &SessionId) -> Option<ErrorKind> {
         let session = session.clone();
         match self {

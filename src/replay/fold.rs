@@ -43,8 +43,9 @@ pub(crate) struct Origin<M: SessionModel> {
 }
 
 impl Fold<'_> {
-    /// Reads the log in pages, checks ids and chain, and folds it: the whole log, or the events after the stored view that
-    /// `load` gives. If events are redacted meanwhile, it begins again, so that nothing of what is gone is in the view.
+    /// Reads the log in pages, checks ids and chain, and folds it: the whole log, or the events after the stored view
+    /// that `load` gives. If events are redacted meanwhile, it begins again, so that nothing of what is gone is in the
+    /// view.
     pub(crate) fn run<M: SessionModel>(
         &self,
         reader: &mut dyn LogReader,

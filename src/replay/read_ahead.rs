@@ -165,7 +165,8 @@ fn check_page(session: &SessionId, mut head: Head, page: &mut StoredPage) -> Che
 #[cfg(test)]
 mod tests {
     //! Goal: whichever thread checks a page, what is wrong is found, and all before it is handed over. Method: logs in
-    //! memory that are wrong at each event in turn, some pages long, read through both ways of a page and all of `for_each`.
+    //! memory that are wrong at each event in turn, some pages long, read through both ways of a page and all of
+    //! `for_each`.
 
     use crate::codec::Chain;
     use crate::error::ErrorKind;

@@ -106,7 +106,8 @@ pub(crate) fn decode_own(session: &SessionId, stored: StoredRow<'_>, body: Store
     Ok(OwnEvent::new(stored.id, stored.at, stored.chain.start_bytes(), decoded))
 }
 
-/// Decodes an event of the session model, whose `decode` may panic. Inline, since a body is large, and each call moves it.
+/// Decodes an event of the session model, whose `decode` may panic. Inline, since a body is large, and each call moves
+/// it.
 #[inline]
 pub(crate) fn decode_model<M: SessionModel>(
     session: &SessionId,
@@ -126,9 +127,9 @@ pub(crate) fn decode_model<M: SessionModel>(
 
 /// Why the session model did not decode an event.
 ///
-/// The chain does not cover the type of a record of format 1: a type that this build does not know, before a body that it
-/// knows, is damage, and no event of a newer build. Of an older schema nothing follows from that, since a build need not
-/// decode every schema that there was.
+/// The chain does not cover the type of a record of format 1: a type that this build does not know, before a body that
+/// it knows, is damage, and no event of a newer build. Of an older schema nothing follows from that, since a build need
+/// not decode every schema that there was.
 fn not_decoded<M: SessionModel>(
     session: &SessionId,
     stored: StoredRow<'_>,
@@ -153,9 +154,9 @@ fn newer(session: &SessionId, stored: StoredRow<'_>, schema: u16) -> Error {
     ErrorKind::NewerRecord { session, event: stored.id, event_type, schema }.into()
 }
 
-/// The bytes of a body are under the chain hash, which everyone checks before decoding: they are those that were written.
-/// So the session model has changed what it reads. The type of a record of format 1 is not under the hash, so there it may
-/// be damage.
+/// The bytes of a body are under the chain hash, which everyone checks before decoding: they are those that were
+/// written. So the session model has changed what it reads. The type of a record of format 1 is not under the hash, so
+/// there it may be damage.
 fn undecodable(session: &SessionId, stored: StoredRow<'_>, body: StoredBody<'_>, reason: String) -> Error {
     if !body.is_typed {
         return corrupt(session, stored.id, format!("its body does not decode as {:?}: {reason}", stored.event_type));

@@ -42,8 +42,8 @@ impl RedactedRecords {
         self.found.len() as u64
     }
 
-    /// What is wrong, event by event. Events behind `through` were written while others were read, so that what they note
-    /// need not be what was read; that they note it counts.
+    /// What is wrong, event by event. Events behind `through` were written while others were read, so that what they
+    /// note need not be what was read; that they note it counts.
     pub(crate) fn problems(&self, through: EventId) -> Vec<(EventId, String)> {
         let of_found = self.found.iter().filter_map(|(event, digest)| match self.noted.get(event) {
             None => Some((*event, "its record was redacted, and no event says so".to_owned())),

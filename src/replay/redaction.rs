@@ -1,5 +1,5 @@
-//! Prepares a redaction: reads the log, makes the records that take the place of others, and folds the log with them, to
-//! see that the session goes on as it was.
+//! Prepares a redaction: reads the log, makes the records that take the place of others, and folds the log with them,
+//! to see that the session goes on as it was.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -161,8 +161,8 @@ impl<M: SessionModel> RedactionPlan<'_, M> {
         Ok(body)
     }
 
-    /// Makes the record of an append's first event anew, if it has the append's key and fingerprint: that is of bodies that
-    /// are gone.
+    /// Makes the record of an append's first event anew, if it has the append's key and fingerprint: that is of bodies
+    /// that are gone.
     fn take_key(&self, reader: &mut dyn LogReader, first: EventId, made: &mut Records) -> Result<(), Error> {
         let mut page = StoredPage::default();
         read(reader, &mut page, self.session, self.log, first.prev(), 1)?;

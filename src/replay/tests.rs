@@ -1,5 +1,5 @@
-//! Goal: an event of foldlog's own has its id among the others, is given like any other, and is never shown to the session
-//! model. Method: a log in memory with one between two of the model, written without a session.
+//! Goal: an event of foldlog's own has its id among the others, is given like any other, and is never shown to the
+//! session model. Method: a log in memory with one between two of the model, written without a session.
 
 use super::*;
 use crate::agent::{Agent, AgentBody, Message};

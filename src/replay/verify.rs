@@ -74,7 +74,8 @@ impl<M: SessionModel> LogCheck<M> {
         self.append_ends
     }
 
-    /// What foldlog's own events fold to, of those that were looked at; `None` if that is not known, since something is wrong.
+    /// What foldlog's own events fold to, of those that were looked at; `None` if that is not known, since something is
+    /// wrong.
     pub(crate) fn core(&self) -> Option<&Arc<SessionCore>> {
         self.core.as_ref()
     }
@@ -186,7 +187,8 @@ impl<M: SessionModel> LogCheck<M> {
         self.redacted.count()
     }
 
-    /// Checks that every redacted record is one that an event of the log says. To be called when the whole log was looked at.
+    /// Checks that every redacted record is one that an event of the log says. To be called when the whole log was
+    /// looked at.
     pub(crate) fn redactions(&self, head: EventId) -> Vec<(EventId, Error)> {
         // A build that does not know an event of foldlog's own does not know what the event says.
         let problems = if self.newer { Vec::new() } else { self.redacted.problems(head) };

@@ -113,7 +113,8 @@ impl<M: SessionModel> Bodies<M> {
         }
     }
 
-    /// Whether they may be those of an append whose first event is foldlog's own, of this type, or else of the session model.
+    /// Whether they may be those of an append whose first event is foldlog's own, of this type, or else of the session
+    /// model.
     pub(crate) fn may_be_of(&self, own_type: Option<&str>) -> bool {
         match self {
             Self::Model(_) => own_type.is_none(),
@@ -184,11 +185,11 @@ impl<M: SessionModel> std::fmt::Debug for Appended<M> {
 /// Dropping a receipt cancels nothing: the append goes on.
 ///
 /// # Blocking
-/// Await a receipt; do not block on it (`block_on(receipt)`) on the thread that its session runs on. A thread that blocks
-/// runs no actor, so the answer never comes. Where a store was opened inside an actix system, its sessions run on the
-/// thread that opened it, unless [`StoreConfig::arbiters`](crate::StoreConfig::arbiters) names others: a host that has to
-/// block there gives the store an arbiter of its own, `arbiters: vec![Arbiter::new().handle()]`. The same goes for every
-/// other future of a session. On a thread without an actix system blocking is fine.
+/// Await a receipt; do not block on it (`block_on(receipt)`) on the thread that its session runs on. A thread that
+/// blocks runs no actor, so the answer never comes. Where a store was opened inside an actix system, its sessions run
+/// on the thread that opened it, unless [`StoreConfig::arbiters`](crate::StoreConfig::arbiters) names others: a host
+/// that has to block there gives the store an arbiter of its own, `arbiters: vec![Arbiter::new().handle()]`. The same
+/// goes for every other future of a session. On a thread without an actix system blocking is fine.
 #[must_use = "the append is durable only once its receipt has answered Ok"]
 pub struct Receipt<M: SessionModel> {
     pub(super) session: SessionId,

@@ -1,6 +1,6 @@
 //! A session's entry in the registry of its store. The entry outlives the session's actor, and handles find the actor
-//! through it. Its folder has more of it: `turn` (the right to run a turn), `beginning` (one request at a time gets it),
-//! `emptying` (out of memory), `waking` (back into memory), `reading` (pages, and what they tell) and `deleting`.
+//! through it. Its folder has more of it: `turn` (the right to run a turn), `beginning` (one request at a time gets
+//! it), `emptying` (out of memory), `waking` (back into memory), `reading` (pages, and what they tell) and `deleting`.
 
 mod beginning;
 mod deleting;

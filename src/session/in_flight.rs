@@ -1,5 +1,6 @@
-//! An append on its way: as the caller asked for it ([`Request`]), stamped and sent to be persisted ([`StampedAppend`]), and
-//! answered ([`AppendReply`]). Stamped appends that have no answer yet stand in a queue, in order ([`InFlight`]).
+//! An append on its way: as the caller asked for it ([`Request`]), stamped and sent to be persisted
+//! ([`StampedAppend`]), and answered ([`AppendReply`]). Stamped appends that have no answer yet stand in a queue, in
+//! order ([`InFlight`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -142,8 +143,8 @@ pub(crate) struct InFlight<M: SessionModel>(VecDeque<InFlightTask<M>>);
 enum InFlightTask<M: SessionModel> {
     Append(StampedAppend<M>),
     Transient(M::Transient, Permit),
-    /// An append that could not be stamped. What was stamped ahead may be the reason, and no answer speaks of what a crash
-    /// could take back.
+    /// An append that could not be stamped. What was stamped ahead may be the reason, and no answer speaks of what a
+    /// crash could take back.
     Refused(AppendReply<M>, Error),
 }
 

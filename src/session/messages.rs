@@ -1,4 +1,5 @@
-//! What a host may send to the actor of a session, beside [`Append`](crate::Append) and [`Restart`](crate::threads::Restart).
+//! What a host may send to the actor of a session, beside [`Append`](crate::Append) and
+//! [`Restart`](crate::threads::Restart).
 
 use std::sync::Arc;
 
@@ -122,9 +123,9 @@ impl<M: SessionModel> Handler<Notify<M>> for SessionActor<M> {
 /// Subscribes an actor, which gets one [`Delivery`] at a time from a bounded queue of its own.
 ///
 /// # Errors
-/// [`ErrorKind::BeyondHead`] for a position that the log has not reached; [`ErrorKind::Busy`] if the position has to be looked
-/// for in the log, and the queue of reads is full; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and those of
-/// a read of the log.
+/// [`ErrorKind::BeyondHead`] for a position that the log has not reached; [`ErrorKind::Busy`] if the position has to be
+/// looked for in the log, and the queue of reads is full; [`ErrorKind::SessionClosed`], [`ErrorKind::StoreClosed`], and
+/// those of a read of the log.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Subscription<M>, Error>")]
 pub struct Subscribe<M: SessionModel> {
@@ -237,8 +238,8 @@ impl<M: SessionModel> Handler<TakeOver> for SessionActor<M> {
 /// Deletes the session: see [`Store::delete_session`](crate::Store::delete_session).
 ///
 /// # Errors
-/// Those of [`Store::delete_session`](crate::Store::delete_session), but for `UnknownSession`: a session that was deleted
-/// before counts as deleted by this message.
+/// Those of [`Store::delete_session`](crate::Store::delete_session), but for `UnknownSession`: a session that was
+/// deleted before counts as deleted by this message.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), Error>")]
 pub struct DeleteSession;

@@ -7,8 +7,8 @@ use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind};
 use crate::stats::Metrics;
 
-/// About how many bytes an event takes in memory beside those of its body, while it is in flight: its record's header, the
-/// hash, times and ids, and the body's own structure.
+/// About how many bytes an event takes in memory beside those of its body, while it is in flight: its record's header,
+/// the hash, times and ids, and the body's own structure.
 pub(crate) const EVENT_BYTES: u64 = 256;
 
 /// How much of one session is in flight. The metrics of its store count the same for all sessions.

@@ -11,8 +11,8 @@ use crate::id::{EventId, SessionId};
 use crate::model::{SessionModel, View};
 use crate::replay::Condition;
 
-/// The view and the condition of a session. They are published before any reply, so an acknowledged append is always in the
-/// view.
+/// The view and the condition of a session. They are published before any reply, so an acknowledged append is always in
+/// the view.
 pub(crate) struct Published<M: SessionModel> {
     /// `None` while the session is cold.
     view: ArcSwapOption<View<M>>,

@@ -20,10 +20,10 @@ use crate::replay::Replace;
 /// Which events of a session are to be redacted, why, and what is to be left of them:
 /// [`Session::redact`](crate::Session::redact).
 ///
-/// **What is left.** [`Redact::replace`] says it. Without it the session model does
-/// ([`SessionModel::redact`]); the built-in [`Agent`](crate::agent::Agent) leaves ids, roles, times, numbers, tools' names
-/// and the ids of calls, and `[redacted]` where a text was. Of foldlog's own events, foldlog itself takes away title, labels
-/// and reason: a label is then what it was before the event, also one that the event has taken away.
+/// **What is left.** [`Redact::replace`] says it. Without it the session model does ([`SessionModel::redact`]); the
+/// built-in [`Agent`](crate::agent::Agent) leaves ids, roles, times, numbers, tools' names and the ids of calls, and
+/// `[redacted]` where a text was. Of foldlog's own events, foldlog itself takes away title, labels and reason: a label
+/// is then what it was before the event, also one that the event has taken away.
 ///
 /// # Errors
 /// As an actor message, those of [`Session::redact`](crate::Session::redact).
@@ -37,7 +37,8 @@ pub struct Redact<M: SessionModel> {
     pub(crate) reason: String,
     pub(crate) replace: Option<Replace<M>>,
     expected_head: Option<EventId>,
-    /// Blobs that the events name, and do not name any more when they are redacted: found when the redaction is prepared.
+    /// Blobs that the events name, and do not name any more when they are redacted: found when the redaction is
+    /// prepared.
     pub(super) blobs: OnceLock<Vec<Digest>>,
 }
 
@@ -139,19 +140,19 @@ pub enum Erasure {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErasurePending {
-    /// Whether the log still has them: a program reads it in a long transaction, or another store writes it. The store goes
-    /// on by itself.
+    /// Whether the log still has them: a program reads it in a long transaction, or another store writes it. The store
+    /// goes on by itself.
     pub log: bool,
     /// Blobs that redacted events named, which no other event may name. A sweep takes them away.
     pub blobs: Vec<Digest>,
-    /// Files that foldlog keeps for people and does not remove: copies of damaged write-ahead logs. They may hold anything that
-    /// the log ever held. Look at them, and remove them.
+    /// Files that foldlog keeps for people and does not remove: copies of damaged write-ahead logs. They may hold
+    /// anything that the log ever held. Look at them, and remove them.
     pub copies: Vec<String>,
 }
 
 impl<M: SessionModel> Entry<M> {
-    /// Hands over a redaction, which takes its place in the session's order at this call; waits until it is written, and then
-    /// for what can be erased at once.
+    /// Hands over a redaction, which takes its place in the session's order at this call; waits until it is written,
+    /// and then for what can be erased at once.
     pub(crate) async fn redact(self: Arc<Self>, redact: Redact<M>) -> Result<Redaction, Error> {
         let (append, redact) = redact.into_append();
         let event = self.append(append)?.await?.head;

@@ -12,8 +12,8 @@
 //!                        ▼ asks again, and answers what was in flight by what the log says
 //! ```
 //!
-//! Each step sends when it is dropped, so that no path out of any thread, a panic included, leaves a session waiting. One
-//! wake-up of the arbiter serves all answers of a commit group: that is what the courier is for.
+//! Each step sends when it is dropped, so that no path out of any thread, a panic included, leaves a session waiting.
+//! One wake-up of the arbiter serves all answers of a commit group: that is what the courier is for.
 
 use std::sync::Arc;
 
@@ -72,8 +72,8 @@ impl<M: SessionModel> Drop for ReplyTo<M> {
     }
 }
 
-/// Sends its answer to the actor's mailbox when dropped, so it arrives even if the arbiter discards the courier's task: an
-/// arbiter that ends may do so while the actor is still connected.
+/// Sends its answer to the actor's mailbox when dropped, so it arrives even if the arbiter discards the courier's task:
+/// an arbiter that ends may do so while the actor is still connected.
 struct SendOnDrop<M: SessionModel> {
     address: Addr<SessionActor<M>>,
     answer: Option<Answer<M>>,

@@ -57,8 +57,8 @@ impl Services {
         self.persist.do_send(Persist { write, incarnation, reply });
     }
 
-    /// Has the name of a session taken away and its log marked; if `head` is given, only if the log ends there. Then `tell`
-    /// tells whoever has the session open here, also if nobody waits for the answer any more.
+    /// Has the name of a session taken away and its log marked; if `head` is given, only if the log ends there. Then
+    /// `tell` tells whoever has the session open here, also if nobody waits for the answer any more.
     pub(crate) async fn delete(
         &self,
         session: &SessionId,
@@ -70,7 +70,8 @@ impl Services {
         let (sender, receiver) = oneshot::channel();
         let readers = self.readers.clone();
         let reply: Reply = Box::new(move |answer, _| {
-            // On another thread, since subscribers may run the host's code. In a store that is closed nobody is to be told.
+            // On another thread, since subscribers may run the host's code. In a store that is closed nobody is to be
+            // told.
             let told = readers.submit(move |_| {
                 if answer.is_ok() {
                     tell();
@@ -103,8 +104,8 @@ impl Services {
         if self.is_closed() { Err(ErrorKind::StoreClosed.into()) } else { Ok(()) }
     }
 
-    /// Whether the store was closed, or is closing. For foldlog's own threads, which a forked process does not have: to ask for
-    /// the process is a system call.
+    /// Whether the store was closed, or is closing. For foldlog's own threads, which a forked process does not have: to
+    /// ask for the process is a system call.
     pub(crate) fn is_closed(&self) -> bool {
         self.open.is_closed.load(Ordering::SeqCst)
     }

@@ -68,8 +68,8 @@ impl<M: SessionModel> Stamper<M> {
         *self = Self::new(head, M::Counters::default(), Arc::default());
     }
 
-    /// The view at the last stamped event, by which a session model may refuse a body: the committed view, with what is in
-    /// flight folded in. Nobody else is shown it, since a commit that fails takes back what is in flight.
+    /// The view at the last stamped event, by which a session model may refuse a body: the committed view, with what is
+    /// in flight folded in. Nobody else is shown it, since a commit that fails takes back what is in flight.
     pub(crate) fn view_ahead(&mut self, committed: Arc<View<M>>, in_flight: &InFlight<M>) -> Arc<View<M>> {
         // Taken out, so that a panic of the session model leaves no view behind that is half folded.
         let ahead = self.ahead.take().filter(|ahead| ahead.head() > committed.head());
@@ -86,8 +86,8 @@ impl<M: SessionModel> Stamper<M> {
         self.ahead = None;
     }
 
-    /// Stamps bodies with consecutive ids, all or none. `view` is that of the last stamped event, if the session model may
-    /// refuse bodies by it. The stamper's head, counters and core change only in [`Stamper::advance`].
+    /// Stamps bodies with consecutive ids, all or none. `view` is that of the last stamped event, if the session model
+    /// may refuse bodies by it. The stamper's head, counters and core change only in [`Stamper::advance`].
     pub(crate) fn stamp(
         &mut self,
         bodies: Bodies<M>,

@@ -66,8 +66,8 @@ pub(super) enum Effect<M: SessionModel> {
     Close { release: Option<Epoch>, subscribers: Vec<Arc<Subscriber<M>>>, done: CloseReply<M> },
 }
 
-/// Called when the session is closed, with the subscribers that may still have items to take, and whether its log was given
-/// up.
+/// Called when the session is closed, with the subscribers that may still have items to take, and whether its log was
+/// given up.
 pub(crate) type CloseReply<M> = Box<dyn FnOnce(Vec<Arc<Subscriber<M>>>, Result<(), Error>) + Send>;
 
 /// What a step of the state machine reads from outside of it.
@@ -102,8 +102,8 @@ pub(crate) struct ClaimTask {
 /// See [`SessionState::when_ready`].
 enum UntilReady<M: SessionModel> {
     Report(oneshot::Sender<Result<RecoveryReport, Error>>),
-    /// An append with a key that this store may not write. The append that it may be a retry of is told of when the view
-    /// has it.
+    /// An append with a key that this store may not write. The append that it may be a retry of is told of when the
+    /// view has it.
     Retry {
         request: Request<M>,
         otherwise: Error,
@@ -138,8 +138,8 @@ pub(crate) enum Ended {
 struct Open {
     /// A question about the first waiting task, or about the log, is on its way.
     is_asking: bool,
-    /// An append was refused, so those stamped after it are about to be refused too. Nothing is stamped until the last of
-    /// them is refused.
+    /// An append was refused, so those stamped after it are about to be refused too. Nothing is stamped until the last
+    /// of them is refused.
     is_unwinding: bool,
 }
 

@@ -42,9 +42,9 @@ impl From<FileError> for BlobError {
 /// A put waits for two syncs, and a disk takes several of them at once.
 const CONCURRENCY: usize = 8;
 
-/// A put syncs what it writes, so the system's cache would only be in the way: a page is found for each block, filled, and
-/// written from there, which was most of what a put of 1 MiB cost the processor. The price is that the first read comes
-/// from the disk. Blobs smaller than this gain little.
+/// A put syncs what it writes, so the system's cache would only be in the way: a page is found for each block, filled,
+/// and written from there, which was most of what a put of 1 MiB cost the processor. The price is that the first read
+/// comes from the disk. Blobs smaller than this gain little.
 pub(crate) const UNCACHED_BYTES_MIN: usize = 256 << 10;
 
 /// The only way to a blob's path. It takes a digest, so that no text can name a file elsewhere.
@@ -72,8 +72,8 @@ pub(crate) struct FileBlobs {
     /// The first bytes of digests whose directory is known to be durable in `blobs`.
     shards: Mutex<HashSet<u8>>,
     /// Whether a sync of something that already has its name has failed. The kernel reports such a failure once and
-    /// then takes the lost pages for clean: a second sync that succeeds proves nothing. From then on, and for as long as
-    /// this object lives, a blob that is found is written anew instead of synced.
+    /// then takes the lost pages for clean: a second sync that succeeds proves nothing. From then on, and for as long
+    /// as this object lives, a blob that is found is written anew instead of synced.
     sync_failed: AtomicBool,
     /// The directory that `known` and `shards` describe. A rescan replaces it by the directory that is there then.
     directory: Mutex<Option<HeldDirectory>>,
@@ -325,7 +325,8 @@ impl FileBlobs {
                 if file.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
                     && holds(self.reading(&path, &file), bytes) =>
             {
-                // Touched first: a sweep that removes the file after this call has looked at its name would have seen that.
+                // Touched first: a sweep that removes the file after this call has looked at its name would have seen
+                // that.
                 if self.touched(&path) && !self.sync_failed.load(Ordering::SeqCst) {
                     self.sync_found(digest, &path, &file)?;
                 } else {

@@ -1,10 +1,10 @@
 //! The directory of a copy of a store: a backup, or a store that is restored from one.
 //!
-//! Crash story. A new copy begins with a file that says that it is unfinished, durably, before anything else; while it is
-//! there no store opens the directory, and the next copy into it makes the database anew and keeps the blobs that it finds
-//! whole. The database is made aside, synced, named; then that file goes. A later backup into the directory is one
-//! transaction: cut off, it leaves the backup of before, and perhaps blobs that nothing names, which the next one removes.
-//! In both cases a blob is durable before the commit that names it.
+//! Crash story. A new copy begins with a file that says that it is unfinished, durably, before anything else; while it
+//! is there no store opens the directory, and the next copy into it makes the database anew and keeps the blobs that it
+//! finds whole. The database is made aside, synced, named; then that file goes. A later backup into the directory is
+//! one transaction: cut off, it leaves the backup of before, and perhaps blobs that nothing names, which the next one
+//! removes. In both cases a blob is durable before the commit that names it.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,8 @@ pub(crate) struct Copying<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// A copy that is being made or brought up to date. Nobody else has the directory open meanwhile. Dropping it gives up what was
-/// not committed.
+/// A copy that is being made or brought up to date. Nobody else has the directory open meanwhile. Dropping it gives up
+/// what was not committed.
 pub(crate) struct CopyDirectory {
     pub(crate) log: CopiedLog,
     blobs: FileBlobs,
@@ -62,8 +62,8 @@ enum Target {
 }
 
 impl CopyDirectory {
-    /// Opens a directory for a copy. Blocks, as all calls do, on a thread of the copy's own, which gives way to all others from
-    /// now on.
+    /// Opens a directory for a copy. Blocks, as all calls do, on a thread of the copy's own, which gives way to all
+    /// others from now on.
     pub(crate) fn open(to: &Path, copying: &Copying<'_>) -> Result<Self, Error> {
         give_way();
         let engine = copying.medium.engine::<Directory>();
@@ -128,7 +128,8 @@ impl CopyDirectory {
         Ok(names_in(&**self.directory.files(), self.directory.blobs())?.iter().any(|name| !name.starts_with('.')))
     }
 
-    /// Makes a blob durable here, with the bytes that the source has, unless it is here already. Tells whether it was copied.
+    /// Makes a blob durable here, with the bytes that the source has, unless it is here already. Tells whether it was
+    /// copied.
     pub(crate) fn copy_blob(&self, source: &dyn BlobStore, blob: &BlobRef) -> Result<bool, BlobFailure> {
         match self.blobs.ensure_durable(&blob.digest, blob.bytes) {
             Ok(true) => return Ok(false),
@@ -143,8 +144,8 @@ impl CopyDirectory {
         Ok(true)
     }
 
-    /// Commits the copy, as what the source was at a position, and leaves nothing in it that it does not name. What follows is
-    /// [`FinishedCopy::put_in_place`].
+    /// Commits the copy, as what the source was at a position, and leaves nothing in it that it does not name. What
+    /// follows is [`FinishedCopy::put_in_place`].
     pub(crate) fn finish(self, end: Position) -> Result<FinishedCopy, Error> {
         let Self { mut log, blobs, role, model, vfs, root, is_new, directory } = self;
         // The name of the write-ahead log, before anything is committed that is only there.
@@ -191,8 +192,8 @@ impl FinishedCopy {
     }
 }
 
-/// Why a database was not written anew. SQLite does that through a temporary file, and does not say which of the two files had no
-/// room.
+/// Why a database was not written anew. SQLite does that through a temporary file, and does not say which of the two
+/// files had no room.
 fn not_rewritten(error: LogError, root: &Path) -> Error {
     if !matches!(error, LogError::DiskFull) {
         return error.into();

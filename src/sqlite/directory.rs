@@ -1,7 +1,7 @@
 //! The directory of a store: its layout, its locks, and what dead stores have left in it.
 //!
-//! Any number of processes and store objects use one directory at once. Two kinds of lock keep them apart, both released
-//! by the kernel when a process dies, so that no clock and no heartbeat is needed:
+//! Any number of processes and store objects use one directory at once. Two kinds of lock keep them apart, both
+//! released by the kernel when a process dies, so that no clock and no heartbeat is needed:
 //!
 //! - `owners/<owner>`: exclusive for as long as the store object lives. Everybody else only ever takes it *shared*, so
 //!   that nobody who looks can be mistaken for a living owner by someone else who looks.
@@ -155,10 +155,10 @@ impl StoreDirectory {
 
     /// Makes an empty file that only its owner can read, with a durable name; leaves one that exists as it is.
     ///
-    /// SQLite gives the `-wal` and `-shm` files the mode of the database file, so that this one call covers all three. An
-    /// existing file is not even opened: closing any handle of a database file drops every POSIX lock that this process
-    /// has on it, those of other connections included. For the same reason a database is created under the exclusive
-    /// lock only, see [`Self::lock_shared_or_create`].
+    /// SQLite gives the `-wal` and `-shm` files the mode of the database file, so that this one call covers all three.
+    /// An existing file is not even opened: closing any handle of a database file drops every POSIX lock that this
+    /// process has on it, those of other connections included. For the same reason a database is created under the
+    /// exclusive lock only, see [`Self::lock_shared_or_create`].
     pub(crate) fn create_private_file(&self, path: &Path) -> Result<(), DirectoryError> {
         create_unless_there(&*self.files, path)?;
         match path.parent() {
@@ -261,8 +261,8 @@ impl StoreDirectory {
         }
     }
 
-    /// Copies a file of the directory to `<name>.<what>-<n>` beside it, durably, and private like all the others: `None`
-    /// when there are `max` of them already. A crash leaves a temporary or the whole copy.
+    /// Copies a file of the directory to `<name>.<what>-<n>` beside it, durably, and private like all the others:
+    /// `None` when there are `max` of them already. A crash leaves a temporary or the whole copy.
     pub(crate) fn keep_copy(&self, path: &Path, what: &str, max: usize) -> Result<Option<PathBuf>, DirectoryError> {
         const CHUNK: usize = 64 << 10;
         let beside = |number: usize| {
@@ -375,8 +375,8 @@ impl StoreDirectory {
         Ok(names.iter().filter_map(|name| OwnerId::parse(name.to_str()?)).filter(|owner| *owner != self.me).collect())
     }
 
-    /// Gives everything up, in the order in which a crash at any point leaves what the next store clears. Only the first
-    /// call does something. Others take this owner for dead from then on, so nothing may write afterwards.
+    /// Gives everything up, in the order in which a crash at any point leaves what the next store clears. Only the
+    /// first call does something. Others take this owner for dead from then on, so nothing may write afterwards.
     fn leave(&self) -> Result<(), DirectoryError> {
         // A process that was forked from the owner's shares the open files: to unlock one would unlock it for both.
         if self.released.swap(true, Ordering::SeqCst) || self.info.process != std::process::id() {
@@ -388,7 +388,8 @@ impl StoreDirectory {
         });
         // Not left to closing the files: a child process that is just being started still has them open.
         let unlocked = self.owner_file.unlock().map_err(failed("cannot unlock", &path));
-        // Behind the unlock: as long as another store takes this owner for alive, it is told that it is of this process.
+        // Behind the unlock: as long as another store takes this owner for alive, it is told that it is of this
+        // process.
         left(&self.info);
         self.unlock()?;
         Ok(removed.and(unlocked)?)

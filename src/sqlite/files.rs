@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 use crate::id::Timestamp;
 
-/// Every operation whose loss or order a power cut could show, and those that read. Looking at what a path is goes to the
-/// file system directly, as do locks.
+/// Every operation whose loss or order a power cut could show, and those that read. Looking at what a path is goes to
+/// the file system directly, as do locks.
 ///
 /// A name is durable only once its directory is synced, its bytes only once its file is; no operation here does the
 /// other's work on the side, so that a record of them is the whole story.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
-    /// Makes a new file, whatever the umask: for its owner alone, or for the group of its directory, too. An existing one is
-    /// an error.
+    /// Makes a new file, whatever the umask: for its owner alone, or for the group of its directory, too. An existing
+    /// one is an error.
     fn create_file(&self, path: &Path) -> io::Result<File>;
     fn write(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()>;
     /// Writes many bytes that are synced soon and not read soon: past the system's cache, if the file system can do
@@ -161,8 +161,8 @@ impl FileId {
     }
 }
 
-/// A file, with what changes when somebody writes into it: size, and times in nanoseconds. Two writes within one tick of the
-/// file system's clock can leave the same times.
+/// A file, with what changes when somebody writes into it: size, and times in nanoseconds. Two writes within one tick
+/// of the file system's clock can leave the same times.
 ///
 /// Not for the files of a store that writes: [`FileId::look`] says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,7 +266,8 @@ impl From<FileError> for crate::error::Error {
     }
 }
 
-/// Makes a temporary, and first the directory for it where a cleaner has removed that: `tmp/<owner>`, perhaps with `tmp`.
+/// Makes a temporary, and first the directory for it where a cleaner has removed that: `tmp/<owner>`, perhaps with
+/// `tmp`.
 pub(crate) fn create_temporary(files: &dyn Files, path: &Path) -> io::Result<File> {
     match (files.create_file(path), path.parent()) {
         (Err(error), Some(own)) if error.kind() == io::ErrorKind::NotFound => {

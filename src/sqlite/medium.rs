@@ -24,8 +24,8 @@ impl Medium {
         Self::new(Directory::new(path.into()))
     }
 
-    /// As [`Medium::directory`], for a directory that several users share: files of mode 0660 and directories of mode 2770,
-    /// so that everything belongs to the group of the directory, whatever the umask. A directory of
+    /// As [`Medium::directory`], for a directory that several users share: files of mode 0660 and directories of mode
+    /// 2770, so that everything belongs to the group of the directory, whatever the umask. A directory of
     /// [`Medium::directory`] is for one user: 0600 and 0700.
     ///
     /// The users have that group in common, and each opens the directory this way. Its parent must exist with the group
@@ -115,8 +115,8 @@ impl OpenMedium for Directory {
     }
 }
 
-/// Removes the files of stored views that no log names: a crash between a file and its row, or between a row and the file
-/// that it replaced, leaves one. Only files from before this store came are removed.
+/// Removes the files of stored views that no log names: a crash between a file and its row, or between a row and the
+/// file that it replaced, leaves one. Only files from before this store came are removed.
 fn clear_unnamed_views(files: Arc<FileBlobs>, came_at: SystemTime) -> Tidy {
     const PAGE: usize = 4096;
     Box::new(move |reader: &mut dyn LogReader| {

@@ -1,5 +1,5 @@
-//! Which directories this process has open. To open and close a file of a database by itself drops SQLite's locks on it, those
-//! of every connection of this process.
+//! Which directories this process has open. To open and close a file of a database by itself drops SQLite's locks on
+//! it, those of every connection of this process.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,8 +43,8 @@ pub(crate) fn is_open_here(directory: &Path) -> bool {
     lock_open().contains(&entry)
 }
 
-/// Whether this process was forked from one that had a directory open. SQLite remembers by process which locks it has on a
-/// database, and would take those of the parent for its own.
+/// Whether this process was forked from one that had a directory open. SQLite remembers by process which locks it has
+/// on a database, and would take those of the parent for its own.
 pub(crate) fn is_forked() -> bool {
     lock_open().iter().any(|(_, process)| *process != std::process::id())
 }

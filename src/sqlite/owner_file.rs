@@ -14,7 +14,8 @@ pub(crate) fn owner_file_text(info: &OwnerInfo) -> String {
     format!("process {}\nhost {}\nsince {}\n", info.process, info.host, info.since.as_micros())
 }
 
-/// Reads an owner file as far as it goes: its owner may be writing it just now. [`is_here`] tells what the file does not.
+/// Reads an owner file as far as it goes: its owner may be writing it just now. [`is_here`] tells what the file does
+/// not.
 pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     OwnerInfo {
@@ -26,18 +27,18 @@ pub(crate) fn parse_owner_file(id: &OwnerId, text: &str) -> OwnerInfo {
     }
 }
 
-/// Whether an owner is a store object of this process. Whoever looks whether it is alive, too, asks this first: it may leave
-/// in between.
+/// Whether an owner is a store object of this process. Whoever looks whether it is alive, too, asks this first: it may
+/// leave in between.
 pub(crate) fn is_here(id: &OwnerId) -> bool {
     lock_here().get(id.as_str()) == Some(&std::process::id())
 }
 
-/// The owners that are store objects of this process, with its id. What an owner file says does not tell: two containers
-/// may have process id and host name in common. A process that was forked has those of its parent, too.
+/// The owners that are store objects of this process, with its id. What an owner file says does not tell: two
+/// containers may have process id and host name in common. A process that was forked has those of its parent, too.
 static HERE: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 
-/// Whether this process was forked from one that had a directory open. SQLite remembers by process which locks it has on a
-/// database, and would take those of the parent for its own.
+/// Whether this process was forked from one that had a directory open. SQLite remembers by process which locks it has
+/// on a database, and would take those of the parent for its own.
 pub(crate) fn is_forked() -> bool {
     open_here::is_forked() || lock_here().values().any(|process| *process != std::process::id())
 }

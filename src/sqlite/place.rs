@@ -137,8 +137,8 @@ fn is_expected(name: &str) -> bool {
 /// What stands in `LOCK` once the database has its name, durably.
 pub(super) const MADE: &[u8] = b"made\n";
 
-/// Whether a store was ever complete here: its `LOCK` says so, or it has stored something. If its database is missing then, or
-/// empty, it was lost.
+/// Whether a store was ever complete here: its `LOCK` says so, or it has stored something. If its database is missing
+/// then, or empty, it was lost.
 pub(super) fn was_made(files: &dyn Files, directory: &Path) -> Result<bool, FileError> {
     let lock = directory.join(LOCK);
     Ok(lock.metadata().is_ok_and(|lock| lock.len() > 0)

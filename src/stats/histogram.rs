@@ -50,9 +50,9 @@ impl Recorder {
 
 /// How often each value came, as of the moment when the histogram was taken.
 ///
-/// Count, sum and maximum are exact. The values themselves are kept by buckets: those below 8 have one each, and each power
-/// of two from there on is cut into eight, so that [`Histogram::quantile`] is never too low and at most an eighth (12.5 %)
-/// too high.
+/// Count, sum and maximum are exact. The values themselves are kept by buckets: those below 8 have one each, and each
+/// power of two from there on is cut into eight, so that [`Histogram::quantile`] is never too low and at most an eighth
+/// (12.5 %) too high.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
     buckets: Vec<(u64, u64)>,

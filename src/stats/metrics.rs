@@ -9,8 +9,8 @@ use crate::port::Upkeep;
 use crate::stats::Stats;
 use crate::stats::histogram::Recorder;
 
-/// From how many microseconds on an event that is stamped ahead of the clock is worth a line: a day. A clock that is set
-/// right by seconds or minutes, or by a time zone, is no matter.
+/// From how many microseconds on an event that is stamped ahead of the clock is worth a line: a day. A clock that is
+/// set right by seconds or minutes, or by a time zone, is no matter.
 const CLOCK_AHEAD_WARN: u64 = 24 * 3600 * 1_000_000;
 
 /// The numbers. Every access is relaxed: a number that is a moment old does no harm, and no number is ever torn.

@@ -83,7 +83,8 @@ impl BackupOptions {
         Self { verification: Verifying::Everything, ..self }
     }
 
-    /// Has a function called now and then, on the thread that copies: at most once for a page of events, and for a blob.
+    /// Has a function called now and then, on the thread that copies: at most once for a page of events, and for a
+    /// blob.
     #[must_use]
     pub fn on_progress(self, progress: impl Fn(BackupProgress) + Send + Sync + 'static) -> Self {
         Self { progress: Some(Arc::new(progress)), ..self }
@@ -97,9 +98,9 @@ impl fmt::Debug for BackupOptions {
 }
 
 impl<M: SessionModel> Store<M> {
-    /// Copies everything that is committed by now into a directory, while the store goes on: every session with its events,
-    /// title and labels, and the blobs that these events name. Called again with the same directory, it copies what is new,
-    /// and takes out of the copy what was deleted or redacted.
+    /// Copies everything that is committed by now into a directory, while the store goes on: every session with its
+    /// events, title and labels, and the blobs that these events name. Called again with the same directory, it copies
+    /// what is new, and takes out of the copy what was deleted or redacted.
     ///
     /// # What the copy is
     /// A directory of a store, as it was at one moment: it has all that was acknowledged before the call, of each
@@ -179,8 +180,8 @@ impl<M: SessionModel> Store<M> {
         copy_on_a_thread::<M>(source, to.as_ref().to_owned(), CopyRole::Backup, options).await
     }
 
-    /// Makes a new store of a backup, which stays as it is: copies it into a directory that does not exist or is empty, and
-    /// reads all of it back, each event and each blob. [`Store::restore`] is the same for the agent model.
+    /// Makes a new store of a backup, which stays as it is: copies it into a directory that does not exist or is empty,
+    /// and reads all of it back, each event and each blob. [`Store::restore`] is the same for the agent model.
     ///
     /// The new store has what the backup has, as [`Store::backup`] says, and is a store of its own: nobody owns its
     /// sessions, and its backups go into a directory of their own. A client that has seen later events than the backup

@@ -61,8 +61,8 @@ impl<M: SessionModel> StoreInner<M> {
 impl<M: SessionModel> Drop for StoreInner<M> {
     fn drop(&mut self) {
         if self.services.is_forked() {
-            // The threads, the database and the locks are the parent's. Nothing of them is ended here, and none is waited
-            // for: the process keeps what it has inherited until it ends.
+            // The threads, the database and the locks are the parent's. Nothing of them is ended here, and none is
+            // waited for: the process keeps what it has inherited until it ends.
             std::mem::forget((Arc::clone(&self.services), Arc::clone(&self.log)));
             let refused = async { Err(ErrorKind::Forked.into()) }.boxed().shared();
             let closing = self.closing.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -16,12 +16,12 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// Where a consumer of the feed is, kept in the store under a name: for a consumer that has no database of its own.
 ///
-/// A cursor is moved by compare-and-swap, so that of two processes that run the same consumer by mistake one is told. It is
-/// moved when the consumer says so, in a transaction together with whatever else is being appended: move it after each page of
-/// work rather than after each event.
+/// A cursor is moved by compare-and-swap, so that of two processes that run the same consumer by mistake one is told.
+/// It is moved when the consumer says so, in a transaction together with whatever else is being appended: move it after
+/// each page of work rather than after each event.
 ///
-/// What the consumer has done since the cursor was moved last is done again after a crash. A consumer that must do each thing
-/// once keeps the position where it keeps its results, and in the same transaction.
+/// What the consumer has done since the cursor was moved last is done again after a crash. A consumer that must do each
+/// thing once keeps the position where it keeps its results, and in the same transaction.
 ///
 /// A backup has no cursors, since positions are of one store.
 ///
@@ -91,8 +91,8 @@ impl<M: SessionModel> Store<M> {
     /// Lists cursors in the order of their names, up to `max` after `after`, with where they are.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] or [`ErrorKind::CorruptStore`] when the store cannot be read; [`ErrorKind::Busy`] when
-    /// the queue of reads is full; [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::CorruptStore`] when the store cannot be read; [`ErrorKind::Busy`]
+    /// when the queue of reads is full; [`ErrorKind::StoreClosed`].
     pub async fn list_cursors(&self, after: Option<String>, max: usize) -> Result<Vec<(String, FeedPosition)>, Error> {
         self.0.services.check_open()?;
         let after = after.unwrap_or_default();
@@ -119,8 +119,8 @@ impl Cursor {
         found.map_or(Ok(FeedPosition::START), |position| position.parse())
     }
 
-    /// Moves the cursor, if it is where it is expected. A cursor that is at the new position already counts as moved, so a call
-    /// whose outcome is not known may be made again.
+    /// Moves the cursor, if it is where it is expected. A cursor that is at the new position already counts as moved,
+    /// so a call whose outcome is not known may be made again.
     ///
     /// # Errors
     /// [`ErrorKind::CursorMoved`] if the cursor is somewhere else: another consumer has moved it.
@@ -148,8 +148,8 @@ impl Cursor {
         })
     }
 
-    /// Takes the cursor out of the store, wherever it is. It is at [`FeedPosition::START`] from then on, and is no more in the
-    /// list.
+    /// Takes the cursor out of the store, wherever it is. It is at [`FeedPosition::START`] from then on, and is no more
+    /// in the list.
     ///
     /// # Errors
     /// [`ErrorKind::DiskFull`], [`ErrorKind::Unavailable`] when it cannot be written, or may not have been;

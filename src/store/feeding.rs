@@ -12,13 +12,13 @@ use crate::store::read_only::{ReadOnlyInner, ReadOnlyStore};
 use crate::store::untyped::{EventHeader, UntypedStore};
 
 impl<M: SessionModel> Store<M> {
-    /// Follows the events of all sessions behind a position: first those that are there, then each as it is committed, by
-    /// this store or by another one on the same medium. See [`Feed`].
+    /// Follows the events of all sessions behind a position: first those that are there, then each as it is committed,
+    /// by this store or by another one on the same medium. See [`Feed`].
     ///
     /// # Errors
     /// [`ErrorKind::OtherFeed`](crate::ErrorKind::OtherFeed) for a position that is not of this store;
-    /// [`ErrorKind::StoreClosed`](crate::ErrorKind::StoreClosed); [`ErrorKind::Busy`](crate::ErrorKind::Busy) when the queue
-    /// of reads is full; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or
+    /// [`ErrorKind::StoreClosed`](crate::ErrorKind::StoreClosed); [`ErrorKind::Busy`](crate::ErrorKind::Busy) when the
+    /// queue of reads is full; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or
     /// [`ErrorKind::CorruptStore`](crate::ErrorKind::CorruptStore) when the log cannot be read.
     ///
     /// # Cancellation
@@ -29,9 +29,9 @@ impl<M: SessionModel> Store<M> {
 }
 
 impl<M: SessionModel> Store<M> {
-    /// Follows the events of all sessions with an actor, as [`Store::feed`] does with a stream: it gets one [`FeedDelivery`]
-    /// at a time, the last with [`FeedItem::Ended`](crate::FeedItem::Ended). An actor that dies ends the feed; a slow one
-    /// delays nobody.
+    /// Follows the events of all sessions with an actor, as [`Store::feed`] does with a stream: it gets one
+    /// [`FeedDelivery`] at a time, the last with [`FeedItem::Ended`](crate::FeedItem::Ended). An actor that dies ends
+    /// the feed; a slow one delays nobody.
     ///
     /// # Errors
     /// Those of [`Store::feed`].
@@ -68,8 +68,8 @@ impl ReadOnlyInner {
 }
 
 impl<M: SessionModel> ReadOnlyStore<M> {
-    /// Follows the events of all sessions behind a position, as [`Store::feed`] does: what stores that write commit comes as
-    /// they commit it.
+    /// Follows the events of all sessions behind a position, as [`Store::feed`] does: what stores that write commit
+    /// comes as they commit it.
     ///
     /// # Errors
     /// Those of [`Store::feed`].

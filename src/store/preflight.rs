@@ -53,8 +53,8 @@ pub struct PreflightedSession {
     /// The last event of the view.
     pub head: EventId,
     /// Why this build does not read the session, or only up to the head: [`ErrorKind::Undecodable`],
-    /// [`ErrorKind::NewerRecord`], [`ErrorKind::Unfoldable`] (the model panics), or damage: [`ErrorKind::CorruptEvent`],
-    /// [`ErrorKind::CorruptStore`].
+    /// [`ErrorKind::NewerRecord`], [`ErrorKind::Unfoldable`] (the model panics), or damage:
+    /// [`ErrorKind::CorruptEvent`], [`ErrorKind::CorruptStore`].
     pub problem: Option<Error>,
     /// How the fold compares with the stored view.
     pub stored_view: ViewComparison,
@@ -73,8 +73,8 @@ pub enum ViewComparison {
     /// They are equal.
     Same,
     /// They differ: this build folds or decodes otherwise than the one that stored the view, at the same
-    /// [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA). A host would show the one or the other, depending on where it begins.
-    /// Raise the number.
+    /// [`VIEW_SCHEMA`](SessionModel::VIEW_SCHEMA). A host would show the one or the other, depending on where it
+    /// begins. Raise the number.
     Changed,
     /// The stored view cannot be used, such as after a power cut, and is made anew some time.
     Unusable {
@@ -112,8 +112,8 @@ impl Preflight {
 }
 
 impl PreflightedSession {
-    /// Tells whether this build reads the session to its end, and as its stored view has it. A stored view of another schema,
-    /// or one that cannot be used, is no finding: events are what counts.
+    /// Tells whether this build reads the session to its end, and as its stored view has it. A stored view of another
+    /// schema, or one that cannot be used, is no finding: events are what counts.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.problem.is_none() && self.stored_view != ViewComparison::Changed
@@ -136,13 +136,15 @@ impl fmt::Display for PreflightedSession {
 }
 
 impl<M: SessionModel> ReadOnlyStore<M> {
-    /// Folds every session with this build, from its first event, and compares the view with the stored one: what a release is
-    /// to be tried with before it opens a directory to write. Nothing is written. `each` is told of every session when it was
-    /// folded: for progress, and for limits of the host's own, such as on [`elapsed`](PreflightedSession::elapsed).
+    /// Folds every session with this build, from its first event, and compares the view with the stored one: what a
+    /// release is to be tried with before it opens a directory to write. Nothing is written. `each` is told of every
+    /// session when it was folded: for progress, and for limits of the host's own, such as on
+    /// [`elapsed`](PreflightedSession::elapsed).
     ///
-    /// It finds events that this build does not decode, that are of a newer build, or on which the model panics; sessions that
-    /// are damaged; and views that come out differently than those stored at the same schema. Sessions are folded one after
-    /// the other, each on one of the threads that fold sessions; events that are appended meanwhile may be left out.
+    /// It finds events that this build does not decode, that are of a newer build, or on which the model panics;
+    /// sessions that are damaged; and views that come out differently than those stored at the same schema. Sessions
+    /// are folded one after the other, each on one of the threads that fold sessions; events that are appended
+    /// meanwhile may be left out.
     ///
     /// # Errors
     /// Those of [`list_sessions`](Self::list_sessions). What is wrong with a session is no error of this call.

@@ -28,17 +28,17 @@ const READER_THREADS: usize = 2;
 
 /// A store that is only read: [`Store::open_read_only`] opens it.
 ///
-/// It makes and changes no file, takes no lock that another store would wait for, and owns no session. So it opens where
-/// [`Store::open`] cannot: on a full disk, on a read-only mount, where there is no free inode, and beside the host that
-/// writes, in the same process or in another one. Clones share it.
+/// It makes and changes no file, takes no lock that another store would wait for, and owns no session. So it opens
+/// where [`Store::open`] cannot: on a full disk, on a read-only mount, where there is no free inode, and beside the
+/// host that writes, in the same process or in another one. Clones share it.
 ///
-/// One file is an exception. While a host has the store open, or has died with it, SQLite may bring `events.db-shm` up to
-/// date, or make it: it is no more than an index of the write-ahead log, and everybody can make it anew.
+/// One file is an exception. While a host has the store open, or has died with it, SQLite may bring `events.db-shm` up
+/// to date, or make it: it is no more than an index of the write-ahead log, and everybody can make it anew.
 ///
 /// # What it sees
-/// Each call reads what is committed at that moment: there is no view that is kept, and nothing to bring up to date. Hosts
-/// may open, write and close the store at any time. To follow what they commit, take the
-/// [`feed`](Self::feed) of all sessions.
+/// Each call reads what is committed at that moment: there is no view that is kept, and nothing to bring up to date.
+/// Hosts may open, write and close the store at any time. To follow what they commit, take the [`feed`](Self::feed) of
+/// all sessions.
 ///
 /// # What is refused
 /// Whatever writes, by its type: these calls are not there.
@@ -51,8 +51,8 @@ const READER_THREADS: usize = 2;
 /// ```
 ///
 /// # `ReadOnlyStore` versus `Salvage`
-/// A [`Salvage`](crate::Salvage) reads what is left of a store that is damaged. This store reads one that is whole, calls damage
-/// an error where it meets it, and can [`verify`](Self::verify) what is stored.
+/// A [`Salvage`](crate::Salvage) reads what is left of a store that is damaged. This store reads one that is whole,
+/// calls damage an error where it meets it, and can [`verify`](Self::verify) what is stored.
 ///
 /// # Examples
 /// ```
@@ -119,10 +119,10 @@ impl<M: SessionModel> Store<M> {
     /// [`ErrorKind::NoStore`] where there is none; [`ErrorKind::WrongModel`], [`ErrorKind::NewerFormat`],
     /// [`ErrorKind::OlderFormat`] or [`ErrorKind::NotAStore`] for a directory that is not for this build;
     /// [`ErrorKind::CorruptStore`] for a database that SQLite cannot read, or that is gone while its blobs are there;
-    /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Io`] or [`ErrorKind::Unavailable`] when the files
-    /// cannot be read. One case of these on a directory: if a crash has left a write-ahead log that is not empty, and
-    /// `events.db-shm` is not there, as in a copy of the files, it must be possible to make that file, or the mount must be
-    /// read-only.
+    /// [`ErrorKind::InvalidArgument`] for a limit that is 0; [`ErrorKind::Io`] or [`ErrorKind::Unavailable`] when the
+    /// files cannot be read. One case of these on a directory: if a crash has left a write-ahead log that is not empty,
+    /// and `events.db-shm` is not there, as in a copy of the files, it must be possible to make that file, or the mount
+    /// must be read-only.
     pub async fn open_model_read_only(config: StoreConfig) -> Result<ReadOnlyStore<M>, Error> {
         config.check()?;
         on_a_thread("foldlog-open", move || ReadOnlyInner::open(&config, Some(M::NAME)))
@@ -222,8 +222,8 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     /// Lists sessions in the order of their ids, up to `max` after `after`.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] when the log cannot be read; [`ErrorKind::Busy`] when the
-    /// queue of reads is full; [`ErrorKind::StoreClosed`].
+    /// [`ErrorKind::CorruptStore`] or [`ErrorKind::Unavailable`] when the log cannot be read; [`ErrorKind::Busy`] when
+    /// the queue of reads is full; [`ErrorKind::StoreClosed`].
     pub async fn list_sessions(&self, after: Option<SessionId>, max: usize) -> Result<Vec<SessionSummary>, Error> {
         self.inner.list_sessions(after, max).await
     }
@@ -245,14 +245,14 @@ impl<M: SessionModel> ReadOnlyStore<M> {
         self.open()?.recoveries.read(read).await
     }
 
-    /// Reads a page of a session's committed events after `after`, in order: up to `events_max` (at least one), and no more
-    /// than [`StoreConfig::page_events_max`].
+    /// Reads a page of a session's committed events after `after`, in order: up to `events_max` (at least one), and no
+    /// more than [`StoreConfig::page_events_max`].
     ///
     /// # Errors
     /// [`ErrorKind::InvalidSessionId`], [`ErrorKind::UnknownSession`]; [`ErrorKind::CorruptEvent`],
     /// [`ErrorKind::Undecodable`] or [`ErrorKind::NewerRecord`] if the page begins with such an event;
-    /// [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::OtherHistory`] if the event there is not
-    /// the one of the position. Those of [`list_sessions`](Self::list_sessions).
+    /// [`ErrorKind::BeyondHead`] if the log has not reached `after`; [`ErrorKind::OtherHistory`] if the event there is
+    /// not the one of the position. Those of [`list_sessions`](Self::list_sessions).
     pub async fn events_after(
         &self,
         id: impl AsRef<str>,
@@ -271,8 +271,8 @@ impl<M: SessionModel> ReadOnlyStore<M> {
     ///
     /// # Errors
     /// [`ErrorKind::UnknownBlob`], [`ErrorKind::CorruptBlob`]; [`ErrorKind::TooLarge`] for a blob over
-    /// `blob_bytes_max`; [`ErrorKind::Io`] when the file cannot be read; [`ErrorKind::Busy`] when the queue of reads is full;
-    /// [`ErrorKind::StoreClosed`].
+    /// `blob_bytes_max`; [`ErrorKind::Io`] when the file cannot be read; [`ErrorKind::Busy`] when the queue of reads is
+    /// full; [`ErrorKind::StoreClosed`].
     pub async fn get_bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
         self.inner.get_bytes(digest).await
     }
@@ -288,9 +288,9 @@ impl<M: SessionModel> ReadOnlyStore<M> {
         }
     }
 
-    /// Reads everything that is stored and tells what is wrong with it, as [`Store::verify`] does. It inspects no write-ahead
-    /// log: one that is damaged before its end reads as a shorter one, and the next store that opens the directory to
-    /// write tells of it ([`Store::wal_damage`]).
+    /// Reads everything that is stored and tells what is wrong with it, as [`Store::verify`] does. It inspects no
+    /// write-ahead log: one that is damaged before its end reads as a shorter one, and the next store that opens the
+    /// directory to write tells of it ([`Store::wal_damage`]).
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`], [`ErrorKind::Busy`]. Damage is no error of this call.
@@ -301,8 +301,8 @@ impl<M: SessionModel> ReadOnlyStore<M> {
         self.verify_with(|_| ()).await
     }
 
-    /// As [`verify`](Self::verify), and calls `progress` with what was found until now, after each page of events and each
-    /// of the 256 directories of blobs: for a program that shows how far it is. The sum of the heads of
+    /// As [`verify`](Self::verify), and calls `progress` with what was found until now, after each page of events and
+    /// each of the 256 directories of blobs: for a program that shows how far it is. The sum of the heads of
     /// [`list_sessions`](Self::list_sessions) is how many events there are.
     ///
     /// # Errors
@@ -323,8 +323,8 @@ impl<M: SessionModel> ReadOnlyStore<M> {
         self.inner.metrics.snapshot()
     }
 
-    /// Closes the store: finishes the reads that are queued, ends its threads and closes its files. Later calls fail. A store
-    /// whose last handle is dropped closes too, but nobody waits for it.
+    /// Closes the store: finishes the reads that are queued, ends its threads and closes its files. Later calls fail. A
+    /// store whose last handle is dropped closes too, but nobody waits for it.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when no thread can be started to close it with.
@@ -341,8 +341,8 @@ fn find(reader: &mut dyn LogReader, session: &SessionId) -> Result<LogMeta, Erro
     found.ok_or_else(|| ErrorKind::UnknownSession { session: session.clone() }.into())
 }
 
-/// Finds a session's log and reads from it. A session that is deleted between the two was there for nobody: a store that
-/// only reads has no handles of sessions.
+/// Finds a session's log and reads from it. A session that is deleted between the two was there for nobody: a store
+/// that only reads has no handles of sessions.
 pub(super) fn read_found<T>(
     reader: &mut dyn LogReader,
     session: &SessionId,

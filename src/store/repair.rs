@@ -33,10 +33,10 @@ pub struct Repair {
     /// How many events the damaged database has, as far as its table can be read, that were not taken: those behind the
     /// beginnings of their sessions, and those of logs without a session.
     pub events_left: u64,
-    /// What was not taken, and why. For a session that was not taken whole, `event` is the first event that is missing in
-    /// the new directory, and the error tells what is wrong: with this event, with a later one of the same append, or with
-    /// a blob that it references. A problem without a session is of the database, or of a session whose name or log cannot
-    /// be read.
+    /// What was not taken, and why. For a session that was not taken whole, `event` is the first event that is missing
+    /// in the new directory, and the error tells what is wrong: with this event, with a later one of the same append,
+    /// or with a blob that it references. A problem without a session is of the database, or of a session whose name or
+    /// log cannot be read.
     pub not_taken: Vec<Problem>,
 }
 
@@ -67,9 +67,9 @@ impl Store<Agent> {
 }
 
 impl<M: SessionModel> Store<M> {
-    /// Makes a new directory of everything that is valid in a damaged one, whether or not a store can open that one, and
-    /// verifies it. Blocks. The two directories are apart: the damaged one is only read and left as it is, as evidence and
-    /// for a second try, so the call takes the place of the new one, too.
+    /// Makes a new directory of everything that is valid in a damaged one, whether or not a store can open that one,
+    /// and verifies it. Blocks. The two directories are apart: the damaged one is only read and left as it is, as
+    /// evidence and for a second try, so the call takes the place of the new one, too.
     ///
     /// Of each session whose name can be read it takes the longest valid beginning: the events in which
     /// [`Store::verify`] finds nothing wrong, whose blobs are all there undamaged, and up to the end of an append,
@@ -80,12 +80,13 @@ impl<M: SessionModel> Store<M> {
     /// event of a newer build ends its session's beginning, and so does one whose body this build does not decode
     /// ([`ErrorKind::Undecodable`]): repair with a build that does.
     ///
-    /// The new directory is made as `<to>.part`, beside its name, and gets the name when it was verified as sound. A repair
-    /// that is cut off leaves `<to>.part`, which the next repair asks to remove; one that fails removes it.
+    /// The new directory is made as `<to>.part`, beside its name, and gets the name when it was verified as sound. A
+    /// repair that is cut off leaves `<to>.part`, which the next repair asks to remove; one that fails removes it.
     ///
     /// A repair takes none of foldlog's locks, and works beside stores that have the damaged directory open: what they
-    /// append meanwhile may be left out. As a [`Salvage`](crate::Salvage) it must not be used in a process in which a store
-    /// is just opening that directory. A database whose first page or list of tables is damaged cannot be repaired.
+    /// append meanwhile may be left out. As a [`Salvage`](crate::Salvage) it must not be used in a process in which a
+    /// store is just opening that directory. A database whose first page or list of tables is damaged cannot be
+    /// repaired.
     ///
     /// # Errors
     /// [`ErrorKind::CorruptStore`] if no session can be taken; [`ErrorKind::InvalidArgument`] if `to` is a directory
@@ -258,7 +259,8 @@ impl Repairing {
         Ok(())
     }
 
-    /// Finds the event behind those that were checked; `None` if none is known to follow. The outer error ends the repair.
+    /// Finds the event behind those that were checked; `None` if none is known to follow. The outer error ends the
+    /// repair.
     fn next<M: SessionModel>(
         &mut self,
         session: &SessionId,

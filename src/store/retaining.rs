@@ -63,15 +63,16 @@ impl Retention {
         self
     }
 
-    /// Sessions with so many bytes of records stay, those with the latest events: from the first on that does not fit, all go.
+    /// Sessions with so many bytes of records stay, those with the latest events: from the first on that does not fit,
+    /// all go.
     #[must_use]
     pub fn record_bytes_max(mut self, bytes: u64) -> Self {
         self.record_bytes_max = Some(bytes);
         self
     }
 
-    /// Only sessions with this label, by its key and its value, are looked at and counted. Of several labels, a session has
-    /// all.
+    /// Only sessions with this label, by its key and its value, are looked at and counted. Of several labels, a session
+    /// has all.
     #[must_use]
     pub fn labeled(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
@@ -128,19 +129,19 @@ impl<M: SessionModel> Store<M> {
     /// Deletes the sessions that a [`Retention`] does not keep, or says which these are. Each is deleted as
     /// [`Store::delete_session`] does it.
     ///
-    /// A session stays, whatever the rules say, while it is open in this store (from [`Store::open_session`] until it is
-    /// closed, whether it is in memory or was emptied), while another store that is alive owns it, and, unless asked for,
-    /// while something in it is [unfinished](crate::Session::unfinished). One that gets an event while this call works
-    /// stays, too. A session that stays counts in the rules of number and bytes.
+    /// A session stays, whatever the rules say, while it is open in this store (from [`Store::open_session`] until it
+    /// is closed, whether it is in memory or was emptied), while another store that is alive owns it, and, unless asked
+    /// for, while something in it is [unfinished](crate::Session::unfinished). One that gets an event while this call
+    /// works stays, too. A session that stays counts in the rules of number and bytes.
     ///
-    /// The answer names every session that was looked at, the latest first, and says what became of it, or would. It also
-    /// tells how many bytes went back to the file system, and how many are free for later events or within pages that
-    /// others need.
+    /// The answer names every session that was looked at, the latest first, and says what became of it, or would. It
+    /// also tells how many bytes went back to the file system, and how many are free for later events or within pages
+    /// that others need.
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`]; [`ErrorKind::Busy`] when the queue of reads is full; [`ErrorKind::Unavailable`] or
-    /// [`ErrorKind::CorruptStore`] if the list of sessions cannot be read, or the log cannot be written. A single session
-    /// that cannot be read or deleted is no error: the answer says so.
+    /// [`ErrorKind::CorruptStore`] if the list of sessions cannot be read, or the log cannot be written. A single
+    /// session that cannot be read or deleted is no error: the answer says so.
     ///
     /// # Cancellation
     /// Dropping the future ends the call before the next session; what was deleted stays so.
@@ -221,8 +222,8 @@ impl<M: SessionModel> Store<M> {
 }
 
 impl<M: SessionModel> ReadOnlyStore<M> {
-    /// Says which sessions [`Store::retain`] would delete now, as its [`DryRun`](RetainMode::DryRun) does, and needs no store
-    /// that can write.
+    /// Says which sessions [`Store::retain`] would delete now, as its [`DryRun`](RetainMode::DryRun) does, and needs no
+    /// store that can write.
     ///
     /// # Errors
     /// Those of [`Store::retain`] that come of reading.

@@ -107,9 +107,9 @@ impl<M: SessionModel> Salvage<M> {
         Ok(Self { reader, model: PhantomData })
     }
 
-    /// What is wrong with the files of a directory, beside what stands in them: files of two times, and a write-ahead log
-    /// that is damaged before its end. Only for a directory that no store has open: a store changes the files meanwhile.
-    /// Nothing is said where this process has it open.
+    /// What is wrong with the files of a directory, beside what stands in them: files of two times, and a write-ahead
+    /// log that is damaged before its end. Only for a directory that no store has open: a store changes the files
+    /// meanwhile. Nothing is said where this process has it open.
     #[must_use]
     pub fn file_problems(directory: impl AsRef<Path>) -> Vec<String> {
         SalvageReader::problems_of_files(directory.as_ref())

@@ -62,18 +62,19 @@ impl<M: SessionModel> Session<M> {
         &self.store
     }
 
-    /// Gives the current view. Every append whose receipt has answered is in it. While the session is in memory, this call
-    /// never waits: neither for a write nor for the actor.
+    /// Gives the current view. Every append whose receipt has answered is in it. While the session is in memory, this
+    /// call never waits: neither for a write nor for the actor.
     ///
-    /// An idle session may have been emptied, by the limits of [`ResidencyConfig`](crate::ResidencyConfig). Then this call
-    /// blocks while another thread reads the log, and the session is in memory again. It may be called on any thread, also
-    /// on the one that the session's actor runs on. [`Session::current_view`] does the same without blocking.
+    /// An idle session may have been emptied, by the limits of [`ResidencyConfig`](crate::ResidencyConfig). Then this
+    /// call blocks while another thread reads the log, and the session is in memory again. It may be called on any
+    /// thread, also on the one that the session's actor runs on. [`Session::current_view`] does the same without
+    /// blocking.
     ///
     /// - If another store writes the session, the view is as old as this store's last read of the log.
     ///   [`Session::recovery`] brings it up to date; [`Store::read_state`] reads the log and leaves the session alone.
     /// - If the [`condition`](Session::condition) is `Unfoldable`, the view ends before that event.
-    /// - After the session or the store was closed, the last view stays readable if the session was in memory then. So it does
-    ///   in a process that was forked from this one: it is the view of the moment of the fork.
+    /// - After the session or the store was closed, the last view stays readable if the session was in memory then. So
+    ///   it does in a process that was forked from this one: it is the view of the moment of the fork.
     ///
     /// # Errors
     /// Only if the session was emptied: [`ErrorKind::CorruptEvent`], [`ErrorKind::Undecodable`],
@@ -83,9 +84,10 @@ impl<M: SessionModel> Session<M> {
         self.entry.view()
     }
 
-    /// Gives the same as [`Session::view`], without blocking the thread while the log of an emptied session is read. If this
-    /// store does not own the session, the log is asked first whether another store has deleted it, or redacted events of it
-    /// since the view was folded: then the log is read anew. Other events of that store do not bring the view up to date.
+    /// Gives the same as [`Session::view`], without blocking the thread while the log of an emptied session is read. If
+    /// this store does not own the session, the log is asked first whether another store has deleted it, or redacted
+    /// events of it since the view was folded: then the log is read anew. Other events of that store do not bring the
+    /// view up to date.
     ///
     /// # Errors
     /// Those of [`Session::view`], also if the log is read anew; [`ErrorKind::SessionDeleted`].
@@ -131,8 +133,8 @@ impl<M: SessionModel> Session<M> {
         self.entry.append(append)
     }
 
-    /// Gives the session a title and labels, by an event of foldlog's own: [`LogEvent::Own`](crate::LogEvent::Own). It takes
-    /// its place among the appends at this call, and is answered as they are: `head` is its event. From then on
+    /// Gives the session a title and labels, by an event of foldlog's own: [`LogEvent::Own`](crate::LogEvent::Own). It
+    /// takes its place among the appends at this call, and is answered as they are: `head` is its event. From then on
     /// [`View::core`] and [`Store::list_sessions`] have it.
     ///
     /// # Errors
@@ -158,33 +160,34 @@ impl<M: SessionModel> Session<M> {
         self.entry.append(describe.into_append())
     }
 
-    /// Redacts events: takes what they say out of the session, for good. Each event keeps its id, its time and its place in
-    /// the log's chain, and what is left of its body is what [`Redact`] says. An event of foldlog's own, `foldlog.redacted`,
-    /// says which events were redacted, and why.
+    /// Redacts events: takes what they say out of the session, for good. Each event keeps its id, its time and its
+    /// place in the log's chain, and what is left of its body is what [`Redact`] says. An event of foldlog's own,
+    /// `foldlog.redacted`, says which events were redacted, and why.
     ///
     /// The redaction takes its place among the appends when the future is first polled. When it answers, it is durable;
-    /// [`Session::view`] has only what is left, and so have all pages and subscribers, also in other processes from their
-    /// next page or [`Session::current_view`] on. Subscribers learn of it by the event. What they were given before, what the host itself
-    /// has kept, and backups made before hold the old events still: see docs/lifecycle.md.
+    /// [`Session::view`] has only what is left, and so have all pages and subscribers, also in other processes from
+    /// their next page or [`Session::current_view`] on. Subscribers learn of it by the event. What they were given
+    /// before, what the host itself has kept, and backups made before hold the old events still: see docs/lifecycle.md.
     ///
     /// The answer says whether bytes of the old events are left in a file of the store: in a row, a free page, the
-    /// write-ahead log, a stored view, a temporary file. If a program keeps something, such as one that reads the log in a
-    /// long transaction, the store goes on by itself; [`Store::erase_deleted`] waits for it.
+    /// write-ahead log, a stored view, a temporary file. If a program keeps something, such as one that reads the log
+    /// in a long transaction, the store goes on by itself; [`Store::erase_deleted`] waits for it.
     ///
-    /// The append keys of the events go, too. A retry under such a key still gets what the first append wrote, as it is now;
-    /// its bodies are not compared any more.
+    /// The append keys of the events go, too. A retry under such a key still gets what the first append wrote, as it is
+    /// now; its bodies are not compared any more.
     ///
     /// # Errors
-    /// [`ErrorKind::BodyRefused`] if a replacement is refused: it is of another type, would change the counters or another
-    /// id, does not pass the model's `check`, or cannot be folded. [`ErrorKind::InvalidArgument`] for an event that the
-    /// session does not have, or if none is named; [`ErrorKind::TooLarge`] for more events than
+    /// [`ErrorKind::BodyRefused`] if a replacement is refused: it is of another type, would change the counters or
+    /// another id, does not pass the model's `check`, or cannot be folded. [`ErrorKind::InvalidArgument`] for an event
+    /// that the session does not have, or if none is named; [`ErrorKind::TooLarge`] for more events than
     /// [`StoreConfig::batch_events_max`](crate::StoreConfig::batch_events_max), for a replacement of more bytes than
-    /// [`StoreConfig::record_bytes_max`](crate::StoreConfig::record_bytes_max), for replacements that together have more than
-    /// [`StoreConfig::batch_bytes_max`](crate::StoreConfig::batch_bytes_max), or for a reason of more than 1,024 bytes. Those of
+    /// [`StoreConfig::record_bytes_max`](crate::StoreConfig::record_bytes_max), for replacements that together have
+    /// more than [`StoreConfig::batch_bytes_max`](crate::StoreConfig::batch_bytes_max), or for a reason of more than
+    /// 1,024 bytes. Those of
     /// [`Session::append_with`] and of its [`Receipt`]: then nothing was redacted, unless the error is
     /// [`ErrorKind::OutcomeUnknown`]. After the redaction was written, [`ErrorKind::StoreClosed`],
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::DiskFull`] or [`ErrorKind::CorruptStore`] may come of the erasure: the next
-    /// store that opens goes on with it.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::DiskFull`] or [`ErrorKind::CorruptStore`] may come of the erasure: the
+    /// next store that opens goes on with it.
     ///
     /// # Cancellation
     /// Once it was polled, dropping the future cancels nothing.
@@ -210,8 +213,8 @@ impl<M: SessionModel> Session<M> {
         Arc::clone(&self.entry).redact(redact).await
     }
 
-    /// Gives the last stamped event and the counters, from which the next append goes on. Waits until the appends that were
-    /// made before are stamped.
+    /// Gives the last stamped event and the counters, from which the next append goes on. Waits until the appends that
+    /// were made before are stamped.
     ///
     /// # Errors
     /// Those of [`Session::recovery`].
@@ -254,9 +257,9 @@ impl<M: SessionModel> Session<M> {
     /// session, the stream gives the events until now, and later ones once this store owns the session.
     ///
     /// # Errors
-    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached; [`ErrorKind::OtherHistory`] for one of another
-    /// history; [`ErrorKind::Busy`] if the position has to be
-    /// looked for in the log, and the queue of reads is full. Those of [`Session::recovery`].
+    /// [`ErrorKind::BeyondHead`] for a position that the log has not reached; [`ErrorKind::OtherHistory`] for one of
+    /// another history; [`ErrorKind::Busy`] if the position has to be looked for in the log, and the queue of reads is
+    /// full. Those of [`Session::recovery`].
     pub async fn subscribe(&self, from: SubscribeFrom) -> Result<EventStream<M>, Error> {
         self.recovery().await?;
         let request = SubscribeStream { from, model: std::marker::PhantomData };
@@ -264,8 +267,8 @@ impl<M: SessionModel> Session<M> {
         sent.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
-    /// Follows the session with an actor, which gets one [`Delivery`] at a time. An actor that dies is unsubscribed; a slow
-    /// actor delays nobody else.
+    /// Follows the session with an actor, which gets one [`Delivery`] at a time. An actor that dies is unsubscribed; a
+    /// slow actor delays nobody else.
     ///
     /// # Errors
     /// Those of [`Session::subscribe`].
@@ -282,8 +285,8 @@ impl<M: SessionModel> Session<M> {
         sent.unwrap_or_else(|_| Err(self.entry.closed()))
     }
 
-    /// Takes the right to run the session's turn, until the guard is dropped. This store becomes the session's owner, and the
-    /// view is brought up to date.
+    /// Takes the right to run the session's turn, until the guard is dropped. This store becomes the session's owner,
+    /// and the view is brought up to date.
     ///
     /// # Errors
     /// [`ErrorKind::TurnInFlight`], [`ErrorKind::SessionStopped`], [`ErrorKind::TurnLimit`];
@@ -302,12 +305,12 @@ impl<M: SessionModel> Session<M> {
 
     /// Takes the turn away from the guard that has it, whoever holds the guard, so that the next
     /// [`take_turn`](Session::take_turn) gets it; tells whether there was such a guard. For a guard that was leaked, or
-    /// whose task hangs. A future that was about to begin a turn, and is kept without being polled, stops nobody any more,
-    /// either.
+    /// whose task hangs. A future that was about to begin a turn, and is kept without being polled, stops nobody any
+    /// more, either.
     ///
-    /// Nothing is appended: the turn stays unfinished in the log until the next one begins, or an event ends it. The task
-    /// that had the guard is not stopped, and can go on appending: end it first, or let it ask [`TurnGuard::is_held`] when it
-    /// comes back. A guard in another store is not reached: see [`Session::take_over`].
+    /// Nothing is appended: the turn stays unfinished in the log until the next one begins, or an event ends it. The
+    /// task that had the guard is not stopped, and can go on appending: end it first, or let it ask
+    /// [`TurnGuard::is_held`] when it comes back. A guard in another store is not reached: see [`Session::take_over`].
     pub fn revoke_turn(&self) -> bool {
         self.entry.revoke_turn()
     }
@@ -322,8 +325,8 @@ impl<M: SessionModel> Session<M> {
     /// runs, a tool that it called) is not stopped: make sure first that the owner hangs, and is not only slow. If this
     /// store owns the session already, nothing changes.
     ///
-    /// A process that was stopped in the middle of a commit holds the write lock of the whole directory. Then this waits,
-    /// as every append of every store does, until that process goes on or is killed.
+    /// A process that was stopped in the middle of a commit holds the write lock of the whole directory. Then this
+    /// waits, as every append of every store does, until that process goes on or is killed.
     ///
     /// # Errors
     /// [`ErrorKind::NewerRecord`] or [`ErrorKind::Unfoldable`] for a session that this build cannot write, which then
@@ -359,8 +362,8 @@ impl<M: SessionModel> Session<M> {
         self.entry.context.get()
     }
 
-    /// Waits until the session is recovered, and reports what its last recovery found. If another store writes the session,
-    /// the view is brought up to date with what that store has written.
+    /// Waits until the session is recovered, and reports what its last recovery found. If another store writes the
+    /// session, the view is brought up to date with what that store has written.
     ///
     /// # Errors
     /// [`ErrorKind::CorruptEvent`], [`ErrorKind::Undecodable`], [`ErrorKind::CorruptStore`] or
@@ -381,10 +384,10 @@ impl<M: SessionModel> Session<M> {
         self.entry.address()
     }
 
-    /// Closes this session for all of its handles: finishes what is in flight, ends its subscriptions, and gives up its log,
-    /// so that another store may own it. The session can be opened again. Giving up the log is a write, so this call waits
-    /// while another process holds the write lock. If that write fails, the session is closed all the same, but its log stays
-    /// this store's until the store closes or the session is opened and closed again.
+    /// Closes this session for all of its handles: finishes what is in flight, ends its subscriptions, and gives up its
+    /// log, so that another store may own it. The session can be opened again. Giving up the log is a write, so this
+    /// call waits while another process holds the write lock. If that write fails, the session is closed all the same,
+    /// but its log stays this store's until the store closes or the session is opened and closed again.
     ///
     /// # Errors
     /// [`ErrorKind::StoreClosed`], [`ErrorKind::Unavailable`]; [`ErrorKind::DiskFull`] or [`ErrorKind::CorruptStore`]

@@ -20,8 +20,8 @@ use crate::threads::lock;
 
 /// Long beside the time between a put and the append that names the blob, also where a person answers in between.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many times as long as a commit of the sweep took it waits before the next one, so that it has at most a quarter of
-/// the time in which the log can be written.
+/// How many times as long as a commit of the sweep took it waits before the next one, so that it has at most a quarter
+/// of the time in which the log can be written.
 const COMMIT_PAUSE: u32 = 3;
 /// The longest of these pauses.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
@@ -52,28 +52,29 @@ impl Sweep {
         self
     }
 
-    /// Leaves what was put less than this ago, though no event names it yet: 24 hours unless it is set. A blob that is put
-    /// again, or whose bytes were there when they were put, counts as put then.
+    /// Leaves what was put less than this ago, though no event names it yet: 24 hours unless it is set. A blob that is
+    /// put again, or whose bytes were there when they were put, counts as put then.
     ///
     /// The grace time is for hosts that put first and append later. An append that comes too late is refused
-    /// ([`ErrorKind::DanglingRef`]), and succeeds once the blob was put again; with a grace time of zero that can happen to
-    /// every append. Age is told by the system's clock, so after a clock that jumped ahead a blob may go early.
+    /// ([`ErrorKind::DanglingRef`]), and succeeds once the blob was put again; with a grace time of zero that can
+    /// happen to every append. Age is told by the system's clock, so after a clock that jumped ahead a blob may go
+    /// early.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.plan.grace = grace;
         self
     }
 
-    /// Calls a function now and then with what the sweep has found so far. It runs on the thread of the sweep, which waits
-    /// for it.
+    /// Calls a function now and then with what the sweep has found so far. It runs on the thread of the sweep, which
+    /// waits for it.
     #[must_use]
     pub fn on_progress(mut self, on_progress: impl Fn(&Swept) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(on_progress));
         self
     }
 
-    /// Calls a function with each blob that was removed, or by a dry run would be, and its bytes. It runs on the thread of
-    /// the sweep, which waits for it.
+    /// Calls a function with each blob that was removed, or by a dry run would be, and its bytes. It runs on the thread
+    /// of the sweep, which waits for it.
     #[must_use]
     pub fn on_removed(mut self, on_removed: impl Fn(Digest, u64) + Send + Sync + 'static) -> Self {
         self.on_removed = Some(Arc::new(on_removed));
@@ -104,17 +105,19 @@ impl<M: SessionModel> Store<M> {
     ///
     /// The sweep runs on a thread of its own, in small steps beside everything else that this store and other stores on
     /// the same medium do. It reads all events once, which on a large store takes a while, and keeps 8 to 24 bytes in
-    /// memory for each blob that an event names, and about 40 for each session. No event ever names a blob that was swept:
-    /// an append that would is refused with [`ErrorKind::DanglingRef`], as one that names a blob which was never put. A
-    /// crash leaves a sweep that the next one goes on with; until then such refusals may go on, and a put of the blob ends
-    /// them.
+    /// memory for each blob that an event names, and about 40 for each session. No event ever names a blob that was
+    /// swept: an append that would is refused with [`ErrorKind::DanglingRef`], as one that names a blob which was never
+    /// put. A crash leaves a sweep that the next one goes on with; until then such refusals may go on, and a put of the
+    /// blob ends them.
     ///
-    /// Events of deleted sessions name nothing. Stored views are not swept: they are replaced and removed by themselves.
+    /// Events of deleted sessions name nothing. Stored views are not swept: they are replaced and removed by
+    /// themselves.
     ///
     /// # Errors
-    /// [`ErrorKind::CorruptStore`] if an event cannot be read, since it may name any blob: then nothing more is removed, and
-    /// [`Store::verify`] tells what is wrong. [`ErrorKind::Io`] if a file cannot be looked at; [`ErrorKind::DiskFull`],
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::StoreClosed`]. What was removed before stays removed.
+    /// [`ErrorKind::CorruptStore`] if an event cannot be read, since it may name any blob: then nothing more is
+    /// removed, and [`Store::verify`] tells what is wrong. [`ErrorKind::Io`] if a file cannot be looked at;
+    /// [`ErrorKind::DiskFull`], [`ErrorKind::Unavailable`], [`ErrorKind::StoreClosed`]. What was removed before stays
+    /// removed.
     ///
     /// # Cancellation
     /// Dropping the future ends the sweep after the step that it is at.

@@ -16,12 +16,12 @@ use crate::store::SessionSummary;
 use crate::store::read_only::{ReadOnlyInner, on_a_thread, read_found};
 use crate::store::sweeping::Sweep;
 
-/// A store that is only read, of whichever session model it is: for tools that do not know the model, and show what can be
-/// read without it. It gives sessions, the headers of their events, and blobs. Bodies and views need the model:
+/// A store that is only read, of whichever session model it is: for tools that do not know the model, and show what can
+/// be read without it. It gives sessions, the headers of their events, and blobs. Bodies and views need the model:
 /// [`ReadOnlyStore`](crate::ReadOnlyStore).
 ///
-/// It opens where a [`ReadOnlyStore`](crate::ReadOnlyStore) does, and each call sees what is committed at that moment, as
-/// there. Clones share it.
+/// It opens where a [`ReadOnlyStore`](crate::ReadOnlyStore) does, and each call sees what is committed at that moment,
+/// as there. Clones share it.
 ///
 /// # Examples
 /// ```
@@ -113,8 +113,8 @@ impl UntypedStore {
         &self.inner.model
     }
 
-    /// The format of the directory, as it was opened; `None` in memory. An older one becomes the newest when a store opens
-    /// the directory to write, and builds of older releases cannot open it any more.
+    /// The format of the directory, as it was opened; `None` in memory. An older one becomes the newest when a store
+    /// opens the directory to write, and builds of older releases cannot open it any more.
     #[must_use]
     pub fn format(&self) -> Option<Format> {
         self.inner.format
@@ -135,8 +135,8 @@ impl UntypedStore {
         self.inner.open_here()?.readers.read(read).await
     }
 
-    /// How many sessions that were deleted, or of which events were redacted, may still have bytes of that in the store: see
-    /// [`Store::erase_deleted`](crate::Store::erase_deleted).
+    /// How many sessions that were deleted, or of which events were redacted, may still have bytes of that in the
+    /// store: see [`Store::erase_deleted`](crate::Store::erase_deleted).
     ///
     /// # Errors
     /// Those of [`list_sessions`](Self::list_sessions).
@@ -146,8 +146,8 @@ impl UntypedStore {
         Ok(left.logs + left.redacted)
     }
 
-    /// Tells what [`Store::sweep`](crate::Store::sweep) would remove now, as its dry run does, and needs no store that can
-    /// write.
+    /// Tells what [`Store::sweep`](crate::Store::sweep) would remove now, as its dry run does, and needs no store that
+    /// can write.
     ///
     /// # Errors
     /// Those of [`Store::sweep`](crate::Store::sweep) that come of reading.
@@ -170,7 +170,8 @@ impl UntypedStore {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidSessionId`](crate::ErrorKind::InvalidSessionId),
-    /// [`ErrorKind::UnknownSession`](crate::ErrorKind::UnknownSession). Those of [`list_sessions`](Self::list_sessions).
+    /// [`ErrorKind::UnknownSession`](crate::ErrorKind::UnknownSession). Those of
+    /// [`list_sessions`](Self::list_sessions).
     pub async fn head(&self, id: impl AsRef<str>) -> Result<EventId, Error> {
         Ok(self.read_head(id.as_ref()).await?.id)
     }
@@ -193,12 +194,13 @@ impl UntypedStore {
         self.inner.open_here()?.readers.read(read).await
     }
 
-    /// Reads the headers of a session's committed events after `after`, in order: up to `events_max` (at least one), and no
-    /// more than [`StoreConfig::page_events_max`]. Each event is checked against the chain hash of the one before it.
+    /// Reads the headers of a session's committed events after `after`, in order: up to `events_max` (at least one),
+    /// and no more than [`StoreConfig::page_events_max`]. Each event is checked against the chain hash of the one
+    /// before it.
     ///
     /// # Errors
-    /// Those of [`ReadOnlyStore::events_after`](crate::ReadOnlyStore::events_after), but for those of a body that this build
-    /// does not decode.
+    /// Those of [`ReadOnlyStore::events_after`](crate::ReadOnlyStore::events_after), but for those of a body that this
+    /// build does not decode.
     pub async fn headers_after(
         &self,
         id: impl AsRef<str>,

@@ -23,21 +23,22 @@ const STRUCTURE_MAX: usize = 100;
 type Inspected = HashMap<Digest, Option<u64>>;
 
 impl<M: SessionModel> Store<M> {
-    /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of each
-    /// session (ids, chain, record, type, time, append key), its title and labels, each reference, each blob file, each
-    /// stored view. It repairs nothing. The search goes on after a problem, and in the same session too if more of its log
-    /// can be read.
+    /// Reads everything that is stored and tells what is wrong with it: the database's own structure, each event of
+    /// each session (ids, chain, record, type, time, append key), its title and labels, each reference, each blob file,
+    /// each stored view. It repairs nothing. The search goes on after a problem, and in the same session too if more of
+    /// its log can be read.
     ///
     /// The search runs on reader threads, a page or a blob at a time, beside everything else that the store does: no
     /// commit waits for it. Events that are appended meanwhile may be left out. SQLite's check of its structure is one
     /// read of the whole database; until that has ended, the write-ahead log cannot be started anew, and grows.
     ///
     /// The search cannot see: the end of a log that was cut off cleanly, between two appends, or lost with a damaged
-    /// write-ahead log ([`Store::wal_damage`] tells of it); a session that was renamed; an event's type, if the event is of
-    /// another schema than this build's.
+    /// write-ahead log ([`Store::wal_damage`] tells of it); a session that was renamed; an event's type, if the event
+    /// is of another schema than this build's.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreClosed`]; [`ErrorKind::Busy`] when the queue of reads is full. Damage is no error of this call.
+    /// [`ErrorKind::StoreClosed`]; [`ErrorKind::Busy`] when the queue of reads is full. Damage is no error of this
+    /// call.
     ///
     /// # Cancellation
     /// Dropping the future ends the search after the page that is being read.
@@ -240,8 +241,8 @@ impl Verifier<'_> {
         }))
     }
 
-    /// Reads an event again, and tells whether it names a blob: it may be redacted since it was read first, and the blob
-    /// swept. An event that cannot be read now has named it.
+    /// Reads an event again, and tells whether it names a blob: it may be redacted since it was read first, and the
+    /// blob swept. An event that cannot be read now has named it.
     async fn names(&self, session: &SessionId, log: LogKey, event: EventId, digest: Digest) -> Result<bool, Error> {
         let read = move |reader: &mut dyn LogReader| Ok(reader.audit().events(log, event.prev(), 1, PAGE_BYTES_MAX));
         let rows = self.readers.read(read).await?.map_err(|error| error.of_session(session))?;

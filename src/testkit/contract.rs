@@ -62,8 +62,8 @@ pub enum Claim {
     /// A reference to a blob that is not there is refused.
     #[error("a body that references a blob which is not stored is refused")]
     DanglingRefs,
-    /// The view does not depend on how events were batched, nor on who folded them when, nor on foldlog's own events between
-    /// them but for the ids that these take.
+    /// The view does not depend on how events were batched, nor on who folded them when, nor on foldlog's own events
+    /// between them but for the ids that these take.
     #[error("the view is the same live, in batches, after a restart, after a reopening and in another store")]
     OneView,
     /// A retry under the same append key writes nothing.
@@ -76,8 +76,8 @@ pub enum Claim {
     /// [`golden_bytes`].
     #[error("a body keeps its bytes at the same schema, and what was written at older schemas decodes")]
     GoldenBytes,
-    /// Every body has its line in the file of golden bytes. A line that is missing is added: look at the file, and commit
-    /// it.
+    /// Every body has its line in the file of golden bytes. A line that is missing is added: look at the file, and
+    /// commit it.
     #[error("every body has its line in the file of golden bytes")]
     GoldenLines,
 }
@@ -148,12 +148,12 @@ pub fn blob(dice: &mut Dice) -> BlobRef {
     BlobRef { digest, bytes: dice.below(1 << 20), kind: BlobKind::Bytes, encoding: BlobEncoding::Plain }
 }
 
-/// Checks a model with bodies that `body` makes: plausible ones, of every kind that there is, in an order that could be.
-/// Blobs come from [`blob`].
+/// Checks a model with bodies that `body` makes: plausible ones, of every kind that there is, in an order that could
+/// be. Blobs come from [`blob`].
 ///
-/// All bodies go into one session, and at most half of them may be refused. A model with an end, such as a ticket that is
-/// closed and takes no more replies, refuses everything behind it: let the generator make such a body once, after most
-/// others. It is a closure, so it may count.
+/// All bodies go into one session, and at most half of them may be refused. A model with an end, such as a ticket that
+/// is closed and takes no more replies, refuses everything behind it: let the generator make such a body once, after
+/// most others. It is a closure, so it may count.
 ///
 /// ```
 /// # use foldlog::agent::{AgentBody, Message};

@@ -1,5 +1,5 @@
-//! The decoders of stored and imported bytes, for fuzzing: whatever they are given, they neither panic nor allocate more
-//! than the input and the configured limits allow.
+//! The decoders of stored and imported bytes, for fuzzing: whatever they are given, they neither panic nor allocate
+//! more than the input and the configured limits allow.
 
 use crate::id::{AppendKey, Digest, SessionId};
 use crate::model::SessionModel;

@@ -1,5 +1,5 @@
-//! A directory whose every operation is recorded and can be made to fail. `layer` and this file name each other: the disk
-//! makes its layer, and the layer asks its disk at each operation.
+//! A directory whose every operation is recorded and can be made to fail. `layer` and this file name each other: the
+//! disk makes its layer, and the layer asks its disk at each operation.
 
 mod layer;
 
@@ -162,8 +162,9 @@ impl TestDisk {
         self.through(&self.0.root, config)
     }
 
-    /// A configuration of a store in another directory, whose copies on this disk ([`Store::backup`](crate::Store::backup)) go
-    /// through this disk. Operations on files of the other directory that are not the database's can be made to fail, too.
+    /// A configuration of a store in another directory, whose copies on this disk
+    /// ([`Store::backup`](crate::Store::backup)) go through this disk. Operations on files of the other directory that
+    /// are not the database's can be made to fail, too.
     ///
     /// # Panics
     /// When SQLite does not take the VFS.
@@ -204,7 +205,8 @@ impl TestDisk {
         self.0.journal().fault = Some(PlannedFault { after, error, lasting, only: |_| true });
     }
 
-    /// Lets a sync fail with [`DiskError::Device`]: the first after `after` other syncs. Replaces a fault that was to come.
+    /// Lets a sync fail with [`DiskError::Device`]: the first after `after` other syncs. Replaces a fault that was to
+    /// come.
     pub fn fail_sync(&self, after: u64, lasting: Lasting) {
         let only = |class: &Class| matches!(class, Class::Sync(_));
         self.0.journal().fault = Some(PlannedFault { after, error: DiskError::Device, lasting, only });
@@ -244,8 +246,8 @@ impl DiskInner {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides on an operation, does it, and records it. The journal stays locked meanwhile: the record has the order of
-    /// what was done.
+    /// Decides on an operation, does it, and records it. The journal stays locked meanwhile: the record has the order
+    /// of what was done.
     fn operate<T, E>(
         &self,
         class: Class,

@@ -28,8 +28,8 @@ pub enum Fault {
     Busy,
     /// COMMIT reports an error, and the group is not in the log. At another port: [`Fault::Io`].
     CommitLost,
-    /// COMMIT reports an error, and the group is in the log all the same. At another port: the call is done, and reports
-    /// an I/O error.
+    /// COMMIT reports an error, and the group is in the log all the same. At another port: the call is done, and
+    /// reports an I/O error.
     CommitKept,
     /// The call panics before it does anything.
     Panic,

@@ -292,7 +292,8 @@ impl RecordedDisk {
 }
 
 impl Change {
-    /// Does to the bytes what the coin says, sector by sector. A sector that is skipped and lies beyond the end is a hole.
+    /// Does to the bytes what the coin says, sector by sector. A sector that is skipped and lies beyond the end is a
+    /// hole.
     fn apply(&self, bytes: &mut Vec<u8>, mut coin: impl FnMut() -> bool) {
         match self {
             Self::Truncate { len } => {

@@ -25,16 +25,18 @@ const LOSSES_MAX: usize = 20;
 /// How many images are checked at a time.
 const WORKERS: usize = 2;
 
-/// Runs a scenario on a disk that records every operation, and then cuts the power at each of them: rebuilds the disk as
-/// it could be then, opens a store on it, and checks that nothing is lost that was acknowledged before the cut.
+/// Runs a scenario on a disk that records every operation, and then cuts the power at each of them: rebuilds the disk
+/// as it could be then, opens a store on it, and checks that nothing is lost that was acknowledged before the cut.
 ///
 /// What was synced is kept. Of what was not, in turn: nothing is there; everything is there; each 512-byte sector, each
-/// new length, each name is there or not, as a seed decides. A name is durable when its directory was synced, not before.
+/// new length, each name is there or not, as a seed decides. A name is durable when its directory was synced, not
+/// before.
 ///
 /// Each rebuilt disk must open; every event of it must be one that was stamped, with its bytes, and ids and chain must
-/// be dense from the first; each acknowledged event, session and blob must be there, and no event that a store has said was not written (at [`Durability::ProcessCrash`] a tail
-/// of events may be gone); the view must equal the fold of these events; every reference must resolve; and the store must
-/// accept an append to each session. A session that was deleted is not there, and no file has a record of it.
+/// be dense from the first; each acknowledged event, session and blob must be there, and no event that a store has said
+/// was not written (at [`Durability::ProcessCrash`] a tail of events may be gone); the view must equal the fold of
+/// these events; every reference must resolve; and the store must accept an append to each session. A session that was
+/// deleted is not there, and no file has a record of it.
 ///
 /// # Examples
 /// ```
@@ -183,8 +185,8 @@ impl<M: SessionModel> PowerCuts<M> {
         self
     }
 
-    /// Runs the scenario, then tries every cut. The scenario opens stores with the configuration that it is given, as often
-    /// as it likes, and closes them.
+    /// Runs the scenario, then tries every cut. The scenario opens stores with the configuration that it is given, as
+    /// often as it likes, and closes them.
     ///
     /// # Errors
     /// The scenario's own, [`ErrorKind::Unavailable`] when there is no temporary directory. A loss is not an
@@ -215,8 +217,8 @@ impl<M: SessionModel> PowerCuts<M> {
     }
 
     /// The same for a scenario that uses the disk in its own way, such as one that makes backups on it. It calls the
-    /// function that it is given after each step that must last, and `check` is given each rebuilt directory and how many
-    /// steps were done before the cut; its error says what is wrong.
+    /// function that it is given after each step that must last, and `check` is given each rebuilt directory and how
+    /// many steps were done before the cut; its error says what is wrong.
     ///
     /// # Errors
     /// As of [`PowerCuts::run`].

@@ -1,8 +1,8 @@
 //! Tells whoever follows the log that something was committed, by this store or by another one.
 //!
-//! The writing end of this store tells at once. What other stores commit is found by asking the log, on a thread that is
-//! there only while somebody follows: every [`BUSY`] while something changes, and every [`IDLE`] when nothing has changed
-//! for [`BUSY_FOR`].
+//! The writing end of this store tells at once. What other stores commit is found by asking the log, on a thread that
+//! is there only while somebody follows: every [`BUSY`] while something changes, and every [`IDLE`] when nothing has
+//! changed for [`BUSY_FOR`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -65,8 +65,8 @@ impl Commits {
         }
     }
 
-    /// From now on the follower is told of each commit, at least once after it. Commits of before are not told of: read the
-    /// log after this call.
+    /// From now on the follower is told of each commit, at least once after it. Commits of before are not told of: read
+    /// the log after this call.
     pub(crate) fn follow(self: &Arc<Self>, follower: Arc<dyn Follower>) -> Result<(), Error> {
         let mut following = lock(&self.following);
         if following.is_closed {

@@ -1,5 +1,5 @@
-//! A thread with an actix system of its own, so that an actor on it depends on nobody else's system, and the thread can be
-//! joined.
+//! A thread with an actix system of its own, so that an actor on it depends on nobody else's system, and the thread can
+//! be joined.
 
 use std::io;
 use std::sync::mpsc;

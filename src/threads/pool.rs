@@ -92,8 +92,8 @@ impl<S: 'static> WorkerPool<S> {
         })
     }
 
-    /// Queues a job for a host's call. Refused with [`ErrorKind::Busy`] when so many of these wait; foldlog's own do not
-    /// count.
+    /// Queues a job for a host's call. Refused with [`ErrorKind::Busy`] when so many of these wait; foldlog's own do
+    /// not count.
     pub(crate) fn try_submit(&self, job: impl FnOnce(&mut S) + Send + 'static) -> Result<(), Error> {
         let max = self.queued_max;
         self.push(|jobs| {

@@ -86,8 +86,8 @@ impl Readers {
         answer(receiver).await
     }
 
-    /// Runs a read for a host's call that waits its turn, however many wait: each of them waits in a future of the host's,
-    /// which is larger than what is queued here. A read that nobody waits for any more is not made.
+    /// Runs a read for a host's call that waits its turn, however many wait: each of them waits in a future of the
+    /// host's, which is larger than what is queued here. A read that nobody waits for any more is not made.
     pub(crate) async fn read_in_turn<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut dyn LogReader) -> Result<T, Error> + Send + 'static,

@@ -1,4 +1,5 @@
-//! Goal: a repeated backup costs what is new, and not what is there. Method: count the operations on the disk of the copy.
+//! Goal: a repeated backup costs what is new, and not what is there. Method: count the operations on the disk of the
+//! copy.
 
 use super::*;
 use foldlog::testkit::TestDisk as CountingDisk;

@@ -1,6 +1,7 @@
-//! Goal: a backup that is cut off anywhere is never taken for a whole one, an earlier backup survives it, and the next one
-//! goes on. Method: each operation on the disk of the copy fails in turn; the power is cut after each; the process is
-//! killed at each step. `FOLDLOG_FAULTS=1` and `FOLDLOG_CUTS=n` are the long forms, as in `failing_disk` and `power_cut`.
+//! Goal: a backup that is cut off anywhere is never taken for a whole one, an earlier backup survives it, and the next
+//! one goes on. Method: each operation on the disk of the copy fails in turn; the power is cut after each; the process
+//! is killed at each step. `FOLDLOG_FAULTS=1` and `FOLDLOG_CUTS=n` are the long forms, as in `failing_disk` and
+//! `power_cut`.
 
 use super::*;
 use foldlog::testkit::{DiskError, Lasting, PowerCuts, SyncOf, TestDisk as FaultyDisk};

@@ -1,6 +1,6 @@
-//! Goal: what was deleted in the store goes from the copy, with its blobs and every byte of it; and a session that is deleted
-//! while a backup runs is in the copy whole or not at all. Method: take the rows of a session away as another process would,
-//! also while a backup is held at each of its calls; then look for its bytes in each file.
+//! Goal: what was deleted in the store goes from the copy, with its blobs and every byte of it; and a session that is
+//! deleted while a backup runs is in the copy whole or not at all. Method: take the rows of a session away as another
+//! process would, also while a backup is held at each of its calls; then look for its bytes in each file.
 
 use super::*;
 use foldlog::testkit::{Fault, Faults, Port};
@@ -162,7 +162,8 @@ async fn a_session_that_is_deleted_while_a_backup_runs_is_in_it_whole_or_not_at_
     assert!(without > 6);
 }
 
-/// Rows that are taken out of a copy take their neighbours along to other pages. What stood in the place of those goes, too.
+/// Rows that are taken out of a copy take their neighbours along to other pages. What stood in the place of those goes,
+/// too.
 #[actix::test]
 async fn events_that_stood_beside_deleted_ones_leave_no_byte_in_the_copy_when_they_are_deleted_themselves() {
     let places = Places::new();

@@ -1,6 +1,6 @@
-//! Goal: a process that is killed while it makes a backup leaves the backup of before, or a directory that no store takes for
-//! one. Method: a child appends and backs up over and over, and tells what it has; it is killed at a random line.
-//! `FOLDLOG_KILLS` says how often.
+//! Goal: a process that is killed while it makes a backup leaves the backup of before, or a directory that no store
+//! takes for one. Method: a child appends and backs up over and over, and tells what it has; it is killed at a random
+//! line. `FOLDLOG_KILLS` says how often.
 
 use super::*;
 use crate::common::child::{Child, tell};

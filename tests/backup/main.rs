@@ -1,6 +1,6 @@
-//! Goal: a backup has all that was acknowledged before it was asked for, verified and on the disk, whatever runs beside it and
-//! wherever it is cut off; and a restored store is that backup. Method: compare every session of the copy with the store, event
-//! by event with its chain, on both media; cut backups off by kills, failing disks and power cuts.
+//! Goal: a backup has all that was acknowledged before it was asked for, verified and on the disk, whatever runs beside
+//! it and wherever it is cut off; and a restored store is that backup. Method: compare every session of the copy with
+//! the store, event by event with its chain, on both media; cut backups off by kills, failing disks and power cuts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "../common/mod.rs"]

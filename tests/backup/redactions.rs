@@ -1,7 +1,7 @@
-//! Goal: what was redacted in the store is redacted in the copy, with every byte of it, at the next backup; a redaction while
-//! a backup runs leaves a copy of before or of after it; and a restored store has it as the store does. Method: a secret in
-//! bodies, a title, an append key and a blob; redact it, also while a backup is held at each of its calls; then verify
-//! the copy, compare it with the store, and look for the secret in each file.
+//! Goal: what was redacted in the store is redacted in the copy, with every byte of it, at the next backup; a redaction
+//! while a backup runs leaves a copy of before or of after it; and a restored store has it as the store does. Method: a
+//! secret in bodies, a title, an append key and a blob; redact it, also while a backup is held at each of its calls;
+//! then verify the copy, compare it with the store, and look for the secret in each file.
 
 use super::*;
 use foldlog::testkit::{Call, Faults, Port};

@@ -1,5 +1,5 @@
-//! Goal: a backup goes only where it belongs, and says why it does not go elsewhere; damage in the store is named, and what
-//! is there stays as it is. Method: each wrong place, and each wrong byte, by itself.
+//! Goal: a backup goes only where it belongs, and says why it does not go elsewhere; damage in the store is named, and
+//! what is there stays as it is. Method: each wrong place, and each wrong byte, by itself.
 
 use super::*;
 use foldlog::{Error, ErrorKind};

@@ -72,8 +72,8 @@ impl Child {
         Self::with_task_by(Command::new(std::env::current_exe().unwrap()), task, name, directory)
     }
 
-    /// The same, with mounts of its own: what it mounts is seen by its children and nobody else, and goes with them. `None`
-    /// where this process may not do that.
+    /// The same, with mounts of its own: what it mounts is seen by its children and nobody else, and goes with them.
+    /// `None` where this process may not do that.
     pub fn with_own_mounts(task: &str, name: &str, directory: &Path) -> Option<Self> {
         let unshare = || {
             let mut command = Command::new("unshare");

@@ -73,7 +73,8 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Polls a future that has to wait, and comes back when the future was woken. What it waits for is there then, and not taken.
+/// Polls a future that has to wait, and comes back when the future was woken. What it waits for is there then, and not
+/// taken.
 pub async fn until_woken<F: Future>(future: std::pin::Pin<&mut F>) {
     struct Woken(std::sync::atomic::AtomicBool);
     impl std::task::Wake for Woken {

@@ -1,14 +1,14 @@
 //! The rules for the order of messages that chat interfaces of providers check, written down as a checker.
 //!
-//! **OpenAI chat completions.** Every assistant's message with tool calls is followed directly by tool messages, one for
-//! each of its ids; nothing else stands between, and no tool message stands elsewhere.
+//! **OpenAI chat completions.** Every assistant's message with tool calls is followed directly by tool messages, one
+//! for each of its ids; nothing else stands between, and no tool message stands elsewhere.
 //!
 //! **Anthropic messages.** Neighbours of one role are merged first, and tools speak as the user. Then the results of an
 //! assistant's message are in the next message, the user's, at its beginning, one for each of its ids; no result stands
 //! elsewhere. The conversation does not begin with a result, and no message and no text is empty.
 //!
-//! **Gemini contents.** Merged likewise: the content directly behind one with function calls is the user's, and has as many
-//! function responses as there are calls, for the same functions; no response stands elsewhere.
+//! **Gemini contents.** Merged likewise: the content directly behind one with function calls is the user's, and has as
+//! many function responses as there are calls, for the same functions; no response stands elsewhere.
 //!
 //! In all three, instructions come before the conversation.
 

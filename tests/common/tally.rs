@@ -249,8 +249,8 @@ impl<const BUILD: u8> SessionModel for TallyBuild<BUILD> {
     }
 
     fn apply(view: &mut TallyView, event: &Event<Self>) {
-        // Before the trap, so that a view which a panic left behind would be noticed. Counted, and not taken from the event, so
-        // that an event which is applied twice would be noticed.
+        // Before the trap, so that a view which a panic left behind would be noticed. Counted, and not taken from the
+        // event, so that an event which is applied twice would be noticed.
         view.counters.event += 1;
         step_on(Place::Apply, event.body());
         match event.body() {

@@ -1,5 +1,5 @@
-//! Goal: every public message does what its call does, and a restart of any actor, with work in flight, loses nothing and
-//! answers everything. Method: send the messages to the addresses, and `Restart` between them.
+//! Goal: every public message does what its call does, and a restart of any actor, with work in flight, loses nothing
+//! and answers everything. Method: send the messages to the addresses, and `Restart` between them.
 
 use foldlog::agent::{Agent, AgentBody, Turn};
 use foldlog::{

@@ -1,5 +1,5 @@
-//! Goal: an append is stamped, durable and folded in the order of the calls, or refused without a trace. Method: receipts
-//! in flight, batches, expected heads and bodies that must be refused.
+//! Goal: an append is stamped, durable and folded in the order of the calls, or refused without a trace. Method:
+//! receipts in flight, batches, expected heads and bodies that must be refused.
 
 use std::pin::pin;
 

@@ -1,5 +1,5 @@
-//! Goal: a host that changed a body and forgot to raise its schema is told so, and not that its disk is broken. Method: a
-//! build writes, one whose body has a field more reads, by every way that reads a body.
+//! Goal: a host that changed a body and forgot to raise its schema is told so, and not that its disk is broken. Method:
+//! a build writes, one whose body has a field more reads, by every way that reads a body.
 
 use foldlog::{
     Append, AppendKey, DecodeError, Error, ErrorKind, Event, EventId, NextStep, SessionModel, Store, SubscribeFrom,

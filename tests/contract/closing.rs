@@ -1,5 +1,5 @@
-//! Goal: closing a store finishes what is in flight, ends what listens, and leaves everything to the next store. Method:
-//! close with work in flight, twice, from many callers, with a dropped future, and open again.
+//! Goal: closing a store finishes what is in flight, ends what listens, and leaves everything to the next store.
+//! Method: close with work in flight, twice, from many callers, with a dropped future, and open again.
 
 use foldlog::{ErrorKind, EventId, StoreConfig, SubscribeFrom};
 use futures::StreamExt;

@@ -1,5 +1,5 @@
-//! Goal: a compaction covers what its message sums up and nothing else, whoever appends meanwhile. Method: boundaries at
-//! every place of a conversation; appends in flight while the compaction runs.
+//! Goal: a compaction covers what its message sums up and nothing else, whoever appends meanwhile. Method: boundaries
+//! at every place of a conversation; appends in flight while the compaction runs.
 
 use foldlog::agent::{AgentBody, Message, Part};
 use foldlog::{Content, ErrorKind, Session};

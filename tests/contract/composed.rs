@@ -1,5 +1,5 @@
-//! Goal: a model may hold the agent model, and keep its promises. Method: a help desk whose sessions are those of an agent,
-//! with ratings of its own, through the testkit's contract and a store that is opened again.
+//! Goal: a model may hold the agent model, and keep its promises. Method: a help desk whose sessions are those of an
+//! agent, with ratings of its own, through the testkit's contract and a store that is opened again.
 
 use foldlog::agent::{
     Agent, AgentBody, AgentTransient, AgentView, Counters, Message, MessageId, Turn, TurnId, TurnStatus,

@@ -1,5 +1,6 @@
 //! Goal: what the original store does, foldlog does, or differs on purpose. Method: the cases of docs/conformance.md
-//! that the contract suite, the invariants and the unit tests do not cover as they stand; their numbers are in the names.
+//! that the contract suite, the invariants and the unit tests do not cover as they stand; their numbers are in the
+//! names.
 
 use std::sync::Arc;
 

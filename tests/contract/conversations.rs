@@ -1,6 +1,6 @@
-//! Goal: wherever a history is cut, after an interruption its messages are in an order that providers accept, and nothing
-//! that was said is missing. Method: random histories of calls and results, cut anywhere and gone on with; the rules of
-//! tests/common/providers.rs. First, that the rules refuse what providers refuse.
+//! Goal: wherever a history is cut, after an interruption its messages are in an order that providers accept, and
+//! nothing that was said is missing. Method: random histories of calls and results, cut anywhere and gone on with; the
+//! rules of tests/common/providers.rs. First, that the rules refuse what providers refuse.
 
 use foldlog::agent::{
     AgentBody, AgentView, Message, MessageId, Part, PartBody, Role, Step, StepStatus, ToolCall, ToolKind, ToolResult,
@@ -164,8 +164,8 @@ fn said(messages: &[std::sync::Arc<Message>]) -> Vec<(MessageId, PartBody)> {
     said
 }
 
-/// What must be said: all of the session's own conversation that is kept, the instructions first, and the last summary. What
-/// was said in a turn stands with the message that the turn answers.
+/// What must be said: all of the session's own conversation that is kept, the instructions first, and the last summary.
+/// What was said in a turn stands with the message that the turn answers.
 fn to_say(view: &AgentView) -> Vec<(MessageId, PartBody)> {
     let is_instruction = |message: &Message| matches!(message.role, Role::System | Role::Developer);
     let is_sum = |message: &Message| message.inline_text().is_some_and(|text| text.starts_with("sum "));

@@ -1,5 +1,6 @@
-//! Goal: a session that is deleted is gone at once and for good, everyone who had to do with it is told, and nothing else
-//! changes. Method: delete with handles, turns, subscribers and appends about, here and in another store; look, and verify.
+//! Goal: a session that is deleted is gone at once and for good, everyone who had to do with it is told, and nothing
+//! else changes. Method: delete with handles, turns, subscribers and appends about, here and in another store; look,
+//! and verify.
 
 use foldlog::{DeleteSession, ErrorKind, EventId, EventsAfter, Item, SnapshotPolicy, SubscribeFrom};
 use futures::StreamExt;

@@ -1,5 +1,6 @@
-//! Goal: a title and labels are events of foldlog's own, which keep every promise of an event, and are seen in the view and
-//! in the list of sessions alike. Method: describes among appends of a model that would panic on what is not its own.
+//! Goal: a title and labels are events of foldlog's own, which keep every promise of an event, and are seen in the view
+//! and in the list of sessions alike. Method: describes among appends of a model that would panic on what is not its
+//! own.
 
 use std::collections::BTreeMap;
 

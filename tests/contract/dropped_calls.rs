@@ -1,5 +1,5 @@
-//! Goal: a call of a turn whose future is dropped, as a timeout does, takes nothing back and is done twice by no retry. Method:
-//! the future is polled so often and then dropped, for every number of polls until it would have been ready.
+//! Goal: a call of a turn whose future is dropped, as a timeout does, takes nothing back and is done twice by no retry.
+//! Method: the future is polled so often and then dropped, for every number of polls until it would have been ready.
 
 use foldlog::Session;
 use foldlog::agent::{Agent, AppendList, Message, RunningTurn, TurnBegun, TurnEnd, TurnStatus};

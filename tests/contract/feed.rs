@@ -1,6 +1,6 @@
-//! Goal: a feed tells each event of all sessions once, in order, whoever writes and whatever is deleted, redacted or damaged
-//! meanwhile; it goes on from every position; and it ends with the reason. Method: small pages beside writers, two stores on
-//! one medium, and what the feed tells held against what was appended.
+//! Goal: a feed tells each event of all sessions once, in order, whoever writes and whatever is deleted, redacted or
+//! damaged meanwhile; it goes on from every position; and it ends with the reason. Method: small pages beside writers,
+//! two stores on one medium, and what the feed tells held against what was appended.
 
 mod cursors;
 mod positions;

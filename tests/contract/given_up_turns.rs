@@ -1,6 +1,6 @@
-//! Goal: a turn that was given up without an end, in a process that lives on, spoils no turn after it, and its request is
-//! answered. Method: each call that begins a turn, behind one that was dropped, revoked, or left by another store; futures that
-//! are dropped, or kept, after each number of polls.
+//! Goal: a turn that was given up without an end, in a process that lives on, spoils no turn after it, and its request
+//! is answered. Method: each call that begins a turn, behind one that was dropped, revoked, or left by another store;
+//! futures that are dropped, or kept, after each number of polls.
 
 use foldlog::agent::{Agent, AgentBody, Message, Part, Role, RunningTurn, TurnBegun, TurnEnd, TurnStatus};
 use foldlog::{Error, ErrorKind, Session, SessionModel};

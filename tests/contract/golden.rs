@@ -1,5 +1,5 @@
-//! Goal: a body that was changed without a new schema is found before it meets a stored event. Method: builds of one model
-//! whose bodies differ, held against one file.
+//! Goal: a body that was changed without a new schema is found before it meets a stored event. Method: builds of one
+//! model whose bodies differ, held against one file.
 
 use std::fs;
 

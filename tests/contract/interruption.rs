@@ -1,5 +1,5 @@
-//! Goal: an interruption ends all that a dead process left open, and nothing that is alive. Method: turns that are dropped in
-//! the middle, faults at its commit, results that come late, guards held and taken away.
+//! Goal: an interruption ends all that a dead process left open, and nothing that is alive. Method: turns that are
+//! dropped in the middle, faults at its commit, results that come late, guards held and taken away.
 
 use foldlog::agent::{AgentBody, Message, Part, Role, Step, StepStatus, Turn, TurnStatus, Usage};
 use foldlog::testkit::{Fault, Faults, Port};

@@ -1,6 +1,6 @@
-//! Goal: a subscriber that comes late gets what is still being written from its beginning, each transient once, and is told
-//! where something is missing. Method: numbered deltas in streams of the agent model; subscribers that come, wait and drain
-//! at chosen moments, held by the testkit's ports; both media.
+//! Goal: a subscriber that comes late gets what is still being written from its beginning, each transient once, and is
+//! told where something is missing. Method: numbered deltas in streams of the agent model; subscribers that come, wait
+//! and drain at chosen moments, held by the testkit's ports; both media.
 
 mod bounds;
 mod interleavings;

@@ -1,5 +1,5 @@
-//! Goal: whatever a host asks for at once, a store takes what its limits allow, says so at once where they do not, and is as
-//! before once that is answered. Method: small limits and ports that are held; and once, very many calls.
+//! Goal: whatever a host asks for at once, a store takes what its limits allow, says so at once where they do not, and
+//! is as before once that is answered. Method: small limits and ports that are held; and once, very many calls.
 
 use foldlog::agent::{Agent, AgentBody};
 use foldlog::testkit::{Fault, Faults, Port};

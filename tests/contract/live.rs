@@ -288,8 +288,8 @@ async fn a_subscriber_that_panics_is_unsubscribed_and_the_others_go_on(disk: Tes
     assert_eq!(received.until_ended().await, numbers(4..=5));
 }
 
-/// It appends one for each event up to the tenth, the last without waiting for it. A subscriber is an actor of its own, so
-/// nothing waits for itself.
+/// It appends one for each event up to the tenth, the last without waiting for it. A subscriber is an actor of its own,
+/// so nothing waits for itself.
 async fn a_subscriber_may_append_to_its_own_session(disk: TestDisk) {
     struct Echo(Session);
     impl Actor for Echo {

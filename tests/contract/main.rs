@@ -1,5 +1,5 @@
-//! Goal: every call of a host keeps its promise, on both media. Method: one body per claim, run on a store in memory and
-//! on one in a directory; nothing but the public interface and the testkit.
+//! Goal: every call of a host keeps its promise, on both media. Method: one body per claim, run on a store in memory
+//! and on one in a directory; nothing but the public interface and the testkit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 #[path = "../common/mod.rs"]

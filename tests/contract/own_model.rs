@@ -1,6 +1,6 @@
 //! Goal: a host can check its own session model with the testkit, and each thing that a model may get wrong is named.
-//! Method: a small model of our own in one right and several wrong builds, run through the contract suite; the right one
-//! also on a disk that loses its power and on one that fails.
+//! Method: a small model of our own in one right and several wrong builds, run through the contract suite; the right
+//! one also on a disk that loses its power and on one that fails.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};

@@ -1,5 +1,6 @@
-//! Goal: the testkit's faults and gates do what they say, and nothing that fails or panics below a store's ports keeps it
-//! from going on or from telling the truth. Method: each fault at each port, on both media; then the same call again.
+//! Goal: the testkit's faults and gates do what they say, and nothing that fails or panics below a store's ports keeps
+//! it from going on or from telling the truth. Method: each fault at each port, on both media; then the same call
+//! again.
 
 use crate::common::{
     Tally, TallyBody, TestDisk, assert_head, assert_refused, at, dangling, key, log_ids, on_both_media, soon,

@@ -1,5 +1,5 @@
-//! Goal: a position is an event that the log has, or an error; never silence. Method: positions at the end, beyond it, and
-//! ahead of what a store has read of another one's session.
+//! Goal: a position is an event that the log has, or an error; never silence. Method: positions at the end, beyond it,
+//! and ahead of what a store has read of another one's session.
 
 use foldlog::agent::Agent;
 use foldlog::{ErrorKind, EventId, LogEvent, LogPosition, Subscribe, SubscribeFrom};

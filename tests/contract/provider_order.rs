@@ -1,5 +1,5 @@
-//! Goal: the messages for a provider are in one order, in a turn and outside of one: behind a question its answer, and last what
-//! waits. Method: requests that were queued, overtaken, given up, and covered by a compaction.
+//! Goal: the messages for a provider are in one order, in a turn and outside of one: behind a question its answer, and
+//! last what waits. Method: requests that were queued, overtaken, given up, and covered by a compaction.
 
 use foldlog::Session;
 use foldlog::agent::{Message, MessageId, Part, RunningTurn, ToolResult, TurnBegun};

@@ -1,5 +1,6 @@
-//! Goal: a request that comes while a turn runs is queued under its key, exactly once, and gets its turn in order. Method:
-//! requests behind a turn, sent again, after reopening and interruption; many at once, each of which must be answered.
+//! Goal: a request that comes while a turn runs is queued under its key, exactly once, and gets its turn in order.
+//! Method: requests behind a turn, sent again, after reopening and interruption; many at once, each of which must be
+//! answered.
 
 use foldlog::agent::{AgentBody, Message, MessageId, Role, RunningTurn, TurnBegun, TurnEnd, TurnId, TurnStatus};
 use foldlog::testkit::{Fault, Faults, Port};

@@ -33,7 +33,8 @@ async fn a_view_shows_an_append_once_its_receipt_has_answered(disk: TestDisk) {
     store.close().await.unwrap();
 }
 
-/// The caller, a subscriber and whoever opens the session are on threads of their own, where the session's actor is not.
+/// The caller, a subscriber and whoever opens the session are on threads of their own, where the session's actor is
+/// not.
 async fn whoever_was_told_of_an_event_on_any_thread_sees_it_in_the_view(disk: TestDisk) {
     let store = disk.open().await;
     let session = store.open_session("s").await.unwrap();

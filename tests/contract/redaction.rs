@@ -1,6 +1,6 @@
-//! Goal: what is redacted is gone for everyone who reads, everything else of the session stays as it is, and a redaction that
-//! would change the session is refused. Method: secrets in messages, calls, keys and titles, redacted with handles,
-//! subscribers, retries and other stores about; look, verify, reopen, look again.
+//! Goal: what is redacted is gone for everyone who reads, everything else of the session stays as it is, and a
+//! redaction that would change the session is refused. Method: secrets in messages, calls, keys and titles, redacted
+//! with handles, subscribers, retries and other stores about; look, verify, reopen, look again.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! Goal: a model may refuse a body because of its view, and what is judged is the order that the log will have: with
-//! everything ahead, also what is still in flight. Method: tickets that are opened, answered and closed, beside a list of
-//! them that takes one body after the other.
+//! everything ahead, also what is still in flight. Method: tickets that are opened, answered and closed, beside a list
+//! of them that takes one body after the other.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! Goal: a session that was emptied is the session it was: in order, with nothing lost, and nobody notices. Method: sessions
-//! are emptied on demand and by tiny limits, before, between and during every call; both media.
+//! Goal: a session that was emptied is the session it was: in order, with nothing lost, and nobody notices. Method:
+//! sessions are emptied on demand and by tiny limits, before, between and during every call; both media.
 
 mod calls;
 mod ends;

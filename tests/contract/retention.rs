@@ -1,5 +1,5 @@
-//! Goal: a retention deletes what its rules say and nothing else, and a dry run says the same before. Method: sessions of
-//! known ages, sizes and labels, some of them open, owned elsewhere or unfinished; a clock that stands still.
+//! Goal: a retention deletes what its rules say and nothing else, and a dry run says the same before. Method: sessions
+//! of known ages, sizes and labels, some of them open, owned elsewhere or unfinished; a clock that stands still.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Goal: a turn's whole life, a line for each thing, leaves the events that a host would have written by hand. Method: the
-//! log after each kind of turn; retries of the beginning; ends that fail, turns that are dropped or taken away.
+//! Goal: a turn's whole life, a line for each thing, leaves the events that a host would have written by hand. Method:
+//! the log after each kind of turn; retries of the beginning; ends that fail, turns that are dropped or taken away.
 
 use foldlog::agent::{
     AgentBody, AgentTransient, Eval, Failure, Message, MessageId, MessageOrigin, OutputStream, Part, StepId,

@@ -1,5 +1,5 @@
-//! Goal: a host's own model gets every promise that the built-in one gets. Method: the tally model of our own, in builds
-//! that know more or less than one another, through the calls that matter.
+//! Goal: a host's own model gets every promise that the built-in one gets. Method: the tally model of our own, in
+//! builds that know more or less than one another, through the calls that matter.
 
 use foldlog::{Append, Condition, ErrorKind, EventId, Item, SubscribeFrom, Unfinished};
 

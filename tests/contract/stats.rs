@@ -1,5 +1,5 @@
-//! Goal: each number of `Store::stats` is exact. Method: scripted runs on both media, in which everything that is counted
-//! happens a known number of times; gates hold a commit or a read while what waits is looked at.
+//! Goal: each number of `Store::stats` is exact. Method: scripted runs on both media, in which everything that is
+//! counted happens a known number of times; gates hold a commit or a read while what waits is looked at.
 
 use crate::common::*;
 use foldlog::testkit::{Fault, Faults, Port};

@@ -1,6 +1,6 @@
 //! Goal: a stored view is a cache. With it, without it, and with a damaged one, a session opens with the view that its
-//! events give; it costs bounded disk, and writing it harms nothing. Method: sessions that are closed and opened again with
-//! the smallest intervals, beside a fold of all events by hand.
+//! events give; it costs bounded disk, and writing it harms nothing. Method: sessions that are closed and opened again
+//! with the smallest intervals, beside a fold of all events by hand.
 
 mod agreement;
 mod bounds;

@@ -1,5 +1,6 @@
-//! Goal: a sweep removes what no event names and nothing else, says what it did, and no event comes to name what was swept.
-//! Method: blobs that are named, unnamed and new; stores beside the one that sweeps; steps that are held and that fail.
+//! Goal: a sweep removes what no event names and nothing else, says what it did, and no event comes to name what was
+//! swept. Method: blobs that are named, unnamed and new; stores beside the one that sweeps; steps that are held and
+//! that fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

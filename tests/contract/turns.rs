@@ -1,5 +1,5 @@
-//! Goal: one turn at a time, none after the end, and a stop or a compaction that every later reader sees. Method: guards
-//! held, dropped, lost in a panic and raced for.
+//! Goal: one turn at a time, none after the end, and a stop or a compaction that every later reader sees. Method:
+//! guards held, dropped, lost in a panic and raced for.
 
 use foldlog::agent::{AgentBody, Failure, Message, SessionInfo, SessionStatus, Turn, TurnId, TurnStatus};
 use foldlog::{ErrorKind, Session, StopOutcome};

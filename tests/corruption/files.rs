@@ -74,7 +74,8 @@ async fn a_zeroed_header_is_refused_and_left_as_it_is() {
     }
 }
 
-/// SQLite begins the write-ahead log behind the first page of the database, and nothing is stored before both are complete.
+/// SQLite begins the write-ahead log behind the first page of the database, and nothing is stored before both are
+/// complete.
 #[actix::test]
 async fn a_creation_that_was_cut_short_is_no_damage() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Goal: one flipped bit anywhere in `events.db` or in a blob is found, or has changed nothing; no session shows anything
-//! but what it held, or its error; nothing panics. Method: seeded random flips in the files of a closed store, each looked
-//! at through every call that reads.
+//! Goal: one flipped bit anywhere in `events.db` or in a blob is found, or has changed nothing; no session shows
+//! anything but what it held, or its error; nothing panics. Method: seeded random flips in the files of a closed store,
+//! each looked at through every call that reads.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! Goal: damage of any kind is found, named and local, and what is whole can still be had. Method: flip bits, cut, zero and
-//! delete in the files of a store, then open, verify and salvage.
+//! Goal: damage of any kind is found, named and local, and what is whole can still be had. Method: flip bits, cut, zero
+//! and delete in the files of a store, then open, verify and salvage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "../common/mod.rs"]

@@ -1,6 +1,6 @@
-//! Goal: one page of `events.db` that cannot be read takes down nothing but what stands in it: every other session opens,
-//! shows what it held and takes appends, and a verification names the damage. Method: damage each page of a store with
-//! many sessions in each of several ways, by what the page is of, and look at every session.
+//! Goal: one page of `events.db` that cannot be read takes down nothing but what stands in it: every other session
+//! opens, shows what it held and takes appends, and a verification names the damage. Method: damage each page of a
+//! store with many sessions in each of several ways, by what the page is of, and look at every session.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -250,8 +250,8 @@ async fn a_damaged_page_of_stored_views_costs_no_session_anything() {
     .await;
 }
 
-/// SQLite fails the COMMIT of a transaction in which a page could not be read: what cannot be written to the table of a cache
-/// costs no append that is committed with it.
+/// SQLite fails the COMMIT of a transaction in which a page could not be read: what cannot be written to the table of a
+/// cache costs no append that is committed with it.
 #[actix::test]
 async fn a_damaged_page_of_stored_views_costs_no_append_that_is_committed_with_a_view() {
     let prepared = Prepared::wide().await;

@@ -1,6 +1,7 @@
 //! Goal: a repair makes a new directory that a store can live in, of exactly the valid beginnings of the sessions of a
-//! damaged one, says what is missing, and leaves the damaged one as it is; nothing half is ever taken for a store. Method:
-//! damage a closed store in each way, repair, compare, and go on in the new directory; kill a repair on the way.
+//! damaged one, says what is missing, and leaves the damaged one as it is; nothing half is ever taken for a store.
+//! Method: damage a closed store in each way, repair, compare, and go on in the new directory; kill a repair on the
+//! way.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,9 +42,9 @@ pub(crate) fn bytes_below(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }
 
-/// Repairs, and checks what must hold whatever is damaged: the old directory is as it was; the new one verifies, and has
-/// of each session a beginning of what it held, as counted and as reported; and appends go on there. Gives how many events
-/// each session has.
+/// Repairs, and checks what must hold whatever is damaged: the old directory is as it was; the new one verifies, and
+/// has of each session a beginning of what it held, as counted and as reported; and appends go on there. Gives how many
+/// events each session has.
 pub(crate) async fn repaired(prepared: &Prepared, what: &str) -> Result<(Repair, BTreeMap<String, usize>), Error> {
     let before = bytes_below(prepared.directory.path());
     let target = Target::new();

@@ -1,5 +1,5 @@
-//! Goal: a salvage gives exactly the events before the damage, says what stopped it, and changes nothing. Method: damage
-//! one session of a closed store in each way, and compare; read a live store, too.
+//! Goal: a salvage gives exactly the events before the damage, says what stopped it, and changes nothing. Method:
+//! damage one session of a closed store in each way, and compare; read a live store, too.
 
 use std::path::PathBuf;
 
@@ -114,7 +114,8 @@ async fn pages_of_other_events_that_are_gone_take_nothing_along() {
     assert!(salvaged_events > 700 * bytes.len() / 4096 / 2);
 }
 
-/// Without the index a session is searched for in the table, and one that begins behind a page that is gone is found whole.
+/// Without the index a session is searched for in the table, and one that begins behind a page that is gone is found
+/// whole.
 #[actix::test]
 async fn a_page_that_cannot_be_read_hides_nothing_behind_it() {
     let prepared = Prepared::new(700).await;

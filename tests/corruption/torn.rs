@@ -1,5 +1,5 @@
-//! Goal: whatever pages of a database are gone, cut off or overwritten, what the others hold of each session is salvaged and
-//! repaired. Method: cut and damage the file of a closed store, page by page and at random, and compare.
+//! Goal: whatever pages of a database are gone, cut off or overwritten, what the others hold of each session is
+//! salvaged and repaired. Method: cut and damage the file of a closed store, page by page and at random, and compare.
 
 use foldlog::testkit::Dice;
 use foldlog::{ErrorKind, Store};

@@ -1,5 +1,5 @@
-//! Goal: a verification finds each kind of damage where it is, goes on behind it, and finds nothing where there is none.
-//! Method: change rows, index and files of a closed store; append while one runs.
+//! Goal: a verification finds each kind of damage where it is, goes on behind it, and finds nothing where there is
+//! none. Method: change rows, index and files of a closed store; append while one runs.
 
 use foldlog::{ErrorKind, Problem, Store, StoreConfig};
 

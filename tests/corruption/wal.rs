@@ -1,6 +1,7 @@
 //! Goal: a write-ahead log that is damaged before its end is reported, and a copy is kept before SQLite writes over it;
 //! what was before the damage is there; a cut between two commits is not seen, as the documents say. Method: copy the
-//! files of a store that is open, change the copy, open it. With `FOLDLOG_FLIPS` set, every place of every frame is flipped.
+//! files of a store that is open, change the copy, open it. With `FOLDLOG_FLIPS` set, every place of every frame is
+//! flipped.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

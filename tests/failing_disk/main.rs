@@ -1,6 +1,6 @@
-//! Goal: whatever fails on the disk, and whenever, nothing acknowledged is lost, what failed is named by a typed error and
-//! changed nothing, and the store goes on when the disk does. Method: fail the first operation of an act, then the second,
-//! and so on until the act meets no fault any more; with each error, for once and for good.
+//! Goal: whatever fails on the disk, and whenever, nothing acknowledged is lost, what failed is named by a typed error
+//! and changed nothing, and the store goes on when the disk does. Method: fail the first operation of an act, then the
+//! second, and so on until the act meets no fault any more; with each error, for once and for good.
 //!
 //! In the short form each of these six faults comes at every third operation, so that each operation meets two of them.
 //! `FOLDLOG_FAULTS=1` is the long form, with each fault at each operation. Prints how many faults were injected.
@@ -99,7 +99,8 @@ impl Fixture {
         let body = TallyBody::Added(77);
         let mut answer = async { self.session.append(body.clone())?.await }.await;
         if let Err(error) = &answer {
-            // A recovery that met the fault may still be on its way, and answers what came to it. The next one does not.
+            // A recovery that met the fault may still be on its way, and answers what came to it. The next one does
+            // not.
             let is_of_the_fault =
                 matches!(error.kind(), ErrorKind::Unavailable { .. } | ErrorKind::UnsuitablePlace { .. });
             assert!(is_of_the_fault, "{what}: {error:?}");
@@ -131,8 +132,8 @@ impl Fixture {
     }
 }
 
-/// If the sync of a transaction fails, SQLite says that it is not committed. But all of it is in the write-ahead log, so the
-/// next process that reads the log would take it for committed.
+/// If the sync of a transaction fails, SQLite says that it is not committed. But all of it is in the write-ahead log,
+/// so the next process that reads the log would take it for committed.
 #[actix::test]
 async fn an_append_that_was_not_written_is_not_there_after_a_kill_either() {
     let disk = TestDisk::volatile().unwrap();
@@ -188,15 +189,16 @@ async fn assert_folded(session: &Session<Tally>) {
     assert_eq!((&listed.title, &listed.labels), (&view.core().title, &view.core().labels));
 }
 
-/// An act has no operation left to fail when so many faults in a row were not met. One is not enough, since threads make
-/// some runs of an act shorter than others.
+/// An act has no operation left to fail when so many faults in a row were not met. One is not enough, since threads
+/// make some runs of an act shorter than others.
 const MISSED_MAX: u32 = 3;
 
 /// A fault that strikes after so many operations.
 #[derive(Debug, Clone, Copy)]
 struct At(u64, DiskError, Lasting);
 
-/// Tries every fault, each time one operation later, until none is met. `attempt` gives back the operations that met it.
+/// Tries every fault, each time one operation later, until none is met. `attempt` gives back the operations that met
+/// it.
 async fn each_fault(name: &str, attempt: impl AsyncFn(At) -> Vec<String>) {
     let faults = ERRORS.iter().flat_map(|error| [(*error, Lasting::Once), (*error, Lasting::UntilCleared)]);
     let apart = if number_of("FOLDLOG_FAULTS").is_some() { 1 } else { 3 };

@@ -1,6 +1,6 @@
 //! Goal: the agent host keeps what it has told, through restarts of the actor, of the program, and SIGKILL. Method: the
-//! compiled example runs as a child process, and its directory is read with a store of our own. `FOLDLOG_KILLS=100` kills it
-//! so often, `FOLDLOG_SEED` repeats the choices.
+//! compiled example runs as a child process, and its directory is read with a store of our own. `FOLDLOG_KILLS=100`
+//! kills it so often, `FOLDLOG_SEED` repeats the choices.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -244,7 +244,8 @@ async fn i1_sigkills_at_random_moments_lose_no_turn_that_was_told_and_run_none_t
         let host = Child::example("agent_host", &["--dir", &host.store(), "--script", &script]);
         let wanted = dice.below(10);
         let mut heard: Vec<_> = (0..wanted).map(|_| host.next().expect("it ends only when it is killed")).collect();
-        // The moment is random, so there is nothing to wait for. A host that has told nothing may be opening or recovering.
+        // The moment is random, so there is nothing to wait for. A host that has told nothing may be opening or
+        // recovering.
         std::thread::sleep(Duration::from_micros(dice.below(if wanted == 0 { 60_000 } else { 4_000 })));
         let ended = host.kill();
         assert!(ended.status.code().is_none(), "kill {kill}: the host ended by itself: {ended:?}");

@@ -1,5 +1,5 @@
-//! Goal: the example that deletes, redacts, retains, sweeps, backs up and restores does so on recorded runs, and leaves a
-//! planted key nowhere. Method: the compiled example, on a made-up run, which itself looks at each byte.
+//! Goal: the example that deletes, redacts, retains, sweeps, backs up and restores does so on recorded runs, and leaves
+//! a planted key nowhere. Method: the compiled example, on a made-up run, which itself looks at each byte.
 
 use serde_json::json;
 

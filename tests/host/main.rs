@@ -1,5 +1,5 @@
-//! Goal: programs that a host would write work, wherever they run and however they end. Method: the compiled examples as child
-//! processes; the same short program inside each kind of runtime.
+//! Goal: programs that a host would write work, wherever they run and however they end. Method: the compiled examples
+//! as child processes; the same short program inside each kind of runtime.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 #[path = "../common/mod.rs"]

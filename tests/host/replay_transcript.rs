@@ -1,5 +1,6 @@
-//! Goal: every history entry comes back from its stored message alone, and a replay that lost something says so. Method:
-//! made-up transcripts of both forms through the compiled example; its modules on any JSON, and on damaged stores.
+//! Goal: every history entry comes back from its stored message alone, and a replay that lost something says so.
+//! Method: made-up transcripts of both forms through the compiled example; its modules on any JSON, and on damaged
+//! stores.
 
 use crate::entry::{Contents, difference, from_message, to_message};
 use crate::replay::{Transcript, check};

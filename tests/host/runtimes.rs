@@ -1,5 +1,5 @@
-//! Goal: foldlog behaves the same wherever a host runs it. Method: the same short program in each kind of host, and a model
-//! that records which threads fold its events.
+//! Goal: foldlog behaves the same wherever a host runs it. Method: the same short program in each kind of host, and a
+//! model that records which threads fold its events.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! Goal: clients of the server with server-sent events lose nothing, whatever happens to their connections or to the server.
-//! Method: the compiled example, and an HTTP client of a few lines on the loopback.
+//! Goal: clients of the server with server-sent events lose nothing, whatever happens to their connections or to the
+//! server. Method: the compiled example, and an HTTP client of a few lines on the loopback.
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,6 @@
-//! Goal: whatever SIGKILL cuts off while sessions are deleted, none of them comes back, none of their bytes stays once the next
-//! store has erased them, and other sessions lose nothing. Method: a child makes, deletes and erases sessions beside one that it
-//! keeps, and is killed at a random moment, over and over on one directory.
+//! Goal: whatever SIGKILL cuts off while sessions are deleted, none of them comes back, none of their bytes stays once
+//! the next store has erased them, and other sessions lose nothing. Method: a child makes, deletes and erases sessions
+//! beside one that it keeps, and is killed at a random moment, over and over on one directory.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -54,7 +54,8 @@ pub(crate) async fn delete_until_killed(directory: &Path, life: &str) {
     }
 }
 
-/// The same, but sessions go by a rule, several at once, some of them so large that room is given back to the file system.
+/// The same, but sessions go by a rule, several at once, some of them so large that room is given back to the file
+/// system.
 pub(crate) async fn retain_until_killed(directory: &Path, life: &str) {
     let mut dice = Dice::new(life.parse().unwrap());
     let store = open(&config(directory)).await;

@@ -1,6 +1,6 @@
 //! Goal: an acknowledged event survives SIGKILL at every durability level (I1), and whoever lost the answers may send
-//! everything again (I11). Method: a child with a few appends of each of three sessions in flight tells each acknowledged
-//! id, and is killed after some of them; every append is then retried with its key.
+//! everything again (I11). Method: a child with a few appends of each of three sessions in flight tells each
+//! acknowledged id, and is killed after some of them; every append is then retried with its key.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! Goal: nothing that was acknowledged or shown is lost to SIGKILL, whatever the process was doing. Method: a child with
-//! several sessions, batches, blobs, append keys and subscribers tells what it knows, is killed at a random moment, and its
-//! directory is looked at from here; over and over. `FOLDLOG_KILLS=2000` is the long form, `FOLDLOG_SEED` repeats the
-//! choices, though not the moments.
+//! Goal: nothing that was acknowledged or shown is lost to SIGKILL, whatever the process was doing. Method: a child
+//! with several sessions, batches, blobs, append keys and subscribers tells what it knows, is killed at a random
+//! moment, and its directory is looked at from here; over and over. `FOLDLOG_KILLS=2000` is the long form,
+//! `FOLDLOG_SEED` repeats the choices, though not the moments.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;

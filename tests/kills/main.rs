@@ -1,5 +1,5 @@
-//! Goal: SIGKILL loses nothing that a process acknowledged or showed. Method: child processes, which are this test binary run
-//! again, tell what they were answered, and are killed; their directories are looked at from here.
+//! Goal: SIGKILL loses nothing that a process acknowledged or showed. Method: child processes, which are this test
+//! binary run again, tell what they were answered, and are killed; their directories are looked at from here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "../common/mod.rs"]

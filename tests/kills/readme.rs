@@ -1,6 +1,7 @@
-//! Goal: the host of the README, killed between any two of its lines or within one, leaves a session that one call makes
-//! acceptable to providers. Method: a child runs the lines of the README and waits after each; after its death the session is
-//! opened and interrupted, and the next child goes on with it. First, that the lines here are those of the README.
+//! Goal: the host of the README, killed between any two of its lines or within one, leaves a session that one call
+//! makes acceptable to providers. Method: a child runs the lines of the README and waits after each; after its death
+//! the session is opened and interrupted, and the next child goes on with it. First, that the lines here are those of
+//! the README.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
-//! Goal: whatever SIGKILL cuts off while events are redacted, an event is whole or redacted, what was answered as erased is in
-//! no byte of the directory, and the next store finishes the rest. Method: a child says secrets in two sessions and redacts
-//! some of them, and is killed at a random moment, over and over on one directory.
+//! Goal: whatever SIGKILL cuts off while events are redacted, an event is whole or redacted, what was answered as
+//! erased is in no byte of the directory, and the next store finishes the rest. Method: a child says secrets in two
+//! sessions and redacts some of them, and is killed at a random moment, over and over on one directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

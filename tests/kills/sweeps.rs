@@ -1,6 +1,6 @@
-//! Goal: a sweep that is killed at any moment leaves no event that names a blob which is not there, and the next sweep ends
-//! it. Method: a child puts, names and sweeps blobs at the same time, by two stores, and is killed over and over; its directory is
-//! verified, swept and verified again from here.
+//! Goal: a sweep that is killed at any moment leaves no event that names a blob which is not there, and the next sweep
+//! ends it. Method: a child puts, names and sweeps blobs at the same time, by two stores, and is killed over and over;
+//! its directory is verified, swept and verified again from here.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Goal: a store that is killed while it makes its directory leaves one that the next store opens, whoever is there at the
-//! time. Method: children are killed at random moments of their first open; `FOLDLOG_SEED` repeats the choices.
+//! Goal: a store that is killed while it makes its directory leaves one that the next store opens, whoever is there at
+//! the time. Method: children are killed at random moments of their first open; `FOLDLOG_SEED` repeats the choices.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub(crate) async fn create(directory: &Path, name: &str) {
     soon(store.close()).await.unwrap();
 }
 
-/// Leaves a database as a process does that is killed in the middle of a transaction: pages are written, and the journal
-/// that takes them back is there.
+/// Leaves a database as a process does that is killed in the middle of a transaction: pages are written, and the
+/// journal that takes them back is there.
 fn leave_half_written(database: &Path, sql_before: &str) {
     let outside = tempfile::tempdir().unwrap();
     let path = outside.path().join("events.db");

@@ -1,6 +1,6 @@
-//! Goal: a process that holds the database's write lock for a minute delays what is written and loses nothing; what need
-//! not be written goes on; and the store says so. Method: a child holds the lock until it is told to let go, for longer
-//! than SQLite's usual five seconds; `FOLDLOG_LOCK_SECONDS=60` is the long form.
+//! Goal: a process that holds the database's write lock for a minute delays what is written and loses nothing; what
+//! need not be written goes on; and the store says so. Method: a child holds the lock until it is told to let go, for
+//! longer than SQLite's usual five seconds; `FOLDLOG_LOCK_SECONDS=60` is the long form.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -25,8 +25,8 @@ pub(crate) fn hold(directory: &Path) {
     tell("released");
 }
 
-/// What was logged about locks, and by which thread: each store has a persist thread of its own, and other tests of this
-/// binary wait for locks too.
+/// What was logged about locks, and by which thread: each store has a persist thread of its own, and other tests of
+/// this binary wait for locks too.
 struct Collector(Mutex<Vec<(ThreadId, String)>>);
 
 static COLLECTOR: Collector = Collector(Mutex::new(Vec::new()));

@@ -1,6 +1,6 @@
 //! Goal: stores of many processes share one directory, and what one of them does, or stops doing, costs the others no
-//! event. Method: two stores in this process where that is enough, on both media; otherwise child processes, which are this
-//! test binary run again, started by gates, stopped and killed.
+//! event. Method: two stores in this process where that is enough, on both media; otherwise child processes, which are
+//! this test binary run again, started by gates, stopped and killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "../common/mod.rs"]

@@ -1,5 +1,6 @@
-//! Goal: 32 processes that open one directory at once, work and close get no error; nor do they after all were killed and
-//! come back together. Method: children behind a gate, each with sessions, batches, blobs and append keys of its own.
+//! Goal: 32 processes that open one directory at once, work and close get no error; nor do they after all were killed
+//! and come back together. Method: children behind a gate, each with sessions, batches, blobs and append keys of its
+//! own.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

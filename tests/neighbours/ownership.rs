@@ -1,6 +1,6 @@
-//! Goal: a session belongs to one process at a time: a second one is refused at once and told who has it, a dead owner is
-//! replaced at once, an idle one keeps what it has and writes nothing for it, and readers own nothing. Method: owners and
-//! readers in processes of their own.
+//! Goal: a session belongs to one process at a time: a second one is refused at once and told who has it, a dead owner
+//! is replaced at once, an idle one keeps what it has and writes nothing for it, and readers own nothing. Method:
+//! owners and readers in processes of their own.
 
 use std::path::Path;
 use std::process::Command;
@@ -150,8 +150,8 @@ async fn temporaries_of_a_killed_process_are_cleared_at_open_and_those_of_a_livi
     soon(store.close()).await.unwrap();
 }
 
-/// The files of the database and of the owners, byte by byte: read by another process, since closing a handle here would
-/// drop the locks of a store that is open here.
+/// The files of the database and of the owners, byte by byte: read by another process, since closing a handle here
+/// would drop the locks of a store that is open here.
 fn bytes_of(directory: &Path) -> Vec<u8> {
     let mut files = vec![directory.join("events.db"), directory.join("events.db-wal")];
     let mut owners: Vec<_> = std::fs::read_dir(directory.join("owners")).unwrap().map(|e| e.unwrap().path()).collect();

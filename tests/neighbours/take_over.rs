@@ -1,5 +1,6 @@
-//! Goal: a session is taken from an owner that hangs, at once and whatever that one holds in flight; the old owner writes
-//! nothing more, learns who has the session, and reads on. Method: two stores on both media; then a process that is stopped.
+//! Goal: a session is taken from an owner that hangs, at once and whatever that one holds in flight; the old owner
+//! writes nothing more, learns who has the session, and reads on. Method: two stores on both media; then a process that
+//! is stopped.
 
 use std::collections::VecDeque;
 use std::path::Path;

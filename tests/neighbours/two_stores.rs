@@ -1,5 +1,5 @@
-//! Goal: one store writes a session at a time, every other one reads it, and it changes hands without a gap. Method: two
-//! stores on one medium in one process, on both media.
+//! Goal: one store writes a session at a time, every other one reads it, and it changes hands without a gap. Method:
+//! two stores on one medium in one process, on both media.
 
 use crate::common::*;
 use foldlog::testkit::{Fault, Faults, Port};
@@ -202,7 +202,8 @@ async fn subscribers_of_a_reader_get_what_the_owner_wrote_once_it_takes_over(con
     soon(second.close()).await.unwrap();
 }
 
-/// Nothing is to be written for it: a host whose request reaches another process after a time-out is told what became of it.
+/// Nothing is to be written for it: a host whose request reaches another process after a time-out is told what became
+/// of it.
 async fn a_retry_in_a_store_that_may_not_write_gets_the_first_result(config: StoreConfig) {
     let (owner, reader) = (open(&config).await, open(&config).await);
     let owned = soon(owner.open_session("s")).await.unwrap();

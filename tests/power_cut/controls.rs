@@ -13,8 +13,8 @@ async fn each_sync_that_is_left_out_is_missed() {
     }
 }
 
-/// A sweep that is committed and not synced removes files that the log after the cut says nothing of; a blob that is put again
-/// needs the syncs that any other needs.
+/// A sweep that is committed and not synced removes files that the log after the cut says nothing of; a blob that is
+/// put again needs the syncs that any other needs.
 #[actix::test]
 async fn each_sync_that_is_left_out_around_a_sweep_is_missed() {
     for kind in [SyncOf::WriteAheadLog, SyncOf::BlobFile, SyncOf::BlobDirectory] {

@@ -1,10 +1,11 @@
-//! Goal: a power cut at any moment loses nothing that was acknowledged. Method: run a scenario on a disk that records every
-//! operation, rebuild the disk as it could be after a cut at each of them, open a store on it, and look. Then leave out one
-//! kind of sync after the other, and see each missed.
+//! Goal: a power cut at any moment loses nothing that was acknowledged. Method: run a scenario on a disk that records
+//! every operation, rebuild the disk as it could be after a cut at each of them, open a store on it, and look. Then
+//! leave out one kind of sync after the other, and see each missed.
 //!
-//! The short form tries every cut of one scenario and some of the others, which the seed chooses. `FOLDLOG_CUTS=n` is the
-//! long form: n mixtures of what was not synced at each cut, and every cut, but for scenarios with thousands of operations,
-//! of which it tries n times as many cuts as the short form. `FOLDLOG_SEED` chooses the mixtures and the cuts.
+//! The short form tries every cut of one scenario and some of the others, which the seed chooses. `FOLDLOG_CUTS=n` is
+//! the long form: n mixtures of what was not synced at each cut, and every cut, but for scenarios with thousands of
+//! operations, of which it tries n times as many cuts as the short form. `FOLDLOG_SEED` chooses the mixtures and the
+//! cuts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 #[path = "../common/mod.rs"]

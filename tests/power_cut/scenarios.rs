@@ -71,8 +71,8 @@ pub(super) async fn describes(config: StoreConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// More than a checkpoint's worth of commits, in few of them, again and again, so that the write-ahead log is also begun
-/// anew.
+/// More than a checkpoint's worth of commits, in few of them, again and again, so that the write-ahead log is also
+/// begun anew.
 pub(super) async fn checkpoints(config: StoreConfig) -> Result<(), Error> {
     let store = Store::<Tally>::open_model(config).await?;
     let session = store.open_session("one").await?;
@@ -194,8 +194,8 @@ async fn appends_between_checkpoints(config: StoreConfig) {
     drop(store.close().await);
 }
 
-/// Another program's transaction lets a checkpoint copy a part of the log, which is counted as copied and not synced. Then it
-/// is gone, and the next checkpoint copies the rest, syncs, and has the log begun anew.
+/// Another program's transaction lets a checkpoint copy a part of the log, which is counted as copied and not synced.
+/// Then it is gone, and the next checkpoint copies the rest, syncs, and has the log begun anew.
 pub(super) async fn a_checkpoint_in_two_parts(config: StoreConfig) -> Result<(), Error> {
     let path = config.medium.as_directory().expect("a scenario is given a directory").to_owned();
     let long = || vec![TallyBody::named(&"x".repeat(600_000)), TallyBody::named(&"y".repeat(600_000))];
@@ -244,8 +244,8 @@ pub(super) async fn stored_views(config: StoreConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sessions among others are deleted, with their stored views, and erased; the last of them had the newest events. One is made
-/// anew.
+/// Sessions among others are deleted, with their stored views, and erased; the last of them had the newest events. One
+/// is made anew.
 pub(super) async fn deletions(config: StoreConfig) -> Result<(), Error> {
     let snapshots = SnapshotPolicy { every_events: 1, closing_events: 1, ..SnapshotPolicy::default() };
     let config = StoreConfig { snapshots, ..config };
@@ -304,8 +304,8 @@ pub(super) async fn retention(config: StoreConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// Events with append keys are redacted among others, twice over, with stored views and beside deletions; and again by the
-/// next store.
+/// Events with append keys are redacted among others, twice over, with stored views and beside deletions; and again by
+/// the next store.
 pub(super) async fn redactions(config: StoreConfig) -> Result<(), Error> {
     let snapshots = SnapshotPolicy { every_events: 1, closing_events: 1, ..SnapshotPolicy::default() };
     let config = StoreConfig { snapshots, ..config };

@@ -1,7 +1,7 @@
-//! Goal: what a provider sent goes back to it as it came. Method: conversations of four interfaces, made by hand with every
-//! kind of part, are turned into messages by a converter as a host would write it, kept in a directory, read by another
-//! store, turned back, and compared as JSON, number for number. foldlog has no converter of its own: each file here is one
-//! to copy. docs/guide/providers.md says where each field lives.
+//! Goal: what a provider sent goes back to it as it came. Method: conversations of four interfaces, made by hand with
+//! every kind of part, are turned into messages by a converter as a host would write it, kept in a directory, read by
+//! another store, turned back, and compared as JSON, number for number. foldlog has no converter of its own: each file
+//! here is one to copy. docs/guide/providers.md says where each field lives.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "../common/mod.rs"]

@@ -1,8 +1,8 @@
 //! A JSON object whose members are still text, and what the converters share.
 //!
-//! All converters work in one way: what a typed field holds is taken out of the object, and the rest is the verbatim JSON.
-//! On the way back the fields are put into the rest. A member that is absent, null or of an unknown shape stays in the
-//! rest, so that nothing has to be known of it.
+//! All converters work in one way: what a typed field holds is taken out of the object, and the rest is the verbatim
+//! JSON. On the way back the fields are put into the rest. A member that is absent, null or of an unknown shape stays
+//! in the rest, so that nothing has to be known of it.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,8 @@ impl Object {
         self.0.keys().next().cloned().unwrap_or_default()
     }
 
-    /// The part that the object is; a part of another kind, with its whole text, if a field does not find what it holds.
+    /// The part that the object is; a part of another kind, with its whole text, if a field does not find what it
+    /// holds.
     pub(crate) fn into_part(self, typed: impl FnOnce(Self) -> Option<Part>) -> Part {
         let kind = self.get("type").unwrap_or_else(|| self.first_name());
         typed(self.clone()).unwrap_or_else(|| Part::other(kind, self.to_json()))
@@ -121,8 +122,8 @@ pub(crate) fn signature_of(part: &Part) -> Option<&str> {
     part.origin.as_ref()?.signature.as_ref().map(text)
 }
 
-/// The message with its origin. What the language model said has one even where nothing is in it: foldlog leaves out empty
-/// texts that no provider sent.
+/// The message with its origin. What the language model said has one even where nothing is in it: foldlog leaves out
+/// empty texts that no provider sent.
 pub(crate) fn with_origin(message: Message, origin: MessageOrigin) -> Message {
     let is_said_by_host = message.role != Role::Assistant;
     if is_said_by_host && origin == MessageOrigin::default() { message } else { message.with_origin(origin) }

@@ -159,8 +159,8 @@ fn result_of(rest: &mut Object) -> ToolResult {
     ToolResult { call_id, name: rest.take("name"), parts, is_error: None }
 }
 
-/// The entry that the message came from. Of a completion, the message in its first choice goes back to the provider, its
-/// `audio` as the id alone.
+/// The entry that the message came from. Of a completion, the message in its first choice goes back to the provider,
+/// its `audio` as the id alone.
 fn entry_of(message: &Message) -> Object {
     let origin = message.origin.as_deref().cloned().unwrap_or_default();
     let mut entry = Object::of_verbatim(origin.verbatim.as_ref());

@@ -7,8 +7,8 @@ use foldlog::{Content, Store, StoreConfig};
 
 use crate::common::TestDisk;
 
-/// Appends messages to a session in a directory, and gives them as a store that is opened later has them, in a provider's
-/// order.
+/// Appends messages to a session in a directory, and gives them as a store that is opened later has them, in a
+/// provider's order.
 pub(crate) async fn kept(messages: &[Message]) -> Vec<Message> {
     let disk = TestDisk::directory();
     // Small, so that nearly every text is a blob.

@@ -1,5 +1,6 @@
-//! Goal: each call shows what is committed then, whoever writes, opens or closes the store meanwhile. Method: one store to
-//! read, kept open, beside stores that write in this process and in others, one step after the other and all at once.
+//! Goal: each call shows what is committed then, whoever writes, opens or closes the store meanwhile. Method: one store
+//! to read, kept open, beside stores that write in this process and in others, one step after the other and all at
+//! once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -121,8 +122,8 @@ async fn commits_of_another_process_are_seen_while_it_lives_when_it_has_closed_a
     soon(reader.close()).await.unwrap();
 }
 
-/// A store that closes copies its commits into the database and removes the write-ahead log: what was read without any lock
-/// is of two times then.
+/// A store that closes copies its commits into the database and removes the write-ahead log: what was read without any
+/// lock is of two times then.
 #[actix::test]
 async fn reads_beside_stores_that_come_and_go_are_whole_and_never_go_back() {
     let _watchdog = watchdog();
@@ -164,8 +165,8 @@ async fn reads_beside_stores_that_come_and_go_are_whole_and_never_go_back() {
     println!("{reads} reads");
 }
 
-/// The database is changed by another process in the same moment in which the reader looks: two changes within one tick of
-/// the file system's clock leave the same times.
+/// The database is changed by another process in the same moment in which the reader looks: two changes within one tick
+/// of the file system's clock leave the same times.
 #[actix::test]
 async fn a_change_right_after_another_one_is_seen() {
     let _watchdog = watchdog();

@@ -1,7 +1,8 @@
-//! Goal: a store that is opened to be read shows what is committed at each call, makes and changes no file, and opens where a
-//! store that writes cannot. Method: read beside stores that write, in this process and in others; compare all files before
-//! and after; mount file systems that are full or read-only, in a child process with mounts of its own, so that none is left
-//! behind whatever becomes of the test. Where a process may not mount, those tests say so and do nothing.
+//! Goal: a store that is opened to be read shows what is committed at each call, makes and changes no file, and opens
+//! where a store that writes cannot. Method: read beside stores that write, in this process and in others; compare all
+//! files before and after; mount file systems that are full or read-only, in a child process with mounts of its own, so
+//! that none is left behind whatever becomes of the test. Where a process may not mount, those tests say so and do
+//! nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "../common/mod.rs"]

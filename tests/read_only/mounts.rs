@@ -1,5 +1,6 @@
-//! Goal: a store can be read where one that writes cannot even open: on a full disk, without a free inode, on a read-only
-//! mount. Method: small file systems in memory and mounts of a directory at a second place, made by a child process for itself.
+//! Goal: a store can be read where one that writes cannot even open: on a full disk, without a free inode, on a
+//! read-only mount. Method: small file systems in memory and mounts of a directory at a second place, made by a child
+//! process for itself.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! Goal: a preflight finds what a build cannot read, or reads otherwise than the build that stored it. Method: sessions that
-//! one build of a model has written, looked at by others, and by one whose mistakes are switched on.
+//! Goal: a preflight finds what a build cannot read, or reads otherwise than the build that stored it. Method: sessions
+//! that one build of a model has written, looked at by others, and by one whose mistakes are switched on.
 
 use foldlog::{
     Error, ErrorKind, Preflight, ReadOnlyStore, Session, SessionModel, SnapshotPolicy, Store, StoreConfig,

@@ -1,5 +1,5 @@
-//! Goal: what is no store of this build is refused as a store that writes would refuse it, by name, and left as it is; damage
-//! is reported alike. Method: absent, foreign and damaged directories, and disks in memory.
+//! Goal: what is no store of this build is refused as a store that writes would refuse it, by name, and left as it is;
+//! damage is reported alike. Method: absent, foreign and damaged directories, and disks in memory.
 
 use foldlog::{ErrorKind, Medium, MemoryDisk, Store, StoreConfig};
 

@@ -1,5 +1,5 @@
-//! Goal: reading makes and changes no file but `events.db-shm`. Method: the listing of a store's directory, with inodes, times
-//! and contents, before and after; stores that were closed, killed, copied, and that are open.
+//! Goal: reading makes and changes no file but `events.db-shm`. Method: the listing of a store's directory, with
+//! inodes, times and contents, before and after; stores that were closed, killed, copied, and that are open.
 
 use std::path::Path;
 use std::process::Command;
@@ -74,8 +74,8 @@ async fn beside_a_store_that_is_open_nothing_is_touched_either() {
     writer.close();
 }
 
-/// It looks at the write-ahead log of a crash before anything can be written over, as if nobody read: a reader that held the
-/// directory's lock would keep it from that.
+/// It looks at the write-ahead log of a crash before anything can be written over, as if nobody read: a reader that
+/// held the directory's lock would keep it from that.
 #[actix::test]
 async fn a_store_that_opens_beside_a_reader_finds_what_a_crash_has_damaged() {
     let _watchdog = watchdog();
@@ -139,8 +139,8 @@ async fn a_store_of_the_same_process_keeps_its_locks_whatever_readers_open_and_c
     assert_eq!(others_find_it(directory.path()), "free");
 }
 
-/// A store that opens looks at the files of the database before SQLite does, if it is alone. Closing them would drop the locks of
-/// a reader of the same process, and the next process to open would change the index under it.
+/// A store that opens looks at the files of the database before SQLite does, if it is alone. Closing them would drop
+/// the locks of a reader of the same process, and the next process to open would change the index under it.
 #[cfg(target_os = "linux")]
 #[actix::test]
 async fn a_reader_keeps_its_locks_when_a_store_opens_in_its_process() {

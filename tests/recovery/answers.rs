@@ -1,5 +1,5 @@
-//! Goal: each append is answered with what the log says, whatever happens between the commit and its answer. Method: a view
-//! and a waker that panic; a disk on which the commit and the finding out fail, and a kill after that.
+//! Goal: each append is answered with what the log says, whatever happens between the commit and its answer. Method: a
+//! view and a waker that panic; a disk on which the commit and the finding out fail, and a kill after that.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Goal: what a cleaner removes of a store that is open costs nobody an event: temporaries are made again, and a store
-//! whose owner file is gone acknowledges nothing more, since other stores take it for dead. Method: both are removed under
-//! an open store, with another store beside it.
+//! whose owner file is gone acknowledges nothing more, since other stores take it for dead. Method: both are removed
+//! under an open store, with another store beside it.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Goal: what races with closing or dropping is answered as the log has it. Method: close and drop with appends in flight.
+//! Goal: what races with closing or dropping is answered as the log has it. Method: close and drop with appends in
+//! flight.
 
 use std::collections::BTreeSet;
 use std::path::Path;

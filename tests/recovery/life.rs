@@ -1,5 +1,6 @@
-//! Goal: what can become of a process with a store open is told by name, and has a way out: a fork, a handle that leaked, a
-//! turn that is held for ever, a clock that was wrong, a thread that waits for itself. Method: each is done on purpose.
+//! Goal: what can become of a process with a store open is told by name, and has a way out: a fork, a handle that
+//! leaked, a turn that is held for ever, a clock that was wrong, a thread that waits for itself. Method: each is done
+//! on purpose.
 
 use std::cell::Cell;
 use std::time::Duration;

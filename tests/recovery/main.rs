@@ -1,6 +1,6 @@
 //! Goal: whatever stops or panics, every caller is answered, other sessions go on, and the answers agree with the log.
-//! Method: a model that panics where it is told to, restarts while work is in flight, foreign locks on the database, and
-//! stores that are closed in the middle; afterwards the log is read again.
+//! Method: a model that panics where it is told to, restarts while work is in flight, foreign locks on the database,
+//! and stores that are closed in the middle; afterwards the log is read again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 #[path = "../common/mod.rs"]

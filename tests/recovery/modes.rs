@@ -1,5 +1,5 @@
-//! Goal: a store's files are for one user, or for the group of their directory where the host says so. Method: everything a
-//! store makes is made, and the modes are read.
+//! Goal: a store's files are for one user, or for the group of their directory where the host says so. Method:
+//! everything a store makes is made, and the modes are read.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -1,5 +1,5 @@
-//! Goal: a directory of format 2 that a build made which could neither delete, redact, sweep nor back up keeps what it has,
-//! and gains all of it. Method: directories that such a build has made, in `tests/data`, are copied and opened.
+//! Goal: a directory of format 2 that a build made which could neither delete, redact, sweep nor back up keeps what it
+//! has, and gains all of it. Method: directories that such a build has made, in `tests/data`, are copied and opened.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use foldlog::{Describe, Redact, RetainMode, Retention, Store, StoreConfig, Sweep
 use super::formats::{copy_of, rows, texts};
 use crate::common::*;
 
-/// Closed in order, and killed with all of its events in the write-ahead log. Both have sessions `kept`, `old`, `shared` and
-/// `secret`, a blob that `secret` and `shared` name, one of `secret` alone, one of `old` alone, and one that no event
-/// names; stored views of `kept` and `secret`.
+/// Closed in order, and killed with all of its events in the write-ahead log. Both have sessions `kept`, `old`,
+/// `shared` and `secret`, a blob that `secret` and `shared` name, one of `secret` alone, one of `old` alone, and one
+/// that no event names; stored views of `kept` and `secret`.
 const OF_FORMAT_2: [&str; 2] = ["format-2/closed", "format-2/killed"];
 
 #[actix::test]

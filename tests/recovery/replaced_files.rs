@@ -1,6 +1,6 @@
-//! Goal: once a store's directory, database, write-ahead log or blobs were removed or replaced under it, nothing more is
-//! acknowledged, the errors say why, and what was acknowledged before is there when the files are back. Method: move them
-//! away, with nothing, an empty one or a copy in their place, before the store's first commit and after some.
+//! Goal: once a store's directory, database, write-ahead log or blobs were removed or replaced under it, nothing more
+//! is acknowledged, the errors say why, and what was acknowledged before is there when the files are back. Method: move
+//! them away, with nothing, an empty one or a copy in their place, before the store's first commit and after some.
 
 use std::fs;
 use std::path::{Path, PathBuf};

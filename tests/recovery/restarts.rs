@@ -1,4 +1,5 @@
-//! Goal: restarts lose nothing and leave nobody without an answer. Method: restarts of every actor while work is in flight.
+//! Goal: restarts lose nothing and leave nobody without an answer. Method: restarts of every actor while work is in
+//! flight.
 
 use foldlog::{CurrentView, ErrorKind, Restart, StoreConfig, SubscribeFrom};
 
@@ -99,7 +100,8 @@ async fn restarts_while_another_program_holds_the_write_lock_lose_nothing() {
     soon(store.close()).await.unwrap();
 }
 
-/// The persist actor answers the session's actor from before the restart. The one after it learns the outcome from the log.
+/// The persist actor answers the session's actor from before the restart. The one after it learns the outcome from the
+/// log.
 #[actix::test]
 async fn appends_that_were_refused_during_a_restart_are_answered_as_not_written() {
     let _watchdog = watchdog();

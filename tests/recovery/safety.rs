@@ -1,5 +1,5 @@
-//! Goal: what is stored is private and readable by plain tools, and logs tell no secrets. Method: look at modes, names and
-//! rows of a store's files, and collect every log line of a scenario in which much goes wrong.
+//! Goal: what is stored is private and readable by plain tools, and logs tell no secrets. Method: look at modes, names
+//! and rows of a store's files, and collect every log line of a scenario in which much goes wrong.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Goal: sessions that a build of schema 1 of the agent model wrote read as what they meant, and go on in schema 2. Method:
-//! directories that such a build has made, in `tests/data`, are copied and opened.
+//! Goal: sessions that a build of schema 1 of the agent model wrote read as what they meant, and go on in schema 2.
+//! Method: directories that such a build has made, in `tests/data`, are copied and opened.
 
 use foldlog::agent::{Agent, AgentBody, Message, MessageId, OpenCall, Part, SessionStatus, TurnId, TurnStatus, Usage};
 use foldlog::{Append, AppendKey, SessionModel, Store, StoreConfig};

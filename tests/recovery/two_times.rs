@@ -1,5 +1,5 @@
-//! Goal: a database whose files are of two times is refused, and one that a crash leaves is not. Method: the directory is
-//! copied at several moments, as a kill would leave it there, and the files of the copies are mixed.
+//! Goal: a database whose files are of two times is refused, and one that a crash leaves is not. Method: the directory
+//! is copied at several moments, as a kill would leave it there, and the files of the copies are mixed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,8 +38,8 @@ impl Moments {
         soon(self.store.take().unwrap().close()).await.unwrap();
     }
 
-    /// Appends some events, and takes a copy when they are acknowledged. The copy is made by another process: in this one
-    /// it would cost SQLite its locks.
+    /// Appends some events, and takes a copy when they are acknowledged. The copy is made by another process: in this
+    /// one it would cost SQLite its locks.
     async fn append(&self, events: u64, copy: &str) -> PathBuf {
         let session = soon(self.store.as_ref().unwrap().open_session("s")).await.unwrap();
         for n in 0..events {

@@ -1,5 +1,5 @@
-//! Goal: a store is made only where the host meant it. Method: absent, empty and foreign directories, under each setting;
-//! what was there before is there afterwards, and nothing else.
+//! Goal: a store is made only where the host meant it. Method: absent, empty and foreign directories, under each
+//! setting; what was there before is there afterwards, and nothing else.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Goal: each append gets an answer that it may get. Method: appends of random shapes, and what is known about each of them.
+//! Goal: each append gets an answer that it may get. Method: appends of random shapes, and what is known about each of
+//! them.
 
 use foldlog::testkit::{Call, Fault, Group, Outcome, Port};
 use foldlog::{Append, Appended, BlobRef, Describe, Digest, Error, ErrorKind, EventId, Session};

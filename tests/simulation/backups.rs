@@ -1,5 +1,6 @@
-//! Goal: a backup is the store at one commit, and one that fails leaves the one before. Method: backups into one directory, also
-//! beside appends and while things fail, each read and compared with the reference; some of them are restored.
+//! Goal: a backup is the store at one commit, and one that fails leaves the one before. Method: backups into one
+//! directory, also beside appends and while things fail, each read and compared with the reference; some of them are
+//! restored.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Goal: a blob that an event names is there whatever is swept, and one that no event names goes. Method: puts and sweeps, also
-//! beside appends that name blobs, and what is known of each blob.
+//! Goal: a blob that an event names is there whatever is swept, and one that no event names goes. Method: puts and
+//! sweeps, also beside appends that name blobs, and what is known of each blob.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Goal: everything that can be seen agrees with the reference. Method: look after each step, and at all of it in a calm.
+//! Goal: everything that can be seen agrees with the reference. Method: look after each step, and at all of it in a
+//! calm.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! Goal: what is deleted stays away, and what is redacted stays redacted, for every handle and subscriber. Method: sessions are
-//! deleted and made anew under their names, events are redacted, also while things fail and by either store.
+//! Goal: what is deleted stays away, and what is redacted stays redacted, for every handle and subscriber. Method:
+//! sessions are deleted and made anew under their names, events are redacted, also while things fail and by either
+//! store.
 
 use foldlog::{Error, ErrorKind, EventId, Item, Redact, Session};
 use futures::StreamExt;

@@ -1,6 +1,6 @@
-//! Goal: whatever happens in whatever order, the log, the views, the lists and the subscribers say the same, and what was
-//! acknowledged stays. Method: random histories of appends, batches, retries, stale heads, restarts, reopenings, two
-//! stores, subscribers and faults run beside a plain list of events, and everything is compared after each step.
+//! Goal: whatever happens in whatever order, the log, the views, the lists and the subscribers say the same, and what
+//! was acknowledged stays. Method: random histories of appends, batches, retries, stale heads, restarts, reopenings,
+//! two stores, subscribers and faults run beside a plain list of events, and everything is compared after each step.
 //!
 //! A failure prints its seed: `FOLDLOG_SEED=<seed>` replays that history, `FOLDLOG_HISTORIES=<n>` runs another number.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]

@@ -335,7 +335,8 @@ impl World {
         self.trace.add(format!("restart {at:?}"));
         self.figures.restarts += 1;
         self.is_restarted = true;
-        // An append that is stamped and not sent to be persisted is refused. One that was sent is answered by what the log holds.
+        // An append that is stamped and not sent to be persisted is refused. One that was sent is answered by what the
+        // log holds.
         if self.truths[at.session].sent.iter().any(|sent| sent.receipt.is_some() || sent.answer.is_none()) {
             self.truths[at.session].is_sure = false;
         }

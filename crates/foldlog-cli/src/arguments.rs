@@ -9,8 +9,8 @@ use crate::commands::{backup, cat, describe, grep, log, ls, redact, repair, reta
 
 /// Looks into the directory of a foldlog store, and looks after it, beside the host that writes it.
 ///
-/// Only `describe`, `rm`, `retain`, `sweep` and `redact` change something, and what deletes asks first. The others open the store to
-/// read it: nothing in it is made or changed, and nobody waits for it.
+/// Only `describe`, `rm`, `retain`, `sweep` and `redact` change something, and what deletes asks first. The others open
+/// the store to read it: nothing in it is made or changed, and nobody waits for it.
 #[derive(Debug, Parser)]
 #[command(name = "foldlog", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
 #[command(

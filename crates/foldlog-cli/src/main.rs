@@ -1,11 +1,13 @@
-//! The command `foldlog`: looks into the directory of a foldlog store, and looks after it, beside the host that writes it.
+//! The command `foldlog`: looks into the directory of a foldlog store, and looks after it, beside the host that writes
+//! it.
 //!
 //! Rooms, in the order of a call:
 //! - `arguments.rs`: what can be typed. A command is a variant there, and a file in `commands/`.
 //! - `directory.rs`: the store, opened to be read. Only `directory/writing.rs` opens one to write.
 //! - `commands/`: one file a command, each with what it says to people and to programs.
 //! - `agent/`: what events and views of the agent model say, in words.
-//! - `terminal/`: the way out. Text of a session reaches a terminal through it alone, which escapes what could harm one.
+//! - `terminal/`: the way out. Text of a session reaches a terminal through it alone, which escapes what could harm
+//!   one.
 //! - `failure.rs`: why a command failed, what to do, and the exit code.
 //!
 //! docs/command.md documents commands, JSON and exit codes.

@@ -1,5 +1,5 @@
-//! Goal: each command reads beside a host that writes, sees what is committed, and does no harm, whatever becomes of it.
-//! Method: the command and a host are processes of their own on one directory; tests wait for what they say.
+//! Goal: each command reads beside a host that writes, sees what is committed, and does no harm, whatever becomes of
+//! it. Method: the command and a host are processes of their own on one directory; tests wait for what they say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;

@@ -1,5 +1,6 @@
-//! Goal: each command that changes something does it beside a host, leaves alone what a host has open, and deletes nothing
-//! that nobody agreed to. Method: the command is run as a process, beside a host that is one; what it leaves is read again.
+//! Goal: each command that changes something does it beside a host, leaves alone what a host has open, and deletes
+//! nothing that nobody agreed to. Method: the command is run as a process, beside a host that is one; what it leaves is
+//! read again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! Goal: `doctor` finds what is wrong with a directory, whether or not a store opens in it, and changes nothing. Method: each
-//! thing that it looks for is made.
+//! Goal: `doctor` finds what is wrong with a directory, whether or not a store opens in it, and changes nothing.
+//! Method: each thing that it looks for is made.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! Goal: what each command says, to people and to programs, is what docs/command.md documents, and stays. Method: golden
-//! files, over directories of older formats and over sessions with everything in them.
+//! Goal: what each command says, to people and to programs, is what docs/command.md documents, and stays. Method:
+//! golden files, over directories of older formats and over sessions with everything in them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! Goal: text that somebody else wrote reaches no terminal raw. Method: a session whose every text takes a terminal over,
-//! through every command, with and without colours.
+//! Goal: text that somebody else wrote reaches no terminal raw. Method: a session whose every text takes a terminal
+//! over, through every command, with and without colours.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;

@@ -1,6 +1,6 @@
-//! Goal: a command that is killed while it changes something harms nothing, and the next run finishes. Method: the command is
-//! killed beside a host that writes, at moments that the files or its output tell; then everything is read, and the same is
-//! done once more.
+//! Goal: a command that is killed while it changes something harms nothing, and the next run finishes. Method: the
+//! command is killed beside a host that writes, at moments that the files or its output tell; then everything is read,
+//! and the same is done once more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;

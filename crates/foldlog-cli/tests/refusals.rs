@@ -1,5 +1,5 @@
-//! Goal: a command that cannot do what it is asked says why and what to do, and its exit code tells it to a program. Method:
-//! every exit code of docs/command.md.
+//! Goal: a command that cannot do what it is asked says why and what to do, and its exit code tells it to a program.
+//! Method: every exit code of docs/command.md.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;

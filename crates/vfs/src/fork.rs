@@ -13,14 +13,14 @@ unsafe extern "C" {
 /// After how many seconds a child that hangs is killed.
 const CHILD_SECONDS_MAX: u32 = 60;
 
-/// Forks, runs `check` in the child, waits for the child's end, and tells whether `check` came to its end without a panic.
-/// The child has only the thread that forked; it ends without running what a program runs at its end.
+/// Forks, runs `check` in the child, waits for the child's end, and tells whether `check` came to its end without a
+/// panic. The child has only the thread that forked; it ends without running what a program runs at its end.
 ///
 /// # Errors
 /// That of the system, if it makes no process.
 pub fn ends_well_in_a_forked_child(check: impl FnOnce()) -> io::Result<bool> {
-    // SAFETY: no arguments. The child runs `check` alone, on this thread, and the C library's allocator can be used in a
-    // child; a lock that another thread had stays locked, which at worst hangs the child until its alarm.
+    // SAFETY: no arguments. The child runs `check` alone, on this thread, and the C library's allocator can be used in
+    // a child; a lock that another thread had stays locked, which at worst hangs the child until its alarm.
     let child = unsafe { fork() };
     if child < 0 {
         return Err(io::Error::last_os_error());

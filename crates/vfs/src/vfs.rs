@@ -38,8 +38,8 @@ pub(crate) fn register() -> io::Result<()> {
         }
         const NAME_Z: &CStr = c"foldlog-testkit";
         debug_assert_eq!(NAME_Z.to_bytes(), NAME.as_bytes());
-        // SAFETY: `real` is not null, and the structure is plain data. What is not replaced below belongs to SQLite's own
-        // VFS for Unix, whose functions take nothing from their first argument but `mxPathname`.
+        // SAFETY: `real` is not null, and the structure is plain data. What is not replaced below belongs to SQLite's
+        // own VFS for Unix, whose functions take nothing from their first argument but `mxPathname`.
         let mut vfs = unsafe { *real() };
         vfs.pNext = ptr::null_mut();
         vfs.zName = NAME_Z.as_ptr();

@@ -12,9 +12,9 @@ const LOOKS_MAX: usize = 100;
 /// A batch of bodies, and whether it is the last.
 pub(super) type Batch = (Vec<AgentBody>, bool);
 
-/// Appends batches until the last, each as `next` makes it of the view and of the number of batches before. In the view is
-/// everything that was appended: also by a call whose future was dropped, and what was in flight. So what is put is what is
-/// there, and a result meets the call that it was made for.
+/// Appends batches until the last, each as `next` makes it of the view and of the number of batches before. In the view
+/// is everything that was appended: also by a call whose future was dropped, and what was in flight. So what is put is
+/// what is there, and a result meets the call that it was made for.
 pub(super) async fn append_at_head(
     entry: &Arc<Entry<Agent>>,
     mut next: impl FnMut(&AgentView, usize) -> Result<Batch, Error>,

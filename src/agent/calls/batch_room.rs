@@ -7,8 +7,8 @@ use crate::agent::{AgentBody, Role};
 use crate::codec;
 use crate::config::StoreConfig;
 
-/// About what an event takes beside its body. Generous: a batch that is cut early costs a commit, one that is cut late is
-/// refused.
+/// About what an event takes beside its body. Generous: a batch that is cut early costs a commit, one that is cut late
+/// is refused.
 const EVENT_BYTES: u64 = 512;
 
 /// What one batch takes.
@@ -24,8 +24,8 @@ impl BatchRoom {
         Self { events: config.batch_events_max, bytes: bytes as u64 }
     }
 
-    /// Takes as many bodies as fit, and no more are made. The first is taken in any case: if it is too large, the append
-    /// says so.
+    /// Takes as many bodies as fit, and no more are made. The first is taken in any case: if it is too large, the
+    /// append says so.
     pub(super) fn fill(mut self, bodies: &mut Peekable<impl Iterator<Item = AgentBody>>) -> Vec<AgentBody> {
         let mut batch = Vec::new();
         while let Some(body) = bodies.next_if(|body| self.take(body) || batch.is_empty()) {
@@ -34,8 +34,8 @@ impl BatchRoom {
         batch
     }
 
-    /// The next batch of what ends a turn: all of it, if it fits, or else as many of the leading results as do. Everything
-    /// behind the leading results stays together.
+    /// The next batch of what ends a turn: all of it, if it fits, or else as many of the leading results as do.
+    /// Everything behind the leading results stays together.
     pub(super) fn first(self, mut bodies: Vec<AgentBody>) -> Batch {
         let leading = bodies.iter().take_while(|body| is_result(body)).count();
         let mut room = self;

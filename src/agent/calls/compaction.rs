@@ -22,21 +22,21 @@ impl Session<Agent> {
     /// message behind it is kept, also one that is appended while this call runs. `vars` replaces the variables; `None`
     /// leaves them as they are.
     ///
-    /// **`through`** is the last event that the message sums up: the [`head`](crate::View::head) of the view that it was
-    /// made from, or an earlier event, so that the last few messages stay as they are. The answer says where the boundary
-    /// is:
+    /// **`through`** is the last event that the message sums up: the [`head`](crate::View::head) of the view that it
+    /// was made from, or an earlier event, so that the last few messages stay as they are. The answer says where the
+    /// boundary is:
     /// - A result is never kept without its call. If the result of a call would be kept, or the call has none yet, the
     ///   boundary moves back to the event of that call.
     /// - It never goes back. Earlier summaries are covered, so the message has to say what they said. A compaction that
     ///   covers less than an earlier one is refused; if the two were on their way at once, it stands for nothing, and
     ///   the boundary in the answer is that of the other.
     ///
-    /// The call takes no turn, so whoever has the turn may compact in the middle of it. A session that has stopped can be
-    /// compacted, too. Takes time in the number of kept messages.
+    /// The call takes no turn, so whoever has the turn may compact in the middle of it. A session that has stopped can
+    /// be compacted, too. Takes time in the number of kept messages.
     ///
     /// # Errors
-    /// [`ErrorKind::BeyondHead`] if the view has not reached `through`; [`ErrorKind::RefusedByView`] if an earlier compaction
-    /// covers more. Nothing is written then. Those of [`Session::append`] and of its receipt.
+    /// [`ErrorKind::BeyondHead`] if the view has not reached `through`; [`ErrorKind::RefusedByView`] if an earlier
+    /// compaction covers more. Nothing is written then. Those of [`Session::append`] and of its receipt.
     ///
     /// # Cancellation
     /// The compaction is written, or it is not: dropping the future does not take back an append that it has made.

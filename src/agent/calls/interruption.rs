@@ -15,37 +15,39 @@ use crate::model::Unfinished;
 use crate::session::TurnGuard;
 use crate::store::Session;
 
-/// How much of the reason each result repeats: a backtrace, once for each of thousands of calls, would go to a provider.
+/// How much of the reason each result repeats: a backtrace, once for each of thousands of calls, would go to a
+/// provider.
 const REASON_CHARS_MAX: usize = 500;
 
 /// Why a turn was ended that had no end when the next began.
 const GIVEN_UP: &str = "the turn was given up without an end, by a task or process that has dropped it or died";
 
 impl Session<Agent> {
-    /// Ends what a dead process left open, in one batch, and tells what that was. Each tool call without an answer gets a
-    /// result that is marked as an error and says so, in side chains too; running steps and turns are put as
+    /// Ends what a dead process left open, in one batch, and tells what that was. Each tool call without an answer gets
+    /// a result that is marked as an error and says so, in side chains too; running steps and turns are put as
     /// [`Interrupted`](TurnStatus::Interrupted), with all else that they had. From then on a provider takes
     /// [`Session::provider_messages`], and a new turn may begin.
     ///
-    /// The turns and steps get the whole reason, each result its first 500 characters. What is more than a batch takes is
-    /// ended in several batches, results first. A reference to a turn, step or message that the session does not have, which
-    /// schema 1 accepted, is left out of what is put.
+    /// The turns and steps get the whole reason, each result its first 500 characters. What is more than a batch takes
+    /// is ended in several batches, results first. A reference to a turn, step or message that the session does not
+    /// have, which schema 1 accepted, is left out of what is put.
     ///
-    /// If nothing is open, nothing is taken or written. Each call that begins a turn ends one that was given up by itself.
-    /// So a host needs this call only for what is open outside of a turn, such as the calls of a background agent, or where it
-    /// appends the bodies of its turns by itself: once for each session after its process has started.
+    /// If nothing is open, nothing is taken or written. Each call that begins a turn ends one that was given up by
+    /// itself. So a host needs this call only for what is open outside of a turn, such as the calls of a background
+    /// agent, or where it appends the bodies of its turns by itself: once for each session after its process has
+    /// started.
     ///
-    /// foldlog runs no tool again, since it does not know what the tool has done; the language model is told, and decides.
-    /// If the real result of such a call comes afterwards, append it: it stays in the log and is not sent, since the call
-    /// has a result.
+    /// foldlog runs no tool again, since it does not know what the tool has done; the language model is told, and
+    /// decides. If the real result of such a call comes afterwards, append it: it stays in the log and is not sent,
+    /// since the call has a result.
     ///
     /// The call holds the turn while it runs, so it ends no turn that is alive in this process. It works on a session
     /// that has stopped, too. It may be repeated, and may die at any moment: what is still open then is found again.
     ///
     /// # Errors
-    /// [`ErrorKind::TurnInFlight`] if somebody has the turn: then nothing is dead. ([`TurnGuard::interrupt`] is for the one
-    /// who has it.) [`ErrorKind::OwnedElsewhere`] for a session that another store writes. [`ErrorKind::HeadMoved`] if
-    /// others append to the session without a rest. Those of [`Session::append`] and of its receipt.
+    /// [`ErrorKind::TurnInFlight`] if somebody has the turn: then nothing is dead. ([`TurnGuard::interrupt`] is for the
+    /// one who has it.) [`ErrorKind::OwnedElsewhere`] for a session that another store writes. [`ErrorKind::HeadMoved`]
+    /// if others append to the session without a rest. Those of [`Session::append`] and of its receipt.
     ///
     /// # Cancellation
     /// Dropping the future gives the turn back. What was open may be ended all the same.
@@ -91,8 +93,8 @@ impl TurnGuard<Agent> {
     }
 }
 
-/// Ends the turns that still run in the log, with their steps and calls, for a caller that has just taken the turn: so nobody
-/// runs them any more.
+/// Ends the turns that still run in the log, with their steps and calls, for a caller that has just taken the turn: so
+/// nobody runs them any more.
 pub(super) async fn end_given_up(turn: &TurnGuard<Agent>) -> Result<(), Error> {
     let entry = turn.entry();
     // What was appended by a call whose future was dropped may be on its way: the beginning of a turn, or its end.

@@ -25,9 +25,9 @@ impl Session<Agent> {
     /// is in blobs: every [`Content`] is inline text, also in results and origins, and media whose bytes are in a blob
     /// are [`MediaSource::Base64`].
     ///
-    /// Each blob is read once, at most 8 at a time. All of them are in memory at the end, media a third longer than their
-    /// bytes, so the answer is as large as the request to the provider will be. Messages without a blob are shared with
-    /// the view. A compaction makes it smaller.
+    /// Each blob is read once, at most 8 at a time. All of them are in memory at the end, media a third longer than
+    /// their bytes, so the answer is as large as the request to the provider will be. Messages without a blob are
+    /// shared with the view. A compaction makes it smaller.
     ///
     /// # Errors
     /// Those of [`Session::view`]; [`ErrorKind::UnknownBlob`],
@@ -40,9 +40,9 @@ impl Session<Agent> {
 }
 
 impl RunningTurn {
-    /// The messages to send to the language model in this turn: those of [`Session::provider_messages`] in the same order, but
-    /// the message that the turn answers and what the turn has added behind it at the end, and without what waits for later turns
-    /// ([`AgentView::provider_messages_of`](crate::agent::AgentView::provider_messages_of)).
+    /// The messages to send to the language model in this turn: those of [`Session::provider_messages`] in the same
+    /// order, but the message that the turn answers and what the turn has added behind it at the end, and without what
+    /// waits for later turns ([`AgentView::provider_messages_of`](crate::agent::AgentView::provider_messages_of)).
     ///
     /// # Errors
     /// Those of [`Session::provider_messages`].

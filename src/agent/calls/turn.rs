@@ -1,5 +1,5 @@
-//! The life of a turn, a line for each thing that happens in it: begun (`turn/beginning.rs`), run (here), shown to subscribers
-//! (`turn/showing.rs`), and ended (`turn/ending.rs` says what is put).
+//! The life of a turn, a line for each thing that happens in it: begun (`turn/beginning.rs`), run (here), shown to
+//! subscribers (`turn/showing.rs`), and ended (`turn/ending.rs` says what is put).
 
 mod beginning;
 mod ending;
@@ -22,23 +22,24 @@ use showing::HeldBack;
 /// A turn that runs, from [`Session::begin_turn`] to its [`end`](Self::end). It holds the right to run a turn, as
 /// [`TurnGuard`] does, and knows the ids: it writes them into everything that is appended through it.
 ///
-/// Each call that is awaited appends one batch, and answers when the batch is durable and in the view. A host that wants
-/// more than these calls appends bodies to the [`session`](Self::session), as without them: both go together.
+/// Each call that is awaited appends one batch, and answers when the batch is durable and in the view. A host that
+/// wants more than these calls appends bodies to the [`session`](Self::session), as without them: both go together.
 ///
 /// # Ending
 /// [`answer`](Self::answer) and [`end`](Self::end) end the turn, and give the right to run a turn back. A call that
 /// fails has not ended the turn, so ending can be tried again. After the end, each call fails with
-/// [`ErrorKind::TurnNotHeld`]. So it does when [`Session::revoke_turn`] took the turn away; of a session that was deleted, with
-/// [`ErrorKind::SessionDeleted`]. What waits then begins with [`Session::begin_next_turn`].
+/// [`ErrorKind::TurnNotHeld`]. So it does when [`Session::revoke_turn`] took the turn away; of a session that was
+/// deleted, with [`ErrorKind::SessionDeleted`]. What waits then begins with [`Session::begin_next_turn`].
 ///
 /// # Cancellation
 /// Dropping the future of a call does not take back what it has appended. Ending the turn goes by the view, so a step
 /// that such a call has begun is ended, too.
 ///
 /// # Dropping
-/// A turn that is dropped without an end is given up, as if its process had died: one warning is logged, the right to run a
-/// turn is given back, the next turn that begins ends this one as interrupted, and [`Session::begin_next_turn`] begins
-/// another for its message. So [`end`](Self::end) a turn whose work has failed: dropped, it would begin again and again.
+/// A turn that is dropped without an end is given up, as if its process had died: one warning is logged, the right to
+/// run a turn is given back, the next turn that begins ends this one as interrupted, and [`Session::begin_next_turn`]
+/// begins another for its message. So [`end`](Self::end) a turn whose work has failed: dropped, it would begin again
+/// and again.
 #[must_use = "a turn that is dropped without an end is begun again"]
 pub struct RunningTurn {
     session: Session<Agent>,
@@ -101,8 +102,8 @@ impl RunningTurn {
         Ok(appended)
     }
 
-    /// Ends the step that runs, before another begins or the turn ends: as failed, if there is a failure. Without a step,
-    /// it does nothing.
+    /// Ends the step that runs, before another begins or the turn ends: as failed, if there is a failure. Without a
+    /// step, it does nothing.
     ///
     /// The put keeps what the step had. The last message of the assistant becomes its
     /// [`assistant_message`](Step::assistant_message), and the usage of its messages ([`MessageOrigin`]) its
@@ -138,8 +139,8 @@ impl RunningTurn {
         self.say(Message::tool(result)).await
     }
 
-    /// Appends what a tool did, as an eval, and what it answered, in one batch. The eval gets the id of the call, and the
-    /// tool's name if the result has it.
+    /// Appends what a tool did, as an eval, and what it answered, in one batch. The eval gets the id of the call, and
+    /// the tool's name if the result has it.
     ///
     /// # Errors
     /// Those of [`say`](Self::say).
@@ -180,16 +181,16 @@ impl RunningTurn {
         self.finish(TurnEnd::Final, Some(message)).await
     }
 
-    /// Ends the turn, and the step that runs, in one batch. Tool calls of the turn that have no answer get a result that
-    /// is marked as an error: a provider takes no messages with a call that nobody answers. If there are more than a batch
-    /// takes, batches of such results go ahead of the one that ends the turn.
+    /// Ends the turn, and the step that runs, in one batch. Tool calls of the turn that have no answer get a result
+    /// that is marked as an error: a provider takes no messages with a call that nobody answers. If there are more than
+    /// a batch takes, batches of such results go ahead of the one that ends the turn.
     ///
-    /// The put keeps what the turn had. The usage of its steps together becomes its [`usage`](Turn::usage), unless it has
-    /// one already; a number that no step tells stays unknown. Takes time in the number of steps of the turn.
+    /// The put keeps what the turn had. The usage of its steps together becomes its [`usage`](Turn::usage), unless it
+    /// has one already; a number that no step tells stays unknown. Takes time in the number of steps of the turn.
     ///
     /// # Errors
-    /// [`ErrorKind::TurnNotHeld`]. Those of [`Session::append`] and of its receipt. The turn has not ended then, and the
-    /// call can be made again.
+    /// [`ErrorKind::TurnNotHeld`]. Those of [`Session::append`] and of its receipt. The turn has not ended then, and
+    /// the call can be made again.
     pub async fn end(&mut self, end: TurnEnd) -> Result<Appended<Agent>, Error> {
         self.finish(end, None).await
     }
@@ -201,9 +202,9 @@ impl RunningTurn {
         Ok(appended)
     }
 
-    /// Appends what is made of the view at the last event. `None` is for a turn that has ended: by a call whose future was
-    /// dropped, or by a body of the host's. Results of more calls than a batch takes go ahead; those that are there are not
-    /// made again.
+    /// Appends what is made of the view at the last event. `None` is for a turn that has ended: by a call whose future
+    /// was dropped, or by a body of the host's. Results of more calls than a batch takes go ahead; those that are there
+    /// are not made again.
     async fn append_at_head(
         &mut self,
         bodies: impl Fn(&Self, &AgentView) -> Option<Vec<AgentBody>>,

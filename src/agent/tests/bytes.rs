@@ -68,8 +68,8 @@ fn every_content_of_every_body_is_visited() {
         all += seen.len();
     }
     assert_eq!(visited.len(), all, "the fixture's blobs are distinct");
-    // A session of 2, 2 turns and 2 steps of 3, 2 messages of 13 in parts, 2 for each of 11 parts and 1 of their own, an
-    // eval of 6, variables twice, a session error.
+    // A session of 2, 2 turns and 2 steps of 3, 2 messages of 13 in parts, 2 for each of 11 parts and 1 of their own,
+    // an eval of 6, variables twice, a session error.
     assert_eq!(all, 2 + 4 * 3 + 2 * (13 + 2 * 11 + 1) + 6 + 2 + 1);
 }
 

@@ -4,8 +4,8 @@
 use super::*;
 use crate::agent::OpenCall;
 
-/// `u:`, `a:`, `s:` a user, an assistant, a system with a text; `c:x,y` an answer that calls x and y; `r:x` a result of x;
-/// `e:x` an error of x; `sum:` a compaction of everything; `sum3:` one that keeps event 3 and what follows.
+/// `u:`, `a:`, `s:` a user, an assistant, a system with a text; `c:x,y` an answer that calls x and y; `r:x` a result of
+/// x; `e:x` an error of x; `sum:` a compaction of everything; `sum3:` one that keeps event 3 and what follows.
 fn body(word: &str) -> AgentBody {
     let (kind, text) = word.split_once(':').unwrap();
     let ids = || text.split(',').filter(|id| *id != "-");

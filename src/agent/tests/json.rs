@@ -1,5 +1,5 @@
-//! Goal: the form in JSON is the one that docs/json.md describes, and a body comes back from it. Method: golden lines of a
-//! body of every type with every field set; generated bodies; the examples of the document.
+//! Goal: the form in JSON is the one that docs/json.md describes, and a body comes back from it. Method: golden lines
+//! of a body of every type with every field set; generated bodies; the examples of the document.
 
 use ::bytes::Bytes;
 use proptest::option::of;
@@ -14,8 +14,8 @@ use crate::model::View;
 
 const DOCUMENT: &str = include_str!("../../../docs/json.md");
 
-/// A line for each of `full_bodies`, as an event. A line may gain members; what is there keeps its name and form, and a member
-/// that is added to a body is an `Option` or has `#[serde(default)]`, so that JSON from before is read.
+/// A line for each of `full_bodies`, as an event. A line may gain members; what is there keeps its name and form, and a
+/// member that is added to a body is an `Option` or has `#[serde(default)]`, so that JSON from before is read.
 const GOLDEN: &str = include_str!("events.jsonl");
 
 fn events(bodies: impl IntoIterator<Item = AgentBody>) -> Vec<Event<Agent>> {

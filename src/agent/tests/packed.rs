@@ -1,5 +1,5 @@
-//! Goal: a view that was stored is the view that was folded, whatever of it has been looked at. Method: both side by side,
-//! through their bytes and through more events; chunks that are damaged behind the back of the digest.
+//! Goal: a view that was stored is the view that was folded, whatever of it has been looked at. Method: both side by
+//! side, through their bytes and through more events; chunks that are damaged behind the back of the digest.
 
 use ::bytes::Bytes;
 use proptest::prelude::*;

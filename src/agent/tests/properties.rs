@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn body() -> impl Strategy<Value = AgentBody> {
-    // What a caller may put into a creating body; a put names any id that `check` lets through, also one that is not there.
+    // What a caller may put into a creating body; a put names any id that `check` lets through, also one that is not
+    // there.
     let any_id = || any::<u64>();
     let put_id = || prop_oneof![9 => 1_u64..12, 1 => 1_u64..1 << 40];
     let turn = |id| Turn { id: TurnId::new(id), ..Turn::default() };

@@ -1,5 +1,5 @@
-//! Goal: what builds of schema 1 wrote is read as what it meant. Method: the bytes of a body of every variant with every
-//! field set, beside the bodies of today that they become.
+//! Goal: what builds of schema 1 wrote is read as what it meant. Method: the bytes of a body of every variant with
+//! every field set, beside the bodies of today that they become.
 
 use super::bytes::{hex, unhex};
 use super::*;

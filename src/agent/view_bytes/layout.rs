@@ -20,8 +20,8 @@ pub(super) static LAYOUT: LazyLock<[u8; 8]> = LazyLock::new(|| {
     digest.and_then(|digest| digest.first_chunk().copied()).unwrap_or_default()
 });
 
-/// An item of each kind, with every field set and every variant. The fields of one struct differ from each other, so that
-/// two that change their places show, too. No `..` here, so that a new field must be set.
+/// An item of each kind, with every field set and every variant. The fields of one struct differ from each other, so
+/// that two that change their places show, too. No `..` here, so that a new field must be set.
 #[derive(Serialize)]
 struct Sample {
     message: Message,

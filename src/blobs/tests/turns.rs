@@ -1,4 +1,5 @@
-//! Takes turns: players on threads of their own, of which one at a time takes one step, in an order that the test chooses.
+//! Takes turns: players on threads of their own, of which one at a time takes one step, in an order that the test
+//! chooses.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -126,8 +127,8 @@ impl Turns {
     }
 }
 
-/// Tries every order in which the turn changes at most so many times before a player is done or has to wait. `play` is given
-/// what chooses. Gives how many orders there were.
+/// Tries every order in which the turn changes at most so many times before a player is done or has to wait. `play` is
+/// given what chooses. Gives how many orders there were.
 pub(super) fn every_order(
     changes_max: usize,
     mut play: impl FnMut(&mut dyn FnMut(&[usize], Option<usize>) -> usize),

@@ -1,8 +1,8 @@
 //! The lock that is held while a turn of a request begins.
 //!
-//! A call that looks at the session has the right to run a turn for a moment. Without the lock a request that comes in that
-//! moment would be queued, with nobody to take it. A future that has the lock and is polled no more keeps the others waiting:
-//! so the lock can be revoked, as the right to run a turn can.
+//! A call that looks at the session has the right to run a turn for a moment. Without the lock a request that comes in
+//! that moment would be queued, with nobody to take it. A future that has the lock and is polled no more keeps the
+//! others waiting: so the lock can be revoked, as the right to run a turn can.
 
 use std::sync::{Arc, Mutex};
 
@@ -34,7 +34,8 @@ impl Default for Current {
     }
 }
 
-/// The lock is held until this is dropped. It borrows nothing, so that the futures of the calls can be spawned on any thread.
+/// The lock is held until this is dropped. It borrows nothing, so that the futures of the calls can be spawned on any
+/// thread.
 pub(crate) struct BeginningGuard {
     _lock: OwnedMutexGuard<()>,
     revoked: Shared<oneshot::Receiver<()>>,

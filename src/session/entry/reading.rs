@@ -12,8 +12,8 @@ use crate::replay::{EventPage, check_position, read_page};
 use crate::session::messages::CatchUp;
 
 impl<M: SessionModel> Entry<M> {
-    /// Whether the log has the event at this position, which the session itself need not know yet: another store may have
-    /// written it, or it was read from the log before the session has folded it.
+    /// Whether the log has the event at this position, which the session itself need not know yet: another store may
+    /// have written it, or it was read from the log before the session has folded it.
     pub(crate) async fn check_position(self: Arc<Self>, after: LogPosition) -> Result<(), Error> {
         let services = Arc::clone(&self.services);
         let check =

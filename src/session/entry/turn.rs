@@ -17,8 +17,8 @@ use crate::threads::{guarded, lock};
 
 /// The right to run a session's turn, from [`Session::take_turn`](crate::Session::take_turn).
 ///
-/// Only one guard of a session exists in a store, also when the session is closed and opened again: nobody else can take
-/// a turn, neither in this store nor, until the session is closed or taken over, in another.
+/// Only one guard of a session exists in a store, also when the session is closed and opened again: nobody else can
+/// take a turn, neither in this store nor, until the session is closed or taken over, in another.
 ///
 /// # Dropping
 /// Dropping the guard gives the right back. It appends nothing: a turn that was begun in the log stays unfinished until
@@ -26,8 +26,8 @@ use crate::threads::{guarded, lock};
 ///
 /// # Losing
 /// A guard that is never dropped, because its task hangs or leaked it, keeps the turn for as long as the store is open.
-/// [`Session::revoke_turn`](crate::Session::revoke_turn) takes the turn away from it: then the guard is good for nothing,
-/// [`is_held`](Self::is_held) says so, and dropping it gives nothing back. Deleting the session does the same.
+/// [`Session::revoke_turn`](crate::Session::revoke_turn) takes the turn away from it: then the guard is good for
+/// nothing, [`is_held`](Self::is_held) says so, and dropping it gives nothing back. Deleting the session does the same.
 #[must_use = "dropping the guard gives the turn back at once"]
 pub struct TurnGuard<M: SessionModel> {
     entry: Arc<Entry<M>>,
@@ -35,8 +35,9 @@ pub struct TurnGuard<M: SessionModel> {
 }
 
 impl<M: SessionModel> TurnGuard<M> {
-    /// Tells whether this guard still has the turn: it has, unless [`Session::revoke_turn`](crate::Session::revoke_turn)
-    /// took the turn away. A task that was away for long asks before it goes on.
+    /// Tells whether this guard still has the turn: it has, unless
+    /// [`Session::revoke_turn`](crate::Session::revoke_turn) took the turn away. A task that was away for long asks
+    /// before it goes on.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.entry.services.turns.is_held(&self.entry.id, self.turn)
@@ -68,8 +69,8 @@ impl<M: SessionModel> Drop for TurnGuard<M> {
     }
 }
 
-/// The sessions of a store whose turn somebody has. By name, so that a session that is closed and opened again while its
-/// guard is held gives no second turn.
+/// The sessions of a store whose turn somebody has. By name, so that a session that is closed and opened again while
+/// its guard is held gives no second turn.
 #[derive(Debug, Default)]
 pub(crate) struct HeldTurns {
     held: Mutex<HashMap<SessionId, HeldTurn>>,

@@ -15,8 +15,8 @@ pub enum SubscribeFrom {
     /// From the next event that is committed. What is still being written
     /// ([`SessionModel::transient_key`](crate::SessionModel::transient_key)) comes from its beginning.
     Now,
-    /// From the event after this one: first the log, then live. At the change no event is left out, and none comes twice.
-    /// An event that the log does not have is an error.
+    /// From the event after this one: first the log, then live. At the change no event is left out, and none comes
+    /// twice. An event that the log does not have is an error.
     After(EventId),
     /// The same, from an event of one history: an event of another history is an error, too.
     AfterPosition(LogPosition),

@@ -1,10 +1,12 @@
-//! What is still being written: the transients of a session's open streams, kept in memory for subscribers who come late.
+//! What is still being written: the transients of a session's open streams, kept in memory for subscribers who come
+//! late.
 //!
-//! Each transient of a stream gets a number, its place among all of the session. A subscriber copies what is kept when it
-//! has every published event, and notes the last number: a transient that reaches it with a number up to that one was
-//! copied already. So each of them comes once, wherever the copy falls.
+//! Each transient of a stream gets a number, its place among all of the session. A subscriber copies what is kept when
+//! it has every published event, and notes the last number: a transient that reaches it with a number up to that one
+//! was copied already. So each of them comes once, wherever the copy falls.
 //!
-//! The lock here is the innermost: it is taken under that of the session's state, and under that of a subscriber's queue.
+//! The lock here is the innermost: it is taken under that of the session's state, and under that of a subscriber's
+//! queue.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -15,12 +17,12 @@ use crate::model::SessionModel;
 use crate::stats::Metrics;
 use crate::threads::{guarded, lock};
 
-/// About how many bytes a kept transient takes in memory beside those that the session model tells: the transient itself,
-/// its place in the queue, and what the allocator adds.
+/// About how many bytes a kept transient takes in memory beside those that the session model tells: the transient
+/// itself, its place in the queue, and what the allocator adds.
 const TRANSIENT_BYTES: u64 = 128;
 
-/// How many streams of a session may be open. Far more than what an agent writes at once, so that only streams that nothing
-/// ever ends reach it; the oldest is then forgotten.
+/// How many streams of a session may be open. Far more than what an agent writes at once, so that only streams that
+/// nothing ever ends reach it; the oldest is then forgotten.
 const OPEN_STREAMS_MAX: usize = 1024;
 
 /// How much may be kept. The metrics of the store count what is kept of all sessions.
@@ -77,8 +79,8 @@ struct KeptTransient<M: SessionModel> {
 
 /// What a subscriber has not been given of the open streams.
 pub(super) struct NotGiven<M: SessionModel> {
-    /// How many are not kept any more; they precede the others. It may be too many for a subscriber that was given a part
-    /// of those before other streams ended. It is 0 if and only if none is missing.
+    /// How many are not kept any more; they precede the others. It may be too many for a subscriber that was given a
+    /// part of those before other streams ended. It is 0 if and only if none is missing.
     pub(super) cut: u64,
     pub(super) kept: Vec<Arc<M::Transient>>,
     /// The number of the last transient of all.
@@ -131,8 +133,8 @@ impl<M: SessionModel> OpenStreams<M> {
         open.opened
     }
 
-    /// Forgets the streams that committed events end. To be called before the events are delivered: otherwise a subscriber
-    /// could be given the end of a stream after the event that replaces it.
+    /// Forgets the streams that committed events end. To be called before the events are delivered: otherwise a
+    /// subscriber could be given the end of a stream after the event that replaces it.
     pub(crate) fn end(&self, events: &[LogEvent<M>]) {
         let mut open = lock(&self.open);
         let mut ended = Vec::new();

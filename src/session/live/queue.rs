@@ -20,7 +20,8 @@ pub(super) enum Queued<M: SessionModel> {
     Event(LogEvent<M>),
     /// A transient as it came; with its number, if it is of a stream.
     Transient(M::Transient, Option<u64>),
-    /// A transient that was copied from what is kept of the open streams. It is shared, so it does not count in the limit.
+    /// A transient that was copied from what is kept of the open streams. It is shared, so it does not count in the
+    /// limit.
     Kept(Arc<M::Transient>),
     /// So many transients of open streams are not kept any more. It does not count either.
     Cut(u64),
@@ -109,8 +110,8 @@ impl<M: SessionModel> SubscriberQueue<M> {
         self.items.len() - self.uncounted < max
     }
 
-    /// Makes room for an event, at the cost of a transient: the newest that is of a stream, since it is copied later if the
-    /// event does not end its stream, or else the oldest. `false` if no transient is queued.
+    /// Makes room for an event, at the cost of a transient: the newest that is of a stream, since it is copied later if
+    /// the event does not end its stream, or else the oldest. `false` if no transient is queued.
     pub(super) fn make_room_for_event(&mut self, max: usize) -> bool {
         if self.has_room(max) {
             return true;

@@ -102,8 +102,8 @@ impl<M: SessionModel> Subscriber<M> {
         let Beginning { head, streams } = beginning;
         let (after, mode) = match from.position().map(|position| position.event()) {
             Some(after) if after < head => (after, Mode::CatchUp { is_reading: false }),
-            // The event may be ahead of the head: the caller has read it in the log before the session has folded it, or
-            // another store has written it. `Entry::check_position` has found it there.
+            // The event may be ahead of the head: the caller has read it in the log before the session has folded it,
+            // or another store has written it. `Entry::check_position` has found it there.
             Some(after) => (after, Mode::Live),
             None => (head, Mode::Live),
         };
@@ -144,8 +144,8 @@ impl<M: SessionModel> Subscriber<M> {
         }
     }
 
-    /// Takes a transient; `number` is its number if it is of a stream. One of no stream is dropped if there is no room, or
-    /// while the subscriber reads the log. Never waits.
+    /// Takes a transient; `number` is its number if it is of a stream. One of no stream is dropped if there is no room,
+    /// or while the subscriber reads the log. Never waits.
     pub(crate) fn transient(self: &Arc<Self>, transient: &M::Transient, number: Option<u64>) {
         {
             let mut queue = lock(&self.queue);

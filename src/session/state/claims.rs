@@ -1,5 +1,5 @@
-//! Who may write: a claim asks the log, whoever waits to be up to date is answered when it has told, and what waits is refused
-//! when the session cannot be written.
+//! Who may write: a claim asks the log, whoever waits to be up to date is answered when it has told, and what waits is
+//! refused when the session cannot be written.
 
 use futures::channel::oneshot;
 
@@ -41,10 +41,11 @@ impl<M: SessionModel> SessionState<M> {
     }
 
     pub(super) fn claim(&mut self, task: ClaimTask) {
-        // The appends in flight will report a lost ownership, and a fence would only queue behind them: a turn must not wait
-        // for a commit that another process holds up.
+        // The appends in flight will report a lost ownership, and a fence would only queue behind them: a turn must not
+        // wait for a commit that another process holds up.
         let commits_tell = task.claim == Claiming::Yes && self.in_flight.has_appends();
-        // A question that claims nothing has its answer when everything that was sent before it is in the view, or refused.
+        // A question that claims nothing has its answer when everything that was sent before it is in the view, or
+        // refused.
         let is_quiet = self.owned.is_some() && !self.in_flight.has_appends();
         let is_settled = task.claim == Claiming::No && (task.is_asked || is_quiet);
         if is_settled || self.owned.is_some() && (task.is_asked || commits_tell) {
@@ -59,8 +60,8 @@ impl<M: SessionModel> SessionState<M> {
         self.ask_first(Task::Claim(task), Effect::Fence { claim });
     }
 
-    /// Refuses the waiting appends and claims, since the session cannot be written just now. The other tasks stay, and so
-    /// does a take-over, unless it was what `asked`.
+    /// Refuses the waiting appends and claims, since the session cannot be written just now. The other tasks stay, and
+    /// so does a take-over, unless it was what `asked`.
     pub(super) fn refuse_appends(&mut self, asked: Claiming, error: &Error) {
         for task in std::mem::take(&mut self.waiting) {
             match task {

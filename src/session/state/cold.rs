@@ -65,7 +65,8 @@ impl<M: SessionModel> SessionState<M> {
         self.subscribers.shrink_to_fit();
         self.stamper.empty(self.committed);
         if let Some(streams) = &self.streams {
-            // Guarded, since what is dropped is the host's. A panic is logged, and the rest is dropped with the session.
+            // Guarded, since what is dropped is the host's. A panic is logged, and the rest is dropped with the
+            // session.
             let _ = guarded("drop of a transient", || streams.cut_all());
         }
         let keys = KeyIndex::new(0);
@@ -99,8 +100,8 @@ impl<M: SessionModel> SessionState<M> {
         self.forget_effects();
     }
 
-    /// A caller wants the view. The caller may block the thread that the actor runs on until it has the view, so nothing
-    /// here may depend on the actor.
+    /// A caller wants the view. The caller may block the thread that the actor runs on until it has the view, so
+    /// nothing here may depend on the actor.
     pub(in crate::session) fn view_wanted(&mut self, reply: ViewReply<M>) -> Wanted<M> {
         if let Some(view) = self.published.view() {
             reply(Ok(view));

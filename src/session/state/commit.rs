@@ -73,8 +73,8 @@ impl<M: SessionModel> SessionState<M> {
         self.phase = Phase::Open(Open { is_asking, is_unwinding });
     }
 
-    /// Shows and acknowledges the oldest appends in flight, which are durable. Should it panic, the recovery that follows
-    /// shows and answers those that are still in flight.
+    /// Shows and acknowledges the oldest appends in flight, which are durable. Should it panic, the recovery that
+    /// follows shows and answers those that are still in flight.
     fn commit(&mut self, appends: usize, env: &Env<'_>) {
         if appends == 0 {
             return;

@@ -17,8 +17,8 @@ impl<M: SessionModel> SessionState<M> {
         }
     }
 
-    /// Ends the session, and gives the subscribers that are still to be told; `None` if it has ended so before. An append
-    /// in flight may have been written before its log was deleted; nothing is left of it either way.
+    /// Ends the session, and gives the subscribers that are still to be told; `None` if it has ended so before. An
+    /// append in flight may have been written before its log was deleted; nothing is left of it either way.
     pub(in crate::session) fn end_deleted(&mut self) -> Option<Vec<Arc<Subscriber<M>>>> {
         if let Phase::Closed(Ended::Deleted) = self.phase {
             return None;

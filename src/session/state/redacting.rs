@@ -1,6 +1,6 @@
-//! How a session redacts: the records that take the place of others are made on another thread, while nothing is in flight;
-//! then one write puts them into the log, with the event that says so. Then the session reads its log anew, as after a
-//! failure: whatever it held of the old events is gone before anyone is answered.
+//! How a session redacts: the records that take the place of others are made on another thread, while nothing is in
+//! flight; then one write puts them into the log, with the event that says so. Then the session reads its log anew, as
+//! after a failure: whatever it held of the old events is gone before anyone is answered.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::session::in_flight::{Request, StampedAppend};
 use crate::session::redact::Redact;
 
 impl<M: SessionModel> SessionState<M> {
-    /// Whether nothing is on its way that holds what may be redacted: neither an append nor a view that is to be stored.
+    /// Whether nothing is on its way that holds what may be redacted: neither an append nor a view that is to be
+    /// stored.
     pub(super) fn is_quiet(&self) -> bool {
         self.in_flight.is_empty() && !self.snapshots.is_underway()
     }

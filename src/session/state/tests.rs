@@ -1,5 +1,5 @@
-//! Goal: a claim asks the log, once each time, and is answered whatever the log says. Method: the state machine alone; the
-//! answers of the log are made here.
+//! Goal: a claim asks the log, once each time, and is answered whatever the log says. Method: the state machine alone;
+//! the answers of the log are made here.
 
 use std::time::Instant;
 

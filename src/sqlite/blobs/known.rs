@@ -79,8 +79,8 @@ impl Known {
         self.lock().sweeps_seen
     }
 
-    /// Notes a count of sweeps. If it is higher than the one that was seen before, everything is forgotten. A lower one was
-    /// read before it.
+    /// Notes a count of sweeps. If it is higher than the one that was seen before, everything is forgotten. A lower one
+    /// was read before it.
     pub(crate) fn see_sweeps(&self, count: SweepCount) {
         let mut state = self.lock();
         if state.sweeps_seen.is_some_and(|seen| seen >= count) {

@@ -11,8 +11,8 @@ use crate::port::BlobLook;
 use crate::sqlite::files::{FileError, FileStamp, failed, if_there, unless};
 
 impl FileBlobs {
-    /// Looks at a blob by its name. The time is that of the file, which the system's clock has given: by the same clock its age
-    /// is told.
+    /// Looks at a blob by its name. The time is that of the file, which the system's clock has given: by the same clock
+    /// its age is told.
     pub(super) fn look_at(&self, digest: &Digest) -> Result<Option<BlobLook>, FileError> {
         let (_, path) = shard_and_path(&self.blobs, digest);
         let found = if_there(FileStamp::look(&path)).map_err(failed("cannot look at", &path))?;
@@ -31,8 +31,9 @@ impl FileBlobs {
         touched.inspect_err(|error| log::debug!("cannot touch {}: {error}", path.display())).is_ok()
     }
 
-    /// Removes the file of a blob for a sweep, unless it was put or touched within the grace time. Tells whether nothing has
-    /// the name any more. The removal is not synced: a file that comes back after a power cut is one that no event names.
+    /// Removes the file of a blob for a sweep, unless it was put or touched within the grace time. Tells whether
+    /// nothing has the name any more. The removal is not synced: a file that comes back after a power cut is one that
+    /// no event names.
     pub(crate) fn sweep(&self, digest: &Digest, grace: Duration) -> Result<bool, FileError> {
         // What lies in another directory under this name is of another store.
         self.check_directory()?;

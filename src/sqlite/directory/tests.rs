@@ -61,7 +61,8 @@ fn a_directory_is_made_with_its_parents_for_its_owners_eyes_only_and_durably() {
     }
     assert_eq!(fs::read_to_string(root.join(OWNERS).join(&me)).unwrap(), owner_file_text(&directory.info));
 
-    // Every name but those of the owner, which are garbage after a power cut, is synced by its parent after it was made.
+    // Every name but those of the owner, which are garbage after a power cut, is synced by its parent after it was
+    // made.
     let operations = files.take_operations();
     for (at, (name, path)) in operations.iter().enumerate() {
         if name.starts_with("create") && path.file_name().unwrap() != me.as_str() {

@@ -17,8 +17,8 @@ impl StoreDirectory {
         if shard.exists() { self.sync_directory(&shard) } else { Ok(()) }
     }
 
-    /// Removes the stored views whose names begin with a byte and that no log names. Tells how many there were, whether named
-    /// or not.
+    /// Removes the stored views whose names begin with a byte and that no log names. Tells how many there were, whether
+    /// named or not.
     pub(crate) fn remove_views_but(&self, named: &HashSet<Digest>, first: u8) -> Result<usize, DirectoryError> {
         let stored = list(&*self.files, &self.snapshots(), first)?.digests;
         stored.iter().filter(|digest| !named.contains(digest)).try_for_each(|digest| self.remove_view(digest))?;

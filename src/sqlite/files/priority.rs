@@ -1,6 +1,7 @@
 //! Work that may take longer if only it keeps nobody waiting.
 
-/// Has the calling thread give way to all others from now on. Best effort: where it cannot, the work only costs them more.
+/// Has the calling thread give way to all others from now on. Best effort: where it cannot, the work only costs them
+/// more.
 #[cfg(target_os = "linux")]
 pub(crate) fn give_way() {
     /// With 10 the scheduler gives a thread about a tenth of what it gives others, where all want to run.

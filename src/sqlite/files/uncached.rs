@@ -10,8 +10,9 @@ const ALIGN: usize = 4096;
 /// How much goes to the disk in one call. Larger calls are no faster, and several threads write at the same time.
 const CHUNK: usize = 256 << 10;
 
-/// Writes whole blocks from the beginning of the bytes for as long as the file system takes them, and gives what is left to
-/// be written in the usual way: nothing is written where it takes none, or where the file's position is within a block.
+/// Writes whole blocks from the beginning of the bytes for as long as the file system takes them, and gives what is
+/// left to be written in the usual way: nothing is written where it takes none, or where the file's position is within
+/// a block.
 pub(crate) fn write_blocks<'a>(file: &File, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
     let Ok(flags) = fcntl_getfl(file) else { return Ok(bytes) };
     if fcntl_setfl(file, flags | OFlags::DIRECT).is_err() {
@@ -46,8 +47,8 @@ fn copy_blocks<'a>(mut file: &File, mut rest: &'a [u8]) -> io::Result<&'a [u8]> 
 
 #[cfg(test)]
 mod tests {
-    //! Goal: the bytes come to be in the file as with a plain write, whatever their number, place and file system. Method:
-    //! numbers around those of blocks and chunks, on the disk that holds the build and on the system's.
+    //! Goal: the bytes come to be in the file as with a plain write, whatever their number, place and file system.
+    //! Method: numbers around those of blocks and chunks, on the disk that holds the build and on the system's.
 
     use std::fs;
     use std::io::Write;

@@ -70,9 +70,9 @@ pub(crate) fn truncate_at_once(connection: &mut Connection, identity: &Identity)
 }
 
 /// A sync that fails may have dropped any page of the database that was copied since the last sync that did not. The
-/// kernel tells once, and SQLite copies nothing again that is counted as copied: what earlier checkpoints copied, which a
-/// reader held back and which were not synced themselves. Nobody may begin the log anew then, until all of it was read
-/// and copied again, which SQLite does when the database is opened and nobody else has it open.
+/// kernel tells once, and SQLite copies nothing again that is counted as copied: what earlier checkpoints copied, which
+/// a reader held back and which were not synced themselves. Nobody may begin the log anew then, until all of it was
+/// read and copied again, which SQLite does when the database is opened and nobody else has it open.
 fn failed(connection: &Connection, identity: &Identity, error: rusqlite::Error) -> LogError {
     let code = error.sqlite_error().map(|error| error.extended_code);
     let is_sync = matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC));
@@ -82,8 +82,8 @@ fn failed(connection: &Connection, identity: &Identity, error: rusqlite::Error) 
     error.into()
 }
 
-/// Whether all of the log is copied and the database synced. A checkpoint that has copied all that it found syncs nothing
-/// if another store has committed meanwhile: then this finds more in the log than is copied.
+/// Whether all of the log is copied and the database synced. A checkpoint that has copied all that it found syncs
+/// nothing if another store has committed meanwhile: then this finds more in the log than is copied.
 pub(crate) fn is_settled(connection: &Connection) -> bool {
     progress(connection, WITHOUT_COPYING).is_ok_and(CheckpointProgress::is_complete)
 }

@@ -1,12 +1,12 @@
 //! The database of a copy of a store: filled once, and brought up to date by each later backup into the same directory.
 //!
 //! The first time it is a database aside, which gets its name when it is complete. After that each backup is one
-//! transaction, so that a cut-off backup leaves what the one before has made. Rows keep their positions and log keys; the
-//! index is made anew, with all of it in `event_index` but for the one row that says where the table ends.
+//! transaction, so that a cut-off backup leaves what the one before has made. Rows keep their positions and log keys;
+//! the index is made anew, with all of it in `event_index` but for the one row that says where the table ends.
 //!
-//! Three rows of `meta` are a backup's own: `backup_of`, the id of the store that it is a copy of; `backup_position`, how far
-//! it has come; `backup_unclean`, while bytes may be here that the copy does not name: those of what was removed, or of a
-//! backup that was cut off.
+//! Three rows of `meta` are a backup's own: `backup_of`, the id of the store that it is a copy of; `backup_position`,
+//! how far it has come; `backup_unclean`, while bytes may be here that the copy does not name: those of what was
+//! removed, or of a backup that was cut off.
 
 mod redacted;
 
@@ -122,7 +122,8 @@ impl CopiedLog {
         }
     }
 
-    /// Opens a backup that [`CopiedLog::check`] has let through, to bring it up to date. The caller has the directory to itself.
+    /// Opens a backup that [`CopiedLog::check`] has let through, to bring it up to date. The caller has the directory
+    /// to itself.
     pub(crate) fn open(database: Database, model: &str) -> Result<Self, OpenError> {
         schema::look(&database, model)?;
         schema::migrate_copy(&database)?;
@@ -208,8 +209,8 @@ impl CopiedLog {
         Ok(())
     }
 
-    /// Takes a page of the source's sessions behind `after`: what is here between `after` and the end of the page and is not in
-    /// the page was deleted, and what is in the page and not here is new. Tells how many sessions went.
+    /// Takes a page of the source's sessions behind `after`: what is here between `after` and the end of the page and
+    /// is not in the page was deleted, and what is in the page and not here is new. Tells how many sessions went.
     pub(crate) fn list(
         &mut self,
         after: Option<&SessionId>,

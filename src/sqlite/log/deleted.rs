@@ -25,7 +25,8 @@ pub(super) fn mark(connection: &Connection, session: &SessionId, log: LogKey, at
     Ok(())
 }
 
-/// Whether a log was deleted: it is marked, or it is gone and no name leads to it. A name that leads to nothing is damage.
+/// Whether a log was deleted: it is marked, or it is gone and no name leads to it. A name that leads to nothing is
+/// damage.
 pub(super) fn is_deleted(connection: &Connection, log: LogKey) -> SqlResult<bool> {
     // What cannot be read is found where it is needed.
     match unless_torn(has_row(connection, log))? {

@@ -1,4 +1,5 @@
-//! The deletions of sessions, in their order, for ever: of a deleted log nothing else is left that a feed could tell of.
+//! The deletions of sessions, in their order, for ever: of a deleted log nothing else is left that a feed could tell
+//! of.
 
 use rusqlite::{Connection, OptionalExtension};
 

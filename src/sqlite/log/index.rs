@@ -1,13 +1,13 @@
 //! Where the events of each log are in the table: one index in two tables, so that a commit touches few pages.
 //!
-//! A group of appends touches the end of as many logs as it has sessions. In an index with an entry for each event, each of
-//! these ends is on a page of its own, and those pages are most of what a commit writes. So a commit writes one row to
-//! `recent_index`, which says of which logs its events are. A later commit takes what the last commits wrote of one log,
-//! and makes one row of `event_index` of it.
+//! A group of appends touches the end of as many logs as it has sessions. In an index with an entry for each event,
+//! each of these ends is on a page of its own, and those pages are most of what a commit writes. So a commit writes one
+//! row to `recent_index`, which says of which logs its events are. A later commit takes what the last commits wrote of
+//! one log, and makes one row of `event_index` of it.
 //!
 //! Invariant: in every committed state each event is in one of the two tables. `event_index` has the beginning of each
-//! log; `recent_index` has the rest, and may repeat some of the beginning. Each commit checks against the log's head that
-//! the ids of a log are dense and used once.
+//! log; `recent_index` has the rest, and may repeat some of the beginning. Each commit checks against the log's head
+//! that the ids of a log are dense and used once.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -46,8 +46,8 @@ pub(super) fn find(connection: &Connection, recent: &Recent, log: LogKey, id: Ev
     Ok(segment.decode()?.iter().find_map(|run| run.position_of(id)))
 }
 
-/// The runs of a log behind an event, up to `max` events, in the order of the index. Unless the index is damaged, that is
-/// the order of the ids.
+/// The runs of a log behind an event, up to `max` events, in the order of the index. Unless the index is damaged, that
+/// is the order of the ids.
 pub(super) fn after(
     connection: &Connection,
     recent: &Recent,

@@ -19,7 +19,8 @@ pub(super) fn put(connection: &Connection, log: LogKey, listed: &Listed) -> SqlR
     if changed == 1 { Ok(()) } else { Err(SqlError::damaged(format!("log {} has no session", log.0))) }
 }
 
-/// The title and labels in the columns [`CORE`] from `first` on. `None` for what foldlog never writes: the log has them, too.
+/// The title and labels in the columns [`CORE`] from `first` on. `None` for what foldlog never writes: the log has
+/// them, too.
 pub(super) fn core_at(row: &Row<'_>, first: usize) -> Option<SessionCore> {
     let title = row.get(first).ok()?;
     let labels = row.get_ref(first + 1).ok()?.as_str().ok()?;

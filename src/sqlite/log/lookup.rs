@@ -23,8 +23,9 @@ pub(super) fn find(connection: &Connection, session: &SessionId) -> SqlResult<Op
     Ok(found)
 }
 
-/// Names logs. It goes through all names once, since `sessions` has no index by log: such an index would leave copies of names
-/// behind when its pages are split, which no later deletion reaches. So it also takes along the others that it meets.
+/// Names logs. It goes through all names once, since `sessions` has no index by log: such an index would leave copies
+/// of names behind when its pages are split, which no later deletion reaches. So it also takes along the others that it
+/// meets.
 pub(super) fn name_logs(
     connection: &Connection,
     unknown: &HashSet<LogKey>,

@@ -16,8 +16,8 @@ use crate::sqlite::open_here::{OpenHere, is_open_here};
 use crate::sqlite::place::DATABASE;
 
 /// A checkpoint is due after about this many bytes of commits. It keeps the write-ahead log small enough to be
-/// overwritten in place instead of growing, which is the faster way to sync. Measured: with 1 MiB many sessions are slower;
-/// with 4 and 16 MiB they are no faster, and wait longer.
+/// overwritten in place instead of growing, which is the faster way to sync. Measured: with 1 MiB many sessions are
+/// slower; with 4 and 16 MiB they are no faster, and wait longer.
 const CHECKPOINT_BYTES: usize = 2 << 20;
 
 /// How a database is opened.
@@ -60,8 +60,8 @@ impl SqliteMedium {
     ) -> Result<Self, OpenError> {
         let LogSettings { vfs, durability, model, checkpoint_bytes } = *settings;
         let database = Database { path: directory.events_db(), vfs };
-        // Inspected before SQLite reads the log. If another store has the directory open, that store has inspected the log
-        // already, or SQLite has read it by now.
+        // Inspected before SQLite reads the log. If another store has the directory open, that store has inspected the
+        // log already, or SQLite has read it by now.
         let alone = directory.if_alone(|| {
             let (damage, extent) = wal::inspect(&directory, &database)?;
             // A reader of this process would lose its locks.
@@ -73,7 +73,8 @@ impl SqliteMedium {
         let was_alone = alone.is_some();
         let look = || -> Result<Found, OpenError> {
             match schema::look(&database, model) {
-                // Nothing is stored before the database has its name. SQLite would read the log into one that is made anew.
+                // Nothing is stored before the database has its name. SQLite would read the log into one that is made
+                // anew.
                 Ok(Found::Nothing) if directory.was_made()? || database.has_wal() => {
                     Err(OpenError::Lost(database.path.clone()))
                 }

@@ -91,8 +91,8 @@ pub(super) fn enter_runs(connection: &Connection, log: LogKey, runs: &[Run]) -> 
     Ok(())
 }
 
-/// Writes the one row of `recent_index` that says where the table of events ends: behind the last event of this run, which is
-/// in `event_index`, too.
+/// Writes the one row of `recent_index` that says where the table of events ends: behind the last event of this run,
+/// which is in `event_index`, too.
 pub(super) fn enter_end(connection: &Connection, log: LogKey, run: &Run) -> SqlResult<()> {
     let mut last = RecentRow::default();
     let key = run.key.filter(|_| run.count == 1);

@@ -1,10 +1,10 @@
-//! Whether the files of a database are of one time. A file that was restored by itself, or copied while a store wrote, fits
-//! the others in form: SQLite opens them together, and reads pages of two times.
+//! Whether the files of a database are of one time. A file that was restored by itself, or copied while a store wrote,
+//! fits the others in form: SQLite opens them together, and reads pages of two times.
 //!
-//! The write-ahead logs of a database are numbered, in a row of `meta`. Invariant: the number that `events.db` has by itself
-//! is the one that it has together with its write-ahead log, or the one before. The number is raised by the first commit
-//! after a checkpoint that has copied the number as it is, and synced the file. So it is at most one ahead of the file, whichever store has
-//! made the checkpoint, and wherever a crash comes.
+//! The write-ahead logs of a database are numbered, in a row of `meta`. Invariant: the number that `events.db` has by
+//! itself is the one that it has together with its write-ahead log, or the one before. The number is raised by the
+//! first commit after a checkpoint that has copied the number as it is, and synced the file. So it is at most one ahead
+//! of the file, whichever store has made the checkpoint, and wherever a crash comes.
 
 use std::path::Path;
 
@@ -31,12 +31,12 @@ pub(crate) fn raise_wal_number(connection: &Connection, in_file: i64) -> rusqlit
     Ok(())
 }
 
-/// Refuses files that no crash leaves together. `wal` is what the write-ahead log holds. The caller is alone, so that the
-/// files can be opened and closed without a lock.
+/// Refuses files that no crash leaves together. `wal` is what the write-ahead log holds. The caller is alone, so that
+/// the files can be opened and closed without a lock.
 pub(crate) fn check(database: &Database, wal: &Extent) -> Result<(), OpenError> {
     let mixed = |reason: String| Err(OpenError::Mixed { path: database.path.clone(), reason });
-    // SQLite removes `-shm` before `-wal`, so that nothing but a person leaves it behind alone. Looked at in this order, since
-    // another program may be the last to close just now.
+    // SQLite removes `-shm` before `-wal`, so that nothing but a person leaves it behind alone. Looked at in this
+    // order, since another program may be the last to close just now.
     let is_gone = !database.companion("-wal").exists();
     if let Some(index) = WalIndex::read(&database.companion("-shm")) {
         if is_gone && index.frames > index.copied {
@@ -65,8 +65,8 @@ pub(crate) fn check(database: &Database, wal: &Extent) -> Result<(), OpenError> 
     {
         return mixed(format!("events.db follows write-ahead log {in_file}, and events.db-wal is number {together}"));
     }
-    // A page that was free again at the end of its transaction need not be in the log: only if one is missing, the whole
-    // database is looked through.
+    // A page that was free again at the end of its transaction need not be in the log: only if one is missing, the
+    // whole database is looked through.
     if wal.lacks_pages
         && let Ok(connection) = together
         && let Ok(found) = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
@@ -77,8 +77,8 @@ pub(crate) fn check(database: &Database, wal: &Extent) -> Result<(), OpenError> 
     Ok(())
 }
 
-/// What SQLite's index of a write-ahead log says of it, in `-shm`. That file is never synced: after a power cut it may say
-/// what was true at any moment before.
+/// What SQLite's index of a write-ahead log says of it, in `-shm`. That file is never synced: after a power cut it may
+/// say what was true at any moment before.
 struct WalIndex {
     salts: [u32; 2],
     /// Frames of committed transactions.

@@ -1,7 +1,7 @@
 //! Reading a database while making and changing nothing, whoever else writes it or does not.
 //!
-//! SQLite reads a database together with its write-ahead log, by an index that all connections share in `events.db-shm`. How
-//! a read-only connection can have that depends on what is there, so each call looks first:
+//! SQLite reads a database together with its write-ahead log, by an index that all connections share in
+//! `events.db-shm`. How a read-only connection can have that depends on what is there, so each call looks first:
 //!
 //! | `-wal` | `-shm` | [`Access`] |
 //! |---|---|---|
@@ -16,8 +16,8 @@
 //! store holds `LOCK` shared while it is open, so that lock would keep no writer away, and a reader that held it would
 //! keep the next store from inspecting the write-ahead log of a crash, and a newer build from migrating.
 //!
-//! One race is left. If the last store closes, and removes the write-ahead log, between a look and SQLite's own opening,
-//! SQLite makes an empty one anew. The next store takes it as its own.
+//! One race is left. If the last store closes, and removes the write-ahead log, between a look and SQLite's own
+//! opening, SQLite makes an empty one anew. The next store takes it as its own.
 
 use std::collections::HashMap;
 use std::io;
@@ -44,15 +44,15 @@ use crate::sqlite::directory::{OWNERS, look_at_owner};
 use crate::sqlite::files::{FileId, FileStamp, OsFiles, if_there, is_mounted_read_only};
 use crate::sqlite::open_here::OpenHere;
 
-/// The formats that can be read as they are, without the migration that a store which writes makes when it opens. The one
-/// place that decides it.
+/// The formats that can be read as they are, without the migration that a store which writes makes when it opens. The
+/// one place that decides it.
 const READABLE: RangeInclusive<i64> = 1..=FORMAT;
 
 /// How often a call begins anew because stores came and went while it read.
 const ATTEMPTS_MAX: usize = 16;
 
-/// Longer than a tick of any file system's clock. A file that was last written longer ago than this gets another time with
-/// its next write.
+/// Longer than a tick of any file system's clock. A file that was last written longer ago than this gets another time
+/// with its next write.
 const TICK: Duration = Duration::from_millis(20);
 
 /// A database that is only read.
@@ -71,7 +71,8 @@ pub(crate) struct FoundDatabase {
     pub(crate) format: Format,
 }
 
-/// How a connection reads, and which files it reads. If the next look gives the same, what the connection knows still holds.
+/// How a connection reads, and which files it reads. If the next look gives the same, what the connection knows still
+/// holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Immutable { database: FileStamp, wal: Option<FileStamp> },
@@ -80,8 +81,8 @@ enum Access {
 }
 
 impl ReadOnlyDatabase {
-    /// Checks that there is a database, that it is for this build, and that it is of this session model, if one is given.
-    /// Gives what it found, too: the database is held to its session model from then on.
+    /// Checks that there is a database, that it is for this build, and that it is of this session model, if one is
+    /// given. Gives what it found, too: the database is held to its session model from then on.
     pub(crate) fn open(
         path: PathBuf,
         vfs: Option<&'static str>,
@@ -119,8 +120,8 @@ impl ReadOnlyDatabase {
         let path = &self.database.path;
         let failed = |error: io::Error| LogError::Io(format!("cannot look at {}: {error}", path.display()));
         let stamp = || FileStamp::look(path).map_err(failed);
-        // In this order: a store makes the write-ahead log first and removes it last, so that whatever it does between these two
-        // looks, an index that is missing here is not taken for one that is missing beside commits.
+        // In this order: a store makes the write-ahead log first and removes it last, so that whatever it does between
+        // these two looks, an index that is missing here is not taken for one that is missing beside commits.
         let has_index = if_there(FileId::look(&self.database.companion("-shm"))).map_err(failed)?.is_some();
         let wal = self.database.companion("-wal");
         let Some((wal_id, bytes)) = if_there(FileId::look(&wal)).map_err(failed)? else {
@@ -161,8 +162,9 @@ impl ReadOnlyDatabase {
         Err(LogError::Busy)
     }
 
-    /// Opens a connection. On a full disk SQLite cannot write the index that all share: then it makes one for this connection
-    /// alone, which is not kept. A store that this process opens to write meanwhile would find the index read-only, too.
+    /// Opens a connection. On a full disk SQLite cannot write the index that all share: then it makes one for this
+    /// connection alone, which is not kept. A store that this process opens to write meanwhile would find the index
+    /// read-only, too.
     fn connect(&self, access: Access) -> Result<OpenReader, OpenError> {
         let database = &self.database;
         let with = |parameter| Database { path: as_uri(&database.path, parameter), vfs: database.vfs };
@@ -179,8 +181,8 @@ impl ReadOnlyDatabase {
                 }
                 opened => opened,
             },
-            // With its own locks SQLite would want the file to itself, which takes a file that can be written. Closing a
-            // connection of this kind drops the locks that this process has on the file: a process must not write the
+            // With its own locks SQLite would want the file to itself, which takes a file that can be written. Closing
+            // a connection of this kind drops the locks that this process has on the file: a process must not write the
             // same directory through another mount.
             Access::Private { .. } => self.connect_by(&Database { vfs: Some("unix-none"), ..database.clone() }, access),
         }
@@ -263,7 +265,8 @@ impl OpenReader {
 }
 
 impl ReadOnlyReader {
-    /// Runs one read on what is there now. What it gives, or fails with, counts only if the files are the same afterwards.
+    /// Runs one read on what is there now. What it gives, or fails with, counts only if the files are the same
+    /// afterwards.
     fn read<T>(&mut self, mut read: impl FnMut(&mut SqliteReader) -> Result<T, LogError>) -> Result<T, LogError> {
         for _ in 0..ATTEMPTS_MAX {
             let known = match self.open.take() {

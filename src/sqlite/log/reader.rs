@@ -116,7 +116,8 @@ impl LogReader for SqliteReader {
                     Err(SqlError::Damaged(_)) => None,
                     Err(error) => return Err(error.into()),
                 };
-                // Whoever opens the session is told that its log is not there. Its index may have the head all the same.
+                // Whoever opens the session is told that its log is not there. Its index may have the head all the
+                // same.
                 let meta = found.unwrap_or_else(|| LogMeta::root(key, [0; 16]));
                 let row = SessionRow { session, meta, created, head: meta.base.id, core };
                 match index::last(connection, recent, key) {

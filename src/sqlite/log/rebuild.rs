@@ -62,8 +62,8 @@ impl RebuiltLog {
         Ok(Self { new, taken: Vec::new() })
     }
 
-    /// Adds a session, its log, which nobody owns, and where the log's events will be. Tells what beside the events could
-    /// not be read, and is as it is in a new session.
+    /// Adds a session, its log, which nobody owns, and where the log's events will be. Tells what beside the events
+    /// could not be read, and is as it is in a new session.
     pub(crate) fn add(
         &mut self,
         old: &SalvageReader,

@@ -35,8 +35,8 @@ pub(crate) struct Recent {
     end: Option<i64>,
     /// Whether the index says that there are events behind the last one of the table.
     is_cut: bool,
-    /// The position behind the last events that neither the table nor the index can tell of: a log whose last known event
-    /// is before it may go on there.
+    /// The position behind the last events that neither the table nor the index can tell of: a log whose last known
+    /// event is before it may go on there.
     blind: Option<i64>,
     /// Whether the logs that `event_index` cannot tell of are all in here.
     whole: bool,
@@ -53,19 +53,19 @@ struct Span {
     left: u64,
 }
 
-/// How many events stay in `recent_index`, and how many rows: with fewer, fewer events of the same log are moved together;
-/// with more, a reader has more to go through. Measured.
+/// How many events stay in `recent_index`, and how many rows: with fewer, fewer events of the same log are moved
+/// together; with more, a reader has more to go through. Measured.
 const EVENTS_KEPT: u64 = 16_384;
 const GROUPS_KEPT: usize = 64;
 /// How many rows are deleted at once: each deletion also writes the pages that list what is free.
 const GROUPS_DROPPED: usize = 32;
 /// The most runs in a row of `event_index`: what a search for one event goes through.
 pub(super) const SEGMENT_RUNS_MAX: usize = 256;
-/// For how many logs it is remembered where they end in `event_index`. At the limit all of them are forgotten, and each is
-/// looked up once more.
+/// For how many logs it is remembered where they end in `event_index`. At the limit all of them are forgotten, and each
+/// is looked up once more.
 const INDEXED_MAX: usize = 16_384;
-/// Rows that may be gone from the table are kept in memory up to this number: then all that are there are read again. None
-/// is forgotten by itself, since a run may begin in it and go on in one that is still there.
+/// Rows that may be gone from the table are kept in memory up to this number: then all that are there are read again.
+/// None is forgotten by itself, since a run may begin in it and go on in one that is still there.
 const STALE_GROUPS_MAX: usize = 256;
 
 /// Rows of `recent_index`: first position, runs.
@@ -79,8 +79,8 @@ impl Recent {
         Ok(recent)
     }
 
-    /// As [`Recent::load`], for a database whose `event_index` has pages that cannot be read: the logs in these pages are
-    /// looked up in the table of events, once.
+    /// As [`Recent::load`], for a database whose `event_index` has pages that cannot be read: the logs in these pages
+    /// are looked up in the table of events, once.
     pub(crate) fn whole(connection: &Connection) -> SqlResult<Self> {
         let mut recent = Self { whole: true, ..Self::default() };
         recent.catch_up(connection)?;
@@ -100,8 +100,8 @@ impl Recent {
             return Ok(());
         }
         let first_row = unless_torn(first_row(connection))?.flatten();
-        // Events were taken away, or cannot be read; or all that is known is in event_index by now, and so may be some that
-        // never was.
+        // Events were taken away, or cannot be read; or all that is known is in event_index by now, and so may be some
+        // that never was.
         let is_behind = end.is_none_or(|end| self.end > end) || !self.whole && first_row > self.end;
         if is_behind || !self.whole && self.groups.len() > self.loaded + STALE_GROUPS_MAX {
             *self = Self { whole: self.whole, redactions, ..Self::default() };
@@ -308,8 +308,8 @@ impl Recent {
         self.end
     }
 
-    /// Moves the entries of the logs that wait longest to `event_index`, about twice as many as were added, once there are
-    /// enough. Deletes the rows that say nothing else any more.
+    /// Moves the entries of the logs that wait longest to `event_index`, about twice as many as were added, once there
+    /// are enough. Deletes the rows that say nothing else any more.
     pub(crate) fn make_room(&mut self, connection: &Connection, added: u64) -> SqlResult<()> {
         let mut quota = 2 * added;
         while quota > 0 && (self.events > EVENTS_KEPT || self.groups.len() > GROUPS_KEPT) {
@@ -319,9 +319,9 @@ impl Recent {
         self.drop_groups(connection)
     }
 
-    /// Moves the oldest runs of a log, and tells how many events that were. Another store may have moved some of them, which
-    /// are settled all the same. Where the log's index is damaged, what is here is moved behind the damage: it stays as it
-    /// is, and makes neither this index grow nor the next commits slow.
+    /// Moves the oldest runs of a log, and tells how many events that were. Another store may have moved some of them,
+    /// which are settled all the same. Where the log's index is damaged, what is here is moved behind the damage: it
+    /// stays as it is, and makes neither this index grow nor the next commits slow.
     fn move_log(&mut self, connection: &Connection, log: LogKey) -> SqlResult<u64> {
         let last = match self.indexed.get(&log) {
             Some(last) => *last,
@@ -377,8 +377,8 @@ impl Recent {
     }
 
     /// Makes `recent_index` begin behind a position, so that it says nothing of a deleted log that ends there: with the
-    /// normal moves, up to `moves_max` of them. Tells whether it does. Where nothing is behind, one row stays, which says
-    /// where the table ends.
+    /// normal moves, up to `moves_max` of them. Tells whether it does. Where nothing is behind, one row stays, which
+    /// says where the table ends.
     pub(crate) fn leave_behind(
         &mut self,
         connection: &Connection,

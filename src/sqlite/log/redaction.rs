@@ -1,12 +1,12 @@
 //! Redacted events in their table, in the index, and in the counter.
 //!
-//! SQLite leaves copies in the free space of a page where rows of different sizes move ([`tombstone`](super::tombstone)). So
-//! a redacted record takes the room of the one before it, filled up with zeros: the row is overwritten where it stands, with
-//! the pages that it goes on in, and nothing moves. A record that is larger than the one before it is written all the same;
-//! the old row is overwritten first.
+//! SQLite leaves copies in the free space of a page where rows of different sizes move
+//! ([`tombstone`](super::tombstone)). So a redacted record takes the room of the one before it, filled up with zeros:
+//! the row is overwritten where it stands, with the pages that it goes on in, and nothing moves. A record that is
+//! larger than the one before it is written all the same; the old row is overwritten first.
 //!
-//! Of an append key nothing is left but that there was one: empty bytes in the column, and zeros instead of the hash in the
-//! index. The record tells whether a key is the one that is gone.
+//! Of an append key nothing is left but that there was one: empty bytes in the column, and zeros instead of the hash in
+//! the index. The record tells whether a key is the one that is gone.
 
 use std::collections::HashMap;
 

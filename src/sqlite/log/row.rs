@@ -149,11 +149,12 @@ pub(super) fn put_setting(connection: &Connection, name: &str, value: Option<&st
     Ok(())
 }
 
-/// The number in `meta` of the last position that a damaged directory had used, in the one that a repair made of it: the
-/// events at the end may not have been taken, and positions are never used again.
+/// The number in `meta` of the last position that a damaged directory had used, in the one that a repair made of it:
+/// the events at the end may not have been taken, and positions are never used again.
 pub(super) const HIGHEST_POSITION: &str = "highest_position";
 
-/// The position that the next event must be given, where SQLite would give one that was used before the store was repaired.
+/// The position that the next event must be given, where SQLite would give one that was used before the store was
+/// repaired.
 pub(super) fn position_behind_lost(connection: &Connection) -> SqlResult<Option<i64>> {
     let highest = meta_number(connection, HIGHEST_POSITION)?;
     if highest == 0 {

@@ -1,8 +1,8 @@
 //! The rows of the index of events: runs of events, packed.
 //!
-//! A run is a number of consecutive events of one log at consecutive positions. Integers are varints (7 bits a byte, the
-//! lowest first, the top bit says that more follow), and each row ends with a checksum over its key columns and its runs,
-//! so that no changed bit makes a log look shorter than it is:
+//! A run is a number of consecutive events of one log at consecutive positions. Integers are varints (7 bits a byte,
+//! the lowest first, the top bit says that more follow), and each row ends with a checksum over its key columns and its
+//! runs, so that no changed bit makes a log look shorter than it is:
 //! ```text
 //! recent_index   log key, first event id, 2 * count + keyed, [hash of the append key, 8 bytes] ... checksum, 4 bytes
 //! event_index    position behind the end of the run before, 2 * count + keyed, [hash, 8 bytes] ... checksum, 4 bytes

@@ -62,8 +62,8 @@ impl SalvageReader {
             // No connection is open anywhere. Read like any other file, or SQLite would make its companions.
             false => database.open_immutable()?,
         };
-        // With it SQLite reads what is left of a file that is shorter than its first page says, which it refuses otherwise.
-        // Nothing becomes writable: the connection only reads.
+        // With it SQLite reads what is left of a file that is shorter than its first page says, which it refuses
+        // otherwise. Nothing becomes writable: the connection only reads.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         // Where it cannot be read, the table itself is searched.
@@ -72,8 +72,9 @@ impl SalvageReader {
         Ok(Self { here, connection, recent, end, places: None })
     }
 
-    /// What is wrong with the files of a database, beside their pages: SQLite may read less of them than they hold, and says
-    /// nothing. Says nothing either where something of this process has the database open, since it would lose its locks.
+    /// What is wrong with the files of a database, beside their pages: SQLite may read less of them than they hold, and
+    /// says nothing. Says nothing either where something of this process has the database open, since it would lose its
+    /// locks.
     pub(crate) fn problems_of_files(directory: &Path) -> Vec<String> {
         let database = Database { path: directory.join(DATABASE), vfs: None };
         if is_open_here(directory) {
@@ -124,8 +125,8 @@ impl SalvageReader {
         Ok(position.map(|position| (position, self.row(log, id, position))))
     }
 
-    /// The row at a position. The type of the event is that of its record, where that has one: it is under the chain hash,
-    /// so that a damaged column costs no event.
+    /// The row at a position. The type of the event is that of its record, where that has one: it is under the chain
+    /// hash, so that a damaged column costs no event.
     fn row(&self, log: LogKey, id: EventId, position: i64) -> AuditedEvent {
         let mut found = event_row(&self.connection, log, IndexEntry { id, position });
         if let Ok(stored) = &mut found.row

@@ -12,12 +12,12 @@ pub(super) struct Hole {
     pub(super) behind: Option<i64>,
 }
 
-/// How many positions are tried one by one behind a row that cannot be reached, before longer and longer steps are taken:
-/// about the rows of forty pages. Pages that lie between two damaged ones further on may be stepped over.
+/// How many positions are tried one by one behind a row that cannot be reached, before longer and longer steps are
+/// taken: about the rows of forty pages. Pages that lie between two damaged ones further on may be stepped over.
 const STEPS_MAX: i64 = 4096;
 
-/// Gives each row from a position on and before another one, in the columns position, log_key, event_id, append_key; and
-/// tells what could not be read. `steps_over` says which errors are stepped over.
+/// Gives each row from a position on and before another one, in the columns position, log_key, event_id, append_key;
+/// and tells what could not be read. `steps_over` says which errors are stepped over.
 pub(super) fn scan(
     connection: &Connection,
     begin: i64,

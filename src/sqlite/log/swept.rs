@@ -29,8 +29,8 @@ pub(super) struct SweptTable {
 }
 
 impl SweptTable {
-    /// Looks for the first time. If this store has a writing end for the first time, that is before any reference is looked
-    /// at; a later one finds out what was missed.
+    /// Looks for the first time. If this store has a writing end for the first time, that is before any reference is
+    /// looked at; a later one finds out what was missed.
     pub(super) fn open(blobs: Arc<FileBlobs>, connection: &Connection) -> SqlResult<Self> {
         blobs.see_sweeps(count(connection)?);
         Ok(Self { blobs, has_listed: None, may_be_gone: false })

@@ -1,4 +1,5 @@
-//! Goal: both logs keep the same promises. Method: one body a claim, run on a log in memory and on one under a directory.
+//! Goal: both logs keep the same promises. Method: one body a claim, run on a log in memory and on one under a
+//! directory.
 
 mod deleted;
 mod index;

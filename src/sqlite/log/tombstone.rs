@@ -1,11 +1,11 @@
-//! What is left of an event whose log was deleted: first a row of zeros, of the same size and in the same place, and in the
-//! end nothing.
+//! What is left of an event whose log was deleted: first a row of zeros, of the same size and in the same place, and in
+//! the end nothing.
 //!
-//! SQLite moves the cells of neighbouring pages together when deletions have left a page rather empty, and where such a page
-//! had holes it leaves copies of what it moved in the free space of the page: bytes that no later deletion reaches. So a
-//! row of a page that others still need is never deleted. It is overwritten with zeros, which moves nothing and leaves no
-//! hole, and makes it a row of log 0, which is no log. Rows of zeros go when so many others stand on both sides of them
-//! that no page with an event is near: then whatever is moved is zeros.
+//! SQLite moves the cells of neighbouring pages together when deletions have left a page rather empty, and where such a
+//! page had holes it leaves copies of what it moved in the free space of the page: bytes that no later deletion
+//! reaches. So a row of a page that others still need is never deleted. It is overwritten with zeros, which moves
+//! nothing and leaves no hole, and makes it a row of log 0, which is no log. Rows of zeros go when so many others stand
+//! on both sides of them that no page with an event is near: then whatever is moved is zeros.
 //!
 //! The last row of the table counts as an event. So it stays, and no position is given twice.
 
@@ -17,12 +17,12 @@ use crate::port::LogKey;
 /// The log of every tombstone. SQLite gives the first log key 1.
 pub(super) const TOMBSTONE: LogKey = LogKey(0);
 
-/// How many tombstones stay on each side between an event and the first row that is deleted. A page of 4096 bytes has at
-/// most 39 of the smallest events that there can be, so that at least one page of nothing but tombstones is between.
+/// How many tombstones stay on each side between an event and the first row that is deleted. A page of 4096 bytes has
+/// at most 39 of the smallest events that there can be, so that at least one page of nothing but tombstones is between.
 pub(super) const KEPT_BESIDE: i64 = 80;
 
-/// Sizes of SQLite's cells, in a table with pages of 4096 bytes: how much of a row is on its page at most, and how much of
-/// one that goes on in overflow pages is at least.
+/// Sizes of SQLite's cells, in a table with pages of 4096 bytes: how much of a row is on its page at most, and how much
+/// of one that goes on in overflow pages is at least.
 const LOCAL_MAX: i64 = 4061;
 const LOCAL_MIN: i64 = 489;
 const OVERFLOW_BYTES: i64 = 4092;

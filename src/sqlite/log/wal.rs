@@ -2,8 +2,8 @@
 //! of the frames after it, and later writes over them.
 //!
 //! The file: a header of 32 bytes (magic, version, page size, number, two salts, two checksums), then frames: 24 bytes
-//! (page, size of the database after a commit or 0, the salts, two checksums) and a page. A checksum goes on from that of
-//! the frame before. Frames of other salts are from before the log was started anew, and mean nothing.
+//! (page, size of the database after a commit or 0, the salts, two checksums) and a page. A checksum goes on from that
+//! of the frame before. Frames of other salts are from before the log was started anew, and mean nothing.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -27,11 +27,11 @@ const EVIDENCE_MAX: usize = 8;
 
 /// A write-ahead log that was found damaged when the store was opened, and what may be lost with it.
 ///
-/// Commits are in the write-ahead log until they are moved to `events.db`. SQLite reads it up to the first frame that is
-/// not valid; what comes behind that is lost, although it may have been acknowledged. A copy was kept before SQLite could
-/// write over it. Sessions that lost nothing go on; one whose last events are gone is shorter, and
-/// [`Store::verify`](crate::Store::verify) tells whether what is left fits together: `is_sound` does not mean that nothing
-/// was lost here.
+/// Commits are in the write-ahead log until they are moved to `events.db`. SQLite reads it up to the first frame that
+/// is not valid; what comes behind that is lost, although it may have been acknowledged. A copy was kept before SQLite
+/// could write over it. Sessions that lost nothing go on; one whose last events are gone is shorter, and
+/// [`Store::verify`](crate::Store::verify) tells whether what is left fits together: `is_sound` does not mean that
+/// nothing was lost here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WalDamage {
@@ -137,14 +137,14 @@ pub(crate) struct Break {
     pub(crate) later_frames: u64,
     /// How many frames end a transaction, from the first bad one on.
     pub(crate) lost_commits: u64,
-    /// Whether another transaction follows one of these: it began after that one was acknowledged. Without it, a power cut
-    /// in the midst of the last transaction looks the same.
+    /// Whether another transaction follows one of these: it began after that one was acknowledged. Without it, a power
+    /// cut in the midst of the last transaction looks the same.
     pub(crate) acknowledged: bool,
     is_ours: bool,
 }
 
-/// Reads a write-ahead log from its beginning. It is broken if frames of its own generation are behind what is valid. Holds
-/// one frame in memory, and a number for each page that is not in the file of the database.
+/// Reads a write-ahead log from its beginning. It is broken if frames of its own generation are behind what is valid.
+/// Holds one frame in memory, and a number for each page that is not in the file of the database.
 pub(crate) fn scan(mut wal: impl Read, database_bytes: u64) -> io::Result<Scan> {
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut wal, &mut header)? {
@@ -198,8 +198,8 @@ pub(crate) fn scan(mut wal: impl Read, database_bytes: u64) -> io::Result<Scan> 
         broken = true;
     }
     extent.lacks_pages = pages.are_missing();
-    // A transaction that was rolled back, as on a full disk, leaves frames without an end. The next one writes over the first
-    // of them, and what is left behind it means nothing.
+    // A transaction that was rolled back, as on a full disk, leaves frames without an end. The next one writes over the
+    // first of them, and what is left behind it means nothing.
     let is_lost = found.is_ours && found.lost_commits > 0;
     Ok(Scan { extent, broken: is_lost.then_some(found) })
 }
@@ -239,7 +239,8 @@ impl NewPages {
     }
 }
 
-/// Reads bytes as the frames of a write-ahead log whose header is right, and tells whether they are damaged. For fuzzing.
+/// Reads bytes as the frames of a write-ahead log whose header is right, and tells whether they are damaged. For
+/// fuzzing.
 #[cfg(feature = "testkit")]
 pub(crate) fn scan_under_header(page_bytes: u32, salts: [u32; 2], frames: &[u8]) -> bool {
     let mut wal = [MAGIC, 3_007_000, page_bytes, 0, salts[0], salts[1]].map(u32::to_be_bytes).concat();

@@ -36,8 +36,8 @@ use remembered::Remembered;
 use scope::Scope;
 use upkeep::{COMMIT_BYTES, bytes_of};
 
-/// How many logs are remembered: those of all sessions that are in memory by default, about 2 MiB. At the limit all of them are
-/// forgotten, and each is looked up once more when it is written next.
+/// How many logs are remembered: those of all sessions that are in memory by default, about 2 MiB. At the limit all of
+/// them are forgotten, and each is looked up once more when it is written next.
 const LOGS_MAX: usize = 16_384;
 
 pub(super) struct SqliteLog {
@@ -206,7 +206,8 @@ impl SqliteLog {
         Ok(())
     }
 
-    /// Reads the index before a transaction that writes: SQLite fails the COMMIT of one in which a page could not be read.
+    /// Reads the index before a transaction that writes: SQLite fails the COMMIT of one in which a page could not be
+    /// read.
     fn read_around_damage(&mut self) -> SqlResult<()> {
         if self.indexing == Indexing::Both {
             return Ok(());
@@ -253,7 +254,8 @@ impl SqliteLog {
             });
         }
         if !only_reads && answers.iter().any(met_damage) {
-            // SQLite fails the COMMIT of a transaction in which a page could not be read: the others are written without.
+            // SQLite fails the COMMIT of a transaction in which a page could not be read: the others are written
+            // without.
             drop(scope);
             transaction.rollback().map_err(|error| CommitError::Unknown(error.into()))?;
             return self.commit_without(group, answers);

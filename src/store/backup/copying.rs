@@ -1,11 +1,12 @@
-//! How a copy is made: rows first, in the order of the commits; then names; then everything new is read back from the copy
-//! and checked, and its blobs are copied.
+//! How a copy is made: rows first, in the order of the commits; then names; then everything new is read back from the
+//! copy and checked, and its blobs are copied.
 //!
-//! Nothing holds the source still meanwhile. What is deleted there is noticed, not prevented: the names are listed after
-//! the rows were read, so a log that is listed was there all the time, with all of its events; a log that is not is taken
-//! out again. A blob that is gone although its event was listed belongs to a log that was deleted since: then the
-//! names are listed once more, and only a blob of a log that is still listed is missing. So a backup needs no lock that a
-//! process could die with, and none that a store opened to be read could not take. Redactions are noticed as well: [`redactions`].
+//! Nothing holds the source still meanwhile. What is deleted there is noticed, not prevented: the names are listed
+//! after the rows were read, so a log that is listed was there all the time, with all of its events; a log that is not
+//! is taken out again. A blob that is gone although its event was listed belongs to a log that was deleted since: then
+//! the names are listed once more, and only a blob of a log that is still listed is missing. So a backup needs no lock
+//! that a process could die with, and none that a store opened to be read could not take. Redactions are noticed as
+//! well: [`redactions`].
 
 mod redactions;
 

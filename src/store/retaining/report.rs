@@ -16,9 +16,9 @@ pub struct Retained {
     pub record_bytes: u64,
     /// How many bytes the log takes less: they went back to the file system. 0 in a dry run.
     pub freed_bytes: u64,
-    /// The bytes of these records that did not go back: they are free for later events, or within pages that other sessions
-    /// need. A copy of the store that is written anew does not have them. In a dry run all of them, since nobody can tell
-    /// before which pages become free.
+    /// The bytes of these records that did not go back: they are free for later events, or within pages that other
+    /// sessions need. A copy of the store that is written anew does not have them. In a dry run all of them, since
+    /// nobody can tell before which pages become free.
     pub freeable_bytes: u64,
     /// How far erasing came; `None` in a dry run, and if no session went.
     pub erased: Option<Erased>,

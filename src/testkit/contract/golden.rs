@@ -10,21 +10,21 @@ use crate::codec;
 use crate::model::{DecodeError, SessionModel};
 use crate::testkit::contract::{Broken, Claim};
 
-/// Holds the bytes of some bodies against a file that a host keeps with its tests, such as `tests/golden/orders.txt`, and
-/// that has one line for each body: its event type, its schema, and its bytes in hex. A body that was changed without a
-/// new [`SCHEMA`](SessionModel::SCHEMA) is found before it meets a stored event.
+/// Holds the bytes of some bodies against a file that a host keeps with its tests, such as `tests/golden/orders.txt`,
+/// and that has one line for each body: its event type, its schema, and its bytes in hex. A body that was changed
+/// without a new [`SCHEMA`](SessionModel::SCHEMA) is found before it meets a stored event.
 ///
-/// Give at least one body of each variant, with every field set. The bodies of one type are told apart by their order: add
-/// new ones behind the others.
+/// Give at least one body of each variant, with every field set. The bodies of one type are told apart by their order:
+/// add new ones behind the others.
 ///
-/// The first run writes the file, and each later run adds what is missing: bodies of a new type, or all of them under a new
-/// schema. Such a run fails, to say that the file has to be looked at and committed; the next one passes. Lines that are
-/// there are never changed. Those of older schemas stay, and must still decode.
+/// The first run writes the file, and each later run adds what is missing: bodies of a new type, or all of them under a
+/// new schema. Such a run fails, to say that the file has to be looked at and committed; the next one passes. Lines
+/// that are there are never changed. Those of older schemas stay, and must still decode.
 ///
 /// # Errors
-/// [`Claim::GoldenBytes`] with the body, the line and what to do: a body has other bytes than its line, or a line does not
-/// decode. [`Claim::GoldenLines`] with the lines that were added, of which nothing is wrong. [`Claim::NoPanic`] if `decode`
-/// or `event_type` panics.
+/// [`Claim::GoldenBytes`] with the body, the line and what to do: a body has other bytes than its line, or a line does
+/// not decode. [`Claim::GoldenLines`] with the lines that were added, of which nothing is wrong. [`Claim::NoPanic`] if
+/// `decode` or `event_type` panics.
 ///
 /// # Examples
 /// ```

@@ -1,5 +1,5 @@
-//! The two ways to a disk: that of blob files and directories, and that of the database. Each operation asks the disk first
-//! whether it is to run.
+//! The two ways to a disk: that of blob files and directories, and that of the database. Each operation asks the disk
+//! first whether it is to run.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -210,7 +210,8 @@ impl Watch for DatabaseFiles {
                 };
                 let entry = match class {
                     Class::Sync(_) => Some(JournalEntry::SyncFailed { path: inside.clone() }),
-                    // Every other write that a device fails has arrived all the same. One for which there is no space has not.
+                    // Every other write that a device fails has arrived all the same. One for which there is no space
+                    // has not.
                     Class::Write if name == "write" && error == DiskError::Device && count % 2 == 0 => {
                         run().is_ok().then(&entry).flatten()
                     }

@@ -1,5 +1,6 @@
-//! Goal: whoever follows a log is told of what others commit, for as long as it follows, and the thread that asks the log is
-//! there only meanwhile. Method: a log in memory that another store writes, and a follower that tells over a channel.
+//! Goal: whoever follows a log is told of what others commit, for as long as it follows, and the thread that asks the
+//! log is there only meanwhile. Method: a log in memory that another store writes, and a follower that tells over a
+//! channel.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 

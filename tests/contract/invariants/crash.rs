@@ -1,5 +1,5 @@
-//! Goal: what was in flight gets a definite answer (I11). Method: actors are restarted, and their arbiters end, while the
-//! database's lock is held. What was acknowledged survives the death of the process (I1): tests/kills/ has that.
+//! Goal: what was in flight gets a definite answer (I11). Method: actors are restarted, and their arbiters end, while
+//! the database's lock is held. What was acknowledged survives the death of the process (I1): tests/kills/ has that.
 
 use foldlog::agent::{Agent, AgentBody};
 use foldlog::testkit::{Faults, Port};

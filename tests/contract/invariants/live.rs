@@ -1,6 +1,6 @@
-//! Goal: nothing shows before its commit (I2), reads wait for nothing (I6), a subscriber gets everything once or is told
-//! what it missed (I9). Method: hold the database's lock as another process would, and look from every side meanwhile;
-//! random bursts into small queues.
+//! Goal: nothing shows before its commit (I2), reads wait for nothing (I6), a subscriber gets everything once or is
+//! told what it missed (I9). Method: hold the database's lock as another process would, and look from every side
+//! meanwhile; random bursts into small queues.
 
 use foldlog::agent::Agent;
 use foldlog::{

@@ -1,6 +1,6 @@
 //! Goal: one dense order (I3, I5), one fold (I4), blobs before references and by content (I7, I8), one session however
-//! often it is opened (I10), and trouble that is named and stays where it is (I12). Method: many threads, random bodies,
-//! damage by hand.
+//! often it is opened (I10), and trouble that is named and stays where it is (I12). Method: many threads, random
+//! bodies, damage by hand.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

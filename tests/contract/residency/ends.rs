@@ -1,5 +1,5 @@
-//! Goal: a cold session meets closings, other owners, damage and panics as one in memory does. Method: empty it, let each of
-//! them happen, and use it again.
+//! Goal: a cold session meets closings, other owners, damage and panics as one in memory does. Method: empty it, let
+//! each of them happen, and use it again.
 
 use foldlog::testkit::{Fault, Faults, Port};
 use foldlog::{Condition, ErrorKind, Restart, StoreConfig};

@@ -1,5 +1,5 @@
-//! Goal: limits empty idle sessions and never busy ones, and recoveries keep no append of another session waiting. Method: tiny
-//! limits; commits and reads that are held.
+//! Goal: limits empty idle sessions and never busy ones, and recoveries keep no append of another session waiting.
+//! Method: tiny limits; commits and reads that are held.
 
 use foldlog::testkit::{Faults, Port};
 use foldlog::{Append, ResidencyConfig, Session};

@@ -1,4 +1,5 @@
-//! Goal: sessions that are emptied at any moment keep their order and lose nothing. Method: a thread empties all the while.
+//! Goal: sessions that are emptied at any moment keep their order and lose nothing. Method: a thread empties all the
+//! while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! Goal: a stored view and the events after it give the view, the keys and the digest that all events give. Method: sessions
-//! that are closed and opened again after random numbers of events, and folded by hand.
+//! Goal: a stored view and the events after it give the view, the keys and the digest that all events give. Method:
+//! sessions that are closed and opened again after random numbers of events, and folded by hand.
 
 use foldlog::agent::Agent;
 use foldlog::testkit::Dice;

@@ -1,5 +1,5 @@
-//! Goal: views are stored when they are due and no larger than the limit, and a view that cannot be stored harms no append.
-//! Method: closings after few and many events, views of both sizes, a file in the way of the directory.
+//! Goal: views are stored when they are due and no larger than the limit, and a view that cannot be stored harms no
+//! append. Method: closings after few and many events, views of both sizes, a file in the way of the directory.
 
 use foldlog::SnapshotPolicy;
 use foldlog::agent::{Agent, AgentBody, Message};

@@ -1,5 +1,5 @@
-//! Goal: a stored view that is damaged, or leads elsewhere, is not used, and the next one that is due replaces it. Method:
-//! change, cut, forge and remove the files and rows of a closed store.
+//! Goal: a stored view that is damaged, or leads elsewhere, is not used, and the next one that is due replaces it.
+//! Method: change, cut, forge and remove the files and rows of a closed store.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Goal: damaged views are counted, damaged rows are problems, and files that a crash left go. Method: verify a store whose
-//! files and rows are damaged; open one with files that no row names, alone and beside another store.
+//! Goal: damaged views are counted, damaged rows are problems, and files that a crash left go. Method: verify a store
+//! whose files and rows are damaged; open one with files that no row names, alone and beside another store.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Goal: a model that panics over the bytes of a view, or does not take them, loses nothing. Method: traps in the functions
-//! that encode and decode views.
+//! Goal: a model that panics over the bytes of a view, or does not take them, loses nothing. Method: traps in the
+//! functions that encode and decode views.
 
 use foldlog::Store;
 

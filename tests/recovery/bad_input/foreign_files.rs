@@ -1,4 +1,5 @@
-//! Goal: what is no store of this build is refused and left as it is. Method: change or replace the files of a closed store.
+//! Goal: what is no store of this build is refused and left as it is. Method: change or replace the files of a closed
+//! store.
 
 use std::path::PathBuf;
 

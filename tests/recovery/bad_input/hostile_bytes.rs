@@ -1,5 +1,6 @@
-//! Goal: no stored or imported bytes make a decoder panic or loop. Method: random bytes, and real ones that were damaged,
-//! through every decoder; blob files of a size that nobody could read. tests/allocations.rs measures what they allocate.
+//! Goal: no stored or imported bytes make a decoder panic or loop. Method: random bytes, and real ones that were
+//! damaged, through every decoder; blob files of a size that nobody could read. tests/allocations.rs measures what they
+//! allocate.
 
 use std::cell::Cell;
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
 //! `foldlog doctor`: how a directory is, whether or not a store can be opened in it.
 //!
-//! It looks at the files beside the store, by what docs/format.md says of the directory, and changes none. `events.db` itself
-//! is opened by the library alone, since to close a handle of it would drop the locks of this process.
+//! It looks at the files beside the store, by what docs/format.md says of the directory, and changes none. `events.db`
+//! itself is opened by the library alone, since to close a handle of it would drop the locks of this process.
 
 mod left_overs;
 mod owners;

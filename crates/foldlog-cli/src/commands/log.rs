@@ -19,7 +19,8 @@ use since::Since;
 pub(crate) struct Log {
     /// The session
     id: String,
-    /// Begin after an event (`12`, or its position), at a time (`2026-11-28T06:30:00Z`), or so long ago (`90s`, `10m`, `2h`, `3d`)
+    /// Begin after an event (`12`, or its position), at a time (`2026-11-28T06:30:00Z`), or so long ago (`90s`, `10m`,
+    /// `2h`, `3d`)
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
     /// Begin with the last N events

@@ -17,8 +17,8 @@ pub(crate) struct Writing {
 }
 
 impl Directory {
-    /// Refuses what this build must not write: a store of another session model, and one of an older format, since to open
-    /// it would lock out the hosts that wrote it. `instead` says what a host of another model can do.
+    /// Refuses what this build must not write: a store of another session model, and one of an older format, since to
+    /// open it would lock out the hosts that wrote it. `instead` says what a host of another model can do.
     pub(crate) fn check_writing(&self, command: &str, instead: &str) -> Result<(), Failure> {
         self.agent(command, instead)?;
         match self.untyped.format() {
@@ -33,8 +33,8 @@ impl Directory {
         }
     }
 
-    /// Opens the store to write, has something done, and closes it, also after a failure: so that hosts need not find out that
-    /// this store is dead.
+    /// Opens the store to write, has something done, and closes it, also after a failure: so that hosts need not find
+    /// out that this store is dead.
     pub(crate) fn write<T>(self, run: impl FnOnce(&Writing) -> Result<T, Failure>) -> Result<T, Failure> {
         let writing = self.into_writing()?;
         let done = run(&writing);

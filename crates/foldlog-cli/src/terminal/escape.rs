@@ -1,4 +1,5 @@
-//! Text that somebody else wrote, made harmless: no byte of it moves a cursor, changes a colour, or turns a line around.
+//! Text that somebody else wrote, made harmless: no byte of it moves a cursor, changes a colour, or turns a line
+//! around.
 
 use std::borrow::Cow;
 

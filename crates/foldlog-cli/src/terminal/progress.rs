@@ -66,7 +66,8 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// Waits for something that does not tell how far it is. On a terminal, after a second, the time that has gone by is shown.
+/// Waits for something that does not tell how far it is. On a terminal, after a second, the time that has gone by is
+/// shown.
 pub(crate) fn waiting<T>(what: &'static str, call: impl FnOnce() -> T) -> T {
     if !std::io::stderr().is_terminal() {
         return call();

@@ -1,4 +1,5 @@
-//! A host that writes: this test binary again, as a process of its own. It does what it is told, and tells when it is done.
+//! A host that writes: this test binary again, as a process of its own. It does what it is told, and tells when it is
+//! done.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -114,8 +114,8 @@ pub fn without_chains(text: &str) -> String {
     found
 }
 
-/// Holds an output against its golden file; with FOLDLOG_BLESS=1 writes the file. What differs from run to run has a word
-/// in its place: the chain in a position, and the path of the directory.
+/// Holds an output against its golden file; with FOLDLOG_BLESS=1 writes the file. What differs from run to run has a
+/// word in its place: the chain in a position, and the path of the directory.
 #[track_caller]
 pub fn assert_golden(name: &str, directory: &Path, found: &str) {
     let mut found = found.replace(directory.to_str().unwrap(), "DIR");

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 /// A time that every run has.
 const BEGUN: i64 = 1_700_000_000_000_000;
 
-/// Text that takes a terminal over, if it reaches one: clears it, changes its title and colours, turns lines around, hides
-/// itself, rings.
+/// Text that takes a terminal over, if it reaches one: clears it, changes its title and colours, turns lines around,
+/// hides itself, rings.
 pub const HOSTILE: &str =
     "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}evil\u{202c}\u{200b}\u{2028}\r\u{8}\u{7f}\u{feff}";
 

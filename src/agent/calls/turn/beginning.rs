@@ -45,16 +45,17 @@ impl Session<Agent> {
     /// Begins a turn: takes the right to run it, and appends the user's message and the start of the turn in one batch.
     /// The rest of the turn's life is [`RunningTurn`].
     ///
-    /// A turn of this session that still runs in the log was given up, by a task that dropped it or a process that died: each
-    /// call that begins a turn ends it first, as [`Session::interrupt`] does, with its steps and tool calls. A turn that a host
-    /// runs by bodies alone, without the right to run it ([`Session::take_turn`]), counts as given up, too.
+    /// A turn of this session that still runs in the log was given up, by a task that dropped it or a process that
+    /// died: each call that begins a turn ends it first, as [`Session::interrupt`] does, with its steps and tool calls.
+    /// A turn that a host runs by bodies alone, without the right to run it ([`Session::take_turn`]), counts as given
+    /// up, too.
     ///
     /// # Errors
     /// Those of [`Session::take_turn`], of [`Session::append`] and of its receipt.
     ///
     /// # Cancellation
-    /// Dropping the future gives the turn back. If the batch was appended by then, the turn is in the log and has no end: the
-    /// next turn that begins ends it, and [`Session::begin_next_turn`] begins another one for its message.
+    /// Dropping the future gives the turn back. If the batch was appended by then, the turn is in the log and has no
+    /// end: the next turn that begins ends it, and [`Session::begin_next_turn`] begins another one for its message.
     ///
     /// # Examples
     /// ```
@@ -80,9 +81,9 @@ impl Session<Agent> {
         Ok(RunningTurn::new(self.clone(), guard, &appended))
     }
 
-    /// Begins a turn for a message that is in the session already, such as one that the user sent while another turn ran.
-    /// What the language model is to be sent then is [`RunningTurn::provider_messages`]. Nothing asks whether the message
-    /// has been answered before: [`Session::begin_turn_once`] does.
+    /// Begins a turn for a message that is in the session already, such as one that the user sent while another turn
+    /// ran. What the language model is to be sent then is [`RunningTurn::provider_messages`]. Nothing asks whether the
+    /// message has been answered before: [`Session::begin_turn_once`] does.
     ///
     /// # Errors
     /// [`ErrorKind::BodyRefused`] if there is no such message. Those of [`Session::begin_turn`].
@@ -95,7 +96,8 @@ impl Session<Agent> {
     }
 
     /// Begins the turn of a request, whose append key says which, or queues it where a turn runs or messages wait. The
-    /// message is appended once, however often the request is sent, also after a crash; the answer says what has become of it.
+    /// message is appended once, however often the request is sent, also after a crash; the answer says what has become
+    /// of it.
     ///
     /// | answer | the request | what the caller does |
     /// |---|---|---|
@@ -104,23 +106,23 @@ impl Session<Agent> {
     /// | [`Running`](TurnBegun::Running) | is being answered | nothing |
     /// | [`Ended`](TurnBegun::Ended) | was answered, has failed, or was cancelled | shows the answer ([`AgentView::answer_of`]) |
     ///
-    /// A turn that was dropped, or whose process died, is interrupted, and its request waits for another one. So a host that
-    /// sends each request until it is told an end answers each exactly once, however often it dies. A turn that ended in an
-    /// error or was cancelled is an end: begin another with [`Session::begin_turn_for`] if the user wants it. So end a turn
-    /// whose work has failed; dropped, it would begin again and again, ahead of all others.
+    /// A turn that was dropped, or whose process died, is interrupted, and its request waits for another one. So a host
+    /// that sends each request until it is told an end answers each exactly once, however often it dies. A turn that
+    /// ended in an error or was cancelled is an end: begin another with [`Session::begin_turn_for`] if the user wants
+    /// it. So end a turn whose work has failed; dropped, it would begin again and again, ahead of all others.
     ///
     /// Requests are taken in the order in which they came, so those whose turn was given up come first.
     ///
     /// The message has to be the same in each try, its time included: leave [`Message::at`] out.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyReused`] if the key was used for something else. If the key is new, or the
-    /// request waits still: those of [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`]; nothing is queued then.
+    /// [`ErrorKind::KeyReused`] if the key was used for something else. If the key is new, or the request waits still:
+    /// those of [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`]; nothing is queued then.
     ///
     /// # Cancellation
-    /// As that of [`Session::begin_turn`]. The next call with the same key tells what has become of the request. A future that is
-    /// kept and not polled any more keeps other calls of this method and of [`Session::begin_next_turn`] waiting: drop it, or
-    /// [revoke](Session::revoke_turn) what it holds.
+    /// As that of [`Session::begin_turn`]. The next call with the same key tells what has become of the request. A
+    /// future that is kept and not polled any more keeps other calls of this method and of [`Session::begin_next_turn`]
+    /// waiting: drop it, or [revoke](Session::revoke_turn) what it holds.
     ///
     /// [`AgentView::answer_of`]: crate::agent::AgentView::answer_of
     ///
@@ -186,19 +188,19 @@ impl Session<Agent> {
     }
 
     /// Begins the turn of the first message that nobody has answered: the next that [`Session::begin_turn_once`] has
-    /// queued, or one whose turn was given up or interrupted ([`AgentView::unanswered`]). `None` if no message waits, or if
-    /// somebody has the turn, who makes this call in turn. A host makes it wherever a turn has ended or a request was queued, and
-    /// once for each session after its process has started.
+    /// queued, or one whose turn was given up or interrupted ([`AgentView::unanswered`]). `None` if no message waits,
+    /// or if somebody has the turn, who makes this call in turn. A host makes it wherever a turn has ended or a request
+    /// was queued, and once for each session after its process has started.
     ///
-    /// A turn that is still in scope has the turn until it has [ended](RunningTurn::end) or is dropped: until then this call
-    /// gives `None`.
+    /// A turn that is still in scope has the turn until it has [ended](RunningTurn::end) or is dropped: until then this
+    /// call gives `None`.
     ///
     /// A message that is not to be answered any more is taken off by ending its turn:
     /// `session.begin_turn_for(message).await?.end(TurnEnd::Cancelled).await?`.
     ///
     /// # Errors
-    /// If a message waits, or a turn has no end: those of [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`]. So
-    /// [`ErrorKind::OwnedElsewhere`] while another process runs a turn of the session, which then goes on by itself.
+    /// If a message waits, or a turn has no end: those of [`Session::begin_turn`], but for [`ErrorKind::TurnInFlight`].
+    /// So [`ErrorKind::OwnedElsewhere`] while another process runs a turn of the session, which then goes on by itself.
     ///
     /// # Cancellation
     /// As that of [`Session::begin_turn`].
@@ -242,8 +244,8 @@ impl Session<Agent> {
         }
     }
 
-    /// Takes the right to run a turn, and ends a turn that was given up. A call that has lost the lock gets no turn, since
-    /// others begin turns by now.
+    /// Takes the right to run a turn, and ends a turn that was given up. A call that has lost the lock gets no turn,
+    /// since others begin turns by now.
     async fn take_turn_to_begin(&self, lock: Option<&BeginningGuard>) -> Result<TurnGuard<Agent>, Error> {
         let guard = self.take_turn().await?;
         if lock.is_some_and(BeginningGuard::is_revoked) {
@@ -259,8 +261,8 @@ impl Session<Agent> {
         Ok(RunningTurn::new(self.clone(), guard, &appended))
     }
 
-    /// Appends a request under its key, or finds what the key has written: the message, and behind it the beginning of its
-    /// turn, or what queues it.
+    /// Appends a request under its key, or finds what the key has written: the message, and behind it the beginning of
+    /// its turn, or what queues it.
     async fn append_once(
         &self,
         message: Message,

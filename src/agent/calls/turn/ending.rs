@@ -62,7 +62,8 @@ pub(super) struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    /// The step of the turn that runs. By the view, since the future of a call may have been dropped when its step had begun.
+    /// The step of the turn that runs. By the view, since the future of a call may have been dropped when its step had
+    /// begun.
     fn running_step(&self) -> Option<(&Step, &StepSoFar)> {
         let running = self.view.running_steps.iter().rev();
         let mut steps = running.filter_map(|(id, so_far)| Some((&**self.view.steps.get(*id)?, so_far)));

@@ -25,9 +25,9 @@ struct HeldText {
 impl RunningTurn {
     /// Shows subscribers text that the language model has just produced. Without a step, step 0 is named.
     ///
-    /// While as many appends and transients of the session are in flight as its limit allows, the text waits and is shown with the
-    /// next that is given, so a burst of deltas fails no turn and loses nothing. What waits when the step ends is dropped: the
-    /// message has it.
+    /// While as many appends and transients of the session are in flight as its limit allows, the text waits and is
+    /// shown with the next that is given, so a burst of deltas fails no turn and loses nothing. What waits when the
+    /// step ends is dropped: the message has it.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] once 64 KiB wait so: this text is left out. [`ErrorKind::TurnNotHeld`]. Those of
@@ -36,8 +36,8 @@ impl RunningTurn {
         self.show(None, text.into())
     }
 
-    /// Shows subscribers what code or a tool has just written. Without a step, step 0 is named. It waits while the session is
-    /// busy, as [`delta`](Self::delta) does.
+    /// Shows subscribers what code or a tool has just written. Without a step, step 0 is named. It waits while the
+    /// session is busy, as [`delta`](Self::delta) does.
     ///
     /// # Errors
     /// Those of [`delta`](Self::delta).

@@ -1,5 +1,6 @@
-//! Redactions in a copy. How often a log was redacted is kept with its rows: while the source says the same number, rows and
-//! `foldlog.redacted` events belong together. The rows of any other log are taken out, and read again from the source.
+//! Redactions in a copy. How often a log was redacted is kept with its rows: while the source says the same number,
+//! rows and `foldlog.redacted` events belong together. The rows of any other log are taken out, and read again from the
+//! source.
 
 use std::collections::HashMap;
 
@@ -47,8 +48,8 @@ impl CopiedLog {
         Ok(TakenOut(runs))
     }
 
-    /// Notes how often the logs that are here were redacted. Nothing of it is pending: what was removed from a copy is written
-    /// over before it is put in place.
+    /// Notes how often the logs that are here were redacted. Nothing of it is pending: what was removed from a copy is
+    /// written over before it is put in place.
     pub(crate) fn note_redactions(&self, counts: &HashMap<LogKey, u64>) -> Result<(), LogError> {
         self.connection().execute("DELETE FROM redactions", [])?;
         for (log, count) in counts {

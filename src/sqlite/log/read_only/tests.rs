@@ -1,5 +1,5 @@
-//! Goal: what a call gives was all there at one time, though stores come, write and go while it reads. Method: a store writes at
-//! a chosen moment of a read; the files are changed as it would change them.
+//! Goal: what a call gives was all there at one time, though stores come, write and go while it reads. Method: a store
+//! writes at a chosen moment of a read; the files are changed as it would change them.
 
 use std::path::Path;
 

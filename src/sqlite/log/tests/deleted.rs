@@ -1,5 +1,5 @@
-//! Goal: a deleted log is void at every step of its erasing, and in the end gone with every byte, while all others stay as
-//! they are. Method: steps one by one on both media, with an audit and a new reader after each.
+//! Goal: a deleted log is void at every step of its erasing, and in the end gone with every byte, while all others stay
+//! as they are. Method: steps one by one on both media, with an audit and a new reader after each.
 
 use std::collections::HashMap;
 
@@ -311,8 +311,8 @@ fn a_listing_of_another_store_is_seen_by_an_append_behind_a_step_of_erasing() {
     }
 }
 
-/// What another store erases between the emptying of the log by one store and its next commit is in the log that was begun
-/// since.
+/// What another store erases between the emptying of the log by one store and its next commit is in the log that was
+/// begun since.
 #[test]
 fn a_mark_goes_only_if_its_log_had_no_row_before_the_write_ahead_log_was_emptied() {
     let disk = Disk::Directory(tempfile::tempdir().unwrap());

@@ -4,7 +4,8 @@
 use super::*;
 use crate::sqlite::log::recent::Recent;
 
-/// Many logs in a group, few, one; batches, single appends, keys: wherever the index puts the entries, the same is read.
+/// Many logs in a group, few, one; batches, single appends, keys: wherever the index puts the entries, the same is
+/// read.
 #[test]
 fn groups_of_any_shape_are_read_back_as_a_plain_list_of_events() {
     const LOGS: u64 = 12;

@@ -1,6 +1,6 @@
-//! Goal: a redaction overwrites what it replaces wherever the medium has it, and tells when nothing is left. Method: sessions
-//! whose events stand among each other, in rows of all sizes, from which some are deleted and some redacted, in random order;
-//! after each, every byte of the directory is searched.
+//! Goal: a redaction overwrites what it replaces wherever the medium has it, and tells when nothing is left. Method:
+//! sessions whose events stand among each other, in rows of all sizes, from which some are deleted and some redacted,
+//! in random order; after each, every byte of the directory is searched.
 
 use std::collections::BTreeMap;
 

@@ -142,7 +142,8 @@ fn pages_that_are_neither_in_the_database_nor_in_the_log_are_missing() {
     assert!(scan(&*bytes, 0).unwrap().extent.lacks_pages);
 }
 
-/// As on a full disk: what a transaction has written is rolled back, the next one is shorter, and then the process is killed.
+/// As on a full disk: what a transaction has written is rolled back, the next one is shorter, and then the process is
+/// killed.
 #[test]
 fn what_a_rolled_back_transaction_left_is_no_damage() {
     let rolled_back = log([3, 4], &[0, 2, 0, 0, 0, 0, 0]);

@@ -1,16 +1,17 @@
-//! Erasing what was deleted, and giving the room back: a long work in short steps, each a transaction of its own between
-//! two groups.
+//! Erasing what was deleted, and giving the room back: a long work in short steps, each a transaction of its own
+//! between two groups.
 //!
 //! Where it stands is in the tables, so that after a crash it goes on where it was, also in another store:
 //!
-//! 1. A marked log ([`deleted`]) leaves `recent_index` as any log does, with all that is older. Then `event_index` has all
-//!    of it, and no hash of its append keys is anywhere else.
-//! 2. Its events become tombstones, and tombstones go ([`tombstone`]), row by row of its index. Then that row of the index
-//!    goes; the last one only with the log's row of `logs`, so that nobody takes the log for one that is not indexed yet.
+//! 1. A marked log ([`deleted`]) leaves `recent_index` as any log does, with all that is older. Then `event_index` has
+//!    all of it, and no hash of its append keys is anywhere else.
+//! 2. Its events become tombstones, and tombstones go ([`tombstone`]), row by row of its index. Then that row of the
+//!    index goes; the last one only with the log's row of `logs`, so that nobody takes the log for one that is not
+//!    indexed yet.
 //! 3. Its stored view goes, the file first.
-//! 4. When no marked log has a row of `logs` any more, the write-ahead log is emptied: what stood in it is in no file then.
-//!    Then the marks go. The same is done when something was redacted ([`redaction`]): its rows were overwritten by the
-//!    commit, and what is left are the log, and files of stored views that no log names.
+//! 4. When no marked log has a row of `logs` any more, the write-ahead log is emptied: what stood in it is in no file
+//!    then. Then the marks go. The same is done when something was redacted ([`redaction`]): its rows were overwritten
+//!    by the commit, and what is left are the log, and files of stored views that no log names.
 //! 5. Pages that are free go back to the file system.
 
 use std::collections::HashSet;
@@ -51,14 +52,15 @@ pub(super) struct ErasureProgress {
     is_stuck: bool,
     /// Whether something was redacted of which the files may have bytes.
     has_redactions: bool,
-    /// Whether a reader has kept the write-ahead log: then a step is taken of what was deleted, before it is tried again.
+    /// Whether a reader has kept the write-ahead log: then a step is taken of what was deleted, before it is tried
+    /// again.
     is_held_back: bool,
     /// Redactions of which no more is in the write-ahead log.
     finishing: Option<Finishing>,
 }
 
-/// What is left to do for redactions once the write-ahead log was emptied: the files of stored views that no log names may
-/// be of a log that was redacted, if a store has died or was storing them meanwhile.
+/// What is left to do for redactions once the write-ahead log was emptied: the files of stored views that no log names
+/// may be of a log that was redacted, if a store has died or was storing them meanwhile.
 #[derive(Debug)]
 struct Finishing {
     redacted: Vec<(LogKey, i64)>,
@@ -254,8 +256,8 @@ impl SqliteLog {
         }
     }
 
-    /// Empties the write-ahead log, and takes the marks off what had no row any more before that. A reader may keep it for
-    /// now.
+    /// Empties the write-ahead log, and takes the marks off what had no row any more before that. A reader may keep it
+    /// for now.
     fn finish(&mut self, redacted: Vec<(LogKey, i64)>) -> Result<(), LogError> {
         let number = parts::wal_number(&self.connection)?;
         let erased = deleted::erased(&self.connection)?;

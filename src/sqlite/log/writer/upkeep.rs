@@ -40,8 +40,8 @@ impl SqliteLog {
         self.look_at_wal(false)
     }
 
-    /// What a reader has held back, and the room that the write-ahead log has taken meanwhile: SQLite gives it back at the
-    /// next commit, which may be long in coming.
+    /// What a reader has held back, and the room that the write-ahead log has taken meanwhile: SQLite gives it back at
+    /// the next commit, which may be long in coming.
     pub(super) fn checkpoint_when_idle(&mut self) -> Result<(), LogError> {
         if self.wal_held_back {
             let number = parts::wal_number(&self.connection)?;

@@ -1,5 +1,5 @@
-//! Redactions are applied to the copy: the rows of a log that was redacted since they were copied are read again, all of them,
-//! and go back to the places that they had.
+//! Redactions are applied to the copy: the rows of a log that was redacted since they were copied are read again, all
+//! of them, and go back to the places that they had.
 //!
 //! The source counts the redactions of each log. The numbers are read before it is read where the store ends, and once
 //! more when all rows up to there were read. If the number of a log is the same, then its rows were read between two

@@ -45,8 +45,8 @@ pub(super) fn look(directory: &Path) -> Owners {
     found
 }
 
-/// Whether an owner is alive, and what its file says; `None` if it has gone just now. The lock is taken shared, and only for
-/// a moment, as by every store that looks.
+/// Whether an owner is alive, and what its file says; `None` if it has gone just now. The lock is taken shared, and
+/// only for a moment, as by every store that looks.
 fn look_at(path: &Path) -> std::io::Result<Option<(bool, String)>> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -13,8 +13,8 @@ use crate::terminal::{bytes, counted};
 /// A write-ahead log is written over from its beginning when it has about this size: docs/format.md.
 const WAL_USUAL: u64 = 16 << 20;
 
-/// What the files are beside their contents. A host changes them all the time, so they are held against one another only
-/// where none lives.
+/// What the files are beside their contents. A host changes them all the time, so they are held against one another
+/// only where none lives.
 pub(super) fn files(directory: &Path, lives: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let wal = directory.join("events.db-wal").metadata().map_or(0, |file| file.len());
