@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn the_groups_of_the_guide_and_of_the_reference_are_those_of_the_code() {
         let guide = include_str!("../../docs/guide/errors.md");
-        let reference = include_str!("../error.rs");
+        let reference = include_str!("kind.rs");
         for (step, written, kinds) in GROUPS {
             let names: Vec<_> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
             let links: Vec<_> = kinds.iter().map(|kind| format!("[`{kind}`](Self::{kind})")).collect();

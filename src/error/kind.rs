@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+#[expect(unused_imports, reason = "for links of the rustdoc")]
+use super::advice::NextStep;
 use super::hints::{other_append, way_below};
 use super::owner::{OwnerInfo, way_around};
 use crate::id::{Digest, EventId, SessionId};

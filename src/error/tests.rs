@@ -1,7 +1,7 @@
 //! Goal: whoever sees an error knows what to do next. Method: the parts of the texts that matter, and not each letter.
 
 use super::*;
-use crate::id::Timestamp;
+use crate::id::{Digest, EventId, SessionId, Timestamp};
 
 fn session() -> SessionId {
     SessionId::new("s").unwrap()
