@@ -55,8 +55,9 @@ pub struct WalDamage {
 pub enum WalLoss {
     /// Transactions behind the damage were acknowledged: others followed them.
     Likely,
-    /// At most one transaction is lost. A power cut in the midst of it leaves the same, and then it was never
-    /// acknowledged; or its bytes were damaged later.
+    /// At most one transaction is lost. A power cut in the midst of it leaves the same, and so do several programs that
+    /// are killed one after the other in the midst of their commits: then it was never acknowledged. Or its bytes were
+    /// damaged later.
     Possible,
 }
 
@@ -65,7 +66,10 @@ impl fmt::Display for WalDamage {
         let Self { loss, valid_frames, first_bad_frame, later_frames, lost_commits, evidence } = self;
         let what = match loss {
             WalLoss::Likely => "acknowledged events are likely lost",
-            WalLoss::Possible => "the last transaction may be lost, unless a power cut kept it from being acknowledged",
+            WalLoss::Possible => {
+                "the last transaction may be lost, unless a power cut, or a kill of several programs in the midst of their \
+                 commits, kept it from being acknowledged"
+            }
         };
         write!(
             f,
