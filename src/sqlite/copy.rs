@@ -244,15 +244,17 @@ fn check_apart(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 fn look(files: &dyn Files, root: &Path) -> Result<Target, Error> {
+    // What file systems leave in an empty directory.
+    let is_content = |name: &&String| !name.starts_with('.') && *name != "lost+found";
+    // Listed first: a copy that somebody else begins meanwhile makes its mark before anything else.
+    let names = names_in(files, root)?;
     if place::is_unfinished(root) {
         return Ok(Target::Unfinished);
     }
     if root.join(DATABASE).symlink_metadata().is_ok() {
         return Ok(Target::Database);
     }
-    // What file systems leave in an empty directory.
-    let is_content = |name: &&String| !name.starts_with('.') && *name != "lost+found";
-    match names_in(files, root)?.iter().filter(is_content).min() {
+    match names.iter().filter(is_content).min() {
         Some(name) => Err(occupied(root, name)),
         None => Ok(Target::Empty),
     }
