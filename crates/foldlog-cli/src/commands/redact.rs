@@ -68,6 +68,10 @@ impl Redact {
         let mut events: Vec<_> = self.events.iter().copied().map(EventId::new).collect();
         events.sort_unstable();
         events.dedup();
+        let head = directory.read(directory.untyped.head(&self.id))?;
+        if let Some(event) = events.iter().find(|event| **event == EventId::ZERO || **event > head) {
+            return Err(self.no_event(*event, head, &directory));
+        }
         let many = events.len() as u64;
         if leave != Leave::Given {
             for event in &events {
@@ -97,20 +101,19 @@ impl Redact {
         self.end(many, Some((redaction.event, left)), output)
     }
 
+    fn no_event(&self, event: EventId, head: EventId, directory: &Directory) -> Failure {
+        directory.failed(match foldlog::SessionId::new(&self.id) {
+            Ok(session) => ErrorKind::BeyondHead { session, event, head }.into(),
+            Err(error) => error,
+        })
+    }
+
     /// Shows an event, and what would be left of it.
     fn show(&self, event: EventId, directory: &Directory, output: &mut Output<'_>) -> Result<(), Failure> {
         let store = directory.agent("redact", "")?;
-        let unknown = || {
-            let head = directory.read(directory.untyped.head(&self.id))?;
-            let session = foldlog::SessionId::new(&self.id).map_err(|error| directory.failed(error))?;
-            Err(directory.failed(ErrorKind::BeyondHead { session, event, head }.into()))
-        };
-        if event == EventId::ZERO {
-            return unknown();
-        }
         let before = EventId::new(event.get() - 1);
         let page = directory.read(store.events_after(&self.id, before, 1))?;
-        let Some(found) = page.events.first() else { return unknown() };
+        let Some(found) = page.events.first() else { return Err(self.no_event(event, before, directory)) };
         let (says, would_say) = match found {
             LogEvent::Own(own) => (own_line_of(own.body()), "no title, labels or reason of it".to_owned()),
             found => {
